@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: install demo test lint unit slow clean
+
+install: $(INSTALLED)
+
+# numpy first: elasticdeform is built from source against it.
+$(INSTALLED): requirements.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet setuptools wheel
+	$(RUN) -m pip install --quiet -r requirements.txt
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(INSTALLED)
+	$(RUN) examples/quickstart.py $(ARGS)
+
+test: lint unit
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff format --check super_selfish tests examples benchmarks setup.py
+	$(RUN) -m ruff check super_selfish tests examples benchmarks setup.py
+	$(RUN) -m mypy
+
+unit: $(INSTALLED)
+	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)
+
+slow: $(INSTALLED)
+	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

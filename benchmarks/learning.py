@@ -1,0 +1,169 @@
+"""Does every algorithm learn? Each one, pretrained for minutes, beside an untrained twin.
+
+    python benchmarks/learning.py --minutes 2 --seeds 3
+    python benchmarks/learning.py --algorithms rotate moco --data cifar10
+
+Every run pretrains a narrow network for `--minutes` on the training images of a data set, without
+their labels, and is rated by a linear probe and k-NN (10,000 labelled training images, the whole
+test part). Runs that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on where
+it stopped, and several processes may share the work (`--seeds 0 1` and `--seeds 2`). The table is
+written to `--out`.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from datasets import load
+
+from super_selfish import __version__
+from super_selfish.evaluation import evaluate
+from super_selfish.models import NarrowResNet
+from super_selfish.supervisors import SUPERVISORS
+
+HERE = Path(__file__).parent
+NEED_COLOUR = {"cmc", "split_brain"}
+LABELLED = 10_000  # training images whose labels the probe and k-NN see
+
+# Where the library's default is made for days on a GPU: what minutes on a core want instead. The
+# mathematics stays; these are sizes, rates and lengths of memory.
+CONSTRUCTOR: dict[str, dict[str, Any]] = {"moco": {"momentum": 0.99}}
+SUPERVISE: dict[str, dict[str, Any]] = {}
+
+
+def run(algorithm: str, data: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Pretrains once, and rates the backbone beside its untrained twin."""
+    (train, labels), test = load(data, options.root)
+    torch.manual_seed(seed)
+    backbone = NarrowResNet(train.shape[1], options.width)
+    untrained = NarrowResNet(train.shape[1], options.width)
+    supervisor = SUPERVISORS[algorithm](train, backbone=backbone, **CONSTRUCTOR.get(algorithm, {}))
+    settings = {"lr": 1e-3, "batch_size": 128, **SUPERVISE.get(algorithm, {})}
+    supervisor.supervise(
+        **settings, epochs=1000, name=None, seed=seed, time_limit=f"{options.minutes}min"
+    )
+    labelled = (train[:LABELLED], labels[:LABELLED])
+    rated = evaluate(supervisor, labelled, test, untrained=untrained)
+    return {
+        "algorithm": algorithm,
+        "data": data,
+        "seed": seed,
+        "minutes": options.minutes,
+        "width": options.width,
+        "steps": supervisor.run.global_step,
+        "pretrained": rated.pretrained,
+        "untrained": rated.untrained,
+    }
+
+
+def table(runs: Iterable[dict[str, Any]]) -> str:
+    """Mean and spread over seeds, a row for each algorithm and data set."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in runs:
+        groups.setdefault((result["data"], result["algorithm"]), []).append(result)
+    lines = [
+        "| data | algorithm | seeds | steps | probe untrained | probe pretrained | difference "
+        "| k-NN untrained | k-NN pretrained | difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (data, algorithm), group in sorted(groups.items()):
+        cells = [data, algorithm, str(len(group))]
+        cells.append(f"{statistics.mean(result['steps'] for result in group):.0f}")
+        for protocol in ("linear", "knn"):
+            before = [100 * result["untrained"][protocol] for result in group]
+            after = [100 * result["pretrained"][protocol] for result in group]
+            gain = [b - a for a, b in zip(before, after, strict=True)]
+            cells += [spread(before), spread(after), f"**{spread(gain, signed=True)}**"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], signed: bool = False) -> str:
+    """Mean and standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{'+' if signed else ''}.1f} ± {deviation:.1f}"
+
+
+def report(runs: list[dict[str, Any]], command: str) -> str:
+    """The table with what one needs to repeat it."""
+    minutes = sorted({result["minutes"] for result in runs})
+    return "\n".join(
+        [
+            "# Every algorithm beside an untrained twin",
+            "",
+            "Accuracy in percent, mean and standard deviation over seeds. Each run pretrains a "
+            f"narrow ResNet for {', '.join(str(m) for m in minutes)} minutes on one core, "
+            "without labels; linear probe and k-NN see 10,000 labelled training images and are "
+            "read on the whole test part.",
+            "",
+            table(runs),
+            "",
+            f"Command: `{command}`. Date: {datetime.date.today()}. "
+            f"super-selfish {__version__}, torch {torch.__version__}, "
+            f"torchvision {torchvision.__version__}, Python {platform.python_version()}, "
+            f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s).",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Does what is not done yet, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--algorithms", nargs="+", default=sorted(SUPERVISORS))
+    parser.add_argument("--data", nargs="+", default=["fashion", "cifar10"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    default_root = HERE.parent.parent / "shared" / "datasets"
+    parser.add_argument("--root", type=Path, default=default_root)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "learning")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    store = options.out.with_suffix(".jsonl")
+
+    for seed in options.seeds:
+        for data in options.data:
+            for algorithm in options.algorithms:
+                if algorithm in NEED_COLOUR and data == "fashion":
+                    continue
+                key = (algorithm, data, seed, options.minutes, options.width)
+                if key in {identity(result) for result in read(store)}:
+                    continue
+                result = run(algorithm, data, seed, options)
+                with store.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+                print(json.dumps(result), flush=True)
+    command = " ".join(["python", os.path.relpath(__file__), *sys.argv[1:]])
+    text = report(read(store), command)
+    options.out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def identity(result: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes a run the same run."""
+    return tuple(result[name] for name in ("algorithm", "data", "seed", "minutes", "width"))
+
+
+def read(store: Path) -> list[dict[str, Any]]:
+    """The runs that are done."""
+    if not store.is_file():
+        return []
+    return [json.loads(line) for line in store.read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    main()

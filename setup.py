@@ -1,0 +1,36 @@
+"""Installs super_selfish."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="super-selfish",
+    version="0.1.0",
+    description="Self-supervised learning on images in two lines of PyTorch",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["super_selfish", "super_selfish.*"]),
+    package_data={"super_selfish": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "efficientnet-pytorch>=0.7.1",
+        "scikit-image>=0.21",
+        "elasticdeform>=0.5.0",
+        "scipy>=1.10",
+        "tqdm>=4.60",
+        "colorama>=0.4.4",
+        "numpy>=1.24",
+        "pillow>=9.4",
+    ],
+    extras_require={"plots": ["matplotlib>=3.7"], "timm": ["timm>=1.0"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

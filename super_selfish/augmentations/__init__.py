@@ -1,0 +1,1 @@
+"""Batched augmentation: draw per-sample parameters, then apply them on any device."""

@@ -1,0 +1,156 @@
+"""Batched augmentation in two steps: draw random parameters, then apply them.
+
+Parameters are few numbers, so they are drawn on the CPU from an explicit generator, one set per
+sample; they are applied on whatever device the images lie on. A CPU and a GPU therefore see the
+same views, and a call can be replayed and tested.
+
+Shapes: `B` samples, `C, H, W` image. Images are float in [0, 1] unless a class says otherwise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int, int]  # (B, C, H, W)
+
+
+class Augmentation(ABC):
+    """A random transformation of a batch, every sample with parameters of its own.
+
+    A subclass writes `draw` and `apply`; calling the object does both.
+    """
+
+    @abstractmethod
+    def draw(self, shape: Shape, generator: torch.Generator) -> Any:
+        """Draws the parameters for a batch.
+
+        Args:
+            shape: `(B, C, H, W)` of the batch that the parameters are for.
+            generator: CPU generator; the only source of randomness.
+
+        Returns:
+            Parameters (a `NamedTuple` of CPU tensors whose first dimension is `B`).
+        """
+
+    @abstractmethod
+    def apply(self, images: Tensor, parameters: Any) -> Tensor:
+        """Applies drawn parameters. Deterministic; never changes `images` in place.
+
+        Args:
+            images: `[B, C, H, W]`, float in [0, 1].
+            parameters: What `draw` returned for this shape.
+
+        Returns:
+            `[B, C, H', W']`, float in [0, 1], on the device of `images`.
+        """
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape that `apply` returns for images of `shape`."""
+        return shape
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws and applies.
+
+        Args:
+            images: `[B, C, H, W]`.
+            generator: CPU generator.
+
+        Returns:
+            The transformed images.
+        """
+        batch, channels, height, width = images.shape
+        return self.apply(images, self.draw((batch, channels, height, width), generator))
+
+
+class Compose(Augmentation):
+    """Augmentations one after the other."""
+
+    def __init__(self, augmentations: Sequence[Augmentation]) -> None:
+        """Args: augmentations: In the order in which they are applied."""
+        self.augmentations = tuple(augmentations)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> tuple[Any, ...]:
+        """Draws the parameters of every step, in order."""
+        parameters = []
+        for augmentation in self.augmentations:
+            parameters.append(augmentation.draw(shape, generator))
+            shape = augmentation.output_shape(shape)
+        return tuple(parameters)
+
+    def apply(self, images: Tensor, parameters: tuple[Any, ...]) -> Tensor:
+        """Applies every step with its own parameters."""
+        for augmentation, drawn in zip(self.augmentations, parameters, strict=True):
+            images = augmentation.apply(images, drawn)
+        return images
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape after the last step."""
+        for augmentation in self.augmentations:
+            shape = augmentation.output_shape(shape)
+        return shape
+
+
+class Selected(NamedTuple):
+    """The samples that drew an augmentation, and their parameters."""
+
+    index: Tensor  # type: ignore[assignment]  # (b,) int64, the selected samples
+    parameters: Any  # for b samples
+
+
+class RandomApply(Augmentation):
+    """Applies an augmentation to each sample with probability `p`.
+
+    Only the samples that drew it are touched, so the cost falls with `p`.
+    """
+
+    def __init__(self, augmentation: Augmentation, p: float) -> None:
+        """Takes an augmentation that keeps the shape.
+
+        Args:
+            augmentation: Keeps the shape of the images.
+            p: Probability, in [0, 1].
+
+        Raises:
+            ValueError: If `p` is no probability.
+        """
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p is a probability in [0, 1], got {p}")
+        self.augmentation = augmentation
+        self.p = p
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Selected:
+        """Draws who is selected, then the parameters of those."""
+        index = (torch.rand(shape[0], generator=generator) < self.p).nonzero().flatten()
+        return Selected(index, self.augmentation.draw((len(index), *shape[1:]), generator))
+
+    def apply(self, images: Tensor, parameters: Selected) -> Tensor:
+        """Transforms the selected samples and leaves the others as they are."""
+        return apply_to_selected(images, parameters.index, self.augmentation, parameters.parameters)
+
+
+def apply_to_selected(
+    images: Tensor, index: Tensor, augmentation: Augmentation, parameters: Any
+) -> Tensor:
+    """Applies an augmentation to some samples of a batch only.
+
+    Args:
+        images: `[B, C, H, W]`.
+        index: `(b,)`, CPU, the selected samples, without repetition.
+        augmentation: Keeps the shape of the images.
+        parameters: Drawn for `b` samples.
+
+    Returns:
+        `[B, C, H, W]`, a new tensor unless nothing was selected.
+    """
+    if len(index) == 0:
+        return images
+    if len(index) == len(images):
+        return augmentation.apply(images, parameters)
+    index = index.to(images.device, non_blocking=True)
+    chosen = images.index_select(0, index)  # much faster than images[index]
+    return images.index_copy(0, index, augmentation.apply(chosen, parameters))

@@ -1,0 +1,106 @@
+"""Colour adjustments with random parameters, one at a time.
+
+Shapes: `B` samples, `C, H, W` image. Images are float in [0, 1].
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from super_selfish.augmentations.base import Augmentation, Shape
+from super_selfish.augmentations.color import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    to_grayscale,
+)
+from super_selfish.augmentations.draws import uniform
+
+
+class Factors(NamedTuple):
+    """One number a sample."""
+
+    factors: Tensor  # (B,)
+
+
+class RandomFactor(Augmentation):
+    """An adjustment by a factor from U(low, high), for every sample; a subclass writes `apply`."""
+
+    def __init__(self, low: float, high: float) -> None:
+        """Takes the range of the factor; 1 is the identity.
+
+        Args:
+            low: At least 0.
+            high: At least `low`.
+
+        Raises:
+            ValueError: If the range is empty or negative.
+        """
+        if not 0.0 <= low <= high:
+            raise ValueError(f"factors need 0 <= low <= high, got low {low}, high {high}")
+        self.low = low
+        self.high = high
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Factors:
+        """Draws the factors."""
+        return Factors(uniform(shape[0], self.low, self.high, generator))
+
+    @abstractmethod
+    def apply(self, images: Tensor, parameters: Factors) -> Tensor:
+        """Applies the adjustment."""
+
+
+class RandomBrightness(RandomFactor):
+    """`adjust_brightness` by a random factor."""
+
+    def apply(self, images: Tensor, parameters: Factors) -> Tensor:
+        """Brightens or darkens every sample."""
+        return adjust_brightness(images, parameters.factors)
+
+
+class RandomContrast(RandomFactor):
+    """`adjust_contrast` by a random factor."""
+
+    def apply(self, images: Tensor, parameters: Factors) -> Tensor:
+        """Changes the contrast of every sample."""
+        return adjust_contrast(images, parameters.factors)
+
+
+class RandomSaturation(RandomFactor):
+    """`adjust_saturation` by a random factor (AutoAugment's "colour")."""
+
+    def apply(self, images: Tensor, parameters: Factors) -> Tensor:
+        """Changes the saturation of every sample."""
+        return adjust_saturation(images, parameters.factors)
+
+
+class GrayscaleParameters(NamedTuple):
+    """Who becomes gray."""
+
+    selected: Tensor  # (B,) bool
+
+
+class RandomGrayscale(Augmentation):
+    """`to_grayscale` for each sample with probability `p`."""
+
+    def __init__(self, p: float) -> None:
+        """Args: p: Probability, in [0, 1]."""
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p is a probability in [0, 1], got {p}")
+        self.p = p
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> GrayscaleParameters:
+        """Draws who becomes gray."""
+        return GrayscaleParameters(torch.rand(shape[0], generator=generator) < self.p)
+
+    def apply(self, images: Tensor, parameters: GrayscaleParameters) -> Tensor:
+        """Turns the selected samples gray; leaves images without three channels as they are."""
+        index = parameters.selected.nonzero().flatten()
+        if images.shape[1] != 3 or len(index) == 0:
+            return images
+        index = index.to(images.device, non_blocking=True)
+        return images.index_copy(0, index, to_grayscale(images.index_select(0, index)))

@@ -1,0 +1,18 @@
+"""Images on their way to the networks: sources, collators, loaders."""
+
+from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled, to_unit_range
+from super_selfish.data.photographs import photographs
+from super_selfish.data.sources import ImageSource, Sample, Unreadable, as_source
+
+__all__ = [
+    "Batch",
+    "Collator",
+    "ImageSource",
+    "LabelCollator",
+    "Labelled",
+    "Sample",
+    "Unreadable",
+    "as_source",
+    "photographs",
+    "to_unit_range",
+]

@@ -1,0 +1,141 @@
+"""From samples to what an algorithm's `_forward` eats, in two halves.
+
+`stack` runs in the loader's worker and only puts images side by side; `augment` runs on the device
+where the batch lies and makes views and targets of it. Calling a collator does both.
+
+Shapes: `B` samples, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from super_selfish.data.conversion import stack_images
+from super_selfish.data.sources import ImageSource, Sample, Unreadable
+
+
+class Batch(NamedTuple):
+    """Images as the loader hands them over."""
+
+    images: Tensor  # (B, C, H, W) uint8, uint16 or float in [0, 1]
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+    labels: Tensor | None = None  # (B, ...) where the dataset has labels
+    unreadable: tuple[str, ...] = ()  # names of images that were left out
+
+
+class Labelled(NamedTuple):
+    """Images with what the network shall say of them."""
+
+    images: Tensor  # (B, C, H, W) float in [0, 1]
+    targets: Tensor  # (B, ...)
+
+
+class Collator(ABC):
+    """Turns samples into what an algorithm's `_forward(data)` eats.
+
+    A subclass writes `augment`. A batch that comes out of it is a `NamedTuple` of tensors.
+    """
+
+    def __init__(self) -> None:
+        self._generator: torch.Generator | None = None
+
+    def stack(self, samples: Sequence[Any]) -> Batch:
+        """Puts samples side by side; runs in the loader's worker.
+
+        Args:
+            samples: Samples of an `ImageSource`, or items of any dataset that one can read.
+
+        Returns:
+            The batch, without the samples that could not be read.
+        """
+        if not isinstance(samples[0], Sample | Unreadable):
+            source = ImageSource(list(samples))
+            samples = [source[position] for position in range(len(source))]
+        good = [sample for sample in samples if isinstance(sample, Sample)]
+        unreadable = tuple(
+            f"{sample.name}: {sample.reason}"
+            for sample in samples
+            if isinstance(sample, Unreadable)
+        )
+        if not good:
+            return Batch(torch.empty(0), torch.empty(0, dtype=torch.int64), None, unreadable)
+        labels = [sample.label for sample in good if sample.label is not None]
+        return Batch(
+            stack_images([sample.image for sample in good]),
+            torch.tensor([sample.index for sample in good]),
+            torch.stack(labels) if len(labels) == len(good) else None,
+            unreadable,
+        )
+
+    @abstractmethod
+    def augment(self, batch: Batch, generator: torch.Generator) -> Any:
+        """Makes views and targets, on the device of the batch.
+
+        Args:
+            batch: What `stack` returned, on any device.
+            generator: CPU generator; the only source of randomness.
+
+        Returns:
+            A `NamedTuple` of tensors, for `_forward`.
+        """
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        """Stacks and augments, so that a collator is also a plain `collate_fn`.
+
+        The draws come from a generator that takes its seed from the process (in a loader's worker:
+        from the worker's seed) at the first call.
+        """
+        if self._generator is None:
+            self._generator = torch.Generator().manual_seed(torch.initial_seed())
+        return self.augment(self.stack(samples), self._generator)
+
+
+class LabelCollator(Collator):
+    """Images with the dataset's own labels, not augmented."""
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Labelled:
+        """Returns images and labels.
+
+        Raises:
+            ValueError: If the dataset has no labels.
+        """
+        if batch.labels is None:
+            raise ValueError(
+                "the dataset gives no labels: its items should be (image, label), "
+                'or a dict with "image" and "label"'
+            )
+        return Labelled(to_unit_range(batch.images), batch.labels)
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Converts images to float32 in [0, 1].
+
+    Args:
+        images: `[B, C, H, W]`; uint8 and uint16 are divided by their largest value, floats pass.
+
+    Returns:
+        `[B, C, H, W]` float.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).mul_(1 / 255)
+    if images.dtype == torch.uint16:
+        return images.to(torch.float32).mul_(1 / 65535)
+    return images
+
+
+def move(data: Any, device: torch.device) -> Any:
+    """Moves every tensor of a batch to a device; what is no tensor stays."""
+    if isinstance(data, Tensor):
+        return data.to(device, non_blocking=True)
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(move(value, device) for value in data))
+    if isinstance(data, list | tuple):
+        return type(data)(move(value, device) for value in data)
+    if isinstance(data, dict):
+        return {key: move(value, device) for key, value in data.items()}
+    return data

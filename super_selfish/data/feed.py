@@ -1,0 +1,99 @@
+"""Batches on their way from the loader to the networks."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from super_selfish.data.collate import Batch, Collator, move
+from super_selfish.data.loaders import EpochBatches
+from super_selfish.training.randomness import derive_seed, step_generator
+
+
+class Feed:
+    """Moves each batch to the device once, has it augmented there, and measures the wait.
+
+    Before every step torch's own stream, from which dropout draws, is set to a seed that depends on
+    (seed, epoch, step) alone, as that of the augmentation does.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        collate_fn: Collator | Callable[[list[Any]], Any],
+        device: torch.device,
+        seed: int,
+        rank: int = 0,
+    ) -> None:
+        """Takes the parts of a run.
+
+        Args:
+            loader: Gives stacked batches for a `Collator`, else ready ones.
+            collate_fn: The collator that the loader was built with.
+            device: Where the networks are.
+            seed: Seed of the run.
+            rank: Number of this process.
+        """
+        self.loader = loader
+        self.collate_fn = collate_fn
+        self.device = device
+        self.seed = seed
+        self.rank = rank
+        self.images = 0  # of the present step
+        self.waited = 0.0  # seconds that the present step waited for its data
+        self.unreadable: tuple[str, ...] = ()  # of the present step
+        self._lapped = 0.0
+
+    def epoch(self, epoch: int, first_step: int) -> Iterator[Any]:
+        """Yields what `_forward` eats for every step of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            first_step: Step at which to begin.
+
+        Raises:
+            ValueError: If none of a batch's images can be read.
+        """
+        batches = self.loader.batch_sampler
+        if isinstance(batches, EpochBatches):
+            batches.start_at(epoch, first_step)
+        started = self._lapped = time.perf_counter()
+        for step, batch in enumerate(self.loader, start=first_step):
+            torch.manual_seed(derive_seed(self.seed, epoch, step, self.rank, 0))
+            data = self._prepare(batch, step_generator(self.seed, epoch, step, self.rank, 1))
+            self.waited = time.perf_counter() - started
+            yield data
+            started = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the epoch began."""
+        former, self._lapped = self._lapped, time.perf_counter()
+        return self._lapped - former
+
+    def _prepare(self, batch: Any, generator: torch.Generator) -> Any:
+        if not isinstance(self.collate_fn, Collator):
+            self.unreadable = ()
+            self.images = count_images(batch)
+            return move(batch, self.device)
+        self.unreadable = batch.unreadable
+        self.images = len(batch.index)
+        if self.unreadable:
+            warnings.warn(f"left out: {'; '.join(self.unreadable)}", stacklevel=2)
+        if not self.images:
+            raise ValueError(f"no image of a batch can be read: {', '.join(self.unreadable)}")
+        return self.collate_fn.augment(
+            Batch(*(move(value, self.device) for value in batch)), generator
+        )
+
+
+def count_images(data: Any) -> int:
+    """Length of the first tensor in a batch of any form."""
+    if isinstance(data, torch.Tensor):
+        return len(data)
+    values = data.values() if isinstance(data, dict) else data
+    return count_images(next(iter(values)))

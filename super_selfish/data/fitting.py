@@ -1,0 +1,110 @@
+"""Brings an image to the size and the number of channels that the networks expect.
+
+The shorter side is resized until the image covers the target, then the centre is cropped
+(METHODS 1.2), with an antialiased bilinear filter. uint8 stays uint8: torch's resampling of
+channels-last bytes agrees with PIL to one grey level and is several times faster than floats.
+
+Shapes: `C, H, W` channels, height, width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Size = tuple[int, int]  # (H, W)
+
+
+def parse_size(image_size: int | Sequence[int]) -> Size:
+    """Reads a size given as one number or as `(height, width)`, in pixels.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: A side is below 1 or there are not two sides.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2:
+        raise ValueError(f"image_size must be one number or (height, width), got {image_size}")
+    if not all(isinstance(side, int) for side in sides):
+        raise TypeError(f"image_size must hold whole numbers of pixels, got {image_size}")
+    if min(sides) < 1:
+        raise ValueError(f"image_size must be at least 1 pixel a side, got {image_size}")
+    return sides[0], sides[1]
+
+
+def fit_channels(image: Tensor, in_channels: int) -> Tensor:
+    """Repeats grey three times, or reduces RGB to luminance (ITU-R BT.601).
+
+    Args:
+        image: `[C, H, W]`; uint8, uint16 or float32.
+        in_channels: Number of channels wanted.
+
+    Returns:
+        `[in_channels, H, W]`, of the same type; repeated channels share memory.
+
+    Raises:
+        ValueError: The step is another one than 1 to 3 or 3 to 1.
+    """
+    channels = image.shape[0]
+    if channels == in_channels:
+        return image
+    if channels == 1 and in_channels == 3:
+        return image.expand(3, -1, -1)
+    if channels == 3 and in_channels == 1:
+        if image.dtype == torch.uint8:
+            red, green, blue = image.to(torch.int32)  # fixed point, the same integers as PIL's
+            grey = (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16
+            return grey.to(torch.uint8)[None]
+        red, green, blue = image.to(torch.float32)
+        return _rounded_to(image.dtype, 0.299 * red + 0.587 * green + 0.114 * blue)[None]
+    raise ValueError(
+        f"cannot turn {channels} channels into {in_channels} (only 1 into 3 and 3 into 1): "
+        "give in_channels, or convert the images first"
+    )
+
+
+def fit_size(image: Tensor, size: Size) -> Tensor:
+    """Resizes until the image covers `size`, then crops the centre.
+
+    Args:
+        image: `[C, H, W]`; uint8, uint16 or float32.
+        size: `(height, width)` wanted, in pixels.
+
+    Returns:
+        `[C, height, width]`, of the same type; `image` itself where its size fits.
+    """
+    height, width = size
+    if image.shape[1:] == (height, width):
+        return image
+    scale = max(height / image.shape[1], width / image.shape[2])
+    # Of a strip far longer than the target only the middle is resized: memory stays bounded.
+    image = _middle(image, math.ceil(2 * height / scale), math.ceil(2 * width / scale))
+    covering = (
+        max(height, round(image.shape[1] * scale)),
+        max(width, round(image.shape[2] * scale)),
+    )
+    if image.shape[1:] != covering:
+        batch = image[None] if image.dtype == torch.uint8 else image[None].to(torch.float32)
+        resized = F.interpolate(
+            batch, size=covering, mode="bilinear", align_corners=False, antialias=True
+        )[0]
+        image = _rounded_to(image.dtype, resized)
+    return _middle(image, height, width)
+
+
+def _middle(image: Tensor, height: int, width: int) -> Tensor:
+    """The centre of `image`, at most `height` by `width`; a view."""
+    top = max(0, (image.shape[1] - height) // 2)
+    left = max(0, (image.shape[2] - width) // 2)
+    return image[:, top : top + height, left : left + width]
+
+
+def _rounded_to(dtype: torch.dtype, values: Tensor) -> Tensor:
+    """Casts float32 back to uint16 by rounding; leaves other types alone."""
+    if dtype == torch.uint16:  # through int32: torch casts no negative float to unsigned safely
+        return values.round().clamp(0, 65535).to(torch.int32).to(torch.uint16)
+    return values

@@ -1,0 +1,167 @@
+"""What a source is made of: something that gives items, and what an item holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from super_selfish.data.conversion import image_from
+from super_selfish.data.files import FileList
+
+IMAGE_KEYS = ("image", "img", "pixel_values")
+LABEL_KEYS = ("label", "labels", "target")
+
+
+class Item(NamedTuple):
+    """One item of a dataset: the image as it came, or its path, and its label."""
+
+    image: object
+    label: Tensor | None
+
+
+class ArrayItems:
+    """Images that lie in memory as one tensor or array, with their labels if there are any.
+
+    Attributes:
+        images: `[N, C, H, W]`, `[N, H, W, C]` or `[N, H, W]`.
+        labels: `[N, ...]` or `None`.
+    """
+
+    def __init__(self, images: Tensor | NDArray[np.generic], labels: Tensor | None) -> None:
+        if images.ndim not in (3, 4):
+            raise ValueError(
+                "images in one tensor or array must be [N, C, H, W], [N, H, W, C] or [N, H, W], "
+                f"got shape {list(images.shape)}"
+            )
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"got {len(images)} images but {len(labels)} labels")
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        """One image, with its label where there is one."""
+        image = self.images[index]
+        return image if self.labels is None else (image, self.labels[index])
+
+    def as_batch(self) -> Tensor | None:
+        """All images as `[N, C, H, W]` in the same memory; `None` if that takes a conversion."""
+        images = self.images
+        if isinstance(images, np.ndarray):
+            native = images.dtype.isnative and images.dtype in (np.uint8, np.uint16)
+            if not native or not images.flags.writeable or min(images.strides) < 0:
+                return None
+            images = torch.from_numpy(images)
+        if images.dtype not in (torch.uint8, torch.uint16) or images.device.type != "cpu":
+            return None
+        if images.ndim == 3:
+            return images[:, None]
+        first = image_from(self.images[0])
+        return images if first.shape == images.shape[1:] else images.permute(0, 3, 1, 2)
+
+
+def items_of(data: Any) -> Any:
+    """Makes of a source's data something that gives its items one by one.
+
+    Args:
+        data: As for `ImageSource`.
+
+    Returns:
+        A `FileList`, an `ArrayItems`, or `data` itself: it has `__len__` and `__getitem__`.
+
+    Raises:
+        TypeError: `data` gives no items.
+        ValueError: It is empty.
+    """
+    items: Any
+    if isinstance(data, (str, os.PathLike)):
+        items = FileList.from_folder(data)
+    elif isinstance(data, (Tensor, np.ndarray)):
+        items = ArrayItems(data, None)
+    elif _is_images_with_labels(data):
+        given = data[1]
+        items = ArrayItems(
+            data[0], given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
+        )
+    elif isinstance(data, (list, tuple)) and data and all(is_path(entry) for entry in data):
+        items = FileList([os.fspath(entry) for entry in data])
+    elif isinstance(data, Mapping) or not (
+        hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    ):
+        hint = f"; choose one of {list(data)}" if isinstance(data, Mapping) else ""
+        raise TypeError(
+            "expected a dataset with __len__ and __getitem__, a folder, a list of files or "
+            f"images, or a tensor [N, C, H, W], got {type(data).__name__}{hint}"
+        )
+    else:
+        items = data
+    if len(items) == 0:
+        raise ValueError("expected at least one image, got an empty dataset")
+    return items
+
+
+def _is_images_with_labels(data: Any) -> bool:
+    """Whether `data` is `(images, labels)`, and not two images."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        return False
+    images, given = data
+    if not isinstance(images, (Tensor, np.ndarray)) or images.ndim < 3:
+        return False
+    if isinstance(given, (Tensor, np.ndarray)):
+        return given.ndim in (1, 2)
+    return isinstance(given, (list, tuple)) and all(isinstance(label, int) for label in given)
+
+
+def split_item(item: object) -> Item:
+    """Finds the image, and the label if there is one, in an item of a dataset.
+
+    Args:
+        item: An image (or path), a named tuple with a field `image` (and `label`), any other
+            tuple or list that begins with one, or a mapping that holds one under "image", "img" or
+            "pixel_values". The label is the second of the tuple, or under "label", "labels" or
+            "target"; it counts if it is an int, a tensor or an array.
+
+    Raises:
+        TypeError: There is no image where one was looked for.
+    """
+    if isinstance(item, Mapping):
+        key = next((key for key in IMAGE_KEYS if key in item), None)
+        if key is None:
+            raise TypeError(
+                f"an item that is a dict must hold its image under one of {list(IMAGE_KEYS)}, "
+                f"got the keys {list(item)}"
+            )
+        label = next((item[key] for key in LABEL_KEYS if key in item), None)
+        return Item(item[key], _as_label(label))
+    if isinstance(item, tuple) and "image" in getattr(item, "_fields", ()):  # such as a Sample
+        return Item(getattr(item, "image"), _as_label(getattr(item, "label", None)))  # noqa: B009
+    if isinstance(item, (tuple, list)):
+        if not item:
+            raise TypeError("an item that is a tuple must begin with an image, got an empty one")
+        return Item(item[0], _as_label(item[1]) if len(item) > 1 else None)
+    return Item(item, None)
+
+
+def _as_label(label: object) -> Tensor | None:
+    if isinstance(label, (int, np.integer)):
+        return torch.tensor(int(label))
+    if isinstance(label, np.generic | np.ndarray) and label.dtype.kind in "biuf":
+        label = torch.as_tensor(np.array(label))
+    if not isinstance(label, Tensor):
+        return None
+    is_whole = not label.dtype.is_floating_point and not label.dtype.is_complex
+    return label.detach().cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
+
+
+def is_path(image: object) -> bool:
+    """Whether an image is given as the path of its file."""
+    return isinstance(image, (str, os.PathLike))

@@ -1,0 +1,143 @@
+"""The order of the batches, and the loader that reads them.
+
+The order depends on (seed, epoch) alone, so a run can be repeated, and resumed in the middle of an
+epoch, with any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from super_selfish.data.collate import Collator
+from super_selfish.data.sources import ImageSource
+from super_selfish.training.randomness import step_generator
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of dataset indices for one epoch after the other.
+
+    Every image is seen once an epoch. The last batch may be smaller; a last batch of a single image
+    is added to the one before it, because batch norm cannot train on one image. Of several
+    processes each takes its slice of every global batch, and the end is filled up from the start.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Starts at the beginning of epoch 0.
+
+        Args:
+            num_images: Size of the dataset.
+            batch_size: Images a batch and process.
+            shuffle: Whether every epoch has an order of its own.
+            seed: Seed of the run.
+            rank: Number of this process.
+            world_size: Number of processes.
+
+        Raises:
+            ValueError: If there is no image, or the batch size is not positive.
+        """
+        if num_images < 1:
+            raise ValueError("the dataset is empty")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.num_images = num_images
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.first_step = 0
+
+    def start_at(self, epoch: int, step: int = 0) -> None:
+        """Sets where the next iteration begins."""
+        self.epoch = epoch
+        self.first_step = step
+
+    @property
+    def images_per_process(self) -> int:
+        """Images that each process sees in an epoch."""
+        return -(-self.num_images // self.world_size)
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        full, rest = divmod(self.images_per_process, self.batch_size)
+        return max(1, full + (rest > (1 if self.batch_size > 1 else 0)))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the batches of `epoch`, from `first_step` on."""
+        if self.shuffle:
+            generator = step_generator(self.seed, self.epoch)
+            order = torch.randperm(self.num_images, generator=generator)
+        else:
+            order = torch.arange(self.num_images)
+        per_process = self.images_per_process
+        order = torch.cat([order, order[: per_process * self.world_size - self.num_images]])
+        # Position modulo world_size: the processes together hold each global batch.
+        mine = order[self.rank :: self.world_size].tolist()
+        last = len(self) - 1
+        for step in range(self.first_step, len(self)):
+            start = step * self.batch_size
+            yield mine[start:] if step == last else mine[start : start + self.batch_size]
+
+
+class RawItems(Dataset[Any]):
+    """A source's items as the user's dataset gives them, for a plain `collate_fn`."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.source)
+
+    def __getitem__(self, position: int) -> Any:
+        """The item as it is."""
+        return self.source.raw(position)
+
+
+def build_loader(
+    source: ImageSource,
+    batches: EpochBatches,
+    collate_fn: Collator | Callable[[list[Any]], Any],
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """Builds the loader of a run.
+
+    Args:
+        source: The images.
+        batches: Their order.
+        collate_fn: A `Collator`, of which the worker does `stack` only; or any function from a list
+            of the dataset's items to what `_forward` eats.
+        num_workers: Processes that read images; 0 reads in this one.
+        pin_memory: Whether batches are put where an accelerator reads them faster.
+
+    Returns:
+        A loader that keeps its workers from epoch to epoch.
+    """
+    is_collator = isinstance(collate_fn, Collator)
+    return DataLoader(
+        source if is_collator else RawItems(source),
+        batch_sampler=batches,
+        collate_fn=collate_fn.stack if isinstance(collate_fn, Collator) else collate_fn,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        generator=step_generator(
+            batches.seed, 0
+        ),  # seeds the workers; torch's own stream is left alone
+    )

@@ -1,0 +1,254 @@
+"""Features of a frozen backbone, computed once and used by every protocol.
+
+Images without augmentation, a backbone in eval mode, no gradient: what comes out depends on the
+backbone and the images alone, and the backbone is afterwards, to the last bit, what it was before.
+
+Shapes: `N` images, `D` features, `B` batch, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from super_selfish.data.collate import Batch, LabelCollator, to_unit_range
+from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.models.combined_net import pooled_features
+
+
+class Features(NamedTuple):
+    """Features of a data set and, where it has them, the labels."""
+
+    features: Tensor  # [N, D] float32, CPU
+    labels: Tensor | None  # [N] int64, CPU
+
+
+class LabelledSource(NamedTuple):
+    """Opened data: the images, and the labels if they came apart from them."""
+
+    images: ImageSource
+    labels: Tensor | None  # [N] int64
+
+
+def open_data(
+    data: Any,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+) -> LabelledSource:
+    """Opens data that protocols read.
+
+    Args:
+        data: Whatever `as_source` takes, or a pair `(images, labels)` of such data and as many
+            integers.
+        image_size: As for `as_source`.
+        in_channels: As for `as_source`.
+
+    Returns:
+        The source. `labels` is `None` where the items themselves bring theirs, or have none.
+
+    Raises:
+        ValueError: If there are not as many labels as images.
+        TypeError: If labels are not integers.
+    """
+    if isinstance(data, LabelledSource):
+        return LabelledSource(as_source(data.images, image_size, in_channels), data.labels)
+    if not _is_pair(data):
+        return LabelledSource(as_source(data, image_size, in_channels), None)
+    images = as_source(data[0], image_size, in_channels)
+    labels = torch.as_tensor(data[1])
+    if len(labels) != len(images):
+        raise ValueError(
+            f"expected (images, labels) with one label an image, "
+            f"got {len(images)} images and {len(labels)} labels"
+        )
+    return LabelledSource(images, _as_classes(labels))
+
+
+def extract_features(
+    backbone: nn.Module,
+    data: Any,
+    *,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    device: torch.device | str | None = None,
+    preprocess: nn.Module | None = None,
+) -> Features:
+    """Computes the pooled features of every image of a data set, in its order.
+
+    The backbone runs in eval mode and without gradients; its training mode (module by module),
+    its parameters and its batch-norm statistics are as before when the call returns or raises.
+
+    Args:
+        backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`.
+        data: As for `open_data`.
+        batch_size: Images per forward pass.
+        num_workers: Processes that load images; 0 loads in this one.
+        image_size: Images are brought to this size in pixels, a side or (height, width); `None`
+            leaves that to `as_source`.
+        in_channels: Images are brought to this many channels; `None` leaves that to `as_source`.
+        device: Where to compute; the backbone is there for the duration of the call. `None` is
+            where the backbone lies.
+        preprocess: Applied to the images before the backbone, for example a normalisation
+            (`supervisor.preprocess`).
+
+    Returns:
+        `features [N, D]`, and `labels [N]` or `None` for data without labels. Images that could
+        not be read, and that the source was told to skip, are missing from both, with a warning.
+
+    Raises:
+        ValueError: If no image can be read, only some images have a label, or the backbone returns
+            features that are not finite.
+        TypeError: If a label is no single integer.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    source = open_data(data, image_size, in_channels)
+    loader: DataLoader[Any] = DataLoader(
+        source.images,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=LabelCollator().stack,
+        generator=torch.Generator(),  # seeds the workers; torch's own stream is left alone
+    )
+    device = torch.device(device) if device is not None else _device_of(backbone)
+    features: list[Tensor] = []
+    labels: list[Tensor | None] = []
+    unreadable: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(_frozen(backbone, device))
+        if preprocess is not None:
+            stack.enter_context(_frozen(preprocess, device))
+        stack.enter_context(torch.inference_mode())
+        for batch in loader:
+            unreadable += batch.unreadable
+            if len(batch.index) == 0:
+                continue
+            images = to_unit_range(batch.images.to(device, non_blocking=True))  # [B, C, H, W]
+            if preprocess is not None:
+                images = preprocess(images)
+            features.append(pooled_features(backbone, images).float().cpu())  # [B, D]
+            labels.append(_labels_of_batch(batch, source.labels))
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}", stacklevel=2)
+    if not features:
+        raise ValueError("expected at least one readable image, got none")
+    # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.
+    stacked = torch.cat(features)
+    if not torch.isfinite(stacked).all():
+        raise ValueError(
+            "the backbone returned features that are not finite: did training diverge?"
+        )
+    return Features(stacked, _join_labels(labels))
+
+
+def check_labelled(features: Tensor, labels: Tensor, part: str) -> None:
+    """Refuses anything but finite features `[N, D]` with integer labels `[N]`.
+
+    Args:
+        features: To check.
+        labels: To check.
+        part: "train" or "test", for the message.
+
+    Raises:
+        ValueError: If shapes do not fit, there are no rows, or a feature is not finite.
+        TypeError: If labels are not integers.
+    """
+    if features.dim() != 2 or len(features) == 0:
+        raise ValueError(
+            f"{part} features must be [N, D] with N >= 1, got {list(features.shape)}: "
+            "flatten or pool them first"
+        )
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"{part} labels must be [{len(features)}], one a row of the features, "
+            f"got {list(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"{part} labels must be integers (class numbers), got {labels.dtype}")
+    if not torch.isfinite(features).all():
+        raise ValueError(f"{part} features must be finite, got NaN or infinity")
+
+
+def check_parts(
+    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
+) -> None:
+    """Checks both parts with `check_labelled`, and that they are of the same width.
+
+    Raises:
+        ValueError: As `check_labelled`, or if the widths differ.
+        TypeError: As `check_labelled`.
+    """
+    check_labelled(train_features, train_labels, "train")
+    check_labelled(test_features, test_labels, "test")
+    if train_features.shape[1] != test_features.shape[1]:
+        raise ValueError(
+            "train and test features must have the same width, "
+            f"got {train_features.shape[1]} and {test_features.shape[1]}"
+        )
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether data is `(images, labels)`: a tuple of two whose second is numbers in a row."""
+    if not isinstance(data, tuple) or len(data) != 2:
+        return False
+    labels = data[1]
+    if hasattr(labels, "ndim"):
+        return labels.ndim == 1
+    return isinstance(labels, Sequence) and all(isinstance(label, int) for label in labels)
+
+
+def _labels_of_batch(batch: Batch, labels: Tensor | None) -> Tensor | None:
+    """Labels `[B]` of a batch: those that came apart from the images, else the items' own."""
+    if labels is not None:
+        return labels[batch.index]
+    return None if batch.labels is None else _as_classes(batch.labels)
+
+
+def _as_classes(labels: Tensor) -> Tensor:
+    """Labels `[N]` as int64; refuses anything but one integer each."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dim() != 1:
+        raise TypeError(
+            "a label must be a single integer (the class), "
+            f"got {labels.dtype} of shape {list(labels.shape[1:])}"
+        )
+    return labels.to("cpu", torch.int64)
+
+
+def _join_labels(labels: Sequence[Tensor | None]) -> Tensor | None:
+    """Labels of all batches, or `None`; refuses data that are labelled in part."""
+    known = [label for label in labels if label is not None]
+    if known and len(known) < len(labels):
+        raise ValueError("expected a label for every image or for none, got some without")
+    return torch.cat(known) if known else None
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    """Device of the first parameter or buffer; the CPU for a module that has none."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def _frozen(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode on a device for a while; then every submodule's former mode, and the old device."""
+    modes = [(part, part.training) for part in module.modules()]
+    home = _device_of(module)
+    try:
+        module.eval()
+        if device != home:
+            module.to(device)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        if device != home:
+            module.to(home)

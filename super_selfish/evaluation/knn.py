@@ -1,0 +1,121 @@
+"""Weighted k-nearest-neighbour classification of features, the monitor that trains nothing.
+
+Every test feature asks its `k` most similar training features (cosine), and each votes for its own
+class with weight exp(cosine / temperature). The class with the largest sum wins. Wu, Xiong, Yu and
+Lin, "Unsupervised feature learning via non-parametric instance discrimination", 2018,
+https://arxiv.org/abs/1805.01978, section 3.4.
+
+Shapes: `N` training rows, `M` test rows, `D` features, `K` neighbours, `Y` classes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from super_selfish.evaluation.features import check_labelled, check_parts
+
+# Similarities held at once: 2**24 float32 are 64 MiB.
+_SIMILARITIES_PER_CHUNK = 2**24
+
+
+def default_neighbours(samples: int, classes: int) -> int:
+    """Number of neighbours for a training part of a given size.
+
+    200, as in the paper, where there is enough: with `n` images a class, more than `n` neighbours
+    must bring in foreign ones, so at most half a class is asked (and at least one image). Ten
+    classes reach 200 at 4,000 images.
+
+    Args:
+        samples: Training rows.
+        classes: Classes among them.
+
+    Returns:
+        `min(200, samples // (2 * classes))`, at least 1.
+    """
+    return max(1, min(200, samples // (2 * classes)))
+
+
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    *,
+    k: int | None = None,
+    temperature: float = 0.07,  # section 3.4 of the paper, and DINO's evaluation
+) -> Tensor:
+    """Predicts a class for every test feature.
+
+    Args:
+        train_features: `[N, D]`; normalised here.
+        train_labels: `[N]`, any integers.
+        test_features: `[M, D]`; normalised here.
+        k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
+        temperature: Of the weights exp(cosine / temperature), > 0.
+
+    Returns:
+        `[M]` int64, on the device of `test_features`, values of `train_labels`. Of classes with
+        equal votes the smallest number wins.
+
+    Raises:
+        ValueError: If shapes do not fit, features are not finite, `k` < 1 or `temperature` <= 0.
+        TypeError: If labels are not integers.
+    """
+    check_labelled(train_features, train_labels, "train")
+    if test_features.dim() != 2 or test_features.shape[1] != train_features.shape[1]:
+        raise ValueError(
+            f"test features must be [M, {train_features.shape[1]}], like the train features, "
+            f"got {list(test_features.shape)}"
+        )
+    if k is not None and k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    device = test_features.device
+    classes, targets = train_labels.to(device).unique(return_inverse=True)  # [Y], [N]
+    samples = len(train_features)
+    k = default_neighbours(samples, len(classes)) if k is None else min(k, samples)
+    keys = F.normalize(train_features.to(device).float(), dim=1).T  # [D, N]
+    predictions = []
+    for queries in test_features.split(max(1, _SIMILARITIES_PER_CHUNK // samples)):
+        similarities = F.normalize(queries.float(), dim=1) @ keys  # [B, N]
+        nearest = similarities.topk(k, dim=1)  # [B, K], largest first
+        # Less the largest, which no comparison of classes sees: nothing overflows.
+        votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
+        scores = votes.new_zeros(len(queries), len(classes))
+        scores.scatter_add_(1, targets[nearest.indices], votes)  # [B, Y]
+        predictions.append(classes[scores.argmax(dim=1)])
+    return torch.cat(predictions).long()
+
+
+def knn_accuracy(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    k: int | None = None,
+    temperature: float = 0.07,
+) -> float:
+    """Share of test features that `knn_predict` classifies rightly.
+
+    Args:
+        train_features: `[N, D]`.
+        train_labels: `[N]`, any integers.
+        test_features: `[M, D]`.
+        test_labels: `[M]`; a class that training does not know counts as wrong.
+        k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
+        temperature: Of the weights exp(cosine / temperature), > 0.
+
+    Returns:
+        Accuracy, in [0, 1].
+
+    Raises:
+        ValueError: If shapes do not fit, features are not finite, `k` < 1 or `temperature` <= 0.
+        TypeError: If labels are not integers.
+    """
+    check_parts(train_features, train_labels, test_features, test_labels)
+    predictions = knn_predict(
+        train_features, train_labels, test_features, k=k, temperature=temperature
+    )
+    return (predictions == test_labels.to(predictions.device)).double().mean().item()

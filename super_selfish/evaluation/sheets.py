@@ -1,0 +1,201 @@
+"""Sheets of images: cells on whole pixels, headings, captions, frames.
+
+matplotlib is an extra and imported when a figure is made. Only its object-oriented interface is
+used: no window, no global state.
+
+Shapes: `R` rows, `V` views, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from super_selfish.data.collate import to_unit_range
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 144
+_CELL = 128  # pixels: about the longer side of an image on the sheet
+_LARGEST_CELL = 320  # pixels: larger images are shrunk to it
+GAP = 8  # pixels between images
+_MARGIN = 16  # pixels around the sheet
+FONT = 8.5  # points
+_LINE = round(1.3 * FONT * DPI / 72)  # pixels: height of a line of text
+_LETTER = 0.56 * FONT * DPI / 72  # pixels: width of an average letter
+_FRAME = 3.6  # points, of which half is seen
+INK = "#222222"
+QUIET = "#666666"
+ACCENT = "#d1495b"
+
+
+class Sheet(NamedTuple):
+    """A figure with a grid of cells of one size, in pixels."""
+
+    figure: Figure
+    axes: list[list[Axes]]  # R rows of V; cells without an image are hidden
+
+
+def build_sheet(
+    rows: Sequence[Tensor | Sequence[Tensor]],
+    columns: int,
+    *,
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    below: bool = False,
+    after_first: int = 0,
+) -> Sheet:
+    """Lays the cells out on whole pixels, so that an enlarged pixel is a square like the next.
+
+    Args:
+        rows: The images, `[C, H, W]` each; the largest gives the size of all cells.
+        columns: Cells of a row.
+        titles: Heading for each column, wrapped to its width.
+        row_titles: Heading for each row, wrapped.
+        below: Whether to leave a line of text below every cell.
+        after_first: Additional pixels after the first column.
+    """
+    height = max(image.shape[-2] for row in rows for image in row)
+    width = max(image.shape[-1] for row in rows for image in row)
+    scale = float(max(1, round(_CELL / max(height, width))))
+    if scale == 1:
+        scale = min(1.0, _LARGEST_CELL / max(height, width))
+    height, width = round(scale * height), round(scale * width)
+
+    headings = [textwrap.wrap(title, max(6, int(width / _LETTER))) for title in titles or ()]
+    labels = [textwrap.wrap(title, 22) for title in row_titles or ()]
+    letters = max((len(line) for lines in labels for line in lines), default=0)
+    left = _MARGIN + (round(letters * _LETTER) + GAP if letters else 0)
+    lines = max(map(len, headings), default=0)
+    top = _MARGIN + (lines * _LINE + GAP if lines else 0)
+    step_x, step_y = width + GAP, height + GAP + (_LINE + GAP // 2 if below else 0)
+    total_width = left + columns * step_x - GAP + after_first + _MARGIN
+    total_height = top + len(rows) * step_y - (0 if below else GAP) + _MARGIN
+
+    figure = new_figure(total_width / DPI, total_height / DPI)
+    axes: list[list[Axes]] = []
+    for number in range(len(rows)):
+        axes.append([])
+        bottom = total_height - top - number * step_y - height
+        for column in range(columns):
+            x = left + column * step_x + (after_first if column else 0)
+            cell = figure.add_axes(
+                (x / total_width, bottom / total_height, width / total_width, height / total_height)
+            )
+            cell.set_axis_off()
+            axes[-1].append(cell)
+        if labels:
+            figure.text(
+                (left - GAP) / total_width,
+                (bottom + height / 2) / total_height,
+                "\n".join(labels[number]),
+                ha="right",
+                va="center",
+                fontsize=FONT,
+                color=INK,
+            )
+    for column, heading in enumerate(headings):
+        centre = left + column * step_x + (after_first if column else 0) + width / 2
+        figure.text(
+            centre / total_width,
+            (total_height - top + GAP) / total_height,
+            "\n".join(heading),
+            ha="center",
+            va="bottom",
+            fontsize=FONT,
+            color=INK,
+        )
+    return Sheet(figure, axes)
+
+
+def show_image(axes: Axes, image: Tensor) -> None:
+    """Shows an image `[C, H, W]`, without axes."""
+    channels, height, width = image.shape
+    pixels = image[0] if channels < 3 else image[:3].permute(1, 2, 0)
+    is_enlarged = max(height, width) <= _LARGEST_CELL
+    axes.imshow(
+        pixels.numpy(),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest" if is_enlarged else "antialiased",
+    )
+    axes.set_axis_on()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def frame_image(axes: Axes) -> None:
+    """Draws a frame around a cell, outside of its image, which covers the inner half."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(
+        Rectangle(
+            (0, 0),
+            1,
+            1,
+            transform=axes.transAxes,
+            fill=False,
+            edgecolor=ACCENT,
+            linewidth=_FRAME,
+            joinstyle="miter",
+            clip_on=False,
+            zorder=-1,
+        )
+    )
+
+
+def write_below(axes: Axes, caption: str, color: str) -> None:
+    """Writes a line below a cell; captions of a row share their baseline."""
+    axes.annotate(
+        caption,
+        (0.5, 0),
+        xycoords="axes fraction",
+        xytext=(0, -5),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=FONT,
+        color=color,
+    )
+
+
+def displayable(images: Tensor) -> Tensor:
+    """Images `[V, C, H, W]` as float on the CPU, in [0, 1]."""
+    if images.dim() != 4 or 0 in images.shape[1:]:
+        raise ValueError(
+            f"images must be [R, V, C, H, W] or rows [V, C, H, W], got a row {list(images.shape)}"
+        )
+    if not images.is_floating_point() and images.dtype not in (torch.uint8, torch.uint16):
+        raise TypeError(f"images must be uint8, uint16 or float in [0, 1], got {images.dtype}")
+    return to_unit_range(images.detach().cpu()).float().clamp(0, 1)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of a size in inches, with a canvas of its own and nothing global."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install super-selfish[plots]") from error
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """Writes the figure, if there is a path, into a folder that is made if need be."""
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DPI)
+    return figure

@@ -1,0 +1,24 @@
+"""Losses as pure functions of tensors, computed in float32; modules where a value is named once."""
+
+from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
+from super_selfish.losses.nce import NCELoss, noise_contrastive
+from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
+from super_selfish.losses.regression import (
+    cosine_regression,
+    masked_mean_squared_error,
+    mean_squared_error,
+)
+
+__all__ = [
+    "CandidateInfoNCELoss",
+    "InfoNCELoss",
+    "NCELoss",
+    "NTXentLoss",
+    "candidate_info_nce",
+    "cosine_regression",
+    "info_nce",
+    "masked_mean_squared_error",
+    "mean_squared_error",
+    "noise_contrastive",
+    "nt_xent",
+]

@@ -1,0 +1,38 @@
+"""Networks: backbones, heads, decoders, and what joins and follows them."""
+
+from super_selfish.models.backbones import (
+    FeatureShape,
+    TorchvisionFeatures,
+    build_backbone,
+    feature_shape,
+    untrained_twin,
+)
+from super_selfish.models.combined_net import CombinedNet, feature_map, pooled_features
+from super_selfish.models.decoders import ImageDecoder
+from super_selfish.models.efficientnet import EfficientFeatures
+from super_selfish.models.heads import MLP, BottleneckMap, Classification, ProjectionHead
+from super_selfish.models.momentum import MomentumEncoder, momentum_at
+from super_selfish.models.narrow_resnet import NarrowResNet
+from super_selfish.models.normalize import Normalize, build_normalize
+
+__all__ = [
+    "MLP",
+    "BottleneckMap",
+    "Classification",
+    "CombinedNet",
+    "EfficientFeatures",
+    "FeatureShape",
+    "ImageDecoder",
+    "MomentumEncoder",
+    "NarrowResNet",
+    "Normalize",
+    "ProjectionHead",
+    "TorchvisionFeatures",
+    "build_backbone",
+    "build_normalize",
+    "feature_map",
+    "feature_shape",
+    "momentum_at",
+    "pooled_features",
+    "untrained_twin",
+]

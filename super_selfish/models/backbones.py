@@ -1,0 +1,89 @@
+"""Backbones by name: efficientnet-pytorch, torchvision, timm, or a module of the user's own."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from super_selfish.models.dry_run import FeatureShape, feature_shape
+from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
+from super_selfish.models.narrow_resnet import NarrowResNet
+from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
+from super_selfish.models.untrained import untrained_twin
+
+__all__ = [
+    "FeatureShape",
+    "TorchvisionFeatures",
+    "build_backbone",
+    "feature_shape",
+    "untrained_twin",
+]
+
+SMALL_IMAGE = 64  # pixels; METHODS.md 1.5, R1: at most this needs a stem of stride 1
+
+
+def build_backbone(
+    backbone: nn.Module | str | None, in_channels: int, image_size: tuple[int, int]
+) -> nn.Module:
+    """The network that a `backbone=` argument means.
+
+    Args:
+        backbone: A module, which is returned untouched; `None` for EfficientNet-B0; or a name:
+            `"efficientnet-b0"` to `"efficientnet-b7"`, `"narrow-resnet"` for minutes on a CPU, a
+            classification network of torchvision (`"resnet18"`), or `"timm/<name>"`
+            (`"timm/convnext_tiny"`). Named networks are drawn at random.
+        in_channels: Channels of the images.
+        image_size: Height and width of the images, pixels. Up to 64 EfficientNets get a stem of
+            stride 1; ResNets see `TorchvisionFeatures`.
+
+    Returns:
+        A module from `[B, C, H, W]` to `[B, D]`, with `forward_features` if it was built here.
+
+    Raises:
+        ValueError: If the name is unknown; it lists names that are near.
+        TypeError: If it is neither module nor name.
+        ImportError: If the name asks for timm and timm is missing.
+    """
+    if isinstance(backbone, nn.Module):
+        return backbone
+    name = "efficientnet-b0" if backbone is None else backbone
+    if not isinstance(name, str):
+        raise TypeError(f"backbone is an nn.Module, a name or None, got {type(name).__name__}")
+    if name in EFFICIENTNETS:
+        stem_stride = 1 if min(image_size) <= SMALL_IMAGE else 2
+        return EfficientFeatures(name, in_channels=in_channels, stem_stride=stem_stride)
+    if name == "narrow-resnet":
+        return NarrowResNet(in_channels)
+    if name.startswith("timm/"):
+        return _timm_backbone(name.removeprefix("timm/"), in_channels, image_size)
+    names = torchvision_names()
+    if name in names:
+        return TorchvisionFeatures(name, in_channels, image_size)
+    raise ValueError(_unknown(name, [*EFFICIENTNETS, "narrow-resnet", *names]))
+
+
+def _timm_backbone(name: str, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"the backbone 'timm/{name}' needs timm: pip install timm") from error
+    if not timm.is_model(name):
+        raise ValueError(_unknown(f"timm/{name}", [f"timm/{n}" for n in timm.list_models()]))
+    options: dict[str, Any] = {}
+    # Networks with learned positions are built for one size: for that of the images.
+    settings = timm.models.get_pretrained_cfg(name)
+    if settings is not None and settings.fixed_input_size:
+        options["img_size"] = tuple(image_size)
+    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **options)
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return (
+        f"unknown backbone {name!r}: {hint}Names are efficientnet-b0 to -b7, torchvision's "
+        "classification networks (not its ViT and MaxViT, built for one image size: timm has "
+        "others) and timm/<name>; any nn.Module will do as well"
+    )

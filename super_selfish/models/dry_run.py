@@ -1,0 +1,116 @@
+"""Learns what a backbone returns by asking it once, without leaving a trace.
+
+Shapes: `C, H, W` image, `D` features, `h, w` map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from super_selfish.models.combined_net import as_map, as_vectors, map_function
+
+# What a network raises when an image does not suit it: torch's own checks, asserts, indexing.
+_REFUSALS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
+
+
+class FeatureShape(NamedTuple):
+    """What a backbone makes of an image of a certain size."""
+
+    dim: int
+    height: int | None  # of the map; None if the backbone gives vectors only
+    width: int | None
+
+
+def feature_shape(
+    backbone: nn.Module, in_channels: int, image_size: tuple[int, int], *, of_map: bool = False
+) -> FeatureShape:
+    """Feature width and map size of a backbone, found by one dry run at the real image size.
+
+    The run is in eval mode and without gradient, on the device and in the dtype of the backbone.
+    Training flags, buffers and random state are afterwards what they were.
+
+    Args:
+        backbone: `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`.
+        in_channels: `C`.
+        image_size: `(H, W)`, pixels.
+        of_map: Whether `dim` is the number of channels of the map instead of the width of the
+            pooled vectors. Some networks (timm's MobileNetV3) have a layer in between.
+
+    Returns:
+        `dim`, and height and width of the map, `None` if there is none and `of_map` is false.
+
+    Raises:
+        ValueError: If the backbone cannot take such an image, or its output has a strange shape.
+        TypeError: If it returns no tensor, or vectors where a map was asked for.
+    """
+    height, width = image_size
+    tensor = next(
+        (t for t in chain(backbone.parameters(), backbone.buffers()) if t.is_floating_point()), None
+    )
+    device = torch.device("cpu") if tensor is None else tensor.device
+    dtype = torch.float32 if tensor is None else tensor.dtype
+    images = torch.zeros(1, in_channels, height, width, device=device, dtype=dtype)
+    with _without_a_trace(backbone):
+        output = _ask(backbone, backbone, images)
+        to_map = map_function(backbone)
+        raw_map = output if to_map is backbone else _ask(backbone, to_map, images)
+    if of_map or (isinstance(raw_map, Tensor) and raw_map.ndim == 4):
+        features = as_map(backbone, raw_map, images)
+        dim = features.shape[1] if of_map else as_vectors(backbone, output).shape[1]
+        return FeatureShape(dim, features.shape[2], features.shape[3])
+    vectors = as_vectors(backbone, output)
+    if isinstance(raw_map, Tensor) and raw_map.ndim == 3:
+        try:
+            features = as_map(backbone, raw_map, images)
+        except ValueError:  # tokens that are no grid: whoever asks for their map is told why
+            return FeatureShape(vectors.shape[1], None, None)
+        return FeatureShape(vectors.shape[1], features.shape[2], features.shape[3])
+    return FeatureShape(vectors.shape[1], None, None)
+
+
+def _ask(backbone: nn.Module, forward: Callable[[Tensor], object], images: Tensor) -> object:
+    try:
+        return forward(images)
+    except _REFUSALS as error:
+        raise ValueError(
+            f"the backbone {type(backbone).__name__} could not take images of shape "
+            f"{tuple(images.shape)}: {error}"
+        ) from error
+
+
+@contextmanager
+def _without_a_trace(module: nn.Module) -> Iterator[None]:
+    flags = [(submodule, submodule.training) for submodule in module.modules()]
+    buffers = [
+        (submodule, name, buffer, buffer.clone())
+        for submodule in module.modules()
+        for name, buffer in submodule.named_buffers(recurse=False)
+        if not is_lazy(buffer)
+    ]
+    module.eval()
+    try:
+        # devices=[]: in eval mode nothing draws on an accelerator.
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            yield
+    finally:
+        for submodule, training in flags:
+            submodule.training = training
+        for submodule, name, buffer, value in buffers:
+            submodule._buffers[name] = buffer
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)

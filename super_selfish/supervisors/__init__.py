@@ -1,0 +1,65 @@
+"""The algorithms, one a file, and the recipe that they share."""
+
+from typing import Any
+
+from super_selfish.supervisors.adversarial import AdversarialSupervisor
+from super_selfish.supervisors.base import Supervisor
+from super_selfish.supervisors.bigan import BiGanSupervisor
+from super_selfish.supervisors.byol import BYOLSupervisor
+from super_selfish.supervisors.context_net import ContextNetSupervisor
+from super_selfish.supervisors.contrastive_multiview_coding import (
+    ContrastiveMultiviewCodingSupervisor,
+)
+from super_selfish.supervisors.contrastive_predictive_coding import (
+    ContrastivePredictiveCodingSupervisor,
+)
+from super_selfish.supervisors.denoise_net import DenoiseNetSupervisor
+from super_selfish.supervisors.diagnostics import HealthWarning
+from super_selfish.supervisors.exemplar_net import ExemplarNetSupervisor
+from super_selfish.supervisors.instance_discrimination import InstanceDiscriminationSupervisor
+from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
+from super_selfish.supervisors.label import LabelSupervisor
+from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
+from super_selfish.supervisors.pirl import PIRLSupervisor
+from super_selfish.supervisors.rotate_net import RotateNetSupervisor
+from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
+from super_selfish.training.run import NonFiniteLossError
+
+SUPERVISORS: dict[str, type[Any]] = {
+    "byol": BYOLSupervisor,
+    "bigan": BiGanSupervisor,
+    "cmc": ContrastiveMultiviewCodingSupervisor,
+    "context": ContextNetSupervisor,
+    "cpc": ContrastivePredictiveCodingSupervisor,
+    "denoise": DenoiseNetSupervisor,
+    "exemplar": ExemplarNetSupervisor,
+    "instance": InstanceDiscriminationSupervisor,
+    "jigsaw": JigsawNetSupervisor,
+    "moco": MomentumContrastSupervisor,
+    "pirl": PIRLSupervisor,
+    "rotate": RotateNetSupervisor,
+    "split_brain": SplitBrainNetSupervisor,
+}
+"""Every algorithm by its short name."""
+
+__all__ = [
+    "SUPERVISORS",
+    "AdversarialSupervisor",
+    "BYOLSupervisor",
+    "BiGanSupervisor",
+    "ContextNetSupervisor",
+    "ContrastiveMultiviewCodingSupervisor",
+    "ContrastivePredictiveCodingSupervisor",
+    "DenoiseNetSupervisor",
+    "ExemplarNetSupervisor",
+    "HealthWarning",
+    "InstanceDiscriminationSupervisor",
+    "JigsawNetSupervisor",
+    "LabelSupervisor",
+    "MomentumContrastSupervisor",
+    "NonFiniteLossError",
+    "PIRLSupervisor",
+    "RotateNetSupervisor",
+    "SplitBrainNetSupervisor",
+    "Supervisor",
+]

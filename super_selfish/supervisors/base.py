@@ -1,0 +1,406 @@
+"""The recipe of every algorithm, stated once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from super_selfish.data.collate import Collator, LabelCollator
+from super_selfish.data.feed import Feed
+from super_selfish.data.loaders import EpochBatches, build_loader
+from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.models import (
+    CombinedNet,
+    FeatureShape,
+    build_backbone,
+    build_normalize,
+    feature_shape,
+)
+from super_selfish.supervisors.arguments import Arguments, record_arguments
+from super_selfish.supervisors.diagnostics import warn_if_ill
+from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor, store_run
+from super_selfish.training import distributed
+from super_selfish.training.checkpoint import checkpoint_path
+from super_selfish.training.history import Row
+from super_selfish.training.interrupt import Interrupt
+from super_selfish.training.precision import autocast, gradient_scaler
+from super_selfish.training.progress import Progress
+from super_selfish.training.run import Losses, Run
+from super_selfish.training.schedules import build_schedule, constant, steps_every_update
+
+Size = int | tuple[int, int]
+DEFAULT_IMAGE_SIZE = 225
+
+
+class Supervisor(nn.Module):
+    """Trains a network by a pretext task.
+
+    As it stands it trains any network on what a collator makes of a dataset. An algorithm overrides
+    hooks, each of which keeps its signature:
+
+    | hook | does | a subclass |
+    |---|---|---|
+    | `_load_pretrained` | restores the weights | leaves it alone |
+    | `_init_data_optimizer` | builds loader, optimizer, schedule | extends it, with `super()` |
+    | `_epochs` | loops, moves the batch to the device, logs, stores | leaves it alone |
+    | `_forward(data)` | a batch in, a scalar loss out | writes it: this is the algorithm |
+    | `_update(loss, optimizer, lr_scheduler)` | backward, step, schedule | extends it |
+
+    A subclass may also write `_health(row)`, which is asked after every epoch.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Supervisor:
+        """Keeps the arguments of the constructor, of every subclass, for the checkpoint."""
+        self = super().__new__(cls)
+        object.__setattr__(self, "arguments", record_arguments(cls, args, kwargs))
+        return self
+
+    arguments: Arguments  # of the constructor, by name
+    clip_norm: float | None = None  # an algorithm's own, where supervise() is given none
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        dataset: Any = None,
+        loss: Callable[..., Tensor] | None = None,
+        collate_fn: Collator | Callable[[list[Any]], Any] | None = None,
+        *,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+    ) -> None:
+        """Builds a supervisor.
+
+        Args:
+            model: Network to train, usually a `CombinedNet`. Algorithms build their own afterwards.
+            dataset: Images, as anything that `ImageSource` takes; not needed to load.
+            loss: Function of outputs and targets, for the `_forward` of this class.
+            collate_fn: A `Collator`, or a function from a list of the dataset's items to what
+                `_forward` eats. Default: images and the dataset's labels.
+            image_size: Side or (height, width) in pixels to which images are resized. Default: that
+                of the dataset if it is uniform, else 225.
+            in_channels: Channels of the images. Default: those of the dataset, else 3.
+        """
+        super().__init__()
+        self.source = None if dataset is None else as_source(dataset, image_size, in_channels)
+        if self.source is not None:
+            self.image_size, self.in_channels = self.source.image_size, self.source.in_channels
+        else:
+            size = image_size or DEFAULT_IMAGE_SIZE
+            self.image_size = (size, size) if isinstance(size, int) else (size[0], size[1])
+            self.in_channels = in_channels or 3
+        self._resolve(image_size=self.image_size, in_channels=self.in_channels)
+        self.model: Any = model
+        self.loss: Any = loss
+        self.collate_fn = LabelCollator() if collate_fn is None else collate_fn
+        self.run: Run | None = None
+        self._parts: dict[str, Tensor] = {}
+
+    # ---------------------------------------------------------------- what users call
+
+    @property
+    def dataset(self) -> Any:
+        """The dataset as it was given, or None."""
+        return None if self.source is None else self.source.dataset
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        tensor = next(self.parameters(), next(self.buffers(), None))
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def preprocess(self) -> nn.Module:
+        """What is done to images in [0, 1] before the backbone; an identity unless `normalize=`."""
+        preprocess = getattr(self.model, "preprocess", None)
+        return nn.Identity() if preprocess is None else preprocess
+
+    @property
+    def history(self) -> list[Row]:
+        """A row for each finished epoch of the last run: loss and its parts, lr, images/s, ..."""
+        return [] if self.run is None else self.run.history.rows
+
+    def get_backbone(self) -> nn.Module:
+        """The network to keep: the very module that was given to the constructor, if one was."""
+        backbone: nn.Module = self.model.backbone
+        return backbone
+
+    def get_predictor(self) -> nn.Module:
+        """The network after the backbone, which solves the pretext task."""
+        predictor: nn.Module = self.model.predictor
+        return predictor
+
+    def forward(self, data: Any) -> Losses:
+        """The loss of a batch, as `_forward` gives it."""
+        return self._forward(data)
+
+    def supervise(
+        self,
+        lr: float = 1e-3,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        name: str | os.PathLike[str] | None = "store/base",
+        pretrained: bool = False,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | str = constant,
+        *,
+        seed: int = 0,
+        resume: bool = False,
+        precision: str = "fp32",
+        checkpoint_every: int | str | None = "10min",
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        time_limit: str | None = None,
+        progress: bool = True,
+    ) -> Supervisor:
+        """Trains.
+
+        Args:
+            lr: Learning rate.
+            optimizer: Called with the parameters and `lr`.
+            epochs: Passes over the dataset, in total where a run is resumed.
+            batch_size: Images a step (and a process).
+            shuffle: Whether every epoch has an order of its own.
+            num_workers: Processes that read images; 0 reads in this one.
+            name: Path of the checkpoint, without its ending; None stores nothing.
+            pretrained: Loads the weights from `name` and starts anew with them.
+            lr_scheduler: Called with the optimizer; stepped once an epoch, or once an update if it
+                has `interval = "step"`. `"cosine"`: warm-up for a tenth of the run, then a cosine.
+            seed: Decides the order of the images, all augmentation, and dropout.
+            resume: Goes on from the checkpoint at `name`, or starts afresh where there is none.
+            precision: `"fp32"`, `"bf16"` or `"fp16"`, in which the networks run.
+            checkpoint_every: Steps, or a time such as `"10min"`, between two checkpoints. One is
+                stored at the end, on Ctrl-C, and on an error that leaves the weights good, anyway.
+            accumulate: Batches whose gradients are averaged for one update.
+            clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
+                most of which do not clip.
+            time_limit: A time such as `"10min"` after which the run is stored and ends, though it
+                may be amid an epoch; `resume` goes on.
+            progress: Whether to show a bar, where there is a terminal.
+
+        Returns:
+            This supervisor.
+
+        Raises:
+            ValueError: If there is no dataset, or a setting makes no sense.
+            FileNotFoundError: If `pretrained` and there is no checkpoint.
+            NonFiniteLossError: If the loss is not finite.
+        """
+        if self.source is None:
+            raise ValueError(
+                f"there is nothing to train on: {type(self).__name__}(dataset) takes the images"
+            )
+        device = self.device
+        distributed.join_processes(device)
+        self.run = run = Run(
+            name=name,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            precision=precision,
+            accumulate=accumulate,
+            clip_norm=self.clip_norm if clip_norm is None else clip_norm,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            progress=progress,
+            device=device,
+            scaler=gradient_scaler(precision, device),
+            num_images=len(self.source),
+        )
+        stored = None
+        if name is not None:
+            if resume and checkpoint_path(name).is_file():
+                stored = restore_supervisor(self, name)
+            else:
+                self._load_pretrained(name, pretrained)
+        train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
+            optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
+        )
+        if stored is not None:
+            run.load_state_dict(stored)
+        self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
+        return self
+
+    def save(self, name: str | os.PathLike[str] = "store/base") -> Supervisor:
+        """Stores networks, and where there is a run its position, at `name + ".pt"`."""
+        save_supervisor(self, name)
+        return self
+
+    def load(self, name: str | os.PathLike[str] = "store/base") -> Supervisor:
+        """Rebuilds the networks of the checkpoint `name + ".pt"` and loads them; needs no dataset.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it belongs to another class, or wants a network of the user's own.
+        """
+        restore_supervisor(self, name)
+        return self
+
+    # ---------------------------------------------------------------- hooks
+
+    def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
+        """Loads the weights at `name` if `pretrained`."""
+        if pretrained:
+            restore_supervisor(self, name)
+
+    def _init_data_optimizer(
+        self,
+        optimizer: Callable[..., Optimizer],
+        batch_size: int,
+        shuffle: bool,
+        num_workers: int,
+        collate_fn: Collator | Callable[[list[Any]], Any],
+        lr: float,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+    ) -> tuple[DataLoader[Any], Any, Any]:
+        """Builds the loader, the optimizer of everything that trains, and the schedule."""
+        run, source = self._running()
+        batches = EpochBatches(
+            len(source),
+            batch_size,
+            shuffle=shuffle,
+            seed=run.seed,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
+        run.steps_per_epoch = len(batches)
+        pin_memory = run.device.type not in ("cpu", "mps")
+        loader = build_loader(
+            source, batches, collate_fn, num_workers=num_workers, pin_memory=pin_memory
+        )
+        built = optimizer([p for p in self.parameters() if p.requires_grad], lr=lr)
+        return loader, built, build_schedule(lr_scheduler, built, run.total_updates)
+
+    def _epochs(
+        self, epochs: int, train_loader: DataLoader[Any], optimizer: Any, lr_scheduler: Any
+    ) -> None:
+        """Loops over epochs and steps, and stores the run however it ends."""
+        run, _ = self._running()
+        feed = Feed(train_loader, self.collate_fn, run.device, run.seed, distributed.rank())
+        bar = Progress(type(self).__name__, run, shown=distributed.rank() == 0)
+        step = distributed.parallel(self)
+        weights_are_good = True
+        self.train()
+        try:
+            with Interrupt() as interrupt, torch.random.fork_rng(devices=[]):
+                while not run.is_over():
+                    for data in feed.epoch(run.epoch, run.step):
+                        with autocast(run.precision, run.device):
+                            loss = step(data)
+                        weights_are_good = False
+                        run.check_finite(loss)
+                        self._update(loss, optimizer, lr_scheduler)
+                        weights_are_good = True
+                        run.end_step(loss, self._parts, feed)
+                        bar.show(run, feed.images)
+                        if run.checkpoint_is_due:
+                            store_run(self, run)
+                        if run.is_between_updates:
+                            interrupt.raise_if_requested()
+                        if run.is_over():
+                            break
+                    if run.step == run.steps_per_epoch:
+                        warn_if_ill(self._health(run.end_epoch()), run)
+        finally:
+            bar.close()
+            if weights_are_good and (run.has_advanced or run.epoch >= epochs):
+                store_run(self, run)
+
+    def _forward(self, data: Any) -> Losses:
+        """The loss of a batch: here that of the model's outputs against the targets.
+
+        Args:
+            data: What the collator made, on the device of the networks.
+
+        Returns:
+            A scalar, or for adversarial players a scalar for each by name.
+        """
+        inputs, targets = data
+        if self.loss is None:
+            raise ValueError("give loss= to the constructor, or override _forward(data)")
+        return self.loss(self.model(inputs), targets)
+
+    def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
+        """Backward, and where no more batches are accumulated step and schedule.
+
+        Returns:
+            Whether the weights moved.
+        """
+        run, _ = self._running()
+        run.scaler.scale(loss / run.batches_in_update).backward()
+        if not run.updates_now:
+            return False
+        if run.clip_norm is not None:
+            run.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.parameters(), run.clip_norm)
+        run.scaler.step(optimizer)
+        run.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        if run.is_last_of_epoch or steps_every_update(lr_scheduler):
+            lr_scheduler.step()
+        return True
+
+    def _health(self, row: Row) -> str | None:
+        """Judges an epoch.
+
+        Args:
+            row: Its row of the history.
+
+        Returns:
+            None, or one sentence that says how training fails and what would help.
+        """
+        return None
+
+    # ---------------------------------------------------------------- for algorithms
+
+    def _combine(
+        self,
+        backbone: nn.Module | str | None,
+        predictor: nn.Module | None,
+        default: Callable[[FeatureShape], nn.Module],
+        normalize: Any = None,
+        *,
+        of_map: bool = False,
+        image_size: tuple[int, int] | None = None,
+    ) -> CombinedNet:
+        """Backbone and predictor in one network.
+
+        Args:
+            backbone: A network, its name, or None for an EfficientNet-B0.
+            predictor: A network, or None for the default.
+            default: Makes the predictor for the shape that the backbone has at the real image size.
+            normalize: None, `"imagenet"`, or `(mean, std)`: done to images before the backbone.
+            of_map: Whether the predictor takes the feature map instead of pooled features.
+            image_size: Height and width of what the backbone sees, where it sees no whole images.
+
+        Returns:
+            The network.
+        """
+        size = image_size or self.image_size
+        backbone = build_backbone(backbone, self.in_channels, size)
+        if predictor is None:
+            predictor = default(feature_shape(backbone, self.in_channels, size, of_map=of_map))
+        return CombinedNet(backbone, predictor, build_normalize(normalize, self.in_channels))
+
+    def _resolve(self, **values: Any) -> None:
+        """Notes what a constructor's argument that was None came to be, for the checkpoint."""
+        self.arguments.update((k, v) for k, v in values.items() if k in self.arguments)
+
+    def _log(self, **values: Tensor) -> None:
+        """Notes scalars of the present step; the history keeps their mean of the epoch."""
+        self._parts.update(values)
+
+    def _running(self) -> tuple[Run, ImageSource]:
+        """The run and its images, inside `supervise()`."""
+        if self.run is None or self.source is None:
+            raise RuntimeError("this hook works inside supervise() only")
+        return self.run, self.source

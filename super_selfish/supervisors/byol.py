@@ -1,0 +1,171 @@
+"""BYOL: foretell how a slower copy of the network sees another view.
+
+Two views of an image are encoded, one by the network that trains, one by its slowly moving average.
+A small head on the training branch alone foretells the embedding of the average. There are no
+negatives: that head and the average keep all images from being mapped to one point.
+
+Grill et al., 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning",
+arXiv 2006.07733.
+
+Shapes: `B` images, `D` features, `E` embedding, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.suites import byol
+from super_selfish.losses import cosine_regression
+from super_selfish.models import MLP, MomentumEncoder, feature_shape, momentum_at
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.views import TwoViewCollator, TwoViews
+from super_selfish.training.history import Row
+from super_selfish.training.run import Run
+
+SHORT_RUN = 300  # epochs up to which the momentum starts at 0.99; appendix and authors' presets
+
+
+class BYOLSupervisor(Supervisor):
+    """Predicts a momentum encoder's embedding of one view from the other view (BYOL).
+
+    `predictor=` is, as in every algorithm, what follows the backbone, which the paper calls the
+    projector `g`; what the paper calls the predictor `q` is `prediction_head=` here. The momentum
+    encoder follows backbone and projector, and has no prediction head.
+
+    The paper trains with LARS: `supervise(optimizer=LARS, lr=0.2 * batch_size / 256,
+    lr_scheduler="cosine")`, from `super_selfish.training.optimizers`. The default, Adam, suits
+    small batches.
+
+    Differences from the paper: hidden layers are narrower on small backbones, and the momentum
+    starts at 0.99 in runs of up to 300 epochs, as in the authors' presets for short runs. Batch
+    norm is computed for each process by itself.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        prediction_head: nn.Module | None = None,
+        embedding_size: int = 256,
+        hidden_size: int | None = None,
+        momentum: float | None = None,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Projector from features to `embedding_size`; default: FC, batch norm, ReLU,
+                FC.
+            loss: Function of predictions and targets, called for both directions and summed;
+                default: squared distance of the directions, which makes a sum in [0, 8].
+            prediction_head: From embedding to embedding, on the training branch; default: of the
+                projector's form.
+            embedding_size: Width of the space in which views are compared. 256: section 3.3.
+            hidden_size: Width of the hidden layers of both heads. Default: 4096 (section 3.3) for
+                features of at least 1024, else four times the features, at least 512.
+            momentum: Weight of the old momentum encoder in the first update, in [0, 1]; it rises to
+                1 over the run. Default: 0.99 in runs of at most 300 epochs, else 0.996.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If a number is out of its range, or the projector has another width.
+        """
+        if momentum is not None and not 0.0 <= momentum <= 1.0:
+            raise ValueError(f"momentum must be in [0, 1], got {momentum}")
+        super().__init__(
+            None,
+            dataset,
+            cosine_regression if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        self.momentum = momentum
+
+        def head(in_features: int, backbone_features: int) -> nn.Module:
+            hidden = hidden_width(backbone_features) if hidden_size is None else hidden_size
+            return MLP(in_features, (hidden,), embedding_size)
+
+        self.model = self._combine(
+            backbone, predictor, lambda features: head(features.dim, features.dim), normalize
+        )
+        if predictor is not None:
+            width = feature_shape(self.model, self.in_channels, self.image_size).dim
+            if width != embedding_size:
+                raise ValueError(
+                    f"the projector predictor= gives {width} numbers, embedding_size is "
+                    f"{embedding_size}: give embedding_size={width}"
+                )
+        if prediction_head is None:
+            features = feature_shape(self.get_backbone(), self.in_channels, self.image_size)
+            prediction_head = head(embedding_size, features.dim)
+        self.prediction_head = prediction_head
+        self.momentum_encoder = MomentumEncoder(self.model)
+        self.collate_fn = TwoViewCollator(byol(self.image_size, 1), byol(self.image_size, 2))
+
+    def _forward(self, data: TwoViews) -> Tensor:
+        first = self.prediction_head(self.model(data.first))  # (B, E)
+        second = self.prediction_head(self.model(data.second))  # (B, E)
+        with torch.no_grad():  # targets
+            first_target = self.momentum_encoder(data.first)  # (B, E)
+            second_target = self.momentum_encoder(data.second)  # (B, E)
+            self._log(target_spread=spread(F.normalize(first_target.float(), dim=1)))
+        return self.loss(first, second_target) + self.loss(second, first_target)
+
+    def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
+        moved = super()._update(loss, optimizer, lr_scheduler)
+        if moved:
+            run, _ = self._running()
+            self.momentum_encoder.update(self.model, self.momentum_now(run))
+        return moved
+
+    def momentum_now(self, run: Run) -> float:
+        """Weight of the old momentum encoder in the update under way, from where the run stands.
+
+        Args:
+            run: The run, before its position moves on.
+
+        Returns:
+            The momentum, in [0, 1].
+        """
+        base = self.momentum
+        if base is None:
+            base = 0.99 if run.epochs <= SHORT_RUN else 0.996
+        updates_per_epoch = run.total_updates // run.epochs
+        done = run.epoch * updates_per_epoch + run.step // run.accumulate
+        return momentum_at(done, run.total_updates, base)
+
+    def _health(self, row: Row) -> str | None:
+        if row["target_spread"] < 0.1:
+            return (
+                f"the embeddings have collapsed: they spread over {row['target_spread']:.0%} of "
+                "what independent ones would, and a loss near 0 means nothing; lower lr, raise "
+                "batch_size (batch norm needs some 32 images), or raise momentum"
+            )
+        return None
+
+
+def hidden_width(features: int) -> int:
+    """Width of the heads' hidden layers for a backbone.
+
+    Args:
+        features: Width of its features.
+
+    Returns:
+        4096 from 1024 on, as in the paper (of 2048); below four times the width, at least 512.
+    """
+    return 4096 if features >= 1024 else max(512, 4 * features)

@@ -1,0 +1,262 @@
+"""CMC: find the colours that belong to a black and white picture, and the other way round.
+
+One network sees the lightness of an image, another one its colours. Each of the two embeddings must
+be closer to the other one than to what the other network remembers of other images. What both can
+know of each other is what the picture shows.
+
+Tian, Krishnan, Isola, 2019, "Contrastive Multiview Coding", arXiv 1906.05849.
+
+Shapes: `B` images, `V` views of each, `N` images of the dataset, `K` negatives, `E` embedding,
+`C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.cpc import cpc_v2
+from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.data.collate import Batch, Collator
+from super_selfish.losses import InfoNCELoss
+from super_selfish.memory import MemoryBank
+from super_selfish.models import CombinedNet, ProjectionHead, feature_shape, untrained_twin
+from super_selfish.models.color_split import SplitHead, as_split_predictions
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.color_split import (
+    color_spread,
+    gray_verdict,
+    require_color,
+    split_backbone,
+)
+from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.training.distributed import gather
+from super_selfish.training.history import Row
+
+
+class ViewsAndNegatives(NamedTuple):
+    """Views of the same images, side by side, and the images that they are told from."""
+
+    views: Tensor  # (B, V, C, H, W)
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+    negatives: Tensor  # (K,) int64, positions in the dataset, shared by the batch
+
+
+class MultiviewCollator(Collator):
+    """Augments each image some times, and draws the negatives of the step."""
+
+    def __init__(
+        self, augmentation: Augmentation, num_views: int, num_images: int, num_negatives: int
+    ) -> None:
+        """Takes the recipe of a view, how many to make, and how many images to draw from."""
+        super().__init__()
+        self.augmentation = augmentation
+        self.num_views = num_views
+        self.num_images = num_images
+        self.num_negatives = num_negatives
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> ViewsAndNegatives:
+        """Makes the views and draws the negatives."""
+        views = [self.augmentation(batch.images, generator) for _ in range(self.num_views)]
+        negatives = draw_negatives(self.num_images, self.num_negatives, generator)
+        device = batch.images.device
+        return ViewsAndNegatives(
+            torch.stack(views, dim=1), batch.index, negatives.to(device, non_blocking=True)
+        )
+
+
+class ContrastiveMultiviewCodingSupervisor(Supervisor):
+    """Contrasts the lightness of an image with its colours, against memories of other images.
+
+    `get_backbone()` returns the network that saw lightness. With a backbone by name or None, there
+    are two networks of that name, with 1 and 2 input channels, and the returned one eats RGB and
+    converts it inside. A network of the user's own sees lightness as a gray picture of three
+    channels, an untrained twin of it sees colour, and `get_backbone()` returns that very network:
+    it eats RGB, but has only ever seen gray; `preprocess` makes images so.
+
+    Positives are remembered embeddings of the other half, as in the paper. `positives="batch"`
+    takes those of this step, as release 0.0.6 did, and gives both networks gradient from both
+    terms; but then they can outrun their memories: where all embeddings move together, what is new
+    is told from what is old, and images are not told apart. The health check watches for that.
+
+    Differences from the paper: lightness and colour come from two views of the image and the strong
+    augmentation of CPC, instead of one mildly augmented view (`augmentation="paper"`); the loss is
+    a softmax, which the authors' code offers, instead of noise-contrastive estimation; the
+    projector has a hidden layer. Views that the augmentation has turned gray are kept.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        embedding_size: int = 128,
+        num_images: int | None = None,
+        num_negatives: int = 3136,
+        temperature: float = 0.07,
+        bank_momentum: float = 0.5,
+        positives: Literal["memory", "batch"] = "memory",
+        augmentation: Literal["cpc", "paper"] = "cpc",
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images in colour, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for two EfficientNet-B0.
+            predictor: Projector from the features of one half to `embedding_size`; the other half
+                gets an untrained twin of it.
+            loss: Function of queries, keys, negatives and a mask of negatives that do not count;
+                default: InfoNCE.
+            embedding_size: Width of the space in which halves are compared.
+            num_images: Entries of each memory. Default: the images of the dataset.
+            num_negatives: Entries that a step compares with, drawn for the whole batch; the whole
+                memory, each entry once, where the dataset is no larger.
+            temperature: Of the default loss.
+            bank_momentum: Weight of an old entry of a memory in its update, in [0, 1).
+            positives: What an embedding must be close to: `"memory"`, the other half's embedding
+                that is remembered, or `"batch"`, that of now.
+            augmentation: `"cpc"`, two views of CPC v2, the lightness of each with the colours of
+                the other; or `"paper"`, one random crop with flip, whose lightness and colours are
+                compared.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images, which are 3.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
+
+        Raises:
+            ValueError: If the images have no colour, there is another number of them than the
+                memories have entries, or an argument is out of its range.
+        """
+        if not 0.0 <= bank_momentum < 1.0:
+            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        if positives not in ("batch", "memory"):
+            raise ValueError(f'positives must be "batch" or "memory", got {positives!r}')
+        if augmentation not in ("cpc", "paper"):
+            raise ValueError(f'augmentation must be "cpc" or "paper", got {augmentation!r}')
+        super().__init__(
+            None,
+            dataset,
+            InfoNCELoss(temperature) if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        require_color(type(self).__name__, self.in_channels)
+        num_images = memory_size(self.source, num_images, type(self))
+        self._resolve(num_images=num_images)
+        self.positives = positives
+        self.is_own = isinstance(backbone, nn.Module)
+        halves = split_backbone(backbone, self.image_size, normalize)
+        dim = feature_shape(halves.lightness, 3, self.image_size).dim
+        twin: nn.Module
+        if predictor is None:
+            # Without norms: positives are of this batch and negatives are not, so statistics of
+            # the batch would tell them apart.
+            predictor, twin = (ProjectionHead(dim, embedding_size) for _ in range(2))
+        else:
+            seed = int(torch.randint(2**62, ()))  # initial weights, from torch's global stream
+            twin = untrained_twin(predictor, seed).requires_grad_(True)
+        self.model = CombinedNet(halves, SplitHead(predictor, twin, dim, wants_map=False))
+        self.lightness_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=0)
+        self.color_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=1)
+        size, num_views = self.image_size, 2 if augmentation == "cpc" else 1
+        recipe = cpc_v2(size) if num_views == 2 else RandomResizedCrop(size, (0.2, 1), p_flip=0.5)
+        self.collate_fn = MultiviewCollator(recipe, num_views, num_images, num_negatives)
+
+    @property
+    def preprocess(self) -> nn.Module:
+        """What makes RGB to what a network of the user's own has seen; else an identity."""
+        return self.model.backbone.lightness.preprocess if self.is_own else nn.Identity()
+
+    def get_backbone(self) -> nn.Module:
+        """The network that saw lightness; the very one of the user's own, if one was given."""
+        half = self.model.backbone.lightness
+        return half.network if self.is_own else half
+
+    def _forward(self, data: ViewsAndNegatives) -> Tensor:
+        batch, num_views = data.views.shape[:2]
+        predictions = as_split_predictions(self.model(data.views.flatten(0, 1)))
+        lightness, color = (F.normalize(half.float(), dim=1) for half in predictions)  # (B V, E)
+        # Of the other view, where there are two.
+        color = color.unflatten(0, (batch, num_views)).flip(1).flatten(0, 1)
+        index = data.index.repeat_interleave(num_views)  # (B V,)
+        own = MemoryBank.own_entry_mask(index, data.negatives)  # (B V, K)
+        other_colors = self.color_bank.lookup(data.negatives)  # (K, E)
+        other_lightnesses = self.lightness_bank.lookup(data.negatives)  # (K, E)
+        colors, lightnesses = color, lightness  # what is to be found, (B V, E)
+        if self.positives == "memory":
+            colors, lightnesses = self.color_bank.lookup(index), self.lightness_bank.lookup(index)
+        lightness_loss = self.loss(lightness, colors, other_colors, own)
+        color_loss = self.loss(color, lightnesses, other_lightnesses, own)
+        if self.training:
+            # After the memories were read: no image is told from what others are only now.
+            self._remember(data.index, lightness, color)
+        with torch.no_grad():
+            positive = (lightness * colors).sum(dim=1)  # (B V,)
+            negative = (lightness @ other_colors.T).masked_fill(own, -1.0)  # (B V, K)
+            found = (lightness @ color.T).argmax(dim=1)  # (B V,) among colours of this step
+            self._log(
+                lightness_loss=lightness_loss,
+                color_loss=color_loss,
+                accuracy=(positive > negative.amax(dim=1)).float().mean(),
+                accuracy_in_batch=(index[found] == index).float().mean(),
+                chance_in_batch=positive.new_full((), 1.0 / batch),
+                spread=torch.minimum(spread(lightness), spread(color)),
+                color_spread=color_spread(data.views.flatten(0, 1)),
+            )
+        return lightness_loss + color_loss
+
+    @torch.no_grad()
+    def _remember(self, index: Tensor, lightness: Tensor, color: Tensor) -> None:
+        """Blends the mean over an image's views into its entries, and logs by how much they move.
+
+        Args:
+            index: `[B]`, images of the dataset.
+            lightness: `[B V, E]`.
+            color: `[B V, E]`.
+        """
+        everywhere = gather(index)  # all processes keep the same memory
+        changes = []
+        for bank, embeddings in ((self.lightness_bank, lightness), (self.color_bank, color)):
+            of_images = F.normalize(embeddings.unflatten(0, (len(index), -1)).mean(dim=1), dim=1)
+            old = bank.lookup(index)  # (B, E), a copy
+            bank.update(everywhere, gather(of_images))
+            changes.append((bank.lookup(index) - old).norm(dim=1).mean())
+        self._log(memory_change=torch.stack(changes).mean())
+
+    def _health(self, row: Row) -> str | None:
+        verdict = gray_verdict(row)
+        if verdict is not None:
+            return verdict
+        knows_the_batch = row["accuracy_in_batch"] > 2 * row["chance_in_batch"]
+        if row["epoch"] >= 3 and row["accuracy"] > 0.5 and not knows_the_batch:
+            return (
+                f"{row['accuracy']:.0%} of the colours are told from memories of others, but "
+                "hardly any from others of the same step: the networks outrun their memories "
+                'instead of telling images apart; use positives="memory", or lower lr'
+            )
+        # Until the second epoch random entries fill the memories, and being alike tells them apart.
+        if row["epoch"] >= 3 and row["spread"] < 0.1:
+            return (
+                "the embeddings have collapsed: they spread over "
+                f"{row['spread']:.0%} of what independent ones would; lower lr, or "
+                "raise batch_size"
+            )
+        if row["memory_change"] < 1e-3:
+            return (
+                "the memories hardly change: their entries move by "
+                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
+                "bank_momentum, or raise lr"
+            )
+        return None

@@ -1,0 +1,228 @@
+"""CPC v2: foretell the patches further down, up, right and left.
+
+An image is cut into overlapping patches, each is changed at random and encoded by itself. A network
+that sees the latents of some rows foretells those of rows further on, and must tell the right one
+from the latents of all patches of the batch. To do so it has to know what the image shows.
+
+Henaff et al., 2019, "Data-Efficient Image Recognition with Contrastive Predictive Coding",
+arXiv 1905.09272; van den Oord, Li, Vinyals, 2018, arXiv 1807.03748.
+
+Shapes: `B` images, `C, H, W` image, `n` patches a side, `p_h, p_w` patch, `D` latents,
+`E` embedding, `K` offsets, `N` negatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.losses.predictive import CandidateInfoNCELoss
+from super_selfish.models import EfficientFeatures, build_backbone, feature_shape
+from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
+from super_selfish.models.efficientnet import EFFICIENTNETS
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.patch_grid import (
+    FEWEST_PATCHES,
+    PatchCollator,
+    Patches,
+    fitting_grid,
+)
+from super_selfish.training.history import Row
+
+SMALLEST_IMAGE = 32  # pixels, that every backbone takes
+SMALL_PATCH = 64  # pixels up to which an EfficientNet gets a stem of stride 1
+
+
+class ContrastivePredictiveCodingSupervisor(Supervisor):
+    """Predicts the latents of patches from those of patches some rows before (CPC v2).
+
+    The backbone sees patches, one at a time; `get_backbone()` afterwards takes whole images. It
+    should have no batch norm, through which patches tell one another what they show: EfficientNets,
+    given by name or by default, are built with layer norm. A backbone of your own is taken as it
+    is. Patches that it refuses as too small are enlarged to 32 pixels.
+
+    Differences from the paper: 7x7 patches, fewer where patches would have less than 16 pixels
+    (paper: 6x6 of 80 pixels); targets lie two and three rows ahead (the pseudo-code: three; one row
+    ahead half the pixels are the same); context networks of four causal convolutions, the strong
+    augmentation of release 0.0.6, and no averaged weights. The loss is the mean and not the sum
+    over directions and offsets.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        grid: int | None = None,
+        offsets: Sequence[int] | None = None,
+        embedding_size: int = 64,
+        context_size: int = 128,
+        logit_scale: float = 0.1,
+        num_negatives: int | None = None,
+        clip_norm: float | None = 0.01,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0 with layer norm.
+            predictor: From latents `[B, D, n, n]` to `GridPredictions`; default: `GridPredictor`.
+            loss: Function of predictions `[P, E]`, candidates `[Q, E]`, the candidate that each
+                means `[P]`, and its negatives `[P, N]` or None; default: InfoNCE.
+            grid: Patches a side; each overlaps its neighbours by half. Default: 7, fewer (but 3)
+                where patches would have less than 16 pixels a side.
+            offsets: How many rows ahead the targets lie. Default: 2 and 3, if the grid has them.
+            embedding_size: Width of the space in which patches are compared. 64: the pseudo-code.
+            context_size: Channels of the context networks. 128: release 0.0.6.
+            logit_scale: Of the default loss. 0.1: the pseudo-code.
+            num_negatives: Negatives of a prediction, drawn from all patches of the batch. Default:
+                all of them.
+            clip_norm: Largest norm of the gradients, where `supervise()` is given none; None does
+                not clip. 0.01: the paper.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If a number is out of its range, or the backbone cannot take patches.
+        """
+        super().__init__(
+            None,
+            dataset,
+            CandidateInfoNCELoss(logit_scale) if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        self.grid = fitting_grid(self.image_size) if grid is None else grid
+        if self.grid < FEWEST_PATCHES:
+            raise ValueError(f"grid must be at least {FEWEST_PATCHES} patches, got {grid}")
+        if min(self.image_size) <= self.grid:
+            raise ValueError(
+                f"{self.grid}x{self.grid} patches need images of more than {self.grid} pixels a "
+                f"side, got {self.image_size}: give a larger image_size or a smaller grid"
+            )
+        if offsets is None:
+            offsets = [offset for offset in (2, 3) if offset < self.grid]
+        if not offsets or len(set(offsets) & set(range(1, self.grid))) < len(offsets):
+            raise ValueError(
+                f"offsets are different numbers of rows ahead, from 1 to {self.grid - 1} in a grid "
+                f"of {self.grid}, got {tuple(offsets)}"
+            )
+        if num_negatives is not None and num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        if clip_norm is not None and clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive, got {clip_norm}")
+        self.offsets = tuple(offsets)
+        self.clip_norm = clip_norm
+        height, width = (2 * (side // (self.grid + 1)) for side in self.image_size)
+        backbone = patch_encoder(backbone, self.in_channels, (height, width))
+        size = size_to_show(backbone, self.in_channels, (height, width))
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: GridPredictor(
+                features.dim, embedding_size, len(self.offsets), context_size
+            ),
+            normalize,
+            image_size=size,
+        )
+        self.collate_fn = PatchCollator(self.grid, size, num_negatives)
+
+    def _forward(self, data: Patches) -> Tensor:
+        latents = self.model.features(data.patches.flatten(0, 1))  # (B * n * n, D)
+        latents = latents.view(-1, self.grid, self.grid, latents.shape[1]).permute(0, 3, 1, 2)
+        predictions, targets = self.model.predictor(latents)  # (4, B, K, E, n, n), (B, E, n, n)
+        number, device = len(latents) * self.grid**2, latents.device
+        cells = torch.arange(number, device=device).view(-1, self.grid, self.grid)  # (B, n, n)
+        candidates = targets.permute(0, 2, 3, 1).flatten(0, 2)  # (B * n * n, E), in that order
+        losses = []
+        for direction, foretold in zip(DIRECTIONS, predictions.unbind(), strict=True):
+            turned = turn_grid(cells, direction)  # (B, n, n)
+            for k, offset in enumerate(self.offsets):
+                # Row i foretells row i + offset; the last rows have nothing ahead.
+                rows = foretold[:, k, :, :-offset].permute(0, 2, 3, 1).flatten(0, 2)  # (P, E)
+                positives = turned[:, offset:].flatten()  # (P,)
+                negatives = None
+                if data.negatives is not None:
+                    after = data.negatives.flatten(0, 1)[positives]  # (P, N)
+                    negatives = (positives[:, None] + after) % number
+                losses.append(self.loss(rows, candidates, positives, negatives))
+        by_direction = torch.stack(losses).view(len(DIRECTIONS), -1).mean(dim=1)
+        choices = number if data.negatives is None else 1 + data.negatives.shape[-1]
+        self._log(
+            **dict(zip(DIRECTIONS, by_direction.detach().unbind(), strict=True)),
+            # InfoNCE bounds the mutual information from below (van den Oord et al., section 2.3).
+            information=math.log(choices) - by_direction.detach().mean(),
+        )
+        return by_direction.mean()
+
+    def _health(self, row: Row) -> str | None:
+        if row["epoch"] <= 5 and row["loss"] < 0.05:
+            return (
+                f"nearly all patches are foretold after {row['epoch']:.0f} epochs: batch norm in "
+                "the backbone or a mark in the images may give them away; use a backbone with "
+                "layer norm"
+            )
+        if row["epoch"] >= 5 and row["information"] < 0.02:
+            return (
+                "patches are foretold no better than by chance: train for longer, change lr, or "
+                "look whether neighbouring patches of these images have anything in common"
+            )
+        return None
+
+
+def patch_encoder(
+    backbone: nn.Module | str | None, in_channels: int, size: tuple[int, int]
+) -> nn.Module:
+    """The network that a `backbone=` argument means where patches are encoded.
+
+    Args:
+        backbone: As for `build_backbone`.
+        in_channels: Channels of the patches.
+        size: Height and width of the patches, pixels.
+
+    Returns:
+        An EfficientNet with layer norm for its name or None, else what `build_backbone` makes.
+    """
+    if backbone is None or backbone in EFFICIENTNETS:
+        return EfficientFeatures(
+            "efficientnet-b0" if backbone is None else str(backbone),
+            norm_type="layer",
+            in_channels=in_channels,
+            stem_stride=1 if min(size) <= SMALL_PATCH else 2,
+        )
+    return build_backbone(backbone, in_channels, size)
+
+
+def size_to_show(backbone: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which patches are shown: their own, or that of the smallest images.
+
+    Args:
+        backbone: The network.
+        in_channels: Channels of the patches.
+        size: Height and width of the patches, pixels.
+
+    Returns:
+        `size`, or at least 32 pixels a side where the network refuses smaller ones.
+
+    Raises:
+        ValueError: If the network takes patches of neither size.
+    """
+    enlarged = (max(size[0], SMALLEST_IMAGE), max(size[1], SMALLEST_IMAGE))
+    try:
+        feature_shape(backbone, in_channels, size)
+    except ValueError:
+        if enlarged == size:
+            raise
+        feature_shape(backbone, in_channels, enlarged)
+        return enlarged
+    return size

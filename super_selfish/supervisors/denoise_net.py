@@ -1,0 +1,121 @@
+"""DenoiseNet: an autoencoder that fills in what noise has taken away.
+
+Pixels are erased at random, and the network gives the whole image back. It has to learn what
+usually surrounds a pixel, because the pixel itself is mostly gone.
+
+Vincent, Larochelle, Bengio, Manzagol, 2008, "Extracting and Composing Robust Features with
+Denoising Autoencoders", ICML.
+
+Shapes: `B` images, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.augmentations.noise import PixelDropout
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.models import ImageDecoder
+from super_selfish.models.combined_net import zero_input
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.training.history import Row
+
+
+class NoisedImages(NamedTuple):
+    """Images with erased pixels, and as they were."""
+
+    noised: Tensor  # (B, C, H, W)
+    images: Tensor  # (B, C, H, W)
+
+
+class DenoiseCollator(Collator):
+    """Erases each pixel, in all channels at once, with probability `p`."""
+
+    def __init__(self, p: float, fill: float | Tensor) -> None:
+        """Takes the probability, and what an erased pixel shows: a value, or one per channel."""
+        super().__init__()
+        self.dropout = PixelDropout(p, fill)
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> NoisedImages:
+        """Makes the noised images."""
+        images = to_unit_range(batch.images)
+        return NoisedImages(self.dropout(images, generator), images)
+
+
+class DenoiseNetSupervisor(Supervisor):
+    """Restores images most of whose pixels were erased.
+
+    Differences from the paper: one convolutional network trained as a whole on the mean squared
+    error, instead of a stack of layers with tied weights trained one by one on cross-entropy; each
+    pixel is erased with probability `p`, instead of a fixed fraction of them. An erased pixel is
+    zero where the network sees it, as in the paper: for a backbone that normalises its input this
+    is the mean colour.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        p: float = 0.7,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network with feature maps, its name, or None for an EfficientNet-B0.
+            predictor: Decoder from the feature map to an image.
+            loss: Function of restored and clean images; default: mean squared error.
+            p: Probability with which a pixel is erased.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If `p` leaves nothing to do or nothing to see.
+        """
+        if not 0.0 < p < 1.0:
+            raise ValueError(f"p is the share of erased pixels, between 0 and 1, got {p}")
+        super().__init__(
+            None,
+            dataset,
+            nn.MSELoss() if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        self.p = p
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: ImageDecoder(
+                features.dim,
+                self.in_channels,
+                size=self.image_size,
+                map_size=(features.height or 1, features.width or 1),
+            ),
+            normalize,
+            of_map=True,
+        )
+        self.collate_fn = DenoiseCollator(p, zero_input(self.model))
+
+    def _forward(self, data: NoisedImages) -> Tensor:
+        restored = self.model(data.noised)  # (B, C, H, W)
+        self._log(variance=data.images.float().var())
+        return self.loss(restored.float(), data.images)
+
+    def _health(self, row: Row) -> str | None:
+        if row["epoch"] >= 3 and row["loss"] > row["variance"]:
+            return (
+                f"the restored images are worse (error {row['loss']:.4f}) than one grey for all "
+                f"({row['variance']:.4f}): raise lr, or train for longer"
+            )
+        return None

@@ -1,0 +1,42 @@
+"""How healthy training is: measures that algorithms log, and the word to the user.
+
+Shapes: `B` images, `E` embedding.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+
+from super_selfish.training.run import Run
+
+STEPS_BEFORE_A_VERDICT = 100
+
+
+class HealthWarning(UserWarning):
+    """Training runs, but in a way in which this algorithm is known to fail."""
+
+
+def spread(embeddings: Tensor) -> Tensor:
+    """Standard deviation of unit vectors, relative to that of independent ones (1 / sqrt(E)).
+
+    Args:
+        embeddings: `[B, E]`, of length one.
+
+    Returns:
+        A scalar: about 1 if they fill the space, 0 if all are the same.
+    """
+    deviation = embeddings.float().std(dim=0, correction=0).mean()
+    return deviation * embeddings.shape[1] ** 0.5
+
+
+def warn_if_ill(verdict: str | None, run: Run) -> None:
+    """Tells the user what a health check has to say, once there is something to judge.
+
+    Args:
+        verdict: One sentence, or None.
+        run: State of the run, at the end of an epoch.
+    """
+    if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT:
+        warnings.warn(f"epoch {run.epoch}: {verdict}", HealthWarning, stacklevel=3)

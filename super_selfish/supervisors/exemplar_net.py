@@ -1,0 +1,176 @@
+"""ExemplarNet: every image is a class, and its transformed copies are the examples.
+
+Some images are chosen, each becomes a class, and the network says of a strongly transformed copy
+from which of them it was made. It has to ignore what the transformations change.
+
+Dosovitskiy, Fischer, Springenberg, Riedmiller, Brox, 2014, "Discriminative Unsupervised Feature
+Learning with Exemplar Convolutional Neural Networks", arXiv 1406.6909.
+
+Shapes: `B` images, `N` classes, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from super_selfish.augmentations.composites import FixedComposites
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.subset import ImageSubset
+from super_selfish.models import Classification
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.training.history import Row
+from super_selfish.training.randomness import step_generator
+
+MOST_CLASSES = 8000  # unless asked for more; of the paper's choices the smallest
+
+
+class Exemplars(NamedTuple):
+    """A transformed copy of each image, and which image it was."""
+
+    views: Tensor  # (B, C, H, W)
+    targets: Tensor  # (B,) int64, position among the chosen images
+
+
+class ExemplarCollator(Collator):
+    """Transforms each image by one of the fixed composites."""
+
+    def __init__(self, composites: FixedComposites) -> None:
+        """Takes the composites."""
+        super().__init__()
+        self.composites = composites
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Exemplars:
+        """Makes the copies; the position of an image is its class."""
+        return Exemplars(self.composites(to_unit_range(batch.images), generator), batch.index)
+
+
+class ExemplarNetSupervisor(Supervisor):
+    """Classifies transformed copies of images by the image that they were made of.
+
+    An epoch shows each chosen image once. Which images were chosen is part of a checkpoint.
+
+    Differences from the paper: whole images instead of patches where gradients are strong; a fixed
+    list of transformations for all classes instead of one for each; they are stronger, and made of
+    the primitives of CPC v2, grayscale, elastic deformation and scaling instead of those of the
+    paper; the head is an MLP (features, 1024, 1024, classes).
+    """
+
+    chosen: Tensor  # (N,) int64, positions in the dataset, by class
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        num_classes: int | None = None,
+        num_transforms: int = 100,
+        max_elements: int = 10,
+        p: float = 0.5,
+        seed: int = 0,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Head on the features, with one output a class.
+            loss: Function of logits and class numbers; default: cross-entropy.
+            num_classes: Images that become a class, chosen without replacement. Default: 8000, or
+                the whole dataset where it is smaller.
+            num_transforms: Transformations in the list.
+            max_elements: Most primitives of which one is composed.
+            p: Probability of each of them, in (0, 1].
+            seed: Decides which images and which transformations.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If a number is out of its range, or there are less images than classes.
+        """
+        super().__init__(
+            None,
+            dataset,
+            nn.CrossEntropyLoss() if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        images = MOST_CLASSES if self.source is None else len(self.source)
+        if num_classes is None:
+            num_classes = min(MOST_CLASSES, images)
+        if num_classes < 2:
+            raise ValueError(f"exemplars need at least 2 classes (images), got {num_classes}")
+        if self.source is not None and num_classes > images:
+            raise ValueError(
+                f"every class is an image of its own, but num_classes is {num_classes} and the "
+                f"dataset has {images}: leave num_classes out to take them all"
+            )
+        self._resolve(num_classes=num_classes)
+        self.num_classes = num_classes
+        chosen = torch.arange(num_classes)  # until a checkpoint says which, where there is no image
+        if self.source is not None:
+            order = torch.randperm(images, generator=step_generator(seed, 0))
+            chosen = order[:num_classes].sort().values
+            self.source = ImageSubset(self.source, chosen.tolist())
+        self.register_buffer("chosen", chosen)
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: Classification(features.dim, num_classes, (1024, 1024)),
+            normalize,
+        )
+        self.collate_fn = ExemplarCollator(
+            FixedComposites(
+                self.image_size, num_transforms, max_elements, p, step_generator(seed, 1)
+            )
+        )
+
+    def _init_data_optimizer(
+        self,
+        optimizer: Callable[..., Optimizer],
+        batch_size: int,
+        shuffle: bool,
+        num_workers: int,
+        collate_fn: Collator | Callable[[list[Any]], Any],
+        lr: float,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+    ) -> tuple[DataLoader[Any], Any, Any]:
+        # A checkpoint has the last word on which images the classes are.
+        if isinstance(self.source, ImageSubset):
+            self.source = ImageSubset(self.source.whole, self.chosen.tolist())
+        return super()._init_data_optimizer(
+            optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
+        )
+
+    def _forward(self, data: Exemplars) -> Tensor:
+        logits = self.model(data.views)  # (B, N)
+        self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
+        return self.loss(logits.float(), data.targets)
+
+    def _health(self, row: Row) -> str | None:
+        if row["epoch"] <= 3 and row["accuracy"] > 0.99:
+            return (
+                f"{row['accuracy']:.1%} of the images are recognised after {row['epoch']:.0f} "
+                "epochs: this is too easy to teach much; raise num_classes, max_elements or p"
+            )
+        # log N is the loss of a network that knows nothing.
+        if row["epoch"] >= 10 and row["loss"] > 0.98 * math.log(self.num_classes):
+            return (
+                f"images are recognised no better than by chance (loss {row['loss']:.2f} of "
+                f"{math.log(self.num_classes):.2f}): look for copies of the same image in the "
+                "dataset; lower num_classes, max_elements or p, or change lr"
+            )
+        return None

@@ -1,0 +1,209 @@
+"""Instance discrimination: every image is a class of its own.
+
+The network embeds one augmented view of an image, which must be closer to what a memory holds of
+that image than to what it holds of others. The memory, one vector an image, takes the place of the
+weights of a classifier with as many classes as there are images.
+
+Wu, Xiong, Yu, Lin, 2018, "Unsupervised Feature Learning via Non-Parametric Instance
+Discrimination", arXiv 1805.01978.
+
+Shapes: `B` images, `K` negatives, `E` embedding, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Augmentation, Compose
+from super_selfish.augmentations.color_jitter import (
+    ColorJitter,
+)
+from super_selfish.augmentations.cpc import cpc_v2
+from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.data.collate import Batch, Collator
+from super_selfish.losses import InfoNCELoss
+from super_selfish.losses.nce import NCELoss
+from super_selfish.memory import MemoryBank
+from super_selfish.models import MLP
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.training.distributed import gather
+from super_selfish.training.history import Row
+
+
+class InstanceViews(NamedTuple):
+    """A view of each image, and entries of the memory to tell it from."""
+
+    views: Tensor  # (B, C, H, W)
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+    negatives: Tensor  # (K,) int64, positions in the dataset, for the whole batch
+
+
+class InstanceCollator(Collator):
+    """Augments each image once, and draws negatives for the batch."""
+
+    def __init__(self, augmentation: Augmentation, num_images: int, num_negatives: int) -> None:
+        """Takes the recipe, the entries of the memory, and how many to draw."""
+        super().__init__()
+        self.augmentation = augmentation
+        self.num_images = num_images
+        self.num_negatives = num_negatives
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> InstanceViews:
+        """Makes the views and draws the negatives."""
+        views = self.augmentation(batch.images, generator)
+        negatives = draw_negatives(self.num_images, self.num_negatives, generator)
+        return InstanceViews(views, batch.index, negatives.to(views.device, non_blocking=True))
+
+
+class InstanceDiscriminationSupervisor(Supervisor):
+    """Tells each image from all others by a memory of embeddings.
+
+    Differences from the paper: the loss is the softmax over an image's own entry and random ones,
+    as in the authors' later model; `form="nce"` is the paper's. 500 negatives instead of 4096,
+    shared by the batch, an image's own entry masked. The proximal term has weight 0.01, as in
+    release 0.0.6, instead of 30, which the paper uses to steady its NCE. The head is an MLP
+    (features, 1024, 1024, 128) instead of one linear layer. The augmentation is that of CPC v2;
+    `augmentation="paper"` is that of the authors.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        embedding_size: int = 128,
+        num_negatives: int = 500,
+        temperature: float = 0.07,
+        bank_momentum: float = 0.5,
+        form: str = "softmax",
+        proximal_weight: float = 0.01,
+        augmentation: str = "cpc",
+        num_images: int | None = None,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Projector from features to `embedding_size`.
+            loss: Function of embeddings, own entries, negatives and a mask of negatives to leave
+                out; default: what `form` says.
+            embedding_size: Width of the space in which images and memory are compared.
+            num_negatives: Entries of the memory that each step compares with; the whole memory,
+                each entry once, where the dataset is no larger.
+            temperature: Of the default loss. 0.07: section 4; the authors' code for CIFAR has 0.1.
+            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
+            form: Of the default loss: `"softmax"`, or `"nce"` for a binary decision an entry, with
+                a normalising constant that the first batch fixes.
+            proximal_weight: Of the squared distance between an embedding and its own entry, which
+                keeps embeddings from jumping (section 3.3); 0 for none.
+            augmentation: `"cpc"`, or `"paper"` for the recipe of the authors.
+            num_images: Entries of the memory. Default: the images of the dataset.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If an argument is out of its range, or the dataset has another number of
+                images than the memory has entries.
+        """
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        if not 0.0 <= bank_momentum < 1.0:
+            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
+        if proximal_weight < 0.0:
+            raise ValueError(f"proximal_weight must be >= 0, got {proximal_weight}")
+        if form not in ("softmax", "nce"):
+            raise ValueError(f'form is "softmax" or "nce", got {form!r}')
+        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
+        num_images = memory_size(self.source, num_images, type(self))
+        self._resolve(num_images=num_images)
+        if loss is None:
+            is_nce = form == "nce"
+            self.loss = NCELoss(num_images, temperature) if is_nce else InfoNCELoss(temperature)
+        self.proximal_weight = proximal_weight
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: MLP(features.dim, (1024, 1024), embedding_size),
+            normalize,
+        )
+        self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.collate_fn = InstanceCollator(
+            recipe(augmentation, self.image_size), num_images, num_negatives
+        )
+
+    def _forward(self, data: InstanceViews) -> Tensor:
+        embeddings = F.normalize(self.model(data.views).float(), dim=1)  # (B, E)
+        memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
+        negatives = self.bank.lookup(data.negatives)  # (K, E)
+        own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
+        loss = self.loss(embeddings, memories, negatives, own)
+        if self.training:
+            self.bank.update(gather(data.index), gather(embeddings.detach()))
+
+        positive = (embeddings * memories).sum(dim=1)  # (B,)
+        # Between unit vectors |v - m|^2 = 2 - 2 v.m.
+        proximal = 2.0 - 2.0 * positive.mean()
+        with torch.no_grad():
+            hardest = (embeddings @ negatives.T).masked_fill(own, -1.0).amax(dim=1)  # (B,)
+            change = (self.bank.lookup(data.index) - memories).norm(dim=1).mean()
+        self._log(
+            accuracy=(positive > hardest).float().mean(),
+            memory_similarity=positive.detach().mean(),
+            memory_change=change,
+            spread=spread(embeddings.detach()),
+        )
+        return loss + self.proximal_weight * proximal
+
+    def _health(self, row: Row) -> str | None:
+        if row["spread"] < 0.1:
+            return (
+                f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
+                "independent ones would; lower lr, or raise batch_size or num_negatives"
+            )
+        if row["memory_change"] < 1e-3:
+            return (
+                "the memory hardly changes: its entries move by "
+                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
+                "bank_momentum, or raise lr"
+            )
+        # The first epoch meets random entries; from the second on they are of the same images.
+        if row["epoch"] >= 3 and row["memory_similarity"] < 0.1:
+            return (
+                "embeddings do not resemble what the memory holds of the same images (cosine "
+                f"{row['memory_similarity']:.2f}): a dataset must give the same image at the same "
+                "position in every epoch; else lower lr"
+            )
+        return None
+
+
+def recipe(augmentation: str, size: tuple[int, int]) -> Augmentation:
+    """What makes the view.
+
+    Args:
+        augmentation: `"cpc"`, or `"paper"`: random resized crop of 20 to 100 % of the area, flip,
+            grayscale with probability 0.2, colour jitter (0.4, 0.4, 0.4, 0.4).
+        size: (height, width) of the view in pixels.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if augmentation == "cpc":
+        return cpc_v2(size)
+    if augmentation == "paper":
+        jitter = ColorJitter(0.4, 0.4, 0.4, hue=0.4, p_grayscale=0.2, grayscale_first=True)
+        return Compose([RandomResizedCrop(size, scale=(0.2, 1.0), p_flip=0.5), jitter])
+    raise ValueError(f'augmentation is "cpc" or "paper", got {augmentation!r}')

@@ -1,0 +1,58 @@
+"""What the algorithms share that remember every image of the dataset."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from super_selfish.data.sources import ImageSource
+
+
+def memory_size(source: ImageSource | None, num_images: int | None, kind: type) -> int:
+    """How many images a memory has an entry for.
+
+    Args:
+        source: The images, or None where there are none yet.
+        num_images: What the user asked for, or None.
+        kind: The algorithm, for messages.
+
+    Returns:
+        `num_images` if it is given, else the images of the source; without one 2, until a
+        checkpoint says how many.
+
+    Raises:
+        ValueError: If the dataset has another number of images, or a number is below 2.
+    """
+    found = None if source is None else len(source)
+    if num_images is None:
+        num_images = 2 if found is None else found
+    if found is not None and found != num_images:
+        raise ValueError(
+            f"the memory has an entry for each image, but num_images is {num_images} and the "
+            f"dataset has {found}: leave num_images out; to go on with the network alone, give "
+            f"backbone={kind.__name__}().load(name).get_backbone()"
+        )
+    if num_images < 2:
+        raise ValueError(
+            f"{kind.__name__} tells an image from others: give at least 2, got {num_images}"
+        )
+    return num_images
+
+
+def draw_negatives(num_images: int, num_negatives: int, generator: torch.Generator) -> Tensor:
+    """Draws entries of a memory, for a whole batch.
+
+    Done by a collator, which knows numbers and holds no memory: it is copied to the workers.
+
+    Args:
+        num_images: Entries of the memory.
+        num_negatives: How many are wanted, at least 1.
+        generator: CPU generator.
+
+    Returns:
+        `[K]`, int64: drawn with replacement; or every entry once, if more are wanted than there
+        are, which makes the softmax over the memory exact.
+    """
+    if num_negatives >= num_images:
+        return torch.arange(num_images)
+    return torch.randint(num_images, (num_negatives,), generator=generator)

@@ -1,0 +1,185 @@
+"""JigsawNet: how were the pieces shuffled?
+
+An image is cut into a grid of tiles, the tiles are shuffled, and the network says by which of a
+fixed list of permutations. To answer it has to know the parts of an object and where they belong.
+
+Noroozi, Favaro, 2016, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles",
+arXiv 1603.09246.
+
+Shapes: `B` images, `n` tiles, `P` permutations, `C, H, W` image, `c_h, c_w` tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normalize_tiles
+from super_selfish.augmentations.suites import jigsaw_tile
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.models import (
+    BottleneckMap,
+    Classification,
+    FeatureShape,
+    build_backbone,
+    feature_shape,
+)
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.training.history import Row
+
+
+class JigsawTiles(NamedTuple):
+    """The tiles of each image in their true order, and how to shuffle them."""
+
+    tiles: Tensor  # (B, n, C, c_h, c_w), about 0.5 on average
+    targets: Tensor  # (B,) int64, row of the table of permutations
+
+
+class JigsawCollator(Collator):
+    """Cuts each image into tiles that betray nothing but their content, and draws a permutation.
+
+    Each tile is a random part of its cell, its colours are jittered, it is gray with probability
+    0.3, and its brightness and contrast are normalised: mean 0.5 and standard deviation 0.25, the
+    mid and about the spread of what a backbone sees of photographs in [0, 1]. Nothing is clamped:
+    values beyond two standard deviations leave [0, 1] by a little.
+    """
+
+    def __init__(self, cutter: TileCutter, total_perms: int, perms_per_image: int) -> None:
+        """Takes the recipe of the tiles, the size of the table, and the length of the lists."""
+        super().__init__()
+        self.cutter = cutter
+        self.total_perms = total_perms
+        self.perms_per_image = perms_per_image
+        # Image i has a list of its own, of rows that follow each other from i * stride (modulo P)
+        # on: a stride near the golden section spreads them evenly, wherever one looks.
+        stride = round(total_perms * 0.618) or 1
+        while math.gcd(stride, total_perms) > 1:
+            stride += 1
+        self.stride = stride
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> JigsawTiles:
+        """Makes the tiles and the number of each image's permutation."""
+        tiles = self.cutter(to_unit_range(batch.images), generator)
+        choices = torch.randint(self.perms_per_image, (len(tiles),), generator=generator)
+        targets = choices.to(tiles.device, non_blocking=True)
+        if self.perms_per_image < self.total_perms:
+            first = batch.index.to(tiles.device) * self.stride
+            targets = (first + targets) % self.total_perms
+        return JigsawTiles(normalize_tiles(tiles) * 0.25 + 0.5, targets)
+
+
+class JigsawNetSupervisor(Supervisor):
+    """Predicts by which permutation the tiles of an image were shuffled.
+
+    Differences from the paper: a 2x2 grid with all of its 24 permutations by default, because nine
+    tiles are too hard for small or simple images; the shuffled tiles are merged into one image,
+    which the backbone sees in one piece, instead of nine tiles that a network sees one by one, so
+    that any backbone will do; colours are jittered instead of shifted channel by channel.
+
+    If the backbone has a feature map, the default head keeps its layout (7x7 cells of 64 channels,
+    then 1024, 1024); else it is an MLP on the pooled features.
+    """
+
+    permutations: Tensor
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        grid: int = 2,
+        total_perms: int | None = None,
+        n_perms_per_image: int | None = None,
+        tile_fraction: float = GAP_FRACTION,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Head with one output a permutation.
+            loss: Function of logits and class numbers; default: cross-entropy.
+            grid: Cells a side. 3: the paper.
+            total_perms: Permutations to tell apart. Default: all, at most 1000 (24 for 2x2).
+            n_perms_per_image: Permutations that any one image is shown in, a fixed list for each.
+                Default: all.
+            tile_fraction: Side of the part of a cell that is shown, as a fraction of the cell's, in
+                (0, 1); the rest is the gap. 64 / 75: the paper's proportion.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If a number is out of its range.
+        """
+        super().__init__(
+            None,
+            dataset,
+            nn.CrossEntropyLoss() if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        self.register_buffer("permutations", permutation_table(grid, total_perms))
+        count = len(self.permutations)
+        if n_perms_per_image is None:
+            n_perms_per_image = count
+        if not 1 <= n_perms_per_image <= count:
+            raise ValueError(
+                f"n_perms_per_image must be in 1 ... {count}, the permutations that there are, "
+                f"got {n_perms_per_image}"
+            )
+        self._resolve(total_perms=count, n_perms_per_image=n_perms_per_image)
+        tile = cell_size(*self.image_size, grid)
+        cutter = TileCutter(grid, tile, jigsaw_tile(), tile_fraction)
+        shown = cutter.crop.tile_size(*self.image_size)
+        if shown[0] == tile[0] or shown[1] == tile[1]:
+            raise ValueError(
+                f"tile_fraction={tile_fraction} leaves no gap between cells of {tile[0]}x{tile[1]} "
+                "pixels, and edges that run on give the puzzle away: take less, a smaller grid or "
+                "larger images"
+            )
+        self.collate_fn = JigsawCollator(cutter, count, n_perms_per_image)
+
+        backbone = build_backbone(backbone, self.in_channels, self.image_size)
+        has_map = feature_shape(backbone, self.in_channels, self.image_size).height is not None
+
+        def head(features: FeatureShape) -> nn.Module:
+            if not has_map:
+                return Classification(features.dim, count, (1024, 1024))
+            bottleneck = BottleneckMap(features.dim)
+            classification = Classification(bottleneck.out_features, count, (1024, 1024))
+            return nn.Sequential(bottleneck, classification)
+
+        self.model = self._combine(backbone, predictor, head, normalize, of_map=has_map)
+
+    def _forward(self, data: JigsawTiles) -> Tensor:
+        puzzles = put_together(data.tiles, self.permutations[data.targets])  # (B, C, H, W)
+        logits = self.model(puzzles)  # (B, P)
+        self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
+        return self.loss(logits.float(), data.targets)
+
+    def _health(self, row: Row) -> str | None:
+        if row["epoch"] == 1 and row["accuracy"] > 0.99:
+            return (
+                f"{row['accuracy']:.1%} of the puzzles are solved after one epoch: edges or marks "
+                "seem to give the order away (a frame, a watermark, a gradient of light); lower "
+                "tile_fraction, or crop such marks off"
+            )
+        chance = 1 / len(self.permutations)
+        if row["epoch"] >= 10 and row["accuracy"] < 1.2 * chance:
+            return (
+                f"permutations are guessed no better than by chance ({chance:.1%}): these images "
+                "may have no parts with a place of their own (textures, cells); lower grid or "
+                "total_perms, train longer, or choose another algorithm"
+            )
+        return None

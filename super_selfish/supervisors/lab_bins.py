@@ -1,0 +1,56 @@
+"""Colours as classes: a grid on lightness, and one on colour.
+
+Shapes: `B` images, `h, w` grid of places.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE
+
+
+class LabBins(NamedTuple):
+    """A grid on L*, and one on a* and b*, in units of L*a*b*."""
+
+    l_step: float
+    l_offset: float
+    ab_step: float
+    a_offset: float
+    b_offset: float
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of bins along L*, a* and b*."""
+        offsets, steps = self._per_channel
+        highest = (center + scale for center, scale in zip(LAB_CENTER, LAB_SCALE, strict=True))
+        l_size, a_size, b_size = (
+            math.ceil((high + offset) / step)
+            for high, offset, step in zip(highest, offsets, steps, strict=True)
+        )
+        return l_size, a_size, b_size
+
+    def classes(self, lab: Tensor) -> tuple[Tensor, Tensor]:
+        """The bins of colours; those beyond the grid belong to the bin at its border.
+
+        Args:
+            lab: `[B, 3, h, w]`, L*a*b*.
+
+        Returns:
+            Lightness bin and colour bin (that of a* times the bins of b*, plus that of b*), each
+            `[B, h, w]` int64.
+        """
+        channels = zip(lab.unbind(1), *self._per_channel, self.sizes, strict=True)
+        lightness, a, b = (
+            ((value + offset) / step).floor().long().clamp(0, size - 1)
+            for value, offset, step, size in channels
+        )
+        return lightness, a * self.sizes[2] + b
+
+    @property
+    def _per_channel(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        offsets = (self.l_offset, self.a_offset, self.b_offset)
+        return offsets, (self.l_step, self.ab_step, self.ab_step)

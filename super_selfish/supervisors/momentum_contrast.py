@@ -1,0 +1,182 @@
+"""MoCo v2: find the other view of the same image among many.
+
+Two views of an image are encoded, one by the network that trains (the query), one by its slowly
+moving average (the key). The query must be closer to its key than to the keys of thousands of
+earlier images, which wait in a queue.
+
+Chen, Fan, Girshick, He, 2020, "Improved Baselines with Momentum Contrastive Learning",
+arXiv 2003.04297; He et al., 2019, arXiv 1911.05722 (queue, momentum encoder, shuffled norms).
+
+Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.suites import moco_v2
+from super_selfish.data.collate import Batch
+from super_selfish.losses import InfoNCELoss
+from super_selfish.memory import KeyQueue
+from super_selfish.models import MomentumEncoder, ProjectionHead
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.views import TwoViewCollator
+from super_selfish.training.distributed import gather
+from super_selfish.training.history import Row
+
+SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
+
+
+class ShuffledViews(NamedTuple):
+    """Two views of the same images, and the order in which keys are computed."""
+
+    first: Tensor  # (B, C, H, W)
+    second: Tensor  # (B, C, H, W)
+    order: Tensor  # (B,) int64, a permutation
+
+
+class ShuffledViewCollator(TwoViewCollator):
+    """Augments each image twice, and draws an order for the batch."""
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> ShuffledViews:  # type: ignore[override]
+        """Makes the views and the order."""
+        views = super().augment(batch, generator)
+        order = torch.randperm(len(views.first), generator=generator)
+        return ShuffledViews(views.first, views.second, order.to(views.first.device))
+
+
+class MomentumContrastSupervisor(Supervisor):
+    """Contrasts two views of an image against a queue of earlier images (MoCo v2).
+
+    Differences from the paper: the queue holds 4096 keys, and never more than half the dataset,
+    unless asked for more (the paper: 65536, for 1.28 million images). The paper shuffles the keys
+    between GPUs so that batch norm cannot tell which key belongs to a query; here the batch is cut
+    into groups, queries in order and keys shuffled, on one device as on many.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        embedding_size: int = 128,
+        queue_size: int | None = None,
+        momentum: float = 0.999,
+        temperature: float = 0.2,
+        norm_groups: int = 8,
+        symmetric: bool = False,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Projector from features to `embedding_size`.
+            loss: Function of queries, keys and negatives; default: InfoNCE.
+            embedding_size: Width of the space in which views are compared.
+            queue_size: Keys in the queue. Default: 4096, at most half the dataset.
+            momentum: Weight of the old momentum encoder in an update, in [0, 1].
+            temperature: Of the default loss. 0.2: MoCo v2, section 3.
+            norm_groups: Groups of a batch for which batch norm is computed separately, of at least
+                16 images each. 8: GPUs of the paper, and splits of the authors' CIFAR recipe.
+            symmetric: Whether each view is query once and key once, for twice the work.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If a number is out of its range.
+        """
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+        if norm_groups < 1:
+            raise ValueError(f"norm_groups must be at least 1, got {norm_groups}")
+        super().__init__(
+            None,
+            dataset,
+            InfoNCELoss(temperature) if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        if queue_size is None:
+            queue_size = 4096 if self.source is None else max(1, min(4096, len(self.source) // 2))
+        self._resolve(queue_size=queue_size)
+        self.momentum = momentum
+        self.norm_groups = norm_groups
+        self.symmetric = symmetric
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: ProjectionHead(features.dim, embedding_size),
+            normalize,
+        )
+        self.momentum_encoder = MomentumEncoder(self.model)
+        self.queue = KeyQueue(queue_size, embedding_size)
+        self.collate_fn = ShuffledViewCollator(moco_v2(self.image_size), moco_v2(self.image_size))
+
+    def _forward(self, data: ShuffledViews) -> Tensor:
+        loss = self._contrast(data.first, data.second, data.order)
+        if self.symmetric:
+            loss = (loss + self._contrast(data.second, data.first, data.order)) / 2
+        return loss
+
+    def _contrast(self, first: Tensor, second: Tensor, order: Tensor) -> Tensor:
+        groups = max(1, min(self.norm_groups, len(first) // SMALLEST_GROUP))
+        queries = F.normalize(in_groups(self.model, first, groups), dim=1)  # (B, E)
+        with torch.no_grad():  # keys are targets
+            # Shuffled, so that no group of keys has the statistics of a group of queries.
+            keys = in_groups(self.momentum_encoder, second[order], groups)
+            keys = F.normalize(keys, dim=1)[order.argsort()]  # (B, E)
+        negatives = self.queue.snapshot()  # (K, E), a copy: backward needs it unchanged
+        self.queue.enqueue(gather(keys))  # after the snapshot: no key is its own negative
+        with torch.no_grad():
+            positive = (queries * keys).sum(dim=1)  # (B,)
+            hardest = (queries @ negatives.T).amax(dim=1)  # (B,)
+            self._log(accuracy=(positive > hardest).float().mean(), key_spread=spread(keys))
+        return self.loss(queries, keys, negatives)
+
+    def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
+        moved = super()._update(loss, optimizer, lr_scheduler)
+        if moved:
+            self.momentum_encoder.update(self.model, self.momentum)
+        return moved
+
+    def _health(self, row: Row) -> str | None:
+        if row["key_spread"] < 0.1:
+            return (
+                f"the embeddings have collapsed: they spread over {row['key_spread']:.0%} of what "
+                "independent ones would; lower lr, or raise batch_size"
+            )
+        is_full = bool(self.queue.num_valid == len(self.queue.keys))
+        if is_full and row["epoch"] <= 5 and row["accuracy"] > 0.99:
+            return (
+                f"{row['accuracy']:.1%} of the views are found after {row['epoch']:.0f} epochs: "
+                "batch norm or a mark in the images may give them away; raise norm_groups, or use "
+                "a backbone with layer norm"
+            )
+        return None
+
+
+def in_groups(network: nn.Module, images: Tensor, groups: int) -> Tensor:
+    """Runs a network on a batch in groups, each with batch statistics of its own.
+
+    Args:
+        network: From `[b, C, H, W]` to `[b, E]`.
+        images: `[B, C, H, W]`.
+        groups: Number of groups, of as equal size as possible.
+
+    Returns:
+        `[B, E]`.
+    """
+    return torch.cat([network(part) for part in images.tensor_split(groups)])

@@ -1,0 +1,63 @@
+"""Half-overlapping patches of each image, each changed by itself: what CPC eats.
+
+Shapes: `B` images, `C` channels, `n` patches a side, `p_h, p_w` patch, `N` negatives.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from super_selfish.augmentations.cpc import cpc_v2
+from super_selfish.augmentations.patches import overlapping_patches
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+
+FEWEST_PATCHES, MOST_PATCHES = 3, 7  # a side; 7: release 0.0.6
+SMALLEST_PATCH = 16  # pixels; METHODS.md 1.5, R5: 7 patches a side at 64, 3 at 32
+
+
+class Patches(NamedTuple):
+    """Patches of each image, row by row, and where negatives lie."""
+
+    patches: Tensor  # (B, n * n, C, p_h, p_w)
+    negatives: Tensor | None  # (B, n * n, N) int64, how many candidates after the positive, or all
+
+
+class PatchCollator(Collator):
+    """Cuts images into half-overlapping patches, and changes each patch by itself."""
+
+    def __init__(self, grid: int, size: tuple[int, int], num_negatives: int | None) -> None:
+        """Takes patches a side, the size at which they are seen, and negatives a prediction."""
+        super().__init__()
+        self.grid = grid
+        self.view = cpc_v2(size)
+        self.num_negatives = num_negatives
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Patches:
+        """Makes the patches, and draws negatives."""
+        patches = overlapping_patches(to_unit_range(batch.images), self.grid)
+        shape = patches.shape[:2]
+        views = self.view(patches.flatten(0, 1), generator).unflatten(0, shape)
+        if self.num_negatives is None:
+            return Patches(views, None)
+        # From 1 to the last: so many places on is never the positive itself.
+        negatives = torch.randint(
+            1, shape.numel(), (*shape, self.num_negatives), generator=generator
+        )
+        return Patches(views, negatives.to(views.device, non_blocking=True))
+
+
+def fitting_grid(image_size: tuple[int, int]) -> int:
+    """Patches a side: as many as have at least 16 pixels, from 3 to 7.
+
+    Args:
+        image_size: Height and width of the images, pixels.
+
+    Returns:
+        7 for images from 64 pixels on, 3 for 32.
+    """
+    # Patches are two strides long, and a side has one stride more than it has patches.
+    most = min(image_size) // (SMALLEST_PATCH // 2) - 1
+    return max(FEWEST_PATCHES, min(MOST_PATCHES, most))

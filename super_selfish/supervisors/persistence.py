@@ -1,0 +1,89 @@
+"""Supervisors to files and back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from super_selfish.supervisors.arguments import (
+    rebuilding_arguments,
+    same_arguments,
+    stored_arguments,
+)
+from super_selfish.training import distributed
+from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from super_selfish.training.run import Run
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
+
+Name = str | os.PathLike[str]
+
+
+def save_supervisor(supervisor: Supervisor, name: Name) -> None:
+    """Stores networks, memories, and where there is a run its position.
+
+    Args:
+        supervisor: What to store.
+        name: Path without its ending.
+    """
+    state = {
+        "class": type(supervisor).__name__,
+        "arguments": stored_arguments(supervisor.arguments),
+        "model": supervisor.state_dict(),
+        "run": None if supervisor.run is None else supervisor.run.state_dict(),
+    }
+    write_checkpoint(checkpoint_path(name), state)
+
+
+def store_run(supervisor: Supervisor, run: Run) -> None:
+    """Writes checkpoint and history of a run that has a name, in the first process.
+
+    Args:
+        supervisor: Whose run it is.
+        run: Its state.
+
+    Raises:
+        NonFiniteLossError: If the weights are spoilt; the former checkpoint stays.
+    """
+    if run.name is None or distributed.rank() != 0:
+        return
+    run.raise_if_not_finite()
+    supervisor.save(run.name)
+    run.history.write_csv(run.name)
+    run.wrote_checkpoint()
+
+
+def restore_supervisor(supervisor: Supervisor, name: Name) -> dict[str, Any] | None:
+    """Rebuilds the networks of a checkpoint in place, and loads their weights.
+
+    Args:
+        supervisor: An object of the class that was stored.
+        name: Path without its ending.
+
+    Returns:
+        State of the stored run, or None.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it belongs to another class, or wants a network of the user's own.
+    """
+    state = read_checkpoint(checkpoint_path(name))
+    if state["class"] != type(supervisor).__name__:
+        raise ValueError(
+            f"{checkpoint_path(name)} holds a {state['class']}, "
+            f"not a {type(supervisor).__name__}: load it with {state['class']}().load(...)"
+        )
+    if not same_arguments(state["arguments"], supervisor.arguments):
+        arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, os.fspath(name))
+        device, run = supervisor.device, supervisor.run
+        supervisor.arguments.update(arguments)
+        with torch.random.fork_rng(devices=[]):  # the new weights are overwritten at once
+            type(supervisor).__init__(supervisor, **arguments)
+        supervisor.to(device)
+        supervisor.run = run
+    supervisor.load_state_dict(state["model"])
+    run_state: dict[str, Any] | None = state["run"]
+    return run_state

@@ -1,0 +1,260 @@
+"""PIRL: an image and its puzzle mean the same.
+
+An image and its shuffled tiles are both embedded, each by a head of its own, and both must be
+closer to what a memory holds of that image than to what it holds of others. The representation
+learns to ignore what the puzzle changes, instead of predicting it.
+
+Misra, van der Maaten, 2019, "Self-Supervised Learning of Pretext-Invariant Representations",
+arXiv 1912.01991.
+
+Shapes: `B` images, `n` tiles, `P` permutations, `K` negatives, `E` embedding, `C, H, W` image,
+`c_h, c_w` tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.cpc import cpc_v2
+from super_selfish.augmentations.patches import cell_size
+from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.augmentations.suites import pirl, pirl_tile
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.losses import InfoNCELoss
+from super_selfish.losses.nce import NCELoss
+from super_selfish.memory import MemoryBank
+from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.training.distributed import gather
+from super_selfish.training.history import Row
+
+SMALLEST_CELL = 16  # pixels; smaller cells of a 3x3 puzzle hold too little, so it becomes 2x2
+
+
+class PuzzlePairs(NamedTuple):
+    """A plain view of each image, its tiles in their true order, and how to shuffle them."""
+
+    images: Tensor  # (B, C, H, W)
+    tiles: Tensor  # (B, n, C, c_h, c_w)
+    permutation: Tensor  # (B,) int64, row of the table of permutations
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+    negatives: Tensor  # (K,) int64, positions in the dataset, for the whole batch
+
+
+class PuzzleCollator(Collator):
+    """Augments each image, cuts it into augmented tiles, and draws permutations and negatives."""
+
+    def __init__(
+        self,
+        augmentation: Augmentation,
+        crop: Augmentation | None,
+        cutter: TileCutter,
+        num_permutations: int,
+        num_images: int,
+        num_negatives: int,
+    ) -> None:
+        """Takes the recipes of the plain view and of the tiles, and what to choose from."""
+        super().__init__()
+        self.augmentation = augmentation
+        self.crop = crop  # before an image is cut into tiles
+        self.cutter = cutter
+        self.num_permutations = num_permutations
+        self.num_images = num_images
+        self.num_negatives = num_negatives
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> PuzzlePairs:
+        """Makes views and tiles and draws the rest."""
+        images = to_unit_range(batch.images)
+        uncut = images if self.crop is None else self.crop(images, generator)
+        permutation = torch.randint(self.num_permutations, (len(images),), generator=generator)
+        negatives = draw_negatives(self.num_images, self.num_negatives, generator)
+        return PuzzlePairs(
+            self.augmentation(images, generator),
+            self.cutter(uncut, generator),
+            permutation.to(images.device, non_blocking=True),
+            batch.index,
+            negatives.to(images.device, non_blocking=True),
+        )
+
+
+class PIRLSupervisor(Supervisor):
+    """Contrasts an image and its jigsaw puzzle against a memory of all images.
+
+    Image and puzzle go through the same backbone in two passes, so that in training batch norm
+    normalises each with statistics of its own; its running statistics, for evaluation, see both.
+
+    Differences from the paper: the puzzle is one image, put together of shuffled tiles, instead of
+    nine tiles embedded one by one, and its head an MLP like that of the image (features, 1024,
+    1024, 128) instead of a linear layer a tile and one more; the permutation is one of 1000 that
+    lie far from one another, instead of any; the loss is InfoNCE, `form="nce"` is the paper's; 3136
+    negatives instead of 32000, the same for all images of a batch, an image's own entry masked;
+    the augmentation is that of CPC v2, `augmentation="paper"` is that of the authors.
+    """
+
+    permutations: Tensor
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        puzzle_predictor: nn.Module | None = None,
+        embedding_size: int = 128,
+        grid: int | None = None,
+        total_perms: int | None = None,
+        num_negatives: int = 3136,
+        temperature: float = 0.07,
+        form: str = "softmax",
+        puzzle_weight: float = 0.5,
+        bank_momentum: float = 0.5,
+        augmentation: str = "cpc",
+        num_images: int | None = None,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Head of the image, from features to `embedding_size`.
+            loss: Function of queries, keys, negatives and a mask of negatives to leave out;
+                default: what `form` says.
+            puzzle_predictor: Head of the puzzle, from pooled features to `embedding_size`.
+            embedding_size: Width of the space in which image, puzzle and memory are compared.
+            grid: Cells a side of the puzzle. Default: 3, or 2 where cells would be below 16 pixels.
+            total_perms: Permutations to draw from. Default: all, at most 1000.
+            num_negatives: Entries of the memory that a step compares with; the whole memory, each
+                entry once, where that is no larger.
+            temperature: Of the default loss.
+            form: Of the default loss: `"softmax"` (InfoNCE), or `"nce"` for a binary decision an
+                entry, as in the paper, with a constant that the first batch fixes.
+            puzzle_weight: Of the puzzle's loss, in (0, 1); the image's has the rest.
+            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
+            augmentation: `"cpc"`, or `"paper"` for the recipe of the paper.
+            num_images: Entries of the memory. Default: the images of the dataset.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If an argument is out of its range, or the dataset has another number of
+                images than the memory has entries.
+        """
+        if not 0.0 < puzzle_weight < 1.0:
+            raise ValueError(f"puzzle_weight must be in (0, 1), got {puzzle_weight}")
+        if not 0.0 <= bank_momentum < 1.0:
+            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        if form not in ("softmax", "nce"):
+            raise ValueError(f'form is "softmax" or "nce", got {form!r}')
+        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
+        num_images = memory_size(self.source, num_images, type(self))
+        if grid is None:
+            grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2
+        self.register_buffer("permutations", permutation_table(grid, total_perms))
+        count = len(self.permutations)
+        self._resolve(num_images=num_images, grid=grid, total_perms=count)
+        self.puzzle_weight = puzzle_weight
+        if loss is None:
+            is_nce = form == "nce"
+            self.loss = NCELoss(num_images, temperature) if is_nce else InfoNCELoss(temperature)
+
+        def head(features: FeatureShape) -> nn.Module:
+            return MLP(features.dim, (1024, 1024), embedding_size)
+
+        self.model = self._combine(backbone, predictor, head, normalize)
+        if puzzle_predictor is None:
+            puzzle_predictor = head(
+                feature_shape(self.model.backbone, self.in_channels, self.image_size)
+            )
+        self.puzzle_predictor = puzzle_predictor
+        self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.collate_fn = PuzzleCollator(
+            *recipe(augmentation, self.image_size, grid), count, num_images, num_negatives
+        )
+
+    def _forward(self, data: PuzzlePairs) -> Tensor:
+        permutations = self.permutations[data.permutation]  # (B, n)
+        mosaics = put_together(data.tiles, permutations, self.image_size)  # (B, C, H, W)
+        images = F.normalize(self.model(data.images).float(), dim=1)  # (B, E)
+        puzzles = F.normalize(self._puzzle_net(mosaics).float(), dim=1)  # (B, E)
+
+        memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
+        negatives = self.bank.lookup(data.negatives)  # (K, E)
+        own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
+        puzzle_loss = self.loss(puzzles, memories, negatives, own)
+        image_loss = self.loss(images, memories, negatives, own)
+        if self.training:  # by the plain view alone: the memory holds images, not puzzles
+            self.bank.update(gather(data.index), gather(images.detach()))
+
+        with torch.no_grad():
+            positive = (puzzles * memories).sum(dim=1)  # (B,)
+            hardest = (puzzles @ negatives.T).masked_fill(own, -1.0).amax(dim=1)  # (B,)
+            change = (self.bank.lookup(data.index) - memories).norm(dim=1).mean()
+        self._log(
+            image_loss=image_loss.detach(),
+            puzzle_loss=puzzle_loss.detach(),
+            accuracy=(positive > hardest).float().mean(),
+            agreement=(images * puzzles).detach().sum(dim=1).mean(),
+            spread=spread(images.detach()),
+            memory_change=change,
+        )
+        return self.puzzle_weight * puzzle_loss + (1 - self.puzzle_weight) * image_loss
+
+    @property
+    def _puzzle_net(self) -> CombinedNet:
+        # Made anew of registered parts: kept as an attribute, it would register the backbone twice.
+        return CombinedNet(self.model.backbone, self.puzzle_predictor, self.model.preprocess)
+
+    def _health(self, row: Row) -> str | None:
+        if row["spread"] < 0.1:
+            return (
+                f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
+                "independent ones would; lower lr, or raise batch_size or num_negatives"
+            )
+        if row["memory_change"] < 1e-3:
+            return (
+                "the memory hardly changes: its entries move by "
+                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
+                "bank_momentum, or raise lr"
+            )
+        return None
+
+
+def recipe(
+    augmentation: str, size: tuple[int, int], grid: int
+) -> tuple[Augmentation, Augmentation | None, TileCutter]:
+    """What is done to the plain view, to an image before it is cut, and to its tiles.
+
+    Args:
+        augmentation: `"cpc"` or `"paper"`.
+        size: (height, width) of the images in pixels.
+        grid: Cells a side.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    cell = cell_size(*size, grid)
+    if augmentation == "cpc":
+        return cpc_v2(size), None, TileCutter(grid, cell, cpc_v2(cell))
+    if augmentation == "paper":
+        # Tiles of 64 pixels, somewhere in the cells of 85 of a crop of 255, beside views of 224
+        # (here 225, so that the tiles are 64/75 of a cell of the puzzle in either recipe).
+        larger = (round(size[0] * 255 / 225), round(size[1] * 255 / 225))
+        crop = RandomResizedCrop(larger, scale=(0.6, 1.0))
+        return pirl(size), crop, TileCutter(grid, cell, pirl_tile(), fraction=64 / 85)
+    raise ValueError(f'augmentation is "cpc" or "paper", got {augmentation!r}')

@@ -1,0 +1,144 @@
+"""RotateNet: which way is up?
+
+Every image is shown in four orientations, and the network says by how many degrees each was turned.
+To answer it has to recognise what is in the picture and how that usually stands.
+
+Gidaris, Singh, Komodakis, 2018, "Unsupervised Representation Learning by Predicting Image
+Rotations", arXiv 1803.07728.
+
+Shapes: `B` images, `R` rotations, `C, S` image (square), `D` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Compose
+from super_selfish.augmentations.crops import RandomCrop, RandomHorizontalFlip
+from super_selfish.augmentations.geometry import rotate_quarter
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.models import Classification
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.training.history import Row
+
+
+class RotatedViews(NamedTuple):
+    """All orientations of each image, side by side so that no split of a batch parts them."""
+
+    views: Tensor  # (B, R, C, S, S)
+    targets: Tensor  # (B, R) int64, position in `rotations`
+
+
+class RotateCollator(Collator):
+    """Crops and flips each image, then turns the same crop to every orientation.
+
+    Quarter turns move pixels and compute none: no black corner and no blur gives the angle away. An
+    image that is not square is cropped to a square first.
+    """
+
+    def __init__(self, rotations: Sequence[int], crop: bool) -> None:
+        """Takes degrees, counter-clockwise, and whether to crop and flip at random."""
+        super().__init__()
+        self.turns = torch.tensor([rotation // 90 % 4 for rotation in rotations])
+        self.crop = crop
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> RotatedViews:
+        """Makes the views and their orientations."""
+        images = to_unit_range(batch.images)
+        side = min(images.shape[-2:])
+        if self.crop:
+            # "RandomCrop 32 pad 4" of the authors' CIFAR recipe, relative to the side.
+            crop = Compose([RandomCrop(side, padding=side // 8), RandomHorizontalFlip(0.5)])
+            images = crop(images, generator)
+        else:
+            top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
+            images = images[..., top : top + side, left : left + side]
+        number, count = len(images), len(self.turns)
+        turns = self.turns.repeat(number)
+        views = rotate_quarter(images.repeat_interleave(count, dim=0), turns)
+        targets = torch.arange(count, device=images.device).expand(number, count)
+        return RotatedViews(views.unflatten(0, (number, count)), targets)
+
+
+class RotateNetSupervisor(Supervisor):
+    """Predicts by which multiple of 90 degrees an image was turned.
+
+    Differences from the paper: the head is an MLP on pooled features (1024, 256, then one output a
+    rotation) instead of the last block of a Network in Network; the crop is `side // 8` pixels at
+    every size, as at 32 in the authors' code.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        rotations: Sequence[int] = (0, 90, 180, -90),
+        crop: bool = True,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes.
+            backbone: Network, its name, or None for an EfficientNet-B0.
+            predictor: Head on the features, with one output a rotation.
+            loss: Function of logits and class numbers; default: cross-entropy.
+            rotations: Degrees, counter-clockwise, multiples of 90, in the order of the classes.
+            crop: Whether each image is cropped and flipped at random before it is turned.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+
+        Raises:
+            ValueError: If the rotations are no different multiples of 90.
+        """
+        turns = {rotation % 360 for rotation in rotations}
+        if len(rotations) < 2 or len(turns) < len(rotations) or any(turn % 90 for turn in turns):
+            raise ValueError(
+                f"rotations are at least two different multiples of 90, got {tuple(rotations)}"
+            )
+        super().__init__(
+            None,
+            dataset,
+            nn.CrossEntropyLoss() if loss is None else loss,
+            RotateCollator(rotations, crop),
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        self.rotations = tuple(rotations)
+        self.model = self._combine(
+            backbone,
+            predictor,
+            lambda features: Classification(features.dim, len(rotations)),
+            normalize,
+        )
+
+    def _forward(self, data: RotatedViews) -> Tensor:
+        logits = self.model(data.views.flatten(0, 1))  # (B * R, R)
+        targets = data.targets.flatten()  # (B * R,)
+        self._log(accuracy=(logits.argmax(dim=1) == targets).float().mean())
+        return self.loss(logits.float(), targets)
+
+    def _health(self, row: Row) -> str | None:
+        if row["epoch"] == 1 and row["accuracy"] > 0.99:
+            return (
+                f"{row['accuracy']:.1%} of the rotations are right after one epoch: the images "
+                "seem to give the angle away (a watermark, a border); crop such marks off"
+            )
+        chance = 1 / len(self.rotations)
+        if row["epoch"] >= 5 and row["accuracy"] < 1.1 * chance:
+            return (
+                f"rotations are guessed no better than by chance ({chance:.0%}): these images may "
+                "have no upright orientation (textures, cells, views from above); choose another "
+                "algorithm"
+            )
+        return None

@@ -1,0 +1,202 @@
+"""Split-brain autoencoder: which colours belong to a black and white picture, and vice versa?
+
+One half of the network sees an image in black and white and says which colour every place had; the
+other half sees the colours alone and says how light every place was. Neither can copy its input,
+so each has to know what the things in the picture are. Both halves together are the backbone.
+
+Zhang, Isola, Efros, 2017, "Split-Brain Autoencoders: Unsupervised Learning by Cross-Channel
+Prediction", arXiv 1611.09842.
+
+Shapes: `B` images, `H, W` image, `h, w` grid of predictions, `D` features of a half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.lab import rgb_to_lab
+from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
+from super_selfish.models.color_split import SplitHead, as_split_predictions
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.color_split import (
+    color_spread,
+    gray_verdict,
+    require_color,
+    split_backbone,
+)
+from super_selfish.supervisors.lab_bins import LabBins
+from super_selfish.training.history import Row
+
+SQUEEZED = 32  # channels between a half and its decoder, as in release 0.0.6
+
+
+class LabTargets(NamedTuple):
+    """Images, and what every place of them looked like."""
+
+    images: Tensor  # (B, 3, H, W) RGB in [0, 1]
+    lab: Tensor  # (B, 3, h, w) L*a*b*
+
+
+class SplitBrainCollator(Collator):
+    """Crops and flips each image, and averages its L*a*b* over the cells of a grid."""
+
+    def __init__(self, size: tuple[int, int], stride: int, crop: bool) -> None:
+        """Takes the image's size and the side of a cell in pixels, and whether to crop and flip."""
+        super().__init__()
+        # Zhang et al. crop 180 pixels of 256, half of the area.
+        self.crop = RandomResizedCrop(size, scale=(0.5, 1.0), p_flip=0.5) if crop else None
+        self.stride = stride
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> LabTargets:
+        """Makes the images and their targets."""
+        if self.crop is None:
+            images = to_unit_range(batch.images)
+        else:
+            images = self.crop(batch.images, generator)
+        # In L*a*b* and before the bins: the mean of two bins' numbers would be a third colour.
+        return LabTargets(images, F.avg_pool2d(rgb_to_lab(images), self.stride))
+
+
+class SplitBrainNetSupervisor(Supervisor):
+    """Predicts colours from lightness, and lightness from colours, each by half a network.
+
+    With a backbone by name or None, each half is a network of that name, with 1 and 2 input
+    channels, and `get_backbone()` returns both: it eats RGB, converts it inside, and gives the
+    features of both halves side by side. A network of the user's own becomes the half that sees
+    lightness, as a gray picture of three channels, and an untrained twin of it the half that sees
+    colour; `get_backbone()` returns that very network. It eats RGB, but has only ever seen gray:
+    `preprocess` makes images so.
+
+    Differences from the paper: the halves are whole networks instead of an AlexNet parted along
+    its channels; colours are 9 x 9 bins, in or out of sRGB, instead of 313 inside it; lightness has
+    50 bins instead of 100; crops are of random size.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        predictor: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        l_step: float = 2.0,
+        l_offset: float = 0.0,
+        ab_step: float = 26.0,
+        a_offset: float = 128.0,
+        b_offset: float = 128.0,
+        stride: int = 4,
+        crop: bool = True,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images in colour, as anything that `ImageSource` takes.
+            backbone: Network with feature maps, its name, or None for two EfficientNet-B0.
+            predictor: A `SplitHead` on the maps of both halves: the colours that lightness tells,
+                and the lightness that colours tell. Default: two decoders.
+            loss: Function of logits `[B, bins, h, w]` and bins `[B, h, w]`; default: cross-entropy.
+            l_step: Width of a bin of lightness, in units of L*.
+            l_offset: Added to L* before it is divided into bins.
+            ab_step: Side of a bin of colour, in units of a* and b*.
+            a_offset: Added to a* before it is divided into bins.
+            b_offset: Added to b* before it is divided into bins.
+            stride: Side in pixels of the cells for which colours are predicted.
+            crop: Whether each image is cropped and flipped at random.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images, which are 3.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
+
+        Raises:
+            ValueError: If the images have no colour, a step leaves fewer than two bins, or the
+                stride does not fit into the images.
+        """
+        if min(l_step, ab_step) <= 0:
+            raise ValueError(f"l_step and ab_step must be > 0, got {l_step} and {ab_step}")
+        bins = LabBins(l_step, l_offset, ab_step, a_offset, b_offset)
+        if min(bins.sizes) < 2:
+            raise ValueError(
+                f"L*, a* and b* need two bins each, got {bins.sizes}: use smaller steps"
+            )
+        super().__init__(
+            None,
+            dataset,
+            nn.CrossEntropyLoss() if loss is None else loss,
+            image_size=image_size,
+            in_channels=in_channels,
+        )
+        require_color(type(self).__name__, self.in_channels)
+        height, width = self.image_size
+        if not 1 <= stride <= min(height, width):
+            raise ValueError(
+                f"stride must be from 1 to the side of the images, {height}x{width} pixels, "
+                f"got {stride}"
+            )
+        self.bins = bins
+        self.collate_fn = SplitBrainCollator(self.image_size, stride, crop)
+        self.is_own = isinstance(backbone, nn.Module)
+        halves = split_backbone(backbone, self.image_size, normalize)
+        if predictor is None:
+            predictor = self._decoders(halves.lightness, (height // stride, width // stride))
+        self.model = CombinedNet(halves, predictor)
+
+    def _decoders(self, half: nn.Module, grid: tuple[int, int]) -> SplitHead:
+        features = feature_shape(half, 3, self.image_size, of_map=True)
+        map_size = (features.height or 1, features.width or 1)
+        l_size, a_size, b_size = self.bins.sizes
+        color, lightness = (
+            nn.Sequential(
+                nn.Conv2d(features.dim, SQUEEZED, 1),
+                ImageDecoder(SQUEEZED, size, size=grid, map_size=map_size),
+            )
+            for size in (a_size * b_size, l_size)
+        )
+        # Crossed: what sees lightness tells colour.
+        return SplitHead(color, lightness, features.dim, wants_map=True)
+
+    @property
+    def preprocess(self) -> nn.Module:
+        """What makes RGB to what a network of the user's own has seen; else an identity."""
+        return self.model.backbone.lightness.preprocess if self.is_own else nn.Identity()
+
+    def get_backbone(self) -> nn.Module:
+        """Both halves as one network; the very network of the user's own, if one was given."""
+        return self.model.backbone.lightness.network if self.is_own else self.model.backbone
+
+    def _forward(self, data: LabTargets) -> Tensor:
+        # A bin a place: (B, a_size * b_size, h, w) and (B, l_size, h, w)
+        color_logits, lightness_logits = as_split_predictions(self.model(data.images))
+        lightness, color = self.bins.classes(data.lab)  # (B, h, w) each
+        color_loss = self.loss(color_logits.float(), color)
+        lightness_loss = self.loss(lightness_logits.float(), lightness)
+        with torch.no_grad():
+            frequency = torch.zeros(color_logits.shape[1], device=color.device)
+            frequency.index_add_(0, color.flatten(), torch.ones_like(color.flatten()).float())
+            self._log(
+                color_loss=color_loss,
+                lightness_loss=lightness_loss,
+                color_accuracy=(color_logits.argmax(dim=1) == color).float().mean(),
+                commonest_color=frequency.amax() / color.numel(),
+                color_spread=color_spread(data.images),
+            )
+        return color_loss + lightness_loss
+
+    def _health(self, row: Row) -> str | None:
+        verdict = gray_verdict(row)
+        if verdict is None and row["epoch"] >= 3:
+            if row["color_accuracy"] < 0.9 * row["commonest_color"]:
+                return (
+                    f"{row['color_accuracy']:.0%} of the colours are right, fewer than if the "
+                    f"commonest one were always named ({row['commonest_color']:.0%}): train for "
+                    "longer, or change lr"
+                )
+        return verdict

@@ -1,0 +1,1 @@
+"""Checkpoints, history, randomness, precision, schedules: what every run needs."""

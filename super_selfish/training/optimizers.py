@@ -1,0 +1,118 @@
+"""LARS: every layer takes steps in proportion to its own weights.
+
+You, Gitman, Ginsburg, 2017, "Large Batch Training of Convolutional Networks", arXiv 1708.03888; in
+the form of BYOL (Grill et al., 2020, arXiv 2006.07733, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class LARS(Optimizer):
+    """Gradient descent with momentum whose steps are scaled layer by layer.
+
+    For a weight `w` with gradient `g`:
+
+        d = g + weight_decay * w
+        r = trust_coefficient * |w| / |d|,  1 where either norm is 0
+        v = momentum * v + r * d
+        w = w - lr * v
+
+    Tensors of one dimension (biases, scales and shifts of norms) get neither weight decay nor
+    scaling: `d = g`, `r = 1`. Weights are scaled whether they decay or not. Give it to `supervise`
+    as `optimizer=LARS`, or with other numbers as `optimizer=partial(LARS, weight_decay=1e-6)`.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1.5e-6,  # BYOL, section 3.3
+        trust_coefficient: float = 1e-3,  # BYOL's and Barlow Twins' code
+    ) -> None:
+        """Builds the optimizer.
+
+        Args:
+            params: Parameters or groups of them.
+            lr: Learning rate; BYOL: 0.2 times the images in a batch / 256.
+            momentum: Weight of the old step, in [0, 1).
+            weight_decay: Weight of the weights in their gradient.
+            trust_coefficient: Length of a step relative to the weights, at a learning rate of 1.
+
+        Raises:
+            ValueError: If a number is out of its range.
+        """
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if not value >= 0.0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if not trust_coefficient > 0.0:
+            raise ValueError(f"trust_coefficient must be > 0, got {trust_coefficient}")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Does one step.
+
+        Args:
+            closure: Computes the loss anew, with gradients.
+
+        Returns:
+            What the closure returns, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            weights = [parameter for parameter in trained if parameter.ndim > 1]
+            vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+            if weights:
+                self._move(weights, scaled_gradients(weights, group), group)
+            if vectors:
+                self._move(vectors, [parameter.grad for parameter in vectors], group)
+        return loss
+
+    def _move(self, parameters: list[Tensor], directions: list[Any], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if "velocity" not in self.state[parameter]:
+                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
+        velocities = [self.state[parameter]["velocity"] for parameter in parameters]
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_add_(velocities, directions)
+        torch._foreach_add_(parameters, velocities, alpha=-group["lr"])
+
+
+def scaled_gradients(weights: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """`r * d` of every weight; stays on the device, without waiting for any number.
+
+    Args:
+        weights: Tensors with gradients.
+        group: Has `weight_decay` and `trust_coefficient`.
+
+    Returns:
+        New tensors of the same shapes.
+    """
+    gradients: list[Any] = [weight.grad for weight in weights]
+    directions = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+    lengths = torch._foreach_norm(weights)
+    ratios = [
+        torch.where((length > 0) & (step > 0), group["trust_coefficient"] * length / step, 1.0)
+        for length, step in zip(lengths, torch._foreach_norm(directions), strict=True)
+    ]
+    return list(torch._foreach_mul(directions, ratios))

@@ -1,0 +1,25 @@
+"""Randomness that depends on where a run is, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derive_seed(*numbers: int) -> int:
+    """Mixes integers, such as (seed, epoch, step), into one seed.
+
+    Args:
+        numbers: Integers of up to 64 bits; their order matters.
+
+    Returns:
+        A seed in [0, 2^63).
+    """
+    text = ",".join(str(number) for number in numbers).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def step_generator(*numbers: int) -> torch.Generator:
+    """A CPU generator for a place in a run, such as (seed, epoch, step)."""
+    return torch.Generator().manual_seed(derive_seed(*numbers))

@@ -1,0 +1,253 @@
+"""The state of one call of `supervise()`: its settings, its position, what it has seen."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from super_selfish.training.history import History, Row
+from super_selfish.training.precision import DTYPES
+
+Losses = Tensor | dict[str, Tensor]
+
+
+class Measured(Protocol):
+    """What a feed knows of the present step."""
+
+    images: int
+    unreadable: tuple[str, ...]
+    waited: float
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss of a step is not a finite number; the last checkpoint was left as it was."""
+
+
+@dataclass
+class Run:
+    """Settings and position of a run.
+
+    `epoch` and `step` name the next step: `step` of `steps_per_epoch` in `epoch`, from 0.
+    """
+
+    name: str | os.PathLike[str] | None
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    seed: int
+    precision: str
+    accumulate: int
+    clip_norm: float | None
+    checkpoint_every: int | str | None
+    time_limit: str | None
+    progress: bool
+    device: torch.device
+    scaler: torch.amp.GradScaler
+    epoch: int = 0
+    step: int = 0
+    steps_per_epoch: int = 0
+    num_images: int = 0
+    optimizer: Any = None
+    lr_scheduler: Any = None
+    history: History = field(default_factory=History)
+
+    # A run that goes on must be the run that stopped: these decide which images a step sees.
+    decisive = ("batch_size", "shuffle", "seed", "precision", "accumulate", "num_images")
+
+    def __post_init__(self) -> None:
+        """Refuses settings that make no sense, before anything is built."""
+        if self.epochs < 0:
+            raise ValueError(f"epochs must not be negative, got {self.epochs}")
+        if self.precision not in DTYPES:
+            raise ValueError(f"precision is one of {sorted(DTYPES)}, got {self.precision!r}")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1 batch, got {self.accumulate}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
+        self._every_steps, self._every_seconds = parse_interval(self.checkpoint_every)
+        self._written = time.monotonic()
+        steps, seconds = parse_interval(self.time_limit)
+        if steps is not None:
+            raise ValueError(f'time_limit is a time such as "10min", got {self.time_limit!r}')
+        self._deadline = math.inf if seconds is None else self._written + seconds
+        self._first_bad_step = torch.tensor(-1, device=self.device)
+        self.has_advanced = False
+
+    @property
+    def global_step(self) -> int:
+        """Steps since the beginning."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the weights in the whole run."""
+        return max(1, self.epochs * -(-self.steps_per_epoch // self.accumulate))
+
+    @property
+    def is_last_of_epoch(self) -> bool:
+        """Whether the step under way ends its epoch."""
+        return self.step + 1 == self.steps_per_epoch
+
+    @property
+    def updates_now(self) -> bool:
+        """Whether the step under way ends with an update, or only adds to the gradients."""
+        return self.is_last_of_epoch or (self.step + 1) % self.accumulate == 0
+
+    @property
+    def batches_in_update(self) -> int:
+        """Batches whose gradients the present update sums."""
+        first = self.step - self.step % self.accumulate
+        return min(self.accumulate, self.steps_per_epoch - first)
+
+    def end_step(self, loss: Losses, parts: dict[str, Tensor], feed: Measured) -> None:
+        """Notes a step, and goes to the next one of the epoch.
+
+        Args:
+            loss: What `_forward` returned.
+            parts: What the algorithm logged besides; emptied.
+            feed: Knows the images and times of the step.
+        """
+        players = loss if isinstance(loss, dict) else {}
+        self.history.add(
+            {"loss": total(loss), **players, **parts},
+            images=feed.images,
+            unreadable=len(feed.unreadable),
+            seconds=feed.lap(),
+            waited=feed.waited,
+        )
+        parts.clear()
+        self.step += 1
+        self.has_advanced = True
+
+    def end_epoch(self) -> Row:
+        """Goes to the next epoch, and closes the old one's row of the history."""
+        self.raise_if_not_finite()
+        row = self.history.end_epoch(self.epoch + 1, self.learning_rate)
+        self.epoch, self.step = self.epoch + 1, 0
+        return row
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the optimizer's first group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def check_finite(self, loss: Losses) -> None:
+        """Stops a run whose loss is not finite.
+
+        On a CPU at once, before the weights change. Elsewhere asking would make the device wait at
+        every step, so the step is noted there, and `raise_if_not_finite` asks before anything is
+        stored.
+        """
+        bad = ~torch.isfinite(total(loss).detach())
+        self._first_bad_step = torch.where(
+            bad & (self._first_bad_step < 0), self.global_step, self._first_bad_step
+        )
+        if self.device.type == "cpu":
+            self.raise_if_not_finite()
+
+    def raise_if_not_finite(self) -> None:
+        """Raises if a step since the start of the run had a loss that was not finite."""
+        step = int(self._first_bad_step)
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"the loss of step {step} (in epoch {step // self.steps_per_epoch + 1}) is not "
+                "finite; the last checkpoint is untouched. Lower lr, or use clip_norm="
+            )
+
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or the time is up."""
+        return self.epoch >= self.epochs or (
+            time.monotonic() >= self._deadline and self.is_between_updates
+        )
+
+    @property
+    def is_between_updates(self) -> bool:
+        """Whether no gradients are waiting for more batches."""
+        return self.step % self.accumulate == 0 or self.step == self.steps_per_epoch
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Whether it is time to write a checkpoint; never amid accumulated gradients."""
+        if self.name is None or not self.is_between_updates:
+            return False
+        if self._every_steps is not None:
+            return self.global_step % self._every_steps == 0
+        if self._every_seconds is not None:
+            return time.monotonic() - self._written >= self._every_seconds
+        return False
+
+    def wrote_checkpoint(self) -> None:
+        """Starts the time to the next checkpoint."""
+        self._written = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on, as plain values and tensors."""
+        return {
+            "settings": {name: getattr(self, name) for name in self.decisive},
+            "epoch": self.epoch,
+            "step": self.step
+            if self.is_between_updates
+            else self.step - self.step % self.accumulate,
+            "history": self.history.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
+            "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where a stored run stopped.
+
+        Raises:
+            ValueError: If a setting differs that decides what a step sees.
+        """
+        for name, stored in state["settings"].items():
+            if stored != getattr(self, name):
+                raise ValueError(
+                    f"cannot resume: the stored run has {name}={stored!r}, this call has "
+                    f"{getattr(self, name)!r}; use the same, or pretrained=True to start anew "
+                    "from the stored weights"
+                )
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history.load_state_dict(state["history"], self.device)
+        self.scaler.load_state_dict(state["scaler"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+
+
+def total(loss: Losses) -> Tensor:
+    """The loss of a step, summed over players where there are several."""
+    return torch.stack(list(loss.values())).sum() if isinstance(loss, dict) else loss
+
+
+def parse_interval(every: int | str | None) -> tuple[int | None, float | None]:
+    """Reads an interval.
+
+    Args:
+        every: A number of steps, or a time such as `"30s"`, `"10min"` or `"2h"`, or None.
+
+    Returns:
+        Steps and seconds, of which at most one is not None.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if every is None:
+        return None, None
+    if isinstance(every, int) and every >= 1:
+        return every, None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", str(every))
+    if match is None or isinstance(every, int):
+        raise ValueError(
+            f'an interval is a number of steps, or a time such as "10min", got {every!r}'
+        )
+    return None, float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+torch.set_num_threads(1)  # the networks here are tiny: threads only cost
+
+
+class TinyBackbone(nn.Module):
+    """Two convolutions with batch norm: maps of 16 channels, a quarter of the side."""
+
+    num_features = 16
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_features(images).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def images(generator: torch.Generator) -> Tensor:
+    """Twenty-two smooth colour images of 32x32, uint8, as bright above as photographs are."""
+    coarse = torch.rand(22, 3, 4, 4, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
+    sky = torch.linspace(1.0, 0.2, 32)[:, None]
+    return (smooth * sky * 255).to(torch.uint8)
+
+
+@pytest.fixture
+def tiny_backbone() -> Callable[..., TinyBackbone]:
+    """Makes tiny backbones, always with the same weights."""
+
+    def make(in_channels: int = 3) -> TinyBackbone:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return TinyBackbone(in_channels)
+
+    return make

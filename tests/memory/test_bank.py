@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from super_selfish.memory import MemoryBank
+from tests.references import bank_update_in_loops
+
+
+def unit(rows: int, dim: int, generator: torch.Generator) -> Tensor:
+    return F.normalize(torch.randn(rows, dim, generator=generator), dim=1)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("index", [[3], [0, 4, 2], [1, 1, 5, 1, 5, 0]])
+def test_update_equals_the_loops(
+    momentum: float, index: list[int], generator: torch.Generator
+) -> None:
+    bank = MemoryBank(6, 4, momentum)
+    embeddings = unit(len(index), 4, generator)
+    expected = bank_update_in_loops(bank.rows, torch.tensor(index), embeddings, momentum)
+    bank.update(torch.tensor(index), embeddings)
+    torch.testing.assert_close(bank.rows.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_update_touches_only_its_rows(generator: torch.Generator) -> None:
+    bank = MemoryBank(10, 4)
+    before = bank.rows.clone()
+    bank.update(torch.tensor([2, 7]), unit(2, 4, generator))
+    changed = (bank.rows != before).any(dim=1).nonzero().flatten().tolist()
+    assert changed == [2, 7]
+
+
+def test_rows_have_length_one_at_all_times(generator: torch.Generator) -> None:
+    bank = MemoryBank(20, 8)
+    torch.testing.assert_close(bank.rows.norm(dim=1), torch.ones(20))
+    for _ in range(5):
+        index = torch.randint(20, (12,), generator=generator)
+        bank.update(index, unit(12, 8, generator))
+        torch.testing.assert_close(bank.rows.norm(dim=1), torch.ones(20))
+
+
+def test_an_opposite_embedding_leaves_its_row() -> None:
+    bank = MemoryBank(3, 4)
+    before = bank.rows.clone()
+    bank.update(torch.tensor([1]), -before[1:2])
+    torch.testing.assert_close(bank.rows, before)
+
+
+def test_the_last_of_many_duplicates_counts(generator: torch.Generator) -> None:
+    bank = MemoryBank(2, 4, momentum=0.0)
+    embeddings = unit(1000, 4, generator)
+    bank.update(torch.zeros(1000, dtype=torch.int64), embeddings)
+    torch.testing.assert_close(bank.rows[0], embeddings[-1])
+
+
+def test_no_gradient_reaches_bank_or_embeddings(generator: torch.Generator) -> None:
+    bank = MemoryBank(5, 4)
+    embeddings = unit(2, 4, generator).requires_grad_()
+    bank.update(torch.tensor([0, 1]), embeddings)
+    assert not bank.rows.requires_grad
+    assert not bank.lookup(torch.tensor([0])).requires_grad
+
+
+def test_lookup_is_a_copy(generator: torch.Generator) -> None:
+    bank = MemoryBank(5, 4)
+    rows = bank.lookup(torch.tensor([3, 3, 0]))
+    before = rows.clone()
+    assert torch.equal(rows, bank.rows[[3, 3, 0]])
+    bank.update(torch.tensor([3]), unit(1, 4, generator))
+    assert torch.equal(rows, before)
+
+
+def test_negatives_are_drawn_uniformly_from_the_generator() -> None:
+    bank = MemoryBank(4, 2)
+    drawn = bank.draw_negatives(20_000, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, bank.draw_negatives(20_000, torch.Generator().manual_seed(1)))
+    frequency = drawn.bincount(minlength=4) / 20_000
+    torch.testing.assert_close(frequency, torch.full((4,), 0.25), atol=0.015, rtol=0)
+
+
+def test_drawing_costs_what_is_drawn_and_not_the_bank() -> None:
+    small, large = MemoryBank(3, 1), MemoryBank(300_000, 1)
+    states = []
+    for bank in (small, large):
+        generator = torch.Generator().manual_seed(0)
+        assert bank.draw_negatives(64, generator).shape == (64,)
+        states.append(generator.get_state())
+    assert torch.equal(*states)  # as many draws from the generator for both
+
+
+def test_own_entries_are_masked() -> None:
+    mask = MemoryBank.own_entry_mask(torch.tensor([4, 2]), torch.tensor([2, 0, 4, 4]))
+    assert mask.tolist() == [[False, False, True, True], [True, False, False, False]]
+
+
+def test_bank_of_a_seed_is_reproducible_and_leaves_the_global_stream_alone() -> None:
+    before = torch.get_rng_state()
+    assert torch.equal(MemoryBank(5, 3, seed=1).rows, MemoryBank(5, 3, seed=1).rows)
+    assert not torch.equal(MemoryBank(5, 3, seed=1).rows, MemoryBank(5, 3, seed=2).rows)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_state_round_trip(generator: torch.Generator) -> None:
+    first, second = MemoryBank(5, 3), MemoryBank(5, 3, seed=8)
+    first.update(torch.tensor([1]), unit(1, 3, generator))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.rows, second.rows)
+
+
+def test_state_of_another_dataset_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch for rows"):
+        MemoryBank(5, 3).load_state_dict(MemoryBank(6, 3).state_dict())
+
+
+def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
+    bank = MemoryBank(5, 3)
+    with pytest.raises(ValueError, match=r"^index must lie in \[0, 5\), got 0 to 5: was the bank"):
+        bank.lookup(torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match=r"got -1 to 0"):
+        bank.update(torch.tensor([0, -1]), torch.ones(2, 3))
+    with pytest.raises(TypeError, match=r"^index must be int64, got torch.int32$"):
+        bank.lookup(torch.tensor([0], dtype=torch.int32))
+    with pytest.raises(ValueError, match=r"^embeddings must be \[1, 3\], got \[1, 2\]$"):
+        bank.update(torch.tensor([0]), torch.ones(1, 2))
+    with pytest.raises(ValueError, match=r"^momentum is a weight in \[0, 1\], got 1.5$"):
+        MemoryBank(5, 3, 1.5)
+    with pytest.raises(ValueError, match=r"^count must be >= 1, got 0$"):
+        bank.draw_negatives(0, generator)
+    with pytest.raises(ValueError, match=r"a bank of 1 row has no negatives"):
+        MemoryBank(1, 3).draw_negatives(4, generator)

@@ -1,0 +1,233 @@
+"""Slow references: the papers' equations as loops, in float64. Several rooms append here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+# Losses, memory: float64 loops over the paper's equations.
+
+
+def info_nce_in_loops(
+    queries: Tensor,
+    keys: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    exclude: Tensor | None = None,
+) -> float:
+    """He et al. 2019, equation 1, one query and one negative at a time."""
+    queries, keys, negatives = queries.double(), keys.double(), negatives.double()
+    losses = []
+    for b in range(len(queries)):
+        positive = math.exp(
+            sum(float(q * k) for q, k in zip(queries[b], keys[b], strict=True)) / temperature
+        )
+        total = positive
+        for n in range(len(negatives)):
+            if exclude is not None and bool(exclude[b, n]):
+                continue
+            similarity = sum(float(q * k) for q, k in zip(queries[b], negatives[n], strict=True))
+            total += math.exp(similarity / temperature)
+        losses.append(-math.log(positive / total))
+    return sum(losses) / len(losses)
+
+
+def nt_xent_in_loops(first: Tensor, second: Tensor, temperature: float) -> float:
+    """Chen et al. 2020, algorithm 1: views interleaved, l(2k-1, 2k) + l(2k, 2k-1)."""
+    views = [row.double() for pair in zip(first, second, strict=True) for row in pair]
+    losses = []
+    for i, anchor in enumerate(views):
+        partner = i + 1 if i % 2 == 0 else i - 1
+        denominator = 0.0
+        for k, other in enumerate(views):
+            if k != i:
+                denominator += math.exp(float(anchor @ other) / temperature)
+        numerator = math.exp(float(anchor @ views[partner]) / temperature)
+        losses.append(-math.log(numerator / denominator))
+    return sum(losses) / len(losses)
+
+
+def cosine_regression_in_loops(predictions: Tensor, targets: Tensor) -> float:
+    """Grill et al. 2020, equation 2: 2 - 2 <q, z> / (|q| |z|)."""
+    total = 0.0
+    for prediction, target in zip(predictions.double(), targets.double(), strict=True):
+        dot = norm_p = norm_t = 0.0
+        for p, t in zip(prediction.tolist(), target.tolist(), strict=True):
+            dot, norm_p, norm_t = dot + p * t, norm_p + p * p, norm_t + t * t
+        total += 2.0 - 2.0 * dot / math.sqrt(norm_p * norm_t)
+    return total / len(predictions)
+
+
+def masked_squared_error_in_loops(predictions: Tensor, targets: Tensor, mask: Tensor) -> float:
+    """Weighted squares over weights, pixel by pixel; the mask has one channel."""
+    total = weights = 0.0
+    for b, c, h, w in itertools.product(*(range(n) for n in predictions.shape)):
+        weight = float(mask[b, 0, h, w])
+        total += weight * (float(predictions[b, c, h, w]) - float(targets[b, c, h, w])) ** 2
+        weights += weight
+    return total / weights
+
+
+def bank_update_in_loops(
+    rows: Tensor, index: Tensor, embeddings: Tensor, momentum: float
+) -> Tensor:
+    """Wu et al. 2018: m_i <- m m_i + (1 - m) v, to length 1; the last v of an image counts."""
+    updated = rows.double().clone()
+    last = {int(image): vector.double() for image, vector in zip(index, embeddings, strict=True)}
+    for image, vector in last.items():
+        blended = momentum * rows[image].double() + (1 - momentum) * vector
+        updated[image] = blended / blended.square().sum().sqrt()
+    return updated
+
+
+def same_convolution_in_loops(images: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """TensorFlow's "same": ceil(size / stride) outputs, an odd padding pixel goes after."""
+    batch, _, height, width = images.shape
+    filters, _, kernel, _ = weight.shape
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    top = max((out_h - 1) * stride + kernel - height, 0) // 2
+    left = max((out_w - 1) * stride + kernel - width, 0) // 2
+    output = torch.zeros(batch, filters, out_h, out_w, dtype=torch.float64)
+    for i, j, u, v in itertools.product(range(out_h), range(out_w), range(kernel), range(kernel)):
+        y, x = i * stride + u - top, j * stride + v - left
+        if 0 <= y < height and 0 <= x < width:
+            output[:, :, i, j] += images[:, :, y, x].double() @ weight[:, :, u, v].double().T
+    return output
+
+
+def largest_uniform_deviation(values: Tensor, low: float, high: float) -> float:
+    """Kolmogorov-Smirnov distance between draws and the uniform distribution on [low, high]."""
+    ordered = ((values.double() - low) / (high - low)).clamp(0, 1).sort().values.tolist()
+    count = len(ordered)
+    return max(max((i + 1) / count - v, v - i / count) for i, v in enumerate(ordered))
+
+
+def knn_class_loops(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    k: int,
+    temperature: float,
+) -> list[int]:
+    """InstDisc 3.4: neighbours by cosine, votes exp(cosine / temperature), one query at a time."""
+    predictions = []
+    for query in test_features.double().tolist():
+        cosines = []
+        for row, label in zip(train_features.double().tolist(), train_labels.tolist(), strict=True):
+            dot = sum(a * b for a, b in zip(query, row, strict=True))
+            norms = math.sqrt(sum(a * a for a in query)) * math.sqrt(sum(b * b for b in row))
+            cosines.append((dot / norms, label))
+        votes: dict[int, float] = {}
+        for cosine, label in sorted(cosines, reverse=True)[:k]:
+            votes[label] = votes.get(label, 0.0) + math.exp(cosine / temperature)
+        predictions.append(max(votes, key=lambda label: votes[label]))
+    return predictions
+
+
+# Optimizers and predictive coding: float64 loops.
+
+
+def lars_in_loops(
+    weights: Tensor,
+    gradient: Tensor,
+    velocity: Tensor,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    trust_coefficient: float,
+) -> tuple[Tensor, Tensor]:
+    """You et al. 2017, one number at a time; returns the new weights and velocity."""
+    scaled = weights.ndim > 1
+    flat, steps, speeds = (t.double().flatten().tolist() for t in (weights, gradient, velocity))
+    directions = [g + weight_decay * w * scaled for w, g in zip(flat, steps, strict=True)]
+    length = math.sqrt(sum(w * w for w in flat))
+    step = math.sqrt(sum(d * d for d in directions))
+    ratio = trust_coefficient * length / step if scaled and length > 0 and step > 0 else 1.0
+    speeds = [momentum * v + ratio * d for v, d in zip(speeds, directions, strict=True)]
+    moved = [w - lr * v for w, v in zip(flat, speeds, strict=True)]
+    return (
+        torch.tensor(moved, dtype=torch.float64).view(weights.shape),
+        torch.tensor(speeds, dtype=torch.float64).view(weights.shape),
+    )
+
+
+def candidate_info_nce_in_loops(
+    predictions: Tensor,
+    candidates: Tensor,
+    positives: Tensor,
+    logit_scale: float,
+    negatives: Tensor | None = None,
+) -> float:
+    """Henaff et al. 2019, equation 2: softmax over the positive and the other candidates."""
+    predictions, candidates = predictions.double(), candidates.double()
+    losses = []
+    for p, positive in enumerate(positives.tolist()):
+        others = [c for c in range(len(candidates)) if c != positive]
+        if negatives is not None:
+            others = negatives[p].tolist()
+        logits = {
+            c: logit_scale * float(predictions[p] @ candidates[c]) for c in range(len(candidates))
+        }
+        total = math.exp(logits[positive]) + sum(math.exp(logits[c]) for c in others)
+        losses.append(math.log(total) - logits[positive])
+    return sum(losses) / len(losses)
+
+
+def noise_contrastive_in_loops(
+    queries: Tensor,
+    keys: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    normalizer: float,
+    num_images: int,
+    exclude: Tensor | None = None,
+) -> float:
+    """Wu et al. 2018, section 3.2: sums over the noise, one image at a time."""
+    noise = len(negatives) / num_images  # m * P_n
+    losses = []
+    for b, query in enumerate(queries.double()):
+        own = math.exp(float(query @ keys[b].double()) / temperature) / normalizer
+        loss = -math.log(own / (own + noise))
+        for j, negative in enumerate(negatives.double()):
+            if exclude is not None and bool(exclude[b, j]):
+                continue
+            other = math.exp(float(query @ negative) / temperature) / normalizer
+            loss -= math.log(noise / (other + noise))
+        losses.append(loss)
+    return sum(losses) / len(losses)
+
+
+def normalizer_in_loops(
+    queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float, num_images: int
+) -> float:
+    """Wu et al. 2018, section 3.2: Z, with the own entry among the samples."""
+    exponentials = []
+    for query, key in zip(queries.double(), keys.double(), strict=True):
+        for entry in (key, *negatives.double()):
+            exponentials.append(math.exp(float(query @ entry) / temperature))
+    return num_images * sum(exponentials) / len(exponentials)
+
+
+def adversarial_cross_entropy_in_loops(logits: Tensor, is_real: bool) -> float:
+    """Goodfellow et al. 2014: -log D for real, -log(1 - D) for fake, D = sigmoid(logit)."""
+    total = 0.0
+    for logit in logits.double().tolist():
+        probability = 1.0 / (1.0 + math.exp(-logit))
+        total -= math.log(probability if is_real else 1.0 - probability)
+    return total / len(logits)
+
+
+def channelwise_linear_in_loops(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Pathak et al. 2016: every cell of a channel from all cells of the same channel."""
+    batch, channels, height, width = maps.shape
+    cells = maps.double().reshape(batch, channels, height * width)
+    output = torch.zeros_like(cells)
+    for b, d, to in itertools.product(range(batch), range(channels), range(height * width)):
+        output[b, d, to] = bias[d, to].double()
+        for origin in range(height * width):
+            output[b, d, to] += cells[b, d, origin] * weight[d, origin, to].double()
+    return output.reshape(maps.shape)

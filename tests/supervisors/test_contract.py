@@ -1,0 +1,198 @@
+"""One contract for every algorithm: a new one joins by its line in `SUPERVISORS`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.data.collate import Batch, Collator
+from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.training.run import total
+
+Backbones = Callable[..., nn.Module]
+every_algorithm = pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+
+
+def build(algorithm: str, dataset: Any, backbone: Any) -> Supervisor:
+    torch.manual_seed(0)
+    return SUPERVISORS[algorithm](dataset, backbone=backbone)
+
+
+def batch_of(supervisor: Supervisor, images: Tensor) -> Any:
+    assert isinstance(supervisor.collate_fn, Collator)
+    generator = torch.Generator().manual_seed(0)
+    return supervisor.collate_fn.augment(Batch(images, torch.arange(len(images))), generator)
+
+
+def weights(supervisor: Supervisor) -> Tensor:
+    return torch.cat([value.flatten().double() for value in supervisor.state_dict().values()])
+
+
+def losses(supervisor: Supervisor) -> list[float]:
+    return [row["loss"] for row in supervisor.history]
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_before(supervisor: Supervisor, step: int) -> None:
+    forward = supervisor._forward
+
+    def stopping(data: Any) -> Any:
+        assert supervisor.run is not None
+        if supervisor.run.global_step == step:
+            raise StopError
+        return forward(data)
+
+    supervisor._forward = stopping  # type: ignore[method-assign]
+
+
+@every_algorithm
+def test_the_loss_is_a_finite_scalar(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    loss = supervisor(batch_of(supervisor, images))
+    parts = loss.values() if isinstance(loss, dict) else [loss]
+    for part in parts:
+        assert part.shape == ()
+        assert torch.isfinite(part)
+
+
+@every_algorithm
+def test_everything_that_trains_gets_a_gradient_and_nothing_else_does(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    got: dict[str, bool] = {}
+    for seed in range(3):  # a unit may rest for one batch
+        torch.manual_seed(seed)
+        total(supervisor(batch_of(supervisor, images))).backward()
+        for name, parameter in supervisor.named_parameters():
+            has = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+            got[name] = got.get(name, False) or has
+    for name, parameter in supervisor.named_parameters():
+        assert got[name] == parameter.requires_grad, name
+
+
+@every_algorithm
+def test_everything_that_trains_moves_in_training_and_nothing_is_trained_twice(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    before = {name: p.detach().clone() for name, p in supervisor.named_parameters()}
+    supervisor.supervise(lr=0.01, epochs=2, batch_size=8, name=None)
+    for name, parameter in supervisor.named_parameters():
+        if parameter.requires_grad:
+            assert not torch.equal(parameter, before[name]), name
+
+
+@every_algorithm
+def test_a_small_dataset_is_learnt_by_heart(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    supervisor.supervise(lr=3e-3, epochs=3, batch_size=11, name=None)
+    assert all(math.isfinite(loss) for loss in losses(supervisor))
+
+
+@every_algorithm
+def test_equal_seeds_give_equal_runs_with_any_number_of_workers(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    runs = []
+    for num_workers in (0, 2):
+        supervisor = build(algorithm, images, tiny_backbone())
+        supervisor.supervise(epochs=2, batch_size=8, name=None, num_workers=num_workers)
+        runs.append((losses(supervisor), weights(supervisor)))
+    assert runs[0][0] == runs[1][0]
+    assert torch.equal(runs[0][1], runs[1][1])
+
+
+@every_algorithm
+def test_save_load_and_go_on_equals_never_having_stopped(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 8}
+    whole = build(algorithm, images, tiny_backbone()).supervise(**options, name=None)
+    stopped = build(algorithm, images, tiny_backbone())
+    stop_before(stopped, 4)  # in the middle of the second epoch of three steps
+    with pytest.raises(StopError):
+        stopped.supervise(**options, name=tmp_path / "base")
+    torch.manual_seed(9)  # whatever the new networks are, the checkpoint replaces
+    resumed = SUPERVISORS[algorithm](images, backbone=tiny_backbone())
+    resumed.supervise(**options, name=tmp_path / "base", resume=True)
+    assert losses(resumed) == losses(whole)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+@every_algorithm
+def test_loading_needs_no_dataset(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    trained = build(algorithm, images, tiny_backbone())
+    trained.supervise(epochs=1, batch_size=8, name=tmp_path / "base")
+    loaded = SUPERVISORS[algorithm](backbone=tiny_backbone()).load(name=tmp_path / "base")
+    assert loaded.image_size == (32, 32)
+    trained_state, loaded_state = trained.state_dict(), loaded.state_dict()
+    assert trained_state.keys() == loaded_state.keys()
+    for name, value in trained_state.items():
+        assert torch.equal(value, loaded_state[name]), name
+    trained.eval()
+    loaded.eval()
+    first, second = (total(s(batch_of(trained, images))) for s in (trained, loaded))
+    assert torch.equal(first, second)
+
+
+@every_algorithm
+def test_a_checkpoint_asks_for_a_backbone_of_the_users_own(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    build(algorithm, images, tiny_backbone()).save(tmp_path / "base")
+    with pytest.raises(ValueError, match=r"backbone=TinyBackbone\(\.\.\.\), an object of your own"):
+        SUPERVISORS[algorithm](image_size=32).load(tmp_path / "base")
+
+
+@every_algorithm
+def test_no_algorithm_has_a_training_loop_of_its_own(algorithm: str) -> None:
+    kind = SUPERVISORS[algorithm]
+    assert kind._epochs is Supervisor._epochs
+    assert kind.supervise is Supervisor.supervise
+
+
+@every_algorithm
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_a_dataset_smaller_than_a_batch_trains(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, number: int
+) -> None:
+    supervisor = build(algorithm, images[:number], tiny_backbone())
+    before = weights(supervisor)
+    supervisor.supervise(epochs=1, batch_size=8, name=None)
+    assert not torch.equal(weights(supervisor), before)
+
+
+@every_algorithm
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (96, 128)])
+def test_sizes_square_or_not(
+    algorithm: str, generator: torch.Generator, tiny_backbone: Backbones, size: tuple[int, int]
+) -> None:
+    images = torch.randint(256, (4, 3, *size), generator=generator, dtype=torch.uint8)
+    supervisor = build(algorithm, images, tiny_backbone())
+    assert torch.isfinite(total(supervisor(batch_of(supervisor, images))))
+
+
+@every_algorithm
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_lower_precision_trains(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, precision: str
+) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    supervisor.supervise(epochs=1, batch_size=11, name=None, precision=precision)
+    assert math.isfinite(losses(supervisor)[0])

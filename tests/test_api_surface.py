@@ -1,0 +1,40 @@
+"""Public names and addresses stay."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "super_selfish.supervisors": [
+        "BYOLSupervisor",
+        "BiGanSupervisor",
+        "ContextNetSupervisor",
+        "ContrastiveMultiviewCodingSupervisor",
+        "ContrastivePredictiveCodingSupervisor",
+        "DenoiseNetSupervisor",
+        "ExemplarNetSupervisor",
+        "InstanceDiscriminationSupervisor",
+        "JigsawNetSupervisor",
+        "LabelSupervisor",
+        "MomentumContrastSupervisor",
+        "PIRLSupervisor",
+        "RotateNetSupervisor",
+        "SplitBrainNetSupervisor",
+        "Supervisor",
+    ],
+    "super_selfish.models": ["Classification", "CombinedNet", "EfficientFeatures"],
+    "super_selfish.data": ["Collator", "ImageSource", "photographs"],
+    "super_selfish.memory": ["KeyQueue", "MemoryBank"],
+    "super_selfish.evaluation": ["evaluate", "extract_features", "knn_accuracy", "linear_probe"],
+    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor"],
+}
+
+
+@pytest.mark.parametrize("address", sorted(PUBLIC))
+def test_no_public_name_disappears(address: str) -> None:
+    module = importlib.import_module(address)
+    for name in PUBLIC[address]:
+        assert hasattr(module, name)
+        assert name in module.__all__

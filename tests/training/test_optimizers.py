@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.training.optimizers import LARS
+from tests.references import lars_in_loops
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+
+
+def gradients(model: nn.Module, generator: torch.Generator) -> list[Tensor]:
+    return [torch.randn(p.shape, generator=generator).double() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_lars_equals_the_loops(weight_decay: float, generator: torch.Generator) -> None:
+    model = network().double()
+    settings: dict[str, Any] = {"lr": 0.3, "momentum": 0.9, "weight_decay": weight_decay}
+    optimizer = LARS(model.parameters(), **settings)
+    expected = [p.detach().clone() for p in model.parameters()]
+    velocities = [torch.zeros_like(p) for p in expected]
+    for _ in range(4):
+        steps = gradients(model, generator)
+        for parameter, gradient in zip(model.parameters(), steps, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+        for n, gradient in enumerate(steps):
+            expected[n], velocities[n] = lars_in_loops(
+                expected[n], gradient, velocities[n], trust_coefficient=1e-3, **settings
+            )
+        for parameter, value in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.detach(), value, atol=1e-12, rtol=1e-12)
+
+
+def test_vectors_neither_decay_nor_are_scaled() -> None:
+    vector, weight = (nn.Parameter(torch.ones(shape)) for shape in ((4,), (4, 1)))
+    for parameter in (vector, weight):
+        parameter.grad = torch.full_like(parameter, 2.0)
+    LARS([vector, weight], lr=0.5, weight_decay=1.0, trust_coefficient=0.01).step()
+    assert vector.tolist() == [0.0] * 4  # plain descent: 1 - 0.5 * 2
+    # d = 2 + 1; |w| / |d| = 1 / 3; the step is 0.5 * 0.01 * 3 / 3
+    torch.testing.assert_close(weight.detach(), torch.full((4, 1), 0.995))
+
+
+def test_weights_without_decay_are_scaled_all_the_same() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.full((2, 2), 100.0)
+    LARS([weight], lr=1.0, weight_decay=0.0, trust_coefficient=0.25).step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), 0.75))
+
+
+@pytest.mark.parametrize(("value", "gradient"), [(0.0, 2.0), (3.0, 0.0)])
+def test_a_norm_of_zero_leaves_the_step_as_it_is(value: float, gradient: float) -> None:
+    weight = nn.Parameter(torch.full((2, 2), value))
+    weight.grad = torch.full((2, 2), gradient)
+    LARS([weight], lr=0.5, weight_decay=0.0).step()
+    assert weight.tolist() == [[value - 0.5 * gradient] * 2] * 2
+
+
+def test_what_has_no_gradient_stays() -> None:
+    still, moving = (nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    moving.grad = torch.ones(2, 2)
+    LARS([still, moving], lr=1.0).step()
+    assert torch.equal(still.detach(), torch.ones(2, 2))
+    assert not torch.equal(moving.detach(), torch.ones(2, 2))
+
+
+def test_a_stored_optimizer_goes_on(generator: torch.Generator) -> None:
+    first = network().double()
+    one = LARS(first.parameters(), lr=0.1)
+
+    def step(model: nn.Module, optimizer: LARS, seed: int) -> None:
+        drawn = gradients(model, torch.Generator().manual_seed(seed))
+        for parameter, gradient in zip(model.parameters(), drawn, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    step(first, one, 0)
+    second = copy.deepcopy(first)
+    two = LARS(second.parameters(), lr=0.1)
+    two.load_state_dict(copy.deepcopy(one.state_dict()))
+    step(first, one, 1)
+    step(second, two, 1)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": -1.0}, r"^lr must not be negative, got -1.0$"),
+        ({"lr": 1.0, "momentum": 1.0}, r"^momentum must be in \[0, 1\), got 1.0$"),
+        ({"lr": 1.0, "weight_decay": -0.1}, r"^weight_decay must not be negative, got -0.1$"),
+        ({"lr": 1.0, "trust_coefficient": 0.0}, r"^trust_coefficient must be > 0, got 0.0$"),
+    ],
+)
+def test_wrong_numbers_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LARS([nn.Parameter(torch.ones(2, 2))], **settings)
