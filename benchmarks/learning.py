@@ -26,52 +26,96 @@ from typing import Any
 import torch
 import torchvision
 from datasets import load
+from torch import nn
 
 from super_selfish import __version__
 from super_selfish.evaluation import evaluate
-from super_selfish.models import NarrowResNet
+from super_selfish.models import ImageDecoder, NarrowResNet
+from super_selfish.models.bottlenecks import ChannelwiseLinear
+from super_selfish.models.discriminators import (
+    DiscriminatorFeatures,
+    ImageDiscriminator,
+    PairDiscriminator,
+)
 from super_selfish.supervisors import SUPERVISORS
 
 HERE = Path(__file__).parent
 NEED_COLOUR = {"cmc", "split_brain"}
+UNTRAINED = "untrained"
 LABELLED = 10_000  # training images whose labels the probe and k-NN see
 
 # Where the library's default is made for days on a GPU: what minutes on a core want instead. The
 # mathematics stays; these are sizes, rates and lengths of memory.
-CONSTRUCTOR: dict[str, dict[str, Any]] = {"moco": {"momentum": 0.99}}
+CONSTRUCTOR: dict[str, dict[str, Any]] = {
+    "moco": {"momentum": 0.99},
+    "byol": {"momentum": 0.96},
+    "instance": {"augmentation": "paper"},
+    "pirl": {"augmentation": "paper"},
+    "cmc": {"augmentation": "paper"},
+}
 SUPERVISE: dict[str, dict[str, Any]] = {}
+IMAGES = {"instance": 5000, "pirl": 5000, "cmc": 5000, "exemplar": 2000}  # else all: many epochs
+
+
+def narrow_parts(algorithm: str, width: int, channels: int) -> dict[str, nn.Module]:
+    """Decoders and discriminators as narrow as the backbone, whose map is 2 x 2 at 32 pixels."""
+    size, grid, widths = (32, 32), (2, 2), (4 * width, 2 * width, width)
+    if algorithm == "denoise":
+        return {"predictor": ImageDecoder(8 * width, channels, widths, size=size, map_size=grid)}
+    if algorithm == "context":
+        decoder = ImageDecoder(8 * width, channels, widths, size=size, map_size=grid)
+        return {
+            "predictor": nn.Sequential(ChannelwiseLinear(8 * width, grid), nn.ReLU(), decoder),
+            "discriminator": ImageDiscriminator(channels, size, widths[::-1]),
+        }
+    if algorithm == "bigan":
+        decoder = ImageDecoder(32, channels, widths, size=size, map_size=grid)
+        features = DiscriminatorFeatures(channels, size, widths[::-1], norm=False)
+        return {
+            "generator": nn.Sequential(decoder, nn.Sigmoid()),
+            "discriminator": PairDiscriminator(features, features.num_features, 128, (128, 64)),
+        }
+    return {}
 
 
 def run(algorithm: str, data: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Pretrains once, and rates the backbone beside its untrained twin."""
+    """Pretrains once and rates the backbone; `"untrained"` rates one that has learned nothing."""
     (train, labels), test = load(data, options.root)
     torch.manual_seed(seed)
     backbone = NarrowResNet(train.shape[1], options.width)
-    untrained = NarrowResNet(train.shape[1], options.width)
-    supervisor = SUPERVISORS[algorithm](train, backbone=backbone, **CONSTRUCTOR.get(algorithm, {}))
-    settings = {"lr": 1e-3, "batch_size": 128, **SUPERVISE.get(algorithm, {})}
-    supervisor.supervise(
-        **settings, epochs=1000, name=None, seed=seed, time_limit=f"{options.minutes}min"
-    )
     labelled = (train[:LABELLED], labels[:LABELLED])
-    rated = evaluate(supervisor, labelled, test, untrained=untrained)
-    return {
+    result = {
         "algorithm": algorithm,
         "data": data,
         "seed": seed,
-        "minutes": options.minutes,
+        "minutes": 0.0 if algorithm == UNTRAINED else options.minutes,
         "width": options.width,
-        "steps": supervisor.run.global_step,
-        "pretrained": rated.pretrained,
-        "untrained": rated.untrained,
     }
+    if algorithm == UNTRAINED:
+        return {**result, "accuracy": evaluate(backbone, labelled, test, untrained=None).pretrained}
+    supervisor = SUPERVISORS[algorithm](
+        train[: IMAGES.get(algorithm)],
+        backbone=backbone,
+        **narrow_parts(algorithm, options.width, train.shape[1]),
+        **CONSTRUCTOR.get(algorithm, {}),
+    )
+    settings = {"lr": 1e-3, "batch_size": 64, **SUPERVISE.get(algorithm, {})}
+    supervisor.supervise(
+        **settings, epochs=1000, name=None, seed=seed, time_limit=f"{options.minutes}min"
+    )
+    rated = evaluate(supervisor, labelled, test, untrained=None)
+    return {**result, "steps": supervisor.run.global_step, "accuracy": rated.pretrained}
 
 
 def table(runs: Iterable[dict[str, Any]]) -> str:
     """Mean and spread over seeds, a row for each algorithm and data set."""
+    untrained = {}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in runs:
-        groups.setdefault((result["data"], result["algorithm"]), []).append(result)
+        if result["algorithm"] == UNTRAINED:
+            untrained[twin(result)] = result
+        else:
+            groups.setdefault((result["data"], result["algorithm"]), []).append(result)
     lines = [
         "| data | algorithm | seeds | steps | probe untrained | probe pretrained | difference "
         "| k-NN untrained | k-NN pretrained | difference |",
@@ -81,12 +125,17 @@ def table(runs: Iterable[dict[str, Any]]) -> str:
         cells = [data, algorithm, str(len(group))]
         cells.append(f"{statistics.mean(result['steps'] for result in group):.0f}")
         for protocol in ("linear", "knn"):
-            before = [100 * result["untrained"][protocol] for result in group]
-            after = [100 * result["pretrained"][protocol] for result in group]
+            before = [100 * untrained[twin(result)]["accuracy"][protocol] for result in group]
+            after = [100 * result["accuracy"][protocol] for result in group]
             gain = [b - a for a, b in zip(before, after, strict=True)]
             cells += [spread(before), spread(after), f"**{spread(gain, signed=True)}**"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def twin(result: dict[str, Any]) -> tuple[Any, ...]:
+    """What a run shares with that of its untrained twin: the very same first weights."""
+    return tuple(result[name] for name in ("data", "seed", "width"))
 
 
 def spread(values: list[float], signed: bool = False) -> str:
@@ -97,7 +146,7 @@ def spread(values: list[float], signed: bool = False) -> str:
 
 def report(runs: list[dict[str, Any]], command: str) -> str:
     """The table with what one needs to repeat it."""
-    minutes = sorted({result["minutes"] for result in runs})
+    minutes = sorted({result["minutes"] for result in runs} - {0.0})
     return "\n".join(
         [
             "# Every algorithm beside an untrained twin",
@@ -125,7 +174,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["fashion", "cifar10"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     default_root = HERE.parent.parent / "shared" / "datasets"
     parser.add_argument("--root", type=Path, default=default_root)
@@ -137,10 +186,11 @@ def main() -> None:
 
     for seed in options.seeds:
         for data in options.data:
-            for algorithm in options.algorithms:
+            for algorithm in [UNTRAINED, *options.algorithms]:
                 if algorithm in NEED_COLOUR and data == "fashion":
                     continue
-                key = (algorithm, data, seed, options.minutes, options.width)
+                minutes = 0.0 if algorithm == UNTRAINED else options.minutes
+                key = (algorithm, data, seed, minutes, options.width)
                 if key in {identity(result) for result in read(store)}:
                     continue
                 result = run(algorithm, data, seed, options)

@@ -154,3 +154,24 @@ def apply_to_selected(
     index = index.to(images.device, non_blocking=True)
     chosen = images.index_select(0, index)  # much faster than images[index]
     return images.index_copy(0, index, augmentation.apply(chosen, parameters))
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Float images in [0, 1].
+
+    Args:
+        images: Any shape; uint8 and uint16 are divided by their largest value, floats pass.
+
+    Returns:
+        The same shape, float.
+
+    Raises:
+        TypeError: If the images are neither uint8, uint16 nor float.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).div_(255.0)
+    if images.dtype == torch.uint16:
+        return images.to(torch.float32).div_(65535.0)
+    if images.is_floating_point():
+        return images
+    raise TypeError(f"images must be uint8, uint16 or float, got {images.dtype}")

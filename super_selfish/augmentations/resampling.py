@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape
+from super_selfish.augmentations.base import Augmentation, Shape, to_unit_range
 from super_selfish.augmentations.crops import (
     RandomCrop,
     RandomHorizontalFlip,
@@ -36,7 +36,6 @@ __all__ = [  # with the crops that mix no pixels (crops.py), so that all crops h
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Size",
-    "as_float",
     "as_size",
     "crop",
     "horizontal_flip",
@@ -45,21 +44,6 @@ __all__ = [  # with the crops that mix no pixels (crops.py), so that all crops h
 ]
 
 LARGE = 80  # pixels a side; measured: at 64 two products win, at 96 one image at a time
-
-
-def as_float(images: Tensor) -> Tensor:
-    """Float images in [0, 1]: uint8 and uint16 are divided by 255 or 65535, floats stay.
-
-    Raises:
-        TypeError: If the images are neither uint8, uint16 nor float.
-    """
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32).div_(255.0)
-    if images.dtype == torch.uint16:
-        return images.to(torch.float32).div_(65535.0)
-    if images.is_floating_point():
-        return images
-    raise TypeError(f"images must be uint8, uint16 or float, got {images.dtype}")
 
 
 def resized_crop(
@@ -112,7 +96,7 @@ def _resized_crop_batched(
 ) -> Tensor:
     """Two batched matrix products: columns, then rows."""
     batch, channels, height, width = images.shape
-    images = as_float(images)
+    images = to_unit_range(images)
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     boxes = boxes.to(images.device, dtype, non_blocking=True)
     if flip is not None:
@@ -138,7 +122,7 @@ def _resized_crop_one_by_one(
     """
     is_bytes = images.dtype == torch.uint8 and mode == "bilinear"
     if not is_bytes:
-        images = as_float(images)
+        images = to_unit_range(images)
     layout = torch.channels_last if is_bytes else torch.contiguous_format
     dtype = torch.float32 if is_bytes else images.dtype
     results = torch.empty((*images.shape[:2], *size), dtype=dtype)
@@ -183,7 +167,7 @@ def resize(images: Tensor, size: Size, mode: Mode = "bilinear") -> Tensor:
     """
     check_mode(mode)
     outputs = as_size(size)
-    images = as_float(images)
+    images = to_unit_range(images)
     if images.shape[-2:] == outputs:
         return images
     result = F.interpolate(images, size=outputs, mode=mode, align_corners=False, antialias=True)

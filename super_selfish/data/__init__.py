@@ -1,6 +1,7 @@
 """Images on their way to the networks: sources, collators, loaders."""
 
-from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled, to_unit_range
+from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.photographs import photographs
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, as_source
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.conversion import stack_images
 from super_selfish.data.sources import ImageSource, Sample, Unreadable
 
@@ -110,22 +111,6 @@ class LabelCollator(Collator):
                 'or a dict with "image" and "label"'
             )
         return Labelled(to_unit_range(batch.images), batch.labels)
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """Converts images to float32 in [0, 1].
-
-    Args:
-        images: `[B, C, H, W]`; uint8 and uint16 are divided by their largest value, floats pass.
-
-    Returns:
-        `[B, C, H, W]` float.
-    """
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32).mul_(1 / 255)
-    if images.dtype == torch.uint16:
-        return images.to(torch.float32).mul_(1 / 65535)
-    return images
 
 
 def move(data: Any, device: torch.device) -> Any:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from super_selfish.augmentations.base import to_unit_range
+
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
@@ -119,22 +121,6 @@ def image_from(image: object) -> Tensor:
     )
 
 
-def as_float(images: Tensor) -> Tensor:
-    """Brings images of any of our types to float32 in [0, 1].
-
-    Args:
-        images: uint8, uint16 or float, any shape and device.
-
-    Returns:
-        float32 of the same shape; `images` itself if it is float32 already.
-    """
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32).div_(255)
-    if images.dtype == torch.uint16:
-        return images.to(torch.float32).div_(65535)
-    return images.to(torch.float32)
-
-
 def stack_images(images: Sequence[Tensor]) -> Tensor:
     """Stacks images to `[B, C, H, W]`; where their types differ, as float32 in [0, 1].
 
@@ -142,7 +128,7 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
         images: `[C, H, W]` each, of one shape.
     """
     if len({image.dtype for image in images}) > 1:
-        return torch.stack([as_float(image) for image in images])
+        return torch.stack([to_unit_range(image).float() for image in images])
     if (
         images[0].dtype == torch.uint16
     ):  # older torch moves uint16 but neither stacks nor indexes it

@@ -86,11 +86,12 @@ class EpochBatches(Sampler[list[int]]):
         per_process = self.images_per_process
         order = torch.cat([order, order[: per_process * self.world_size - self.num_images]])
         # Position modulo world_size: the processes together hold each global batch.
-        mine = order[self.rank :: self.world_size].tolist()
+        mine = order[self.rank :: self.world_size]
         last = len(self) - 1
         for step in range(self.first_step, len(self)):
             start = step * self.batch_size
-            yield mine[start:] if step == last else mine[start : start + self.batch_size]
+            end = None if step == last else start + self.batch_size
+            yield mine[start:end].tolist()
 
 
 class RawItems(Dataset[Any]):

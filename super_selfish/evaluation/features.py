@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from super_selfish.data.collate import Batch, LabelCollator, to_unit_range
+from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.models.combined_net import pooled_features
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.data.collate import to_unit_range
+from super_selfish.augmentations.base import to_unit_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

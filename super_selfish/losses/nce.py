@@ -11,6 +11,7 @@ Shapes: `B` batch, `D` embedding, `K` negatives (noise), `N` images in the memor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -127,12 +128,20 @@ class NCELoss(nn.Module):
 
     log_normalizer: Tensor
 
-    def __init__(self, num_images: int, temperature: float = 0.07) -> None:  # 0.07: section 4
+    def __init__(
+        self,
+        num_images: int,
+        temperature: float = 0.07,  # section 4
+        *,
+        gather: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         """Takes the constants.
 
         Args:
             num_images: `N`, entries of the memory.
             temperature: Above 0.
+            gather: Concatenates a tensor over processes that train together, so that the first
+                batch of all of them fixes one normaliser for all; None for one process.
 
         Raises:
             ValueError: If a number is out of its range.
@@ -144,6 +153,7 @@ class NCELoss(nn.Module):
             raise ValueError(f"temperature must be > 0, got {temperature}")
         self.num_images = num_images
         self.temperature = temperature
+        self.gather = gather
         self.register_buffer("log_normalizer", torch.tensor(-math.inf))
 
     def forward(
@@ -156,6 +166,9 @@ class NCELoss(nn.Module):
         estimate = estimate_log_normalizer(
             queries, keys, negatives, self.temperature, self.num_images, exclude
         )
+        if self.training and self.gather is not None:
+            estimates = self.gather(estimate[None])  # (W,), one of each process
+            estimate = estimates.logsumexp(dim=0) - math.log(len(estimates))
         # Estimated at every step, at little cost: to ask whether it is known would wait for the
         # device.
         known = torch.where(self.log_normalizer.isinf(), estimate.float(), self.log_normalizer)

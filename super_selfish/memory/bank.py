@@ -19,6 +19,13 @@ class MemoryBank(nn.Module):
     Rows have length 1 at all times. The rows are a persistent buffer; a checkpoint of another
     size or dimension is refused when it is loaded. No call costs time in proportion to `N`.
 
+    How negatives are drawn: uniformly from all `N` images, with replacement, so one may come more
+    than once and then counts as often; the same `K` for all images of a batch. An image that was
+    drawn for itself is masked in its own row of the loss and not replaced, so it has `K` negatives
+    less the times it was drawn, which is `K / N` times on average. Given that, each negative is
+    uniform over the other `N - 1` images. (The algorithms' collators draw by the same rule; where
+    `K` would reach `N` they take every image once.)
+
     Attributes:
         rows: `[N, D]`.
         momentum: Weight of the old row, in [0, 1].

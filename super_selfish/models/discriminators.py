@@ -83,10 +83,21 @@ class ImageDiscriminator(nn.Module):
         `[B, C, H, W]` in [0, 1] to logits `[B]`, high for real.
     """
 
-    def __init__(self, in_channels: int, image_size: tuple[int, int]) -> None:
-        """Builds the network for images of `in_channels` and `image_size` (height, width)."""
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: tuple[int, int],
+        channels: Sequence[int] = (64, 128, 256, 512),
+    ) -> None:
+        """Builds the network.
+
+        Args:
+            in_channels: Channels of the images.
+            image_size: Height and width, pixels.
+            channels: Widths of the layers, as for `DiscriminatorFeatures`.
+        """
         super().__init__()
-        self.features = DiscriminatorFeatures(in_channels, image_size)
+        self.features = DiscriminatorFeatures(in_channels, image_size, channels)
         self.logits = undecided(self.features.num_features)
 
     def forward(self, images: Tensor) -> Tensor:

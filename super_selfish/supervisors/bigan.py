@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.losses.adversarial import adversarial_cross_entropy
 from super_selfish.models import FeatureShape, ImageDecoder, feature_shape
 from super_selfish.models.bottlenecks import LatentMap, bottleneck_grid

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.erasing import rectangle_mask
 from super_selfish.augmentations.noise import drop_pixels
 from super_selfish.augmentations.rectangles import check_area_and_aspect, draw_rectangles
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.losses import masked_mean_squared_error
 from super_selfish.losses.adversarial import adversarial_cross_entropy, adversarial_least_squares
 from super_selfish.models import FeatureShape, ImageDecoder

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.noise import PixelDropout
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.base import Size, Supervisor

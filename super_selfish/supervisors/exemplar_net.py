@@ -21,8 +21,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.subset import ImageSubset
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor

@@ -132,7 +132,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
         self._resolve(num_images=num_images)
         if loss is None:
             is_nce = form == "nce"
-            self.loss = NCELoss(num_images, temperature) if is_nce else InfoNCELoss(temperature)
+            nce = NCELoss(num_images, temperature, gather=gather)
+            self.loss = nce if is_nce else InfoNCELoss(temperature)
         self.proximal_weight = proximal_weight
         self.model = self._combine(
             backbone,

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normalize_tiles
 from super_selfish.augmentations.suites import jigsaw_tile
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import (
     BottleneckMap,
     Classification,

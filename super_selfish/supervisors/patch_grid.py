@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.patches import overlapping_patches
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 
 FEWEST_PATCHES, MOST_PATCHES = 3, 7  # a side; 7: release 0.0.6
 SMALLEST_PATCH = 16  # pixels; METHODS.md 1.5, R5: 7 patches a side at 64, 3 at 32

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.base import Augmentation, to_unit_range
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.patches import cell_size
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.augmentations.suites import pirl, pirl_tile
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
@@ -171,7 +171,8 @@ class PIRLSupervisor(Supervisor):
         self.puzzle_weight = puzzle_weight
         if loss is None:
             is_nce = form == "nce"
-            self.loss = NCELoss(num_images, temperature) if is_nce else InfoNCELoss(temperature)
+            nce = NCELoss(num_images, temperature, gather=gather)
+            self.loss = nce if is_nce else InfoNCELoss(temperature)
 
         def head(features: FeatureShape) -> nn.Module:
             return MLP(features.dim, (1024, 1024), embedding_size)

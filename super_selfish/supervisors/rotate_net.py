@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Compose
+from super_selfish.augmentations.base import Compose, to_unit_range
 from super_selfish.augmentations.crops import RandomCrop, RandomHorizontalFlip
 from super_selfish.augmentations.geometry import rotate_quarter
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.training.history import Row

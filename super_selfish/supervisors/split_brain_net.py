@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.lab import rgb_to_lab
 from super_selfish.augmentations.resampling import RandomResizedCrop
-from super_selfish.data.collate import Batch, Collator, to_unit_range
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
 from super_selfish.models.color_split import SplitHead, as_split_predictions
 from super_selfish.supervisors.base import Size, Supervisor

@@ -67,7 +67,16 @@ def gather(part: Tensor) -> Tensor:
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """The module, or where several processes train together one that averages their gradients."""
+    """The module, or where several processes train together one that averages their gradients.
+
+    All processes start with the parameters and buffers of the first one. Later no buffer is sent:
+    what must stay equal (memories, queues) is updated with what `gather` returns. Statistics of
+    batch norm are those of each process, and the first one's are stored.
+    """
     if not is_distributed():
         return module
-    return nn.parallel.DistributedDataParallel(module)
+    synchronised = nn.parallel.DistributedDataParallel(module)
+    # Else all buffers are sent before each step, and a memory of a million images is 0.7 GB. Set
+    # afterwards: as an argument it would also leave the buffers as they are at the start.
+    synchronised.broadcast_buffers = False
+    return synchronised

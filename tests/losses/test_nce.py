@@ -106,3 +106,19 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         noise_contrastive(rows, rows, rows[:0], 0.1, 0.0, 10)
     with pytest.raises(ValueError, match="exclude must be bool"):
         noise_contrastive(rows, rows, rows, 0.1, 0.0, 10, torch.zeros(3, 3))
+
+
+def test_the_normalizer_of_several_processes_is_the_mean_of_theirs(
+    generator: torch.Generator,
+) -> None:
+    queries, keys, others = (unit(n, 8, generator, torch.float32) for n in (4, 4, 6))
+    alone, together = (
+        NCELoss(20, 0.2),
+        NCELoss(20, 0.2, gather=lambda own: torch.cat([own, own + math.log(3.0)])),
+    )
+    alone(queries, keys, others)
+    together.eval()(queries, keys, others)
+    assert together.log_normalizer == -math.inf
+    together.train()(queries, keys, others)
+    expected = alone.log_normalizer + math.log(2.0)  # of Z and 3 Z
+    torch.testing.assert_close(together.log_normalizer, expected)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from super_selfish.losses import info_nce
 from super_selfish.memory import MemoryBank
 from tests.references import bank_update_in_loops
 
@@ -79,6 +82,51 @@ def test_negatives_are_drawn_uniformly_from_the_generator() -> None:
     assert torch.equal(drawn, bank.draw_negatives(20_000, torch.Generator().manual_seed(1)))
     frequency = drawn.bincount(minlength=4) / 20_000
     torch.testing.assert_close(frequency, torch.full((4,), 0.25), atol=0.015, rtol=0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_image_is_drawn_as_often_as_chance_wants(seed: int) -> None:
+    size, count = 50, 100_000
+    drawn = MemoryBank(size, 2).draw_negatives(count, torch.Generator().manual_seed(seed))
+    observed, expected = drawn.bincount(minlength=size).double(), count / size
+    chi_square = float(((observed - expected) ** 2 / expected).sum())
+    # Mean N - 1, variance 2 (N - 1); far below the mean would be as odd as far above.
+    assert abs(chi_square - (size - 1)) < 4 * math.sqrt(2 * (size - 1))
+
+
+def test_draws_do_not_depend_on_one_another() -> None:
+    drawn = MemoryBank(10, 2).draw_negatives(50_000, torch.Generator().manual_seed(0))
+    pairs = (10 * drawn[0::2] + drawn[1::2]).bincount(minlength=100).double()
+    chi_square = float(((pairs - 250) ** 2 / 250).sum())
+    assert abs(chi_square - 99) < 4 * math.sqrt(2 * 99)
+
+
+def test_an_image_may_be_drawn_more_than_once() -> None:
+    size, count = 1000, 700
+    bank = MemoryBank(size, 2)
+    generator = torch.Generator().manual_seed(0)
+    distinct = [len(bank.draw_negatives(count, generator).unique()) for _ in range(50)]
+    # With replacement N (1 - (1 - 1/N)^K) of the images are met, without it would be K.
+    expected = size * (1 - (1 - 1 / size) ** count)  # 504
+    assert sum(distinct) / 50 == pytest.approx(expected, abs=4)  # the mean's deviation is 1.4
+
+
+def test_ones_own_entry_is_never_a_negative() -> None:
+    size, count = 20, 400
+    bank = MemoryBank(size, 4)
+    index = torch.arange(size)
+    drawn = bank.draw_negatives(count, torch.Generator().manual_seed(0))
+    mask = bank.own_entry_mask(index, drawn)
+    assert (mask.sum(dim=1) == drawn.bincount(minlength=size)).all()  # each K / N = 20 times
+    negatives = bank.lookup(drawn).requires_grad_()
+    queries = unit(size, 4, torch.Generator().manual_seed(1))
+    for image in range(size):
+        assert image not in drawn[~mask[image]]
+        one = slice(image, image + 1)
+        loss = info_nce(queries[one], bank.rows[one], negatives, 0.2, mask[one])
+        (gradient,) = torch.autograd.grad(loss, negatives)
+        assert not gradient[drawn == image].any()
+        assert gradient[drawn != image].any(dim=1).all()
 
 
 def test_drawing_costs_what_is_drawn_and_not_the_bank() -> None:

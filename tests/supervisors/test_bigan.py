@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.collate import Batch, to_unit_range
+from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.collate import Batch
 from super_selfish.models.discriminators import PairDiscriminator
 from super_selfish.supervisors import BiGanSupervisor
 from super_selfish.supervisors.bigan import ImagesAndLatents, LatentCollator, reconstruction_ratio

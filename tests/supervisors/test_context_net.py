@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.collate import Batch, to_unit_range
+from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.collate import Batch
 from super_selfish.supervisors import ContextNetSupervisor
 from super_selfish.supervisors.context_net import HoleCollator, HoledImages
 from tests.references import masked_squared_error_in_loops

@@ -1,0 +1,260 @@
+"""Two processes on one CPU, which train together, beside one that does the whole work.
+
+The two are started once; each writes what it found, and the tests compare.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.data import Batch, Collator, to_unit_range
+from super_selfish.losses import info_nce, nt_xent
+from super_selfish.models import CombinedNet
+from super_selfish.supervisors import (
+    InstanceDiscriminationSupervisor,
+    MomentumContrastSupervisor,
+    Supervisor,
+)
+from super_selfish.training.distributed import (
+    gather,
+    is_distributed,
+    join_processes,
+    parallel,
+    rank,
+    world_size,
+)
+from tests.conftest import TinyBackbone
+
+WORLD = 2
+
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
+)
+
+
+class Framed(NamedTuple):
+    images: Tensor
+    targets: Tensor
+
+
+class BrightnessCollator(Collator):
+    """Is the image bright? Nothing is drawn, so processes see what one would see."""
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Framed:
+        images = to_unit_range(batch.images)
+        return Framed(images, (images.mean(dim=(1, 2, 3)) > 0.3).long())
+
+
+class PlainBackbone(nn.Module):
+    """Without batch norm, whose statistics are those of a process."""
+
+    num_features = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, stride=4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images).relu().mean(dim=(2, 3))
+
+
+def pictures(count: int = 22) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shades = torch.rand(count, 3, 4, 4, generator=generator)
+    return (F.interpolate(shades, size=(32, 32)) * 255).to(torch.uint8)
+
+
+def plain_run(
+    batch_size: int, images: int = 22, seed: int = 0, name: Path | None = None, **more: Any
+) -> dict[str, Tensor]:
+    """Weights after three epochs; 22 images leave a rest of 6 of a global batch of 8."""
+    torch.manual_seed(seed)
+    network = CombinedNet(PlainBackbone(), nn.Linear(4, 2))
+    supervisor = Supervisor(network, pictures(images), nn.CrossEntropyLoss(), BrightnessCollator())
+    settings = {"lr": 0.5, "optimizer": torch.optim.SGD, "epochs": 3, "name": name, **more}
+    supervisor.supervise(batch_size=batch_size, **settings)
+    return supervisor.state_dict()
+
+
+def two_views() -> tuple[nn.Linear, Tensor, Tensor]:
+    torch.manual_seed(3)
+    return nn.Linear(6, 5), torch.randn(8, 6), torch.randn(8, 6)
+
+
+def against_all_keys(first: Tensor, second: Tensor) -> Tensor:
+    """Each query of this process against the keys of all; its own key is the positive."""
+    mine = torch.arange(len(first)) + rank() * len(first)
+    keys = gather(second)
+    own = mine[:, None] == torch.arange(len(keys))[None, :]
+    return info_nce(first, second, keys, 0.3, own)
+
+
+def of_all_pairs(first: Tensor, second: Tensor) -> Tensor:
+    """The same loss in every process, of everything."""
+    return nt_xent(gather(first), gather(second), 0.3)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "against all keys": against_all_keys,
+    "of all pairs": of_all_pairs,
+}
+
+
+def loss_and_gradient(loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """For the rows of this process."""
+    layer, first, second = two_views()
+    rows = slice(rank() * 8 // world_size(), (rank() + 1) * 8 // world_size())
+    value = loss(*(F.normalize(layer(view[rows]), dim=1) for view in (first, second)))
+    value.backward()
+    assert layer.weight.grad is not None
+    return value.detach(), layer.weight.grad
+
+
+def remembering_run(kind: Callable[..., Supervisor], **more: Any) -> dict[str, Tensor]:
+    torch.manual_seed(rank())  # initial weights differ until the first process sends its own
+    supervisor = kind(pictures(), TinyBackbone(), nn.Linear(16, 8), embedding_size=8, **more)
+    supervisor.register_buffer("constant", torch.full((2,), float(rank())))  # buffers as well
+    supervisor.supervise(optimizer=torch.optim.SGD, epochs=2, batch_size=4, name=None)
+    return supervisor.state_dict()
+
+
+def in_a_process(number: int, port: int, folder: Path) -> None:
+    """What each of the processes does; `torchrun` would set the environment."""
+    os.environ.update(
+        RANK=str(number), WORLD_SIZE=str(WORLD), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    join_processes(torch.device("cpu"))
+    try:
+        part = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) + 10 * number
+        part.requires_grad_()
+        gathered = gather(part)
+        ((number + 1) * torch.arange(8.0).view(4, 2) * gathered).sum().backward()
+        found = {
+            "is_distributed": is_distributed(),
+            "gathered": gathered.detach(),
+            "gradient": part.grad,
+            "indices": gather(torch.tensor([number, 7])),
+            "losses": {name: loss_and_gradient(loss) for name, loss in LOSSES.items()},
+            "plain": plain_run(4, seed=number, name=folder / f"run{number}"),
+            "accumulated": plain_run(2, images=24, accumulate=2),
+            "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
+            "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
+        }
+        torch.save(found, folder / f"{number}.pt")
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def processes(folder: Path) -> list[dict[str, Any]]:
+    """What each process found, in the order of their numbers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.start_processes(
+        in_a_process, (port, folder), nprocs=WORLD, start_method="spawn"
+    )
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
+
+
+def test_parts_are_joined_in_the_order_of_the_processes(processes: list[dict[str, Any]]) -> None:
+    for found in processes:
+        assert found["is_distributed"]
+        expected = [[1.0, 2.0], [3.0, 4.0], [11.0, 12.0], [13.0, 14.0]]
+        assert found["gathered"].tolist() == expected
+        assert found["indices"].tolist() == [0, 7, 1, 7]
+
+
+def test_backward_sums_over_processes(processes: list[dict[str, Any]]) -> None:
+    # Process r weighs element e of the whole by (r + 1) e: the sum is 3 e.
+    whole = 3 * torch.arange(8.0).view(4, 2)
+    assert torch.equal(processes[0]["gradient"], whole[:2])
+    assert torch.equal(processes[1]["gradient"], whole[2:])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_over_processes_is_loss_and_gradient_of_one(
+    processes: list[dict[str, Any]], name: str
+) -> None:
+    loss, gradient = loss_and_gradient(LOSSES[name])
+    losses, gradients = zip(*(found["losses"][name] for found in processes), strict=True)
+    torch.testing.assert_close(torch.stack(losses).mean(), loss, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.stack(gradients).mean(dim=0), gradient, rtol=0, atol=1e-5)
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=tolerance)
+
+
+def test_two_processes_train_as_one_with_batches_of_twice_the_size(
+    processes: list[dict[str, Any]],
+) -> None:
+    whole = plain_run(8)
+    assert_same(processes[0]["plain"], processes[1]["plain"], 0.0)
+    assert_same(processes[0]["plain"], whole, 1e-5)
+    untrained = plain_run(8, epochs=0)
+    name = "model.predictor.weight"
+    assert (whole[name] - untrained[name]).abs().max() > 0.01
+
+
+def test_accumulated_batches_of_two_processes_train_as_one(
+    processes: list[dict[str, Any]],
+) -> None:
+    assert_same(processes[0]["accumulated"], processes[1]["accumulated"], 0.0)
+    assert_same(processes[0]["accumulated"], plain_run(4, images=24, accumulate=2), 1e-5)
+
+
+def test_the_first_process_alone_stores(processes: list[dict[str, Any]], folder: Path) -> None:
+    assert (folder / "run0.pt").is_file()
+    assert not (folder / "run1.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "memories"),
+    [
+        ("bank", ["bank.rows", "loss.log_normalizer"]),
+        ("queue", ["queue.keys", "queue.pointer", "queue.num_valid"]),
+    ],
+)
+def test_memories_stay_equal_though_no_buffer_is_sent(
+    processes: list[dict[str, Any]], run: str, memories: list[str]
+) -> None:
+    first, second = (found[run] for found in processes)
+    for name in memories:
+        assert torch.equal(first[name], second[name])
+        assert first[name].isfinite().all()
+    assert first["constant"].tolist() == second["constant"].tolist() == [0.0, 0.0]
+    statistics = "model.backbone.layers.1.running_mean"
+    assert not torch.equal(first[statistics], second[statistics])  # of each process
+    assert torch.equal(
+        first["model.backbone.layers.0.weight"], second["model.backbone.layers.0.weight"]
+    )
+
+
+def test_with_one_process_everything_does_nothing() -> None:
+    layer, part = nn.Linear(2, 2), torch.ones(3, 2)
+    join_processes(torch.device("cpu"))
+    assert not is_distributed()
+    assert (rank(), world_size()) == (0, 1)
+    assert gather(part) is part
+    assert parallel(layer) is layer
