@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: install demo test lint unit slow clean
+.PHONY: install demo gallery test lint unit slow clean
 
 install: $(INSTALLED)
 
@@ -18,6 +18,9 @@ $(INSTALLED): requirements.txt setup.py
 
 demo: $(INSTALLED)
 	$(RUN) examples/quickstart.py $(ARGS)
+
+gallery: $(INSTALLED)
+	$(RUN) examples/all_algorithms.py $(ARGS)
 
 test: lint unit
 

@@ -29,10 +29,10 @@ from super_selfish.evaluation import (
 )
 from super_selfish.supervisors import SUPERVISORS
 
-TITLES = {
-    "rotate": "turned by 0, 90, 180, -90 degrees",
-    "denoise": "noised, clean",
-    "moco": "two views",
+TITLES = {  # of the columns of the sheet of views
+    "rotate": ["turned by 0", "90", "180", "-90 degrees"],
+    "denoise": ["noised", "clean"],
+    "moco": ["one view", "another view"],
 }
 
 
@@ -55,8 +55,8 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="where torchvision keeps data sets")
     parser.add_argument("--algorithm", default="rotate", choices=sorted(TITLES))
     parser.add_argument("--backbone", default="narrow-resnet")
-    parser.add_argument("--size", type=int, default=48, help="side of the images in pixels")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=32, help="side of the images in pixels")
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--out", default="quickstart", type=Path)
     options = parser.parse_args()
 

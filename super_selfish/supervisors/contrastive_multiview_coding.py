@@ -184,6 +184,11 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         half = self.model.backbone.lightness
         return half.network if self.is_own else half
 
+    def get_predictor(self) -> nn.Module:
+        """The projector of lightness; the very one of the user's own, if one was given."""
+        projector: nn.Module = self.model.predictor.lightness
+        return projector
+
     def _forward(self, data: ViewsAndNegatives) -> Tensor:
         batch, num_views = data.views.shape[:2]
         predictions = as_split_predictions(self.model(data.views.flatten(0, 1)))

@@ -9,6 +9,7 @@ import warnings
 
 from torch import Tensor
 
+from super_selfish.training.distributed import rank
 from super_selfish.training.run import Run
 
 STEPS_BEFORE_A_VERDICT = 100
@@ -38,5 +39,5 @@ def warn_if_ill(verdict: str | None, run: Run) -> None:
         verdict: One sentence, or None.
         run: State of the run, at the end of an epoch.
     """
-    if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT:
+    if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT and rank() == 0:
         warnings.warn(f"epoch {run.epoch}: {verdict}", HealthWarning, stacklevel=3)

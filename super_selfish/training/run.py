@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from super_selfish.training.distributed import is_distributed
 from super_selfish.training.history import History, Row
 from super_selfish.training.precision import DTYPES
 
@@ -79,6 +80,11 @@ class Run:
         steps, seconds = parse_interval(self.time_limit)
         if steps is not None:
             raise ValueError(f'time_limit is a time such as "10min", got {self.time_limit!r}')
+        if seconds is not None and is_distributed():
+            raise ValueError(
+                "time_limit works in one process: several would stop at different steps and wait "
+                "for one another; give epochs="
+            )
         self._deadline = math.inf if seconds is None else self._written + seconds
         self._first_bad_step = torch.tensor(-1, device=self.device)
         self.has_advanced = False

@@ -252,7 +252,7 @@ def test_gradients_are_clipped(images: Tensor) -> None:
     assert not torch.equal(before, weights(supervisor))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_trains(images: Tensor, precision: str) -> None:
     supervisor = flip_supervisor(images)
     supervisor.supervise(epochs=2, batch_size=8, name=None, precision=precision)
@@ -353,3 +353,24 @@ def test_unreadable_images_are_counted_and_named(tmp_path: Path, images: Tensor)
             FlipCollator(),
         ).supervise(epochs=1, batch_size=3, name=None)
     assert supervisor.history[0]["unreadable"] == 1
+
+
+def test_a_run_ends_in_time_and_can_go_on(images: Tensor, tmp_path: Path) -> None:
+    whole = flip_supervisor(images).supervise(**settings(tmp_path, name=None))
+    stopped = flip_supervisor(images)
+    stopped.supervise(**settings(tmp_path, time_limit="0.05s", epochs=10_000))
+    assert stopped.run is not None
+    assert 0 < stopped.run.global_step < 10_000
+    flip_supervisor(images).supervise(**settings(tmp_path, time_limit="0s"))
+    resumed = flip_supervisor(images).supervise(**settings(tmp_path, resume=True))
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_several_processes_have_no_time_limit(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
+    with pytest.raises(ValueError, match="time_limit works in one process"):
+        flip_supervisor(images).supervise(name=None, time_limit="1min")
+    with pytest.raises(ValueError, match='time_limit is a time such as "10min", got 5'):
+        flip_supervisor(images).supervise(name=None, time_limit=5)  # type: ignore[arg-type]

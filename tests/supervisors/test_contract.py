@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.models import EfficientFeatures
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.training.run import total
 
@@ -186,6 +189,53 @@ def test_sizes_square_or_not(
     images = torch.randint(256, (4, 3, *size), generator=generator, dtype=torch.uint8)
     supervisor = build(algorithm, images, tiny_backbone())
     assert torch.isfinite(total(supervisor(batch_of(supervisor, images))))
+
+
+SIZES = [(32, 32), (64, 64), (96, 96), (224, 224), (225, 225), (96, 128)]
+NETWORKS: dict[str, Callable[[tuple[int, int]], Any]] = {
+    "batch norm": lambda size: EfficientFeatures(stem_stride=1 if min(size) <= 64 else 2),
+    "layer norm": lambda size: EfficientFeatures(
+        norm_type="layer", stem_stride=1 if min(size) <= 64 else 2
+    ),
+    "resnet": lambda size: "resnet18",
+}
+
+
+@pytest.mark.slow
+@every_algorithm
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_with_every_kind_of_network(
+    algorithm: str, generator: torch.Generator, size: tuple[int, int], network: str
+) -> None:
+    images = torch.randint(256, (2, 3, *size), generator=generator, dtype=torch.uint8)
+    supervisor = build(algorithm, images, NETWORKS[network](size))
+    with torch.no_grad():
+        assert torch.isfinite(total(supervisor(batch_of(supervisor, images))))
+
+
+@every_algorithm
+def test_a_head_of_ones_own_takes_the_place_of_the_default(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    head = copy.deepcopy(build(algorithm, images, tiny_backbone()).get_predictor())
+    torch.manual_seed(1)
+    supervisor = SUPERVISORS[algorithm](images, backbone=tiny_backbone(), predictor=head)
+    assert supervisor.get_predictor() is head
+    total(supervisor(batch_of(supervisor, images))).backward()
+    assert any(parameter.grad is not None for parameter in head.parameters())
+
+
+@every_algorithm
+def test_the_backbone_stays_the_very_module_and_eats_images(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    backbone = tiny_backbone()
+    supervisor = build(algorithm, images, backbone)
+    supervisor.supervise(epochs=1, batch_size=11, name=None)
+    assert supervisor.get_backbone() is backbone
+    with torch.no_grad():
+        assert backbone.eval()(to_unit_range(images)).shape == (22, 16)
 
 
 @every_algorithm

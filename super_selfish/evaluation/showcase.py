@@ -1,0 +1,206 @@
+"""The algorithms at work: what each network saw, and what it had to say, a row an algorithm."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from super_selfish.evaluation.exhibits import EXHIBITS, Group
+from super_selfish.evaluation.sheets import (
+    ACCENT,
+    DPI,
+    INK,
+    QUIET,
+    new_figure,
+    save_figure,
+    show_image,
+)
+from super_selfish.supervisors import Supervisor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GOOD = "#2a7f62"
+IMAGES = 4  # of which most algorithms show something
+
+_CELL = 96  # pixels: side of a picture
+_GAP = 6  # pixels between the pictures of a group
+_GROUP_GAP = 22  # pixels, at least, between groups
+_TEXT = 312  # pixels: width of the column of names
+_MARGIN = 24  # pixels around the sheet
+_CAPTION = 42  # pixels below a picture: two lines
+_ROW_GAP = 22  # pixels between rows
+_HEAD = 44  # pixels for a heading
+_SMALL, _PLAIN, _LARGE = 6.8, 8.2, 10.0  # points
+_LETTERS = 31  # in a line of a question
+
+
+class Exhibit(NamedTuple):
+    """One algorithm: its name, what it has to say, and groups of pictures that show it."""
+
+    title: str
+    question: str
+    groups: list[Group]
+
+    @property
+    def score(self) -> tuple[int, int] | None:
+        """How many of the answers that are shown are right, and how many there are."""
+        answers = [p.is_right for group in self.groups for p in group if p.is_right is not None]
+        return (sum(answers), len(answers)) if answers else None
+
+
+@torch.no_grad()
+def show_algorithm(
+    supervisor: Supervisor, index: Sequence[int] | None = None, seed: int = 0
+) -> Exhibit:
+    """Asks an algorithm its own question about some images of its dataset.
+
+    The networks are in evaluation mode meanwhile, and nothing about them changes.
+
+    Args:
+        supervisor: One of `SUPERVISORS`, with a dataset.
+        index: Positions of images in `supervisor.source`, of which some algorithms show the first
+            two or three only. Default: four, spread over the dataset.
+        seed: Of the augmentation.
+
+    Returns:
+        What there is to see.
+
+    Raises:
+        ValueError: If the supervisor is none of ours, has no dataset, or there is no such image.
+    """
+    label = next((EXHIBITS[kind] for kind in type(supervisor).__mro__ if kind in EXHIBITS), None)
+    if label is None:
+        raise ValueError(
+            f"{type(supervisor).__name__} has no exhibit: show what it sees with "
+            "plot_views(seen_views(supervisor))"
+        )
+    if supervisor.source is None:
+        raise ValueError("give the supervisor a dataset: an exhibit shows images of it")
+    total = len(supervisor.source)
+    if index is None:
+        chosen = torch.linspace(0, total - 1, min(IMAGES, total)).long().tolist()
+    else:
+        chosen = [int(position) for position in index]
+    if not chosen or not all(0 <= position < total for position in chosen):
+        raise ValueError(f"index must be positions in [0, {total}), got {chosen}")
+    was_training = supervisor.training
+    supervisor.eval()
+    try:
+        groups = label.show(supervisor, chosen, seed)
+    finally:
+        supervisor.train(was_training)
+    return Exhibit(label.title, label.question, groups)
+
+
+def plot_exhibits(
+    exhibits: Sequence[Exhibit],
+    path: str | os.PathLike[str] | None = None,
+    heading: str | None = None,
+) -> Figure:
+    """Draws a sheet: a row for each algorithm, its name and its question beside its pictures.
+
+    Args:
+        exhibits: From `show_algorithm`.
+        path: The file to write; its ending gives the format. `None` writes nothing.
+        heading: A line above.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+        ImportError: If matplotlib is missing.
+    """
+    if not exhibits or not all(exhibit.groups for exhibit in exhibits):
+        raise ValueError("expected at least one exhibit, each with a group of pictures")
+    content = max(_least_width(exhibit.groups) for exhibit in exhibits)
+    width = 2 * _MARGIN + _TEXT + content
+    head = 0 if heading is None else _HEAD
+    step = _CELL + _CAPTION + _ROW_GAP
+    height = 2 * _MARGIN + head + len(exhibits) * step - _ROW_GAP
+    figure = new_figure(width / DPI, height / DPI)
+    if heading is not None:
+        _write(figure, heading, _MARGIN, _MARGIN, _LARGE, INK)
+    for number, exhibit in enumerate(exhibits):
+        top = _MARGIN + head + number * step
+        _draw_label(figure, exhibit, top)
+        spaces = len(exhibit.groups) - 1
+        spare = content - _least_width(exhibit.groups)
+        gap = _GROUP_GAP + (spare / spaces if spaces else 0.0)
+        left = float(_MARGIN + _TEXT)
+        for group in exhibit.groups:
+            for picture in group:
+                axes = _cell(figure, left, top)
+                show_image(axes, picture.image)
+                color = {None: QUIET, True: GOOD, False: ACCENT}[picture.is_right]
+                axes.annotate(
+                    picture.caption,
+                    (0.5, 0),
+                    xycoords="axes fraction",
+                    xytext=(0, -3),
+                    textcoords="offset points",
+                    ha="center",
+                    va="top",
+                    fontsize=_SMALL,
+                    color=color,
+                )
+                left += _CELL + _GAP
+            left += gap - _GAP
+    return save_figure(figure, path)
+
+
+def _draw_label(figure: Figure, exhibit: Exhibit, top: float) -> None:
+    """Writes name, question and score of a row, one below the other."""
+    _write(figure, exhibit.title, _MARGIN, top, _LARGE, INK, weight="bold")
+    lines = textwrap.wrap(exhibit.question, _LETTERS)
+    _write(figure, "\n".join(lines), _MARGIN, top + 27, _PLAIN, INK)
+    if exhibit.score is not None:
+        right, total = exhibit.score
+        below = top + 27 + 22 * len(lines) + 6
+        _write(figure, f"{right} of {total} right here", _MARGIN, below, _SMALL, QUIET)
+
+
+def _write(
+    figure: Figure,
+    text: str,
+    left: float,
+    top: float,
+    size: float,
+    color: str,
+    weight: str = "normal",
+) -> None:
+    """Writes, from a corner in pixels."""
+    width, height = (side * DPI for side in figure.get_size_inches())
+    figure.text(
+        left / width,
+        1 - top / height,
+        text,
+        ha="left",
+        va="top",
+        fontsize=size,
+        color=color,
+        weight=weight,
+        linespacing=1.25,
+    )
+
+
+def _cell(figure: Figure, left: float, top: float) -> Axes:
+    """Axes for a picture, from its corner in pixels."""
+    width, height = (side * DPI for side in figure.get_size_inches())
+    cell = figure.add_axes(
+        (left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height)
+    )
+    cell.set_axis_off()
+    return cell
+
+
+def _least_width(groups: Sequence[Group]) -> int:
+    """Pixels that the groups of a row take."""
+    inside = sum(len(group) * (_CELL + _GAP) - _GAP for group in groups)
+    return inside + (len(groups) - 1) * _GROUP_GAP

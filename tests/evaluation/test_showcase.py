@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+pytest.importorskip("matplotlib")
+
+from super_selfish.evaluation.exhibits import EXHIBITS
+from super_selfish.evaluation.exhibits.pictures import picture
+from super_selfish.evaluation.showcase import Exhibit, plot_exhibits, show_algorithm
+from super_selfish.evaluation.views import seen_batch
+from super_selfish.supervisors import SUPERVISORS, Supervisor
+
+Backbones = Callable[..., nn.Module]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "all_algorithms.py"
+
+
+def build(algorithm: str, images: Tensor, backbone: nn.Module, **options: Any) -> Any:
+    torch.manual_seed(0)
+    return SUPERVISORS[algorithm](images, backbone=backbone, **options)
+
+
+class Says(nn.Module):
+    """Always names the same classes."""
+
+    def __init__(self, classes: list[int], total: int) -> None:
+        super().__init__()
+        self.logits = nn.functional.one_hot(torch.tensor(classes), total).float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits
+
+
+@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+def test_every_algorithm_shows_pictures_with_captions(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    exhibit = show_algorithm(build(algorithm, images, tiny_backbone()))
+    assert exhibit.title and exhibit.question.endswith("?")
+    assert len(exhibit.groups) >= 2
+    for group in exhibit.groups:
+        for shown in group:
+            assert shown.image.ndim == 3 and len(shown.image) == 3
+            assert torch.isfinite(shown.image).all()
+            assert 0 <= shown.image.min() and shown.image.max() <= 1
+            assert 1 <= len(shown.caption.splitlines()) <= 2
+            assert max(map(len, shown.caption.splitlines())) <= 13  # else captions overlap
+
+
+def test_every_algorithm_has_an_exhibit() -> None:
+    assert set(EXHIBITS) == set(SUPERVISORS.values())
+
+
+@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+def test_looking_changes_nothing(algorithm: str, images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = build(algorithm, images, tiny_backbone())
+    before = {name: value.clone() for name, value in supervisor.state_dict().items()}
+    first, second = show_algorithm(supervisor), show_algorithm(supervisor)
+    assert supervisor.training
+    for name, value in supervisor.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for one, other in zip(first.groups, second.groups, strict=True):
+        assert all(torch.equal(a.image, b.image) for a, b in zip(one, other, strict=True))
+
+
+def test_right_rotations_are_counted(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = build("rotate", images, tiny_backbone())
+    supervisor.model = Says([0, 1, 2, 0] * 2, 4)
+    exhibit = show_algorithm(supervisor, [3, 5])
+    assert exhibit.score == (6, 8)
+    assert [p.is_right for p in exhibit.groups[0]] == [True, True, True, False]
+    assert exhibit.groups[0][3].caption.startswith("turned 270°\nsays 0°")
+
+
+def test_a_right_order_puts_the_puzzle_together_and_a_wrong_one_does_not(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build("jigsaw", images, tiny_backbone())
+    targets = seen_batch(supervisor, [0, 1], 0).targets.tolist()
+    supervisor.model = Says([targets[0], (targets[1] + 1) % 24], 24)
+    right, wrong = show_algorithm(supervisor, [0, 1]).groups
+    assert right[1].is_right and torch.equal(right[1].image, right[2].image)
+    assert wrong[1].is_right is False and not torch.equal(wrong[1].image, wrong[2].image)
+
+
+def test_the_memory_of_an_image_is_its_own_if_it_is_nearest(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = build("instance", images, tiny_backbone(), embedding_size=4)
+    supervisor.bank.rows.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    supervisor.bank.rows[7] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    supervisor.model = Says([0, 0], 4)
+    own, foreign = show_algorithm(supervisor, [7, 8]).groups
+    assert own[1].is_right and "1.00" in own[1].caption
+    assert foreign[1].is_right is False
+    assert torch.equal(foreign[2].image, images[7] / 255)  # the entry that is nearer
+
+
+def test_painted_images_change_in_the_holes_alone(images: Tensor, tiny_backbone: Backbones) -> None:
+    for holed, painted, clean in show_algorithm(build("context", images, tiny_backbone())).groups:
+        outside = (holed.image == clean.image).all(dim=0)
+        assert not outside.all()
+        assert torch.equal(painted.image[:, outside], clean.image[:, outside])
+
+
+def test_gray_images_are_shown(images: Tensor, tiny_backbone: Backbones) -> None:
+    exhibit = show_algorithm(build("denoise", images[:, :1], tiny_backbone(1)))
+    assert all(len(shown.image) == 3 for group in exhibit.groups for shown in group)
+
+
+def test_a_sheet_has_a_cell_for_every_picture_and_no_text_in_another(tmp_path: Path) -> None:
+    def group(count: int) -> list[Any]:
+        return [picture(torch.rand(3, 32, 32), "turned 270°\nsays 270° ✓", True)] * count
+
+    exhibits = [
+        Exhibit("Instance discrimination", "Which of all of these images is it?", [group(4)] * 3),
+        Exhibit("Split-brain autoencoder", "One?", [group(6)] * 2),
+    ]
+    figure = plot_exhibits(exhibits, tmp_path / "sheet.png", "What there is to see")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 12 * 96
+    assert len(figure.axes) == 24
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    boxes = [text.get_window_extent(renderer) for text in figure.texts]
+    boxes += [axes.get_window_extent(renderer) for axes in figure.axes]
+    boxes += [axes.texts[0].get_window_extent(renderer) for axes in figure.axes]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert box.x0 >= 0 and box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = build("rotate", images, tiny_backbone())
+    with pytest.raises(ValueError, match=r"positions in \[0, 22\), got \[22\]"):
+        show_algorithm(supervisor, [22])
+    with pytest.raises(ValueError, match="has no exhibit"):
+        show_algorithm(Supervisor(tiny_backbone(), images))
+    with pytest.raises(ValueError, match="give the supervisor a dataset"):
+        show_algorithm(SUPERVISORS["rotate"](backbone=tiny_backbone(), image_size=32))
+    with pytest.raises(ValueError, match="at least one exhibit"):
+        plot_exhibits([])
+
+
+def test_the_example_runs_for_two_steps(
+    images: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, image in enumerate(images[:8]):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number}.png")
+    options = ["--size", "32", "--batch-size", "4", "--steps", "2"]
+    paths = ["--data", str(tmp_path), "--out", str(tmp_path / "out" / "sheet.png")]
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *options, *paths])
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    assert capsys.readouterr().out.count("loss") == len(SUPERVISORS)
+    assert (tmp_path / "out" / "sheet.png").exists()
