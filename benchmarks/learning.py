@@ -60,10 +60,12 @@ IMAGES = {"instance": 5000, "pirl": 5000, "cmc": 5000, "exemplar": 500}  # else 
 def narrow_parts(algorithm: str, width: int, channels: int) -> dict[str, nn.Module]:
     """Decoders and discriminators as narrow as the backbone, whose map is 2 x 2 at 32 pixels."""
     size, grid, widths = (32, 32), (2, 2), (4 * width, 2 * width, width)
-    if algorithm == "denoise":
-        return {"predictor": ImageDecoder(8 * width, channels, widths, size=size, map_size=grid)}
-    if algorithm == "context":
-        decoder = ImageDecoder(8 * width, channels, widths, size=size, map_size=grid)
+    if algorithm in ("denoise", "context"):
+        decoder: nn.Module = ImageDecoder(
+            8 * width, channels, widths, size=size, map_size=grid, start=0.5
+        )
+        if algorithm == "denoise":
+            return {"predictor": decoder}
         return {
             "predictor": nn.Sequential(ChannelwiseLinear(8 * width, grid), nn.ReLU(), decoder),
             "discriminator": ImageDiscriminator(channels, size, widths[::-1]),

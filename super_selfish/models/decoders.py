@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,6 +36,7 @@ class ImageDecoder(nn.Module):
         *,
         size: tuple[int, int] | None = None,
         map_size: tuple[int, int] | None = None,
+        start: float = 0.0,
     ) -> None:
         """Builds the decoder.
 
@@ -47,6 +50,8 @@ class ImageDecoder(nn.Module):
             map_size: Height and width of the map. With `size` it fixes the number of doublings,
                 `ceil(log2(size / map_size))` of the axis that needs more; without one of them
                 there are `len(channels) + 1`.
+            start: About what it gives before it has learned anything: 0.5 for pixels in [0, 1],
+                0 for logits. As torch draws the last layer, learning to be silent came first.
 
         Raises:
             ValueError: If a number is below 1 or there is no hidden width.
@@ -64,7 +69,11 @@ class ImageDecoder(nn.Module):
         if size is not None and map_size is not None:
             ratio = max(size[0] / map_size[0], size[1] / map_size[1])
             self.doublings = max(math.ceil(math.log2(ratio)), 0)
-        self.layers = nn.Sequential(*_layers(in_channels, out_channels, channels, self.doublings))
+        layers = _layers(in_channels, out_channels, channels, self.doublings)
+        with torch.no_grad():
+            layers[-1].weight.mul_(0.1)
+            layers[-1].bias.fill_(start)
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Decodes `[B, D, h, w]` to `[B, C, H, W]`."""
@@ -76,13 +85,13 @@ class ImageDecoder(nn.Module):
 
 def _layers(
     in_channels: int, out_channels: int, channels: Sequence[int], doublings: int
-) -> list[nn.Module]:
+) -> list[Any]:
     if doublings == 0:  # the map is as large as the image already
         return [nn.Conv2d(in_channels, out_channels, 3, padding=1)]
     num_hidden = doublings - 1
     repeated = [channels[0]] * max(num_hidden - len(channels), 0)
     widths = [*repeated, *channels[len(channels) - min(num_hidden, len(channels)) :]]
-    layers: list[nn.Module] = []
+    layers: list[Any] = []
     for width in widths:
         layers += [
             nn.ConvTranspose2d(in_channels, width, 4, stride=2, padding=1, bias=False),

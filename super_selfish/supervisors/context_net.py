@@ -171,7 +171,9 @@ class ContextNetSupervisor(AdversarialSupervisor):
         return nn.Sequential(
             ChannelwiseLinear(features.dim, grid),  # (B, D, i, j)
             nn.ReLU(inplace=True),
-            ImageDecoder(features.dim, self.in_channels, size=self.image_size, map_size=grid),
+            ImageDecoder(
+                features.dim, self.in_channels, size=self.image_size, map_size=grid, start=0.5
+            ),
         )
 
     def _players(self) -> dict[str, Player]:

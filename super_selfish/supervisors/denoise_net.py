@@ -102,6 +102,7 @@ class DenoiseNetSupervisor(Supervisor):
                 self.in_channels,
                 size=self.image_size,
                 map_size=(features.height or 1, features.width or 1),
+                start=0.5,
             ),
             normalize,
             of_map=True,

@@ -71,7 +71,24 @@ class JigsawCollator(Collator):
         if self.perms_per_image < self.total_perms:
             first = batch.index.to(tiles.device) * self.stride
             targets = (first + targets) % self.total_perms
-        return JigsawTiles(normalize_tiles(tiles) * 0.25 + 0.5, targets)
+        return JigsawTiles(standardize(tiles), targets)
+
+
+def standardize(tiles: Tensor) -> Tensor:
+    """Tiles `[B, n, C, c_h, c_w]` with mean 0.5 and standard deviation 0.25 each."""
+    return normalize_tiles(tiles) * 0.25 + 0.5
+
+
+class Standardize(nn.Module):
+    """Gives whole images the brightness and contrast that tiles have in training.
+
+    Shape:
+        `[B, C, H, W]` to `[B, C, H, W]`.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardises each image by itself."""
+        return standardize(images[:, None])[:, 0]
 
 
 class JigsawNetSupervisor(Supervisor):
@@ -81,6 +98,9 @@ class JigsawNetSupervisor(Supervisor):
     tiles are too hard for small or simple images; the shuffled tiles are merged into one image,
     which the backbone sees in one piece, instead of nine tiles that a network sees one by one, so
     that any backbone will do; colours are jittered instead of shifted channel by channel.
+
+    What the backbone saw in training were tiles of one brightness and contrast; `preprocess` makes
+    whole images so.
 
     If the backbone has a feature map, the default head keeps its layout (7x7 cells of 64 channels,
     then 1024, 1024); else it is an MLP on the pooled features.
@@ -162,6 +182,11 @@ class JigsawNetSupervisor(Supervisor):
             return nn.Sequential(bottleneck, classification)
 
         self.model = self._combine(backbone, predictor, head, normalize, of_map=has_map)
+
+    @property
+    def preprocess(self) -> nn.Module:
+        """What makes an image look as tiles did in training; features are better with it."""
+        return nn.Sequential(Standardize(), super().preprocess)
 
     def _forward(self, data: JigsawTiles) -> Tensor:
         puzzles = put_together(data.tiles, self.permutations[data.targets])  # (B, C, H, W)

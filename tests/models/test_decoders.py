@@ -69,3 +69,8 @@ def test_wrong_numbers_are_refused() -> None:
         ImageDecoder(6, 3, ())
     with pytest.raises(ValueError, match=r"^sizes must be >= 1, got size \(0, 4\) and map_size"):
         ImageDecoder(6, 3, size=(0, 4))
+
+
+def test_before_learning_it_gives_about_what_it_starts_with() -> None:
+    images = ImageDecoder(16, 3, size=(32, 32), map_size=(2, 2), start=0.5)(torch.rand(4, 16, 2, 2))
+    assert (images - 0.5).abs().mean() < 0.15

@@ -155,3 +155,12 @@ def test_tiles_in_order_make_the_image(images: Tensor, tiny_backbone: Backbones)
     pairs = zip(gray[:, :16, :16].flatten(1), mosaic[:, :16, :16].flatten(1), strict=True)
     correlations = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in pairs])
     assert correlations.median() > 0.8
+
+
+def test_preprocess_makes_images_look_as_tiles_did(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = JigsawNetSupervisor(images, tiny_backbone(), normalize=([0.5] * 3, [0.25] * 3))
+    seen = supervisor.preprocess(images / 255)
+    torch.testing.assert_close(seen.mean(dim=(1, 2, 3)), torch.zeros(22), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.square().mean(dim=(1, 2, 3)), torch.ones(22), atol=1e-3, rtol=0)
