@@ -5,7 +5,7 @@
     python examples/all_algorithms.py --algorithms rotate cmc  # some of them
     python examples/all_algorithms.py --steps 1000             # better answers
 
-About three minutes on two quiet CPU cores. Each of the thirteen starts to learn the same fourteen
+About five minutes on two CPU cores. Each of the thirteen starts to learn the same fourteen
 images, one of each photograph, by heart; --out is a picture with a row for each: some views, and
 what the network has to say. That is no test of what was learnt: `examples/quickstart.py` has one.
 """
@@ -35,6 +35,7 @@ SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th
 # Settings of the papers, for weeks of training, that would stand still in minutes.
 OPTIONS: dict[str, dict[str, Any]] = {"moco": {"momentum": 0.98}, "byol": {"momentum": 0.9}}
+LR = {"bigan": 2e-4}  # as in its paper
 
 
 def open_images(name: str, size: int) -> tuple[ImageSource, list[int] | None]:
@@ -74,7 +75,7 @@ def main() -> None:
         settings = OPTIONS.get(name, {})
         supervisor = SUPERVISORS[name](images, backbone=options.backbone, **settings).to(device)
         supervisor.supervise(
-            lr=1e-3,
+            lr=LR.get(name, 1e-3),
             lr_scheduler="cosine",
             epochs=epochs,
             batch_size=options.batch_size,

@@ -140,7 +140,7 @@ def plot_exhibits(
                 show_image(axes, picture.image)
                 color = {None: QUIET, True: GOOD, False: ACCENT}[picture.is_right]
                 axes.annotate(
-                    picture.caption,
+                    _two_lines(picture.caption),
                     (0.5, 0),
                     xycoords="axes fraction",
                     xytext=(0, -3),
@@ -188,6 +188,11 @@ def _write(
         weight=weight,
         linespacing=1.25,
     )
+
+
+def _two_lines(caption: str) -> str:
+    """The caption, with an empty second line if need be: all begin on one baseline."""
+    return caption if "\n" in caption else f"{caption}\n "
 
 
 def _cell(figure: Figure, left: float, top: float) -> Axes:
