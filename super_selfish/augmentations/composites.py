@@ -18,9 +18,7 @@ from super_selfish.augmentations.choice import Group, apply_in_groups, take_para
 from super_selfish.augmentations.cpc import cpc_primitives
 from super_selfish.augmentations.elastic import RandomElastic
 from super_selfish.augmentations.geometry import RandomScale
-from super_selfish.augmentations.random_color import (
-    RandomGrayscale,
-)
+from super_selfish.augmentations.random_color import RandomGrayscale
 
 NOTHING = -1  # in place of a primitive
 

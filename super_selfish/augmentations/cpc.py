@@ -26,9 +26,7 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Compose, RandomApply, Shape
 from super_selfish.augmentations.choice import RandomChoice
-from super_selfish.augmentations.color_jitter import (
-    ColorJitter,
-)
+from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.crops import RandomHorizontalFlip
 from super_selfish.augmentations.elastic import RandomElastic
 from super_selfish.augmentations.erasing import RandomErasing

@@ -11,13 +11,9 @@ Sources for the numbers: the authors' released code. Differences that hold for a
 from __future__ import annotations
 
 from super_selfish.augmentations.base import Augmentation, Compose, RandomApply
-from super_selfish.augmentations.color_jitter import (
-    ColorJitter,
-)
+from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.filters import RandomGaussianBlur
-from super_selfish.augmentations.random_color import (
-    RandomGrayscale,
-)
+from super_selfish.augmentations.random_color import RandomGrayscale
 from super_selfish.augmentations.resampling import RandomHorizontalFlip, RandomResizedCrop
 from super_selfish.augmentations.tone import (
     AutoContrast,

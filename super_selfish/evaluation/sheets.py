@@ -155,17 +155,27 @@ def frame_image(axes: Axes) -> None:
     )
 
 
-def write_below(axes: Axes, caption: str, color: str) -> None:
-    """Writes a line below a cell; captions of a row share their baseline."""
+def write_below(
+    axes: Axes, caption: str, color: str, *, size: float = FONT, distance: float = 5
+) -> None:
+    """Writes below a cell; captions of a row share their baseline.
+
+    Args:
+        axes: The cell.
+        caption: One line or more.
+        color: Of the text.
+        size: Of the font, in points.
+        distance: From the cell, in points.
+    """
     axes.annotate(
         caption,
         (0.5, 0),
         xycoords="axes fraction",
-        xytext=(0, -5),
+        xytext=(0, -distance),
         textcoords="offset points",
         ha="center",
         va="top",
-        fontsize=FONT,
+        fontsize=size,
         color=color,
     )
 

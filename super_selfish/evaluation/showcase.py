@@ -18,6 +18,7 @@ from super_selfish.evaluation.sheets import (
     new_figure,
     save_figure,
     show_image,
+    write_below,
 )
 from super_selfish.supervisors import Supervisor
 
@@ -139,17 +140,7 @@ def plot_exhibits(
                 axes = _cell(figure, left, top)
                 show_image(axes, picture.image)
                 color = {None: QUIET, True: GOOD, False: ACCENT}[picture.is_right]
-                axes.annotate(
-                    _two_lines(picture.caption),
-                    (0.5, 0),
-                    xycoords="axes fraction",
-                    xytext=(0, -3),
-                    textcoords="offset points",
-                    ha="center",
-                    va="top",
-                    fontsize=_SMALL,
-                    color=color,
-                )
+                write_below(axes, _two_lines(picture.caption), color, size=_SMALL, distance=3)
                 left += _CELL + _GAP
             left += gap - _GAP
     return save_figure(figure, path)

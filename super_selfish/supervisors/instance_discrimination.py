@@ -20,9 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation, Compose
-from super_selfish.augmentations.color_jitter import (
-    ColorJitter,
-)
+from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator

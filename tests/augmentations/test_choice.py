@@ -12,9 +12,7 @@ from super_selfish.augmentations.choice import (
 )
 from super_selfish.augmentations.erasing import RandomErasing
 from super_selfish.augmentations.geometry import RandomRotation
-from super_selfish.augmentations.random_color import (
-    RandomBrightness,
-)
+from super_selfish.augmentations.random_color import RandomBrightness
 from super_selfish.augmentations.tone import Invert, RandomPosterize
 
 

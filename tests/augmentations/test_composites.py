@@ -6,9 +6,7 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.choice import take_parameters
 from super_selfish.augmentations.composites import FixedComposites, exemplar_primitives
-from super_selfish.augmentations.random_color import (
-    RandomBrightness,
-)
+from super_selfish.augmentations.random_color import RandomBrightness
 from super_selfish.augmentations.tone import Invert
 
 
