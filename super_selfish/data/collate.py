@@ -17,7 +17,8 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.conversion import stack_images
-from super_selfish.data.sources import ImageSource, Sample, Unreadable
+from super_selfish.data.samples import Sample, SampleBatch, Unreadable
+from super_selfish.data.sources import ImageSource
 
 
 class Batch(NamedTuple):
@@ -54,6 +55,8 @@ class Collator(ABC):
         Returns:
             The batch, without the samples that could not be read.
         """
+        if isinstance(samples, SampleBatch):
+            return Batch(samples.images, samples.indices, samples.labels)
         if not isinstance(samples[0], Sample | Unreadable):
             source = ImageSource(list(samples))
             samples = [source[position] for position in range(len(source))]

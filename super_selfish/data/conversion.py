@@ -4,7 +4,7 @@ No pixel is rescaled here and no copy is made that can be avoided: 8-bit images 
 they are augmented. What cannot be an image (values outside the range, other integer types, NaN)
 raises `ValueError` or `TypeError` and says what to do.
 
-Shapes: `C, H, W` channels, height, width.
+Shapes: `N, B` images, `C, H, W` channels, height, width.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def image_from_pil(image: Image.Image) -> Tensor:
         return image_from_array(np.array(image if image.mode == "L" else image.convert("L")))
     if image.mode == "P" and "transparency" in image.info:  # PIL warns on the direct way
         image = image.convert("RGBA")
-    return image_from_array(np.array(image if image.mode == "RGB" else image.convert("RGB")))
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)  # channels last, be it one pixel high
 
 
 def image_from_array(array: NDArray[np.generic]) -> Tensor:
@@ -70,14 +71,7 @@ def image_from_array(array: NDArray[np.generic]) -> Tensor:
         `[C, H, W]`; a view of `array` where that is possible.
     """
     _check_dimensions(tuple(array.shape), "array")
-    if array.dtype.kind not in "buf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
-        raise _wrong_dtype(str(array.dtype))
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch takes neither read-only nor reversed memory
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    image = torch.from_numpy(array)
+    image = _tensor_of(array)
     if image.ndim == 3 and image.shape[-1] <= image.shape[0]:
         image = image.permute(2, 0, 1)
     elif image.ndim == 2:
@@ -103,6 +97,24 @@ def image_from_tensor(tensor: Tensor) -> Tensor:
     return _checked_values(image)
 
 
+def images_from(images: Tensor | NDArray[np.generic]) -> Tensor:
+    """Converts several images at once, each to what it would be alone.
+
+    Args:
+        images: `[B, H, W]`, `[B, C, H, W]` or `[B, H, W, C]`; a tensor or an array, as above.
+
+    Returns:
+        `[B, C, H, W]` on the CPU, detached; a view of `images` where that is possible.
+    """
+    is_tensor = isinstance(images, Tensor)
+    batch = images.detach().cpu() if is_tensor else _tensor_of(images)  # type: ignore[union-attr, arg-type]
+    if batch.ndim == 3:
+        return _checked_values(batch[:, None])
+    first, last = batch.shape[1], batch.shape[3]
+    is_last = last < first if is_tensor else last <= first
+    return _checked_values(batch.permute(0, 3, 1, 2) if is_last else batch)
+
+
 def image_from(image: object) -> Tensor:
     """Converts a PIL image, an array or a tensor to `[C, H, W]`.
 
@@ -125,27 +137,32 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
     """Stacks images to `[B, C, H, W]`; where their types differ, as float32 in [0, 1].
 
     Args:
-        images: `[C, H, W]` each, of one shape.
+        images: `[C, H, W]` each, of one shape. Where one is channels-last, the batch is too: to
+            sort its bytes would take longer than to resize it.
     """
     if len({image.dtype for image in images}) > 1:
-        return torch.stack([to_unit_range(image).float() for image in images])
-    if (
-        images[0].dtype == torch.uint16
-    ):  # older torch moves uint16 but neither stacks nor indexes it
-        return torch.stack([image.view(torch.int16) for image in images]).view(torch.uint16)
+        images = [to_unit_range(image).float() for image in images]
+    if images[0].dtype == torch.uint16:  # older torch neither stacks nor indexes it
+        return stack_images([image.view(torch.int16) for image in images]).view(torch.uint16)
+    if any(image.stride(0) == 1 and image.shape[0] > 1 for image in images):
+        return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
     return torch.stack(list(images))
 
 
 def select_images(images: Tensor, indices: Tensor) -> Tensor:
-    """Picks `images[indices]` from `[N, C, H, W]`, uint16 too.
+    """Picks `images[indices]` from `[N, C, H, W]` in the same layout, uint16 too.
 
     Args:
-        images: `[N, C, H, W]`.
-        indices: `[B]`, int64.
+        images: `[N, C, H, W]`, or grey `[N, H, W]`.
+        indices: `[B]`, int64, on the same device.
     """
     if images.dtype == torch.uint16:
-        return images.view(torch.int16)[indices].view(torch.uint16)
-    return images[indices]
+        return select_images(images.view(torch.int16), indices).view(torch.uint16)
+    if (
+        images.ndim == 4 and images.stride(1) == 1 and images.shape[1] > 1
+    ):  # whole images are copied so
+        return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
+    return images.index_select(0, indices)
 
 
 def _check_dimensions(shape: tuple[int, ...], kind: str) -> None:
@@ -154,6 +171,18 @@ def _check_dimensions(shape: tuple[int, ...], kind: str) -> None:
             f"an image {kind} must be [H, W], [C, H, W] or [H, W, C] and not empty, "
             f"got shape {list(shape)}"
         )
+
+
+def _tensor_of(array: NDArray[np.generic]) -> Tensor:
+    """An array of numbers that images may hold, in memory that torch takes."""
+    if array.dtype.kind not in "buf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
+        raise _wrong_dtype(str(array.dtype))
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch takes neither read-only nor reversed memory
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return torch.from_numpy(array)
 
 
 def _wrong_dtype(name: str) -> ValueError:

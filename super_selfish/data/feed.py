@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.data.collate import Batch, Collator, move
 from super_selfish.data.loaders import EpochBatches
-from super_selfish.training.randomness import derive_seed, step_generator
+from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
 
 
 class Feed:
@@ -46,6 +46,7 @@ class Feed:
         self.rank = rank
         self.images = 0  # of the present step
         self.waited = 0.0  # seconds that the present step waited for its data
+        self.read = 0.0  # seconds of these until the loader had it
         self.unreadable: tuple[str, ...] = ()  # of the present step
         self._lapped = 0.0
 
@@ -64,7 +65,8 @@ class Feed:
             batches.start_at(epoch, first_step)
         started = self._lapped = time.perf_counter()
         for step, batch in enumerate(self.loader, start=first_step):
-            torch.manual_seed(derive_seed(self.seed, epoch, step, self.rank, 0))
+            self.read = time.perf_counter() - started
+            seed_torch(derive_seed(self.seed, epoch, step, self.rank, 0), self.device)
             data = self._prepare(batch, step_generator(self.seed, epoch, step, self.rank, 1))
             self.waited = time.perf_counter() - started
             yield data

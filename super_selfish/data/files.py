@@ -1,4 +1,4 @@
-"""Image files: finding them, reading their headers, decoding them with PIL."""
+"""Image files: finding them, reading their headers, decoding them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from super_selfish.data.conversion import image_from_pil, pil_channels
 from super_selfish.data.fitting import Size
+from super_selfish.data.jpeg import decode_plain_jpeg, is_plain_jpeg
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
@@ -117,12 +118,17 @@ def read_image(path: str | os.PathLike[str], cover: Size | None = None) -> Tenso
         Exception: One of `DECODING_ERRORS`.
     """
     with Image.open(path) as image:
+        is_upright = _orientation(image) == 1
+        whole = image.size
         if cover is not None:
-            longest = 2 * max(cover)  # orientation is not known yet
+            longest = 2 * max(cover)  # it may have to be turned
             image.draft(None, (longest, longest))  # other formats ignore it
+        if is_upright and image.size == whole and is_plain_jpeg(image):
+            pixels = decode_plain_jpeg(path, image)
+            if pixels is not None:
+                return pixels
         image.load()
-        upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
-        return image_from_pil(upright)
+        return image_from_pil(image if is_upright else ImageOps.exif_transpose(image))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -4,7 +4,8 @@ The shorter side is resized until the image covers the target, then the centre i
 (METHODS 1.2), with an antialiased bilinear filter. uint8 stays uint8: torch's resampling of
 channels-last bytes agrees with PIL to one grey level and is several times faster than floats.
 
-Shapes: `C, H, W` channels, height, width.
+Shapes: `B` images, `C, H, W` channels, height, width. Everything here takes one image `[C, H, W]`
+or several of one size `[B, C, H, W]`, and gives each of these the pixels that it would have alone.
 """
 
 from __future__ import annotations
@@ -40,27 +41,28 @@ def fit_channels(image: Tensor, in_channels: int) -> Tensor:
     """Repeats grey three times, or reduces RGB to luminance (ITU-R BT.601).
 
     Args:
-        image: `[C, H, W]`; uint8, uint16 or float32.
+        image: `[..., C, H, W]`; uint8, uint16 or float32.
         in_channels: Number of channels wanted.
 
     Returns:
-        `[in_channels, H, W]`, of the same type; repeated channels share memory.
+        `[..., in_channels, H, W]`, of the same type; repeated channels share memory.
 
     Raises:
         ValueError: The step is another one than 1 to 3 or 3 to 1.
     """
-    channels = image.shape[0]
+    channels = image.shape[-3]
     if channels == in_channels:
         return image
     if channels == 1 and in_channels == 3:
-        return image.expand(3, -1, -1)
+        return image.expand(*image.shape[:-3], 3, -1, -1)
     if channels == 3 and in_channels == 1:
-        if image.dtype == torch.uint8:
-            red, green, blue = image.to(torch.int32)  # fixed point, the same integers as PIL's
+        if image.dtype == torch.uint8:  # fixed point, the same integers as PIL's
+            red, green, blue = image.to(torch.int32).unbind(dim=-3)
             grey = (red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16
-            return grey.to(torch.uint8)[None]
-        red, green, blue = image.to(torch.float32)
-        return _rounded_to(image.dtype, 0.299 * red + 0.587 * green + 0.114 * blue)[None]
+            return grey.to(torch.uint8).unsqueeze(-3)
+        red, green, blue = image.to(torch.float32).unbind(dim=-3)
+        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        return _rounded_to(image.dtype, grey).unsqueeze(-3)
     raise ValueError(
         f"cannot turn {channels} channels into {in_channels} (only 1 into 3 and 3 into 1): "
         "give in_channels, or convert the images first"
@@ -71,36 +73,47 @@ def fit_size(image: Tensor, size: Size) -> Tensor:
     """Resizes until the image covers `size`, then crops the centre.
 
     Args:
-        image: `[C, H, W]`; uint8, uint16 or float32.
+        image: `[..., C, H, W]`; uint8, uint16 or float32.
         size: `(height, width)` wanted, in pixels.
 
     Returns:
-        `[C, height, width]`, of the same type; `image` itself where its size fits.
+        `[..., C, height, width]`, of the same type; `image` itself where its size fits.
     """
     height, width = size
-    if image.shape[1:] == (height, width):
+    if image.shape[-2:] == (height, width):
         return image
-    scale = max(height / image.shape[1], width / image.shape[2])
+    scale = max(height / image.shape[-2], width / image.shape[-1])
     # Of a strip far longer than the target only the middle is resized: memory stays bounded.
     image = _middle(image, math.ceil(2 * height / scale), math.ceil(2 * width / scale))
     covering = (
-        max(height, round(image.shape[1] * scale)),
-        max(width, round(image.shape[2] * scale)),
+        max(height, round(image.shape[-2] * scale)),
+        max(width, round(image.shape[-1] * scale)),
     )
-    if image.shape[1:] != covering:
-        batch = image[None] if image.dtype == torch.uint8 else image[None].to(torch.float32)
+    if image.shape[-2:] != covering:
+        batch = image if image.ndim == 4 else _as_batch(image)
+        if batch.dtype != torch.uint8:
+            batch = batch.to(torch.float32)
         resized = F.interpolate(
             batch, size=covering, mode="bilinear", align_corners=False, antialias=True
-        )[0]
-        image = _rounded_to(image.dtype, resized)
+        )
+        image = _rounded_to(image.dtype, resized if image.ndim == 4 else resized[0])
     return _middle(image, height, width)
+
+
+def _as_batch(image: Tensor) -> Tensor:
+    """One image as `[1, C, H, W]`, of which torch sees that it is channels-last, if it is.
+
+    `image[None]` hides that: torch asks the stride of the batch, although it has one image, and
+    then resizes more slowly, into another layout.
+    """
+    return image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
 
 
 def _middle(image: Tensor, height: int, width: int) -> Tensor:
     """The centre of `image`, at most `height` by `width`; a view."""
-    top = max(0, (image.shape[1] - height) // 2)
-    left = max(0, (image.shape[2] - width) // 2)
-    return image[:, top : top + height, left : left + width]
+    top = max(0, (image.shape[-2] - height) // 2)
+    left = max(0, (image.shape[-1] - width) // 2)
+    return image[..., top : top + height, left : left + width]
 
 
 def _rounded_to(dtype: torch.dtype, values: Tensor) -> Tensor:

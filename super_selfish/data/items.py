@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from super_selfish.data.conversion import image_from
-from super_selfish.data.files import FileList
+from super_selfish.data.conversion import images_from, select_images
+from super_selfish.data.files import FileList, read_image
+from super_selfish.data.fitting import Size
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
 LABEL_KEYS = ("label", "labels", "target")
@@ -30,7 +32,7 @@ class ArrayItems:
 
     Attributes:
         images: `[N, C, H, W]`, `[N, H, W, C]` or `[N, H, W]`.
-        labels: `[N, ...]` or `None`.
+        labels: `[N, ...]` on the CPU, int64 if each is one whole number; or `None`.
     """
 
     def __init__(self, images: Tensor | NDArray[np.generic], labels: Tensor | None) -> None:
@@ -42,7 +44,7 @@ class ArrayItems:
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"got {len(images)} images but {len(labels)} labels")
         self.images = images
-        self.labels = labels
+        self.labels = None if labels is None else as_column(labels)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -53,20 +55,22 @@ class ArrayItems:
         image = self.images[index]
         return image if self.labels is None else (image, self.labels[index])
 
-    def as_batch(self) -> Tensor | None:
-        """All images as `[N, C, H, W]` in the same memory; `None` if that takes a conversion."""
-        images = self.images
-        if isinstance(images, np.ndarray):
-            native = images.dtype.isnative and images.dtype in (np.uint8, np.uint16)
-            if not native or not images.flags.writeable or min(images.strides) < 0:
-                return None
-            images = torch.from_numpy(images)
-        if images.dtype not in (torch.uint8, torch.uint16) or images.device.type != "cpu":
-            return None
-        if images.ndim == 3:
-            return images[:, None]
-        first = image_from(self.images[0])
-        return images if first.shape == images.shape[1:] else images.permute(0, 3, 1, 2)
+    def select(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Some images `[B, C, H, W]` at once, with their labels `[B, ...]`.
+
+        Args:
+            indices: `[B]`, int64.
+
+        Raises:
+            TypeError: They cannot be images.
+            ValueError: The same.
+        """
+        if isinstance(self.images, Tensor):
+            chosen: Any = select_images(self.images, indices.to(self.images.device))
+        else:
+            chosen = self.images[indices.numpy()]
+        labels = None if self.labels is None else self.labels[indices]
+        return images_from(chosen), labels
 
 
 def items_of(data: Any) -> Any:
@@ -160,6 +164,30 @@ def _as_label(label: object) -> Tensor | None:
         return None
     is_whole = not label.dtype.is_floating_point and not label.dtype.is_complex
     return label.detach().cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
+
+
+def opened_image(image: object, cover: Size | None = None) -> object:
+    """The image as a PIL image, array or tensor, with its pixels read.
+
+    Args:
+        image: The same, or the path of its file.
+        cover: Size to which it will be reduced, if it will be.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image, cover)
+    if isinstance(image, Image.Image):
+        image.load()  # datasets may open lazily
+    return image
+
+
+def as_column(labels: Tensor) -> Tensor:
+    """Labels `[N, ...]` on the CPU, int64 if each is one whole number."""
+    is_whole = not labels.dtype.is_floating_point and not labels.dtype.is_complex
+    labels = labels.detach().cpu()
+    return labels.to(torch.int64) if labels.ndim == 1 and is_whole else labels
 
 
 def is_path(image: object) -> bool:

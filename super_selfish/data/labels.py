@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from super_selfish.data.files import FileList
-from super_selfish.data.items import LABEL_KEYS, ArrayItems
+from super_selfish.data.items import LABEL_KEYS, ArrayItems, as_column
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
@@ -99,5 +99,4 @@ def _as_column(values: object) -> Tensor | None:
         values = torch.tensor([int(value) for value in values])
     if not isinstance(values, Tensor) or values.ndim == 0:
         return None
-    is_whole = not values.dtype.is_floating_point and not values.dtype.is_complex
-    return values.to(torch.int64) if values.ndim == 1 and is_whole else values
+    return as_column(values)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from super_selfish.data.sources import ImageSource, Sample, Unreadable
+from super_selfish.data.samples import Sample, SampleBatch, Unreadable
+from super_selfish.data.sources import ImageSource
 
 
 class ImageSubset(ImageSource):
@@ -45,10 +48,24 @@ class ImageSubset(ImageSource):
         self.image_size = whole.image_size
         self.in_channels = whole.in_channels
 
-    def __getitem__(self, index: int) -> Sample | Unreadable:
-        """Reads one of the chosen images."""
-        position = self._checked(index)
-        return self.whole[self.indices[position]]._replace(index=position)
+    def decode(self, index: int) -> Sample | Unreadable:
+        """One of the chosen images, as the whole gives it."""
+        return self.whole[self.indices[index]]._replace(index=index)
+
+    def select(self, indices: Tensor) -> SampleBatch | None:
+        """Some of the chosen images, where those of the whole lie in one piece.
+
+        Args:
+            indices: `[B]` int64, none negative.
+        """
+        if self.stored is not None:
+            return self.stored.select(indices)
+        batch = self.whole.select(torch.tensor([self.indices[index] for index in indices.tolist()]))
+        return None if batch is None else SampleBatch(batch.images, indices, batch.labels)
+
+    def cached(self, path: str | os.PathLike[str], *, progress: bool = True) -> ImageSource:
+        """The same subset of a cached whole: one cache serves whatever is chosen from it."""
+        return ImageSubset(self.whole.cached(path, progress=progress), self.indices)
 
     def raw(self, index: int) -> Any:
         """The item as the dataset gives it."""
@@ -57,10 +74,6 @@ class ImageSubset(ImageSource):
     def name(self, index: int) -> str:
         """The path of an image, if it is known, or its place in the dataset."""
         return self.whole.name(self.indices[self._checked(index)])
-
-    def batch(self) -> Tensor | None:
-        """None: the chosen images do not lie side by side."""
-        return None
 
     def label(self, index: int) -> Tensor | None:
         """The label of one item."""

@@ -10,6 +10,7 @@ from super_selfish.models.backbones import (
 from super_selfish.models.combined_net import CombinedNet, feature_map, pooled_features
 from super_selfish.models.decoders import ImageDecoder
 from super_selfish.models.efficientnet import EfficientFeatures
+from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.models.heads import MLP, BottleneckMap, Classification, ProjectionHead
 from super_selfish.models.momentum import MomentumEncoder, momentum_at
 from super_selfish.models.narrow_resnet import NarrowResNet
@@ -32,7 +33,11 @@ __all__ = [
     "build_normalize",
     "feature_map",
     "feature_shape",
+    "freeze",
+    "freeze_until",
     "momentum_at",
+    "parameter_groups",
     "pooled_features",
+    "unfreeze",
     "untrained_twin",
 ]

@@ -10,10 +10,16 @@ Shapes: `B` images, `C, H, W` image, `D` features, `h, w` map, `N` tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from super_selfish.models.normalize import Normalize
+
+# `forward_features` of backbones while they run compiled. Not an attribute of theirs: a copy of the
+# backbone would go on asking the original.
+compiled_maps: WeakKeyDictionary[nn.Module, Callable[..., object]] = WeakKeyDictionary()
 
 
 class CombinedNet(nn.Module):
@@ -120,6 +126,8 @@ def feature_map(backbone: nn.Module, images: Tensor) -> Tensor:
 
 def map_function(backbone: nn.Module) -> Callable[[Tensor], object]:
     """What to ask for maps: `forward_features` where there is one, the backbone otherwise."""
+    if not torch.compiler.is_compiling() and backbone in compiled_maps:
+        return compiled_maps[backbone]
     forward_features = getattr(backbone, "forward_features", None)
     return forward_features if callable(forward_features) else backbone
 

@@ -23,6 +23,7 @@ class TorchvisionFeatures(nn.Module):
     """A torchvision classification network without its classifier, drawn at random.
 
     Attributes:
+        name: What torchvision calls the network.
         network: torchvision's network under its own parameter names (its published weights load
             there with `strict=False`); its classifier is the identity.
         num_features: `D`.
@@ -47,6 +48,7 @@ class TorchvisionFeatures(nn.Module):
         super().__init__()
         if name not in torchvision_names():
             raise ValueError(f"torchvision has no classification network {name!r} of any size")
+        self.name = name
         self.network = _build(name)
         _remove_classifier(self.network)
         if _is_resnet(self.network) and min(image_size) < 128:

@@ -20,6 +20,22 @@ def derive_seed(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Does what `torch.manual_seed` does to the streams of the CPU and of one kind of device.
+
+    Where there is no CUDA, `torch.manual_seed` takes 0.1 to 1 ms for noting what it would have
+    seeded.
+
+    Args:
+        seed: In [0, 2^64).
+        device: Where the networks are.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
+
+
 def step_generator(*numbers: int) -> torch.Generator:
     """A CPU generator for a place in a run, such as (seed, epoch, step)."""
     return torch.Generator().manual_seed(derive_seed(*numbers))

@@ -412,8 +412,6 @@ def test_a_size_that_fits_costs_no_copy() -> None:
     source = ImageSource(TENSORS)
 
     assert sample(source, 2).image.data_ptr() == TENSORS[2].data_ptr()
-    batch = source.batch()
-    assert batch is not None and batch.data_ptr() == TENSORS.data_ptr()
 
 
 def test_a_very_long_strip_is_cropped_before_it_is_resized() -> None:

@@ -40,10 +40,19 @@ def test_maps_of_any_size_fit(size: tuple[int, int]) -> None:
 
 
 def test_latents_lie_between_minus_one_and_one(generator: torch.Generator) -> None:
-    latents = LatentMap(6, 5, (4, 4))(100 * torch.randn(3, 6, 4, 4, generator=generator))
+    latents = LatentMap(6, 5, (4, 4))(100 * torch.randn(20, 6, 4, 4, generator=generator))
     assert latents.abs().max() <= 1
     assert latents.min() < -0.9
     assert latents.max() > 0.9
+
+
+def test_latents_of_images_that_hardly_differ_spread_like_drawn_ones(
+    generator: torch.Generator,
+) -> None:
+    maps = 5 + 0.1 * torch.randn(200, 6, 4, 4, generator=generator)
+    latents = LatentMap(6, 5, (2, 2))(maps)
+    drawn = 3**-0.5  # standard deviation of U(-1, 1)
+    torch.testing.assert_close(latents.std(0), torch.full((5, 2, 2), drawn), rtol=0.15, atol=0)
 
 
 def test_sizes_below_one_are_refused() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from super_selfish.models import EfficientFeatures, Normalize
 from super_selfish.models.efficientnet import SamePaddingConv2d
+from super_selfish.models.inverted_bottleneck import DepthwiseConv2d
 from tests.references import same_convolution_in_loops
 
 
@@ -261,3 +262,21 @@ def test_importing_the_models_imports_no_network_library() -> None:
         "assert not {'efficientnet_pytorch', 'timm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 7), (4, 4), (3, 2), (9, 9)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_convolutions_of_small_maps_are_the_same_in_train_mode(
+    size: tuple[int, int], kernel: int, generator: torch.Generator
+) -> None:
+    conv = DepthwiseConv2d(6, 6, kernel, padding=kernel // 2, groups=6, bias=False)
+    images = torch.rand(2, 6, *size, generator=generator)
+    results = []
+    for training in (True, False):
+        conv.train(training).zero_grad()
+        inputs = images.clone().requires_grad_()
+        maps = conv(inputs)
+        maps.square().sum().backward()
+        results.append((maps.detach(), inputs.grad, conv.weight.grad))
+    for fast, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,98 @@
+"""Reads single items of whatever holds images, each in its own size, and names what fails.
+
+Shapes: `C, H, W` channels, height, width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NoReturn
+
+import torch
+from torch import Tensor
+
+from super_selfish.data.conversion import image_from
+from super_selfish.data.files import DECODING_ERRORS, FileList
+from super_selfish.data.fitting import Size
+from super_selfish.data.items import is_path, opened_image, split_item
+from super_selfish.data.labels import SKIPPED_LABEL
+from super_selfish.data.samples import ReadingError
+
+
+class ItemReader:
+    """The part of an `ImageSource` that asks the dataset.
+
+    Attributes:
+        dataset: What the source was made of, untouched.
+        items: The same as something that gives items one by one.
+        on_error: Whether an unreadable image is fatal.
+    """
+
+    dataset: Any
+    items: Any
+    on_error: Literal["raise", "skip"]
+
+    def __len__(self) -> int:
+        """Number of images, the unreadable ones included."""
+        return len(self.items)
+
+    def raw(self, index: int) -> Any:
+        """The item as the dataset gives it; for files the path, with its label if there is one."""
+        return self.items[self._checked(index)]
+
+    def name(self, index: int) -> str:
+        """The path of an image, if it is known, or "item 17"."""
+        files = self.items.files if isinstance(self.items, FileList) else None
+        if files is None:
+            files = getattr(self.dataset, "samples", None)  # torchvision's folders
+        if isinstance(files, list) and len(files) == len(self):
+            entry = files[index][0] if isinstance(files[index], tuple) else files[index]
+            if is_path(entry):
+                return str(entry)
+        return f"item {index}"
+
+    def label(self, index: int) -> Tensor | None:
+        """The label of one item; -1 if the item cannot be read and is skipped."""
+        try:
+            return split_item(self.raw(index)).label
+        except DECODING_ERRORS as error:
+            if self.on_error == "skip":
+                return torch.tensor(SKIPPED_LABEL)
+            self.fail(index, ReadingError(error))
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} images")
+        return index + len(self) if index < 0 else int(index)
+
+    def read_whole(self, index: int, cover: Size | None) -> tuple[Tensor, Tensor | None]:
+        """Reads one image in its own size.
+
+        Args:
+            index: Position in the dataset.
+            cover: Size to which the image will be reduced, if it will be.
+
+        Returns:
+            `[C, H, W]`, and the label.
+
+        Raises:
+            ReadingError: It cannot be decoded.
+            TypeError: It is no image.
+            ValueError: The same.
+        """
+        try:
+            item = split_item(self.items[index])
+            opened = opened_image(item.image, cover)
+        except DECODING_ERRORS as error:
+            raise ReadingError(error) from error
+        try:
+            return image_from(opened), item.label
+        except (TypeError, ValueError) as error:  # readable, but no image: never skipped
+            raise type(error)(f"{self.name(index)}: {error}") from error
+
+    def fail(self, index: int, error: ReadingError) -> NoReturn:
+        """Says which image cannot be read, why, and what to do."""
+        kind = OSError if isinstance(error.cause, OSError) else ValueError
+        raise kind(
+            f"cannot read image {self.name(index)}: {error.reason}; remove it, or skip such "
+            "images with on_error='skip'"
+        ) from error.cause

@@ -1,0 +1,131 @@
+"""A whole dataset as one tensor on the device: a batch is a selection there, nothing is moved.
+
+Shapes: `N` images, `B` batch, `C, H, W` channels, height, width.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from super_selfish.data.bar import images_bar
+from super_selfish.data.collate import Batch, LabelCollator
+from super_selfish.data.loaders import EpochBatches, build_loader
+from super_selfish.data.sources import ImageSource
+from super_selfish.data.stored import HeldImages
+
+_IMAGES_AT_ONCE = 256
+_USABLE = 0.9  # of the free memory; the networks need some too
+_MEMORY_INFO = Path("/proc/meminfo")  # of Linux
+
+
+def held_on_device(
+    source: ImageSource, device: torch.device, *, num_workers: int = 0, progress: bool = True
+) -> ImageSource:
+    """The same source with all its images, and labels, on a device as one tensor.
+
+    Args:
+        source: The images.
+        device: Where they shall lie; each of several processes holds all of them.
+        num_workers: Processes that read them.
+        progress: Whether to show a bar, where there is a terminal.
+
+    Raises:
+        OSError: An image cannot be read (`on_error="raise"`).
+        ValueError: They need more memory than is free, where that is known, or differ in type.
+    """
+    order = EpochBatches(len(source), _IMAGES_AT_ONCE, shuffle=False)
+    loader = build_loader(source, order, LabelCollator(), num_workers=num_workers)
+    bar = images_bar(f"Reading to {device}", len(source), shown=progress)
+    images: Tensor | None = None
+    labels: list[Tensor | None] = []
+    readable: list[Tensor] = []
+    with bar:
+        for batch in loader:
+            bar.update(len(batch.index) + len(batch.unreadable))
+            if not len(batch.index):
+                continue
+            if images is None:
+                images = _room(batch.images, len(source), device)
+            _put(images, batch, source)
+            labels.append(batch.labels)
+            readable.append(batch.index)
+    if images is None:
+        raise ValueError(f"none of the {len(source)} images can be read")
+    index = torch.cat(readable)
+    held = copy.copy(source)
+    unreadable = set(range(len(source))) - set(index.tolist())
+    held.stored = HeldImages(images, _column(labels, index, len(source), device), unreadable)
+    return held
+
+
+def _room(like: Tensor, number: int, device: torch.device) -> Tensor:
+    """An empty tensor for all images, of the type and the layout of some."""
+    needed = number * like[0].numel() * like.element_size()
+    free = free_memory(device)
+    if free is not None and needed > _USABLE * free:
+        raise ValueError(
+            f"{number} images of {tuple(like.shape[1:])} need {needed / 1e9:.2f} GB on {device}, "
+            f"where {free / 1e9:.2f} GB are free, which the networks need too: leave "
+            "dataset_on_device out (cache= keeps images decoded on the disk), or take smaller ones"
+        )
+    channels, height, width = like.shape[1:]
+    if like.stride(1) == 1 and channels > 1:
+        rows = torch.empty(number, height, width, channels, dtype=like.dtype, device=device)
+        return rows.permute(0, 3, 1, 2)
+    return torch.empty(number, channels, height, width, dtype=like.dtype, device=device)
+
+
+def _put(images: Tensor, batch: Batch, source: ImageSource) -> None:
+    """Writes the images of a batch, which are in order, to their places."""
+    if batch.images.dtype != images.dtype:
+        raise ValueError(
+            f"dataset_on_device keeps one tensor, but images differ in type: {images.dtype}, and "
+            f"near {source.name(int(batch.index[0]))} {batch.images.dtype}; convert them to one"
+        )
+    first, last = int(batch.index[0]), int(batch.index[-1])
+    if last - first + 1 == len(batch.index):
+        images[first : last + 1] = batch.images.to(images.device)
+        return
+    for place, image in zip(batch.index.tolist(), batch.images, strict=True):
+        images[place] = image.to(images.device)
+
+
+def _column(
+    labels: list[Tensor | None], index: Tensor, number: int, device: torch.device
+) -> Tensor | None:
+    """Labels of all images on the device; `None` if there are not always some."""
+    known = [part for part in labels if part is not None]
+    if len(known) < len(labels):
+        return None
+    values = torch.cat(known)
+    column = values.new_zeros(number, *values.shape[1:])
+    column[index] = values
+    return column.to(device)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on a device; `None` where it does not tell."""
+    if device.type == "cpu":
+        return _free_memory_of_host()
+    module: Any = getattr(torch, device.type, None)
+    if hasattr(module, "mem_get_info"):
+        return int(module.mem_get_info(device)[0])
+    if hasattr(module, "recommended_max_memory"):  # Apple's
+        return int(module.recommended_max_memory() - module.driver_allocated_memory())
+    return None
+
+
+def _free_memory_of_host() -> int | None:
+    """Reads the line `MemAvailable: 123 kB` of Linux."""
+    if not _MEMORY_INFO.exists():
+        return None
+    for line in _MEMORY_INFO.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return None

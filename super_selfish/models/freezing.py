@@ -1,0 +1,193 @@
+"""Parts of a network that stand still, and learning rates that differ from layer to layer.
+
+The early layers of a pretrained network see edges and textures, which every task needs; the late
+ones see what pretraining asked for (Yosinski et al., 2014, arXiv 1411.1792). So the early ones are
+kept, or learn more slowly than the rest (Howard and Ruder, 2018, arXiv 1801.06146, section 3.2:
+"discriminative fine-tuning").
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+_HELD = "_held_parameters"  # names of a module's own parameters that were made to stand still
+
+
+def freeze(module: nn.Module) -> None:
+    """Makes a whole network stand still, under `.train()` as well.
+
+    No parameter gets a gradient, and the network computes as in evaluation whatever mode it is set
+    to: statistics of batch norms do not move, nothing is dropped. `unfreeze` takes it back;
+    `requires_grad_(True)` on the network does so too.
+
+    Args:
+        module: Network, changed in place.
+    """
+    unfreeze(module)
+    for part in module.modules():
+        _hold_parameters(part)
+    _hold_mode(module)
+
+
+def freeze_until(module: nn.Module, name: str) -> None:
+    """Makes everything before a layer stand still. The layer itself and all after it train.
+
+    "Before" is the order in which modules were registered, that of `named_modules()`; it is the
+    order of execution wherever a network is written down as it runs (all of ours, torchvision's and
+    timm's, every `nn.Sequential`). Parameters that a module around the layer holds itself (a class
+    token, position embeddings) count as before it. Frozen parts stay in evaluation under `.train()`
+    too, so that the statistics of their batch norms do not move. A second call with another name
+    replaces the first; `unfreeze` takes it back. What was frozen by other means stays frozen.
+
+    Args:
+        module: Network, changed in place.
+        name: A layer's name as in `named_modules()`: `"_blocks.11"` (`EfficientFeatures`),
+            `"network.layer4"` (torchvision's ResNets), `"blocks.2"` (`NarrowResNet`), `"4"`
+            (`nn.Sequential`).
+
+    Raises:
+        ValueError: If there is no such layer; lists names that are near.
+    """
+    parts = dict(module.named_modules())
+    if name == "" or name not in parts:
+        raise ValueError(_unknown_layer(module, name))
+    unfreeze(module)
+    held: set[nn.Module] = set()
+    for part_name, part in parts.items():
+        if part_name == name:
+            return
+        _hold_parameters(part)
+        is_around = part_name == "" or name.startswith(f"{part_name}.")
+        if not is_around and part not in held:
+            _hold_mode(part)
+            held.update(part.modules())
+
+
+def unfreeze(module: nn.Module) -> None:
+    """Lets everything move again that `freeze` or `freeze_until` made stand still.
+
+    Args:
+        module: Network, changed in place. What they froze takes the mode of the whole.
+    """
+    for part in module.modules():
+        for name in part.__dict__.pop(_HELD, ()):
+            part._parameters[name].requires_grad_(True)  # type: ignore[union-attr]
+    released = [part for part in module.modules() if part.__dict__.pop("train", None) is not None]
+    for part in released:
+        if part is not module:
+            part.train(module.training)
+
+
+def parameter_groups(
+    backbone: nn.Module,
+    head: nn.Module | Iterable[nn.Parameter],
+    lr: float,
+    *,
+    backbone_lr_factor: float = 0.1,  # customary for a backbone that knows much
+    layer_decay: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Groups for an optimizer, in which the backbone learns more slowly than its head.
+
+    `lr` for the head, `lr * backbone_lr_factor` for the last layer of the backbone, and
+    `layer_decay` times that of its successor for every layer before. A layer is a child of the
+    backbone or, in a container such as `nn.Sequential`, a child of that; norms belong to the layer
+    before them.
+
+    Args:
+        backbone: Pretrained network.
+        head: What is new, or its parameters. What of it is in the backbone counts as backbone, so
+            that the whole `CombinedNet` will do.
+        lr: Learning rate of the head.
+        backbone_lr_factor: Learning rate of the backbone as a multiple of the head's.
+        layer_decay: Learning rate of a layer as a multiple of the next one's, in (0, 1]; 1 gives
+            all of the backbone the same. 0.65 to 0.9 is usual (Bao et al., 2021, arXiv 2106.08254,
+            appendix).
+
+    Returns:
+        Groups with "params" and "lr": that of the head, then the backbone from its last layer to
+        its first. Only parameters that require gradients; no empty group.
+
+    Raises:
+        ValueError: If a rate is negative, or `layer_decay` is outside (0, 1].
+    """
+    if not lr >= 0 or not backbone_lr_factor >= 0:
+        raise ValueError(
+            f"learning rates must be >= 0, got lr {lr} and backbone_lr_factor {backbone_lr_factor}"
+        )
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}")
+    in_backbone = set(backbone.parameters())
+    given = head.parameters() if isinstance(head, nn.Module) else head
+    new = list(dict.fromkeys(p for p in given if p.requires_grad and p not in in_backbone))
+    groups: list[dict[str, Any]] = [{"params": new, "lr": lr}]
+    layers = _layers(backbone) if layer_decay < 1 else [list(backbone.parameters())]
+    for distance, layer in enumerate(reversed(layers)):
+        trained = [parameter for parameter in layer if parameter.requires_grad]
+        groups.append({"params": trained, "lr": lr * backbone_lr_factor * layer_decay**distance})
+    return [group for group in groups if group["params"]]
+
+
+def _hold_parameters(part: nn.Module) -> None:
+    own = part.named_parameters(recurse=False)
+    names = tuple(name for name, parameter in own if parameter.requires_grad)
+    if names:
+        part.__dict__[_HELD] = names
+    for name in names:
+        part._parameters[name].requires_grad_(False)  # type: ignore[union-attr]
+
+
+def _hold_mode(part: nn.Module) -> None:
+    # Its own train() is hidden by one that keeps it in evaluation. Unlike a closure it can be
+    # copied and pickled: a copy of the network is as frozen as the original.
+    part.eval()
+    part.__dict__["train"] = partial(_train_if_free, part)
+
+
+def _train_if_free(part: nn.Module, mode: bool = True) -> nn.Module:
+    is_free = any(parameter.requires_grad for parameter in part.parameters())
+    return type(part).train(part, mode and is_free)
+
+
+def _layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameters of every layer, first layer first; each parameter once."""
+    layers: list[list[nn.Parameter]] = []
+    seen: set[nn.Parameter] = set()
+    for parameters in _stages(backbone):
+        new = [parameter for parameter in parameters if parameter not in seen]
+        seen.update(new)
+        is_norm = all(parameter.ndim <= 1 for parameter in new)
+        if layers and is_norm:
+            layers[-1] += new
+        elif new:
+            layers.append(new)
+    return layers
+
+
+def _stages(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameters of a module's children, of those of containers among them, and its own."""
+    children = [child for child in module.children() if any(True for _ in child.parameters())]
+    own = list(module.parameters(recurse=False))
+    stages = [own] if own else []
+    for child in children:
+        is_container = isinstance(child, (nn.Sequential, nn.ModuleList)) or len(children) == 1
+        stages += _stages(child) if is_container else [list(child.parameters())]
+    return stages
+
+
+def _unknown_layer(module: nn.Module, name: str) -> str:
+    names = [part for part, _ in module.named_modules() if part]
+    if not names:
+        return f"{type(module).__name__} has no layers, so none is named {name!r}"
+    near = [part for part in names if name and f".{part}".endswith(f".{name}")]
+    near += difflib.get_close_matches(name, names, n=4, cutoff=0.6)
+    hint = f"did you mean {', '.join(dict.fromkeys(near[:4]))}? " if near else ""
+    outer = [part for part in names if part.count(".") <= 1][:40]
+    return (
+        f"{type(module).__name__} has no layer {name!r}: {hint}"
+        f"Names are as in named_modules(): {', '.join(outer)}"
+    )

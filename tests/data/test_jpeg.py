@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from super_selfish.data import jpeg
+from super_selfish.data.conversion import image_from_pil
+from super_selfish.data.files import DECODING_ERRORS, read_image
+from super_selfish.data.sources import ImageSource, Sample
+
+PHOTOGRAPHS = Path("/work/shared/datasets/imagenette/imagenette_224_sample.tar")
+DECODED = 1  # grey levels between the two decoders: none where both hold the same libjpeg-turbo
+RESIZED = 2  # one more by the two ways to resize
+
+
+def picture(height: int = 60, width: int = 83, seed: int = 0) -> Image.Image:
+    """Smooth colours with edges and some noise, as photographs have them."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    noisy = np.asarray(smooth, dtype=np.int16) + generator.integers(-6, 7, (height, width, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, "JPEG", **options)
+    return path
+
+
+def by_pil(path: Path | io.BytesIO) -> Tensor:
+    with Image.open(path) as image:
+        return image_from_pil(image)
+
+
+def distance(first: Tensor, second: Tensor) -> int:
+    assert first.shape == second.shape
+    return int((first.int() - second.int()).abs().max())
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that the fast decoder has read."""
+    names: list[str] = []
+    decode = jpeg.decode_plain_jpeg
+
+    def watch(path: Any, image: Image.Image) -> Tensor | None:
+        pixels = decode(path, image)
+        if pixels is not None:
+            names.append(Path(path).name)
+        return pixels
+
+    monkeypatch.setattr("super_selfish.data.files.decode_plain_jpeg", watch)
+    return names
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"quality": 30},
+        {"quality": 97, "subsampling": "4:4:4"},
+        {"subsampling": "4:2:2"},
+        {"progressive": True},
+        {"restart_marker_rows": 1},
+        {"optimize": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(60, 83), (8, 8), (1, 5)])
+def test_pixels_are_those_of_pil(
+    tmp_path: Path, mode: str, options: dict[str, Any], size: tuple[int, int], decoded: list[str]
+) -> None:
+    path = saved(tmp_path / "1.jpg", picture(*size).convert(mode), **options)
+    image = read_image(path)
+    assert decoded == ["1.jpg"]
+    assert image.dtype == torch.uint8
+    assert distance(image, by_pil(path)) <= DECODED
+
+
+def test_colours_that_were_stored_as_rgb_are_read_as_such(tmp_path: Path) -> None:
+    path = saved(tmp_path / "1.jpg", picture(), keep_rgb=True)
+    assert distance(read_image(path), by_pil(path)) <= DECODED
+
+
+@pytest.mark.parametrize("target", [(60, 60), (45, 83), (32, 48), (225, 225)])
+def test_resized_images_agree_with_open_and_resize(tmp_path: Path, target: tuple[int, int]) -> None:
+    path = saved(tmp_path / "1.jpg", picture(120, 166))
+    sample = ImageSource(tmp_path, target)[0]
+    assert isinstance(sample, Sample)
+    assert distance(sample.image, open_and_resize(path, target)) <= RESIZED
+
+
+def open_and_resize(path: Path | io.BytesIO, target: tuple[int, int]) -> Tensor:
+    """What users of PIL write: open, RGB, cover the target, cut out the middle."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    height, width = target
+    scale = max(height / image.height, width / image.width)
+    covering = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
+    resized = image.resize(covering, Image.Resampling.BILINEAR)
+    return image_from_pil(resized.crop((left, top, left + width, top + height)))
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.is_file(), reason=f"no photographs at {PHOTOGRAPHS}")
+def test_photographs_agree_with_open_and_resize(tmp_path: Path) -> None:
+    with tarfile.open(PHOTOGRAPHS) as tar:
+        members = [member for member in tar if member.name.endswith(".jpg")][::8]
+        for number, member in enumerate(members):
+            content = tar.extractfile(member)
+            assert content is not None
+            (tmp_path / f"{number:03}.jpg").write_bytes(content.read())
+    source = ImageSource(tmp_path, 160, 3)
+    assert len(source) == 25
+    for index in range(len(source)):
+        path = tmp_path / f"{index:03}.jpg"
+        sample = source[index]
+        assert isinstance(sample, Sample)
+        assert distance(sample.image, open_and_resize(path, (160, 160))) <= RESIZED
+        with Image.open(path) as opened:
+            assert distance(read_image(path), image_from_pil(opened)) <= DECODED
+
+
+def test_what_is_unusual_is_left_to_pil(tmp_path: Path, decoded: list[str]) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    saved(tmp_path / "turned.jpg", picture(), exif=turned)
+    saved(tmp_path / "cmyk.jpg", picture().convert("CMYK"))
+    picture().save(tmp_path / "png.jpg", "PNG")
+    picture().save(tmp_path / "several.jpg", "MPO", save_all=True, append_images=[picture(seed=1)])
+    for name in ("cmyk.jpg", "png.jpg", "several.jpg"):
+        assert torch.equal(read_image(tmp_path / name), by_pil(tmp_path / name))
+    upright = by_pil(tmp_path / "turned.jpg").rot90(-1, (1, 2))
+    assert torch.equal(read_image(tmp_path / "turned.jpg"), upright)
+    assert decoded == []
+
+
+def test_a_jpeg_far_too_large_is_decoded_at_a_fraction_by_pil(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    path = saved(tmp_path / "1.jpg", picture(400, 400))
+    assert read_image(path, (50, 50)).shape == (3, 100, 100)
+    assert decoded == []
+    assert read_image(path, (120, 120)).shape == (3, 400, 400)
+    assert decoded == ["1.jpg"]
+
+
+def outcome(path: Path) -> Tensor | str:
+    try:
+        return read_image(path)
+    except DECODING_ERRORS as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+def test_broken_files_end_as_with_pil_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    whole = saved(tmp_path / "1.jpg", picture(), **options).read_bytes()
+    generator = np.random.default_rng(0)
+    broken = [whole[:length] for length in range(2, len(whole), len(whole) // 40)]
+    broken += [whole[:-2], whole + b"more", whole[:700] + whole[730:]]
+    for _ in range(60):
+        changed = bytearray(whole)
+        changed[generator.integers(len(whole))] = generator.integers(256)
+        broken.append(bytes(changed))
+    failures = 0
+    for number, content in enumerate(broken):
+        path = tmp_path / f"broken{number}.jpg"
+        path.write_bytes(content)
+        ours = outcome(path)
+        with monkeypatch.context() as without:
+            without.setattr(jpeg, "_DECODER", None)
+            expected = outcome(path)
+        if isinstance(expected, str):
+            assert ours == expected
+            failures += 1
+        else:
+            assert isinstance(ours, Tensor)
+            assert distance(ours, expected) <= DECODED
+    assert failures > 20
+
+
+def test_a_file_that_the_fast_decoder_gives_up_is_read_by_pil(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "1.jpg", picture())
+    with Image.open(path) as image:
+        (tmp_path / "2.jpg").write_bytes(path.read_bytes()[:500])
+        assert jpeg.decode_plain_jpeg(tmp_path / "2.jpg", image) is None
+    monkeypatch.setattr("super_selfish.data.files.decode_plain_jpeg", lambda path, image: None)
+    assert torch.equal(read_image(path), by_pil(path))
+
+
+def test_a_file_that_is_not_what_its_header_promised_is_not_taken(tmp_path: Path) -> None:
+    path = saved(tmp_path / "1.jpg", picture())
+    with Image.open(saved(tmp_path / "2.jpg", picture(61))) as other:
+        assert jpeg.decode_plain_jpeg(path, other) is None
