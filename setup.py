@@ -26,7 +26,12 @@ setup(
         "numpy>=1.24",
         "pillow>=9.4",
     ],
-    extras_require={"plots": ["matplotlib>=3.7"], "timm": ["timm>=1.0"]},
+    extras_require={
+        "plots": ["matplotlib>=3.7"],
+        "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
+        "timm": ["timm>=1.0"],
+        "export": ["safetensors>=0.4", "onnx>=1.16", "onnxscript>=0.2"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

@@ -61,7 +61,8 @@ class BiGanSupervisor(AdversarialSupervisor):
 
     Differences from the paper: latents are a map of 32 channels and at most 2 x 2 cells, 128
     numbers instead of a vector of 200 (with 512 the discriminator kept winning through our short
-    trials on CIFAR-10), and the encoder's end in tanh, so that their range does not give them away.
+    trials on CIFAR-10), and the encoder's end in batch norm and tanh, so that neither their range
+    nor their spread gives them away.
     The discriminator has no batch norm: over both kinds of pairs in one batch it shows their
     contrast, and in the same trials the discriminator won at once; in two batches it would hide it.
     Both players move at once. The optimizer is the user's: the paper has Adam with a learning rate
@@ -96,8 +97,9 @@ class BiGanSupervisor(AdversarialSupervisor):
             latent_grid: Most cells a side of the latents, if there is no `predictor`.
             generator: From latents to images in [0, 1]; default: transposed convolutions.
             discriminator: From images and latents to logits `[B]`, high where the image is real.
-                Default: convolutions like DCGAN's for the image, joined with the latents. For a
-                larger one give a network of your own to `PairDiscriminator`.
+                Default: convolutions like DCGAN's for the image, joined with the latents. For
+                another one give a network of your own to `PairDiscriminator`; `nn.Flatten()` for
+                bare pixels, as the paper has for MNIST, makes the quickest steps.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.

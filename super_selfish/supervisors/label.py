@@ -1,4 +1,10 @@
-"""Training with labels: what a pretrained backbone is for."""
+"""Training with labels: what a pretrained backbone is for.
+
+One class an image, several classes an image, or a class a pixel; on a frozen backbone, on one that
+is frozen up to a layer, or with all of it, more slowly than the head.
+
+Shapes: `B` images, `C, H, W` image, `Y` classes, `h, w` map.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +12,63 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
-from super_selfish.data.collate import LabelCollator, Labelled
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import labels_of
+from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.supervisors.base import Size, Supervisor
+
+_IS_OURS = "_frozen_by_label_supervisor"  # marks a backbone that the next one may release
+
+
+class AugmentedLabelCollator(LabelCollator):
+    """Augmented images with the dataset's own labels."""
+
+    def __init__(self, augmentation: Augmentation) -> None:
+        """Takes what is done to the images, and not to the labels."""
+        super().__init__()
+        self.augmentation = augmentation
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Labelled:
+        """Returns augmented images, and labels.
+
+        Raises:
+            ValueError: If the dataset has no labels, or they are masks.
+        """
+        labelled = super().augment(batch, generator)
+        if labelled.targets.ndim > 2:
+            raise ValueError(
+                "augmentation= moves pixels, but the labels are masks "
+                f"{list(labelled.targets.shape)} that would stay: augment both in the dataset"
+            )
+        return labelled._replace(images=self.augmentation(labelled.images, generator))
 
 
 class LabelSupervisor(Supervisor):
     """Trains a head on the dataset's labels, on a frozen backbone or with it.
 
     Frozen means frozen: neither the weights of the backbone nor the statistics of its batch norms
-    move, and it computes as in evaluation.
+    move, and it computes as in evaluation. Nothing in a backbone that is frozen when it comes here
+    (`freeze_until(backbone, ...)`, `requires_grad_(False)` on a part of it) is set free, unless all
+    of it is frozen and `finetune` asks for it, or an earlier `LabelSupervisor` froze it.
+
+    Labels are one of
+
+    - `[B]` whole numbers, for cross-entropy;
+    - `[B, Y]` zeros and ones, for binary cross-entropy: every image has any number of classes
+      (with a head of one logit also `[B]`);
+    - masks `[B, H, W]` of whole numbers, for cross-entropy at every pixel, with a `predictor` that
+      gives maps `[B, Y, h, w]` (`wants_map = True`: it gets the map of the backbone). The maps are
+      resized to the masks. Masks come from the dataset as tensors or arrays, never as PIL images,
+      **at the size of the images**: where `image_size` makes the source resize or crop images,
+      masks do not follow, and are refused. With `loss=nn.CrossEntropyLoss(ignore_index=255)`
+      pixels of 255 do not count.
     """
 
     def __init__(
@@ -29,6 +80,10 @@ class LabelSupervisor(Supervisor):
         *,
         num_classes: int | None = None,
         finetune: bool = False,
+        freeze_until: str | None = None,
+        backbone_lr_factor: float = 0.1,
+        layer_decay: float = 1.0,
+        augmentation: Augmentation | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -39,51 +94,123 @@ class LabelSupervisor(Supervisor):
             dataset: Images with labels, as anything that `ImageSource` takes.
             backbone: A pretrained network, such as `supervisor.get_backbone()`.
             predictor: Head on the features. Default: one linear layer.
-            loss: Function of logits and labels; default: cross-entropy.
-            num_classes: Outputs of the default head. Default: the dataset's largest label and one.
+            loss: Function of logits and labels. Default: binary cross-entropy for labels of the
+                shape of the logits, cross-entropy for all others. Logits of masks are resized
+                before it is called.
+            num_classes: Outputs of the default head. Default: the dataset's largest label and one,
+                or the columns of labels `[N, Y]`; one where there is no dataset, for `load()`.
             finetune: Whether the backbone trains as well.
+            freeze_until: Name of the first layer of the backbone that trains, with `finetune`; see
+                `super_selfish.models.freezing.freeze_until`.
+            backbone_lr_factor: Learning rate of the backbone as a multiple of `lr`, which is that
+                of the head; 1 treats them alike.
+            layer_decay: Learning rate of each layer of the backbone as a multiple of the next
+                one's; see `parameter_groups`.
+            augmentation: Done to the images in training, not to their labels. Default: nothing.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
             ValueError: If neither labels nor `num_classes` nor a head say how many classes there
-                are.
+                are, the backbone has no layer `freeze_until`, or a number is out of its range.
         """
         super().__init__(
             None,
             dataset,
-            nn.CrossEntropyLoss() if loss is None else loss,
-            LabelCollator(),
+            loss,
+            LabelCollator() if augmentation is None else AugmentedLabelCollator(augmentation),
             image_size=image_size,
             in_channels=in_channels,
         )
-        if num_classes is None and predictor is None:
-            labels = None if self.source is None else labels_of(self.source)
-            if labels is None:
-                raise ValueError("give num_classes=, a predictor=, or a dataset that has labels")
-            num_classes = int(labels.max()) + 1
+        if freeze_until is not None and not finetune:
+            raise ValueError(
+                f"freeze_until={freeze_until!r} says where the backbone begins to train, but "
+                "finetune=False freezes all of it: give finetune=True as well"
+            )
+        if num_classes is None and predictor is None and self.source is not None:
+            num_classes = _count_classes(labels_of(self.source))
         self._resolve(num_classes=num_classes)
         self.finetune = finetune
+        self.freeze_until = freeze_until
+        self.backbone_lr_factor = backbone_lr_factor
+        self.layer_decay = layer_decay
         self.model = self._combine(
             backbone,
             predictor,
             lambda features: nn.Linear(features.dim, num_classes or 1),
             normalize,
         )
-        self.get_backbone().requires_grad_(finetune)
+        self._freeze()
+        self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
 
-    def train(self, mode: bool = True) -> LabelSupervisor:
-        """Sets training mode, in which a frozen backbone stays in evaluation."""
-        super().train(mode)
-        if self.model is not None and not self.finetune:
-            self.get_backbone().eval()
-        return self
+    def _freeze(self) -> None:
+        backbone = self.get_backbone()
+        if backbone.__dict__.pop(_IS_OURS, False):
+            unfreeze(backbone)
+        if not self.finetune:
+            freeze(backbone)
+        elif self.freeze_until is not None:
+            freeze_until(backbone, self.freeze_until)
+        elif not any(parameter.requires_grad for parameter in backbone.parameters()):
+            unfreeze(backbone)
+            backbone.requires_grad_(True)
+        if not self.finetune or self.freeze_until is not None:
+            backbone.__dict__[_IS_OURS] = True
+
+    def _groups(self, parameters: Any, lr: float) -> list[dict[str, Any]]:
+        return parameter_groups(
+            self.get_backbone(),
+            parameters,
+            lr,
+            backbone_lr_factor=self.backbone_lr_factor,
+            layer_decay=self.layer_decay,
+        )
+
+    def _init_data_optimizer(
+        self,
+        optimizer: Callable[..., Optimizer],
+        batch_size: int,
+        shuffle: bool,
+        num_workers: int,
+        collate_fn: Collator | Callable[[list[Any]], Any],
+        lr: float,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+    ) -> tuple[DataLoader[Any], Any, Any]:
+        """Builds the loader, and an optimizer with a group for the head and for the backbone."""
+
+        def build_optimizer(parameters: Any, lr: float) -> Optimizer:
+            return optimizer(self._groups(self.parameters(), lr), lr=lr)
+
+        return super()._init_data_optimizer(
+            build_optimizer if self.finetune else optimizer,
+            batch_size,
+            shuffle,
+            num_workers,
+            collate_fn,
+            lr,
+            lr_scheduler,
+        )
 
     def _forward(self, data: Labelled) -> Tensor:
-        logits = self.model(data.images)  # (B, classes)
-        self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
-        return self.loss(logits.float(), data.targets)
+        logits = self.model(data.images).float()  # (B, Y), or (B, Y, h, w)
+        targets = _fitted(data.targets, logits)
+        if logits.ndim == 4:
+            _check_masks(targets, data.images)
+            logits = _resized(logits, data.images.shape[-2:])  # (B, Y, H, W)
+        is_multilabel = targets.shape == logits.shape
+        if is_multilabel:
+            targets = targets.to(logits.dtype)
+            self._log(accuracy=((logits > 0) == (targets > 0.5)).float().mean())
+        elif targets.shape == logits[:, 0].shape:
+            counts = targets != getattr(self.loss, "ignore_index", -100)
+            hits = (logits.argmax(dim=1) == targets) & counts
+            self._log(accuracy=hits.sum() / counts.sum().clamp(min=1))
+        if self.loss is not None:
+            return self.loss(logits, targets)
+        if is_multilabel:
+            return F.binary_cross_entropy_with_logits(logits, targets)
+        return F.cross_entropy(logits, targets)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -93,10 +220,49 @@ class LabelSupervisor(Supervisor):
             images: `[B, C, H, W]`, float in [0, 1].
 
         Returns:
-            `[B, classes]`.
+            `[B, Y]`; maps are resized to the images, `[B, Y, H, W]`.
         """
         training = self.training
         self.eval()
         logits: Tensor = self.model(images.to(self.device))
         self.train(training)
+        return _resized(logits, images.shape[-2:]) if logits.ndim == 4 else logits
+
+
+def _count_classes(labels: Tensor | None) -> int:
+    if labels is None:
+        raise ValueError("give num_classes=, a predictor=, or a dataset that has labels")
+    if labels.ndim > 2:
+        raise ValueError(
+            f"the labels are masks {list(labels.shape[1:])}: give a predictor= that makes maps "
+            "[B, Y, h, w] of the backbone's map, such as ImageDecoder(width, num_classes)"
+        )
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
+def _fitted(targets: Tensor, logits: Tensor) -> Tensor:
+    """Whole numbers as int64; masks `[B, 1, H, W]` as `[B, H, W]`, as they are for one logit."""
+    if not targets.is_floating_point():
+        targets = targets.long()
+    has_one = targets.ndim == logits.ndim and targets.shape[1] == 1
+    if has_one and logits.shape[1] > 1:
+        return targets.squeeze(1)
+    is_binary = logits.shape[1] == 1 and targets.ndim == logits.ndim - 1
+    return targets.unsqueeze(1) if is_binary else targets
+
+
+def _check_masks(targets: Tensor, images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if targets.ndim < 3 or targets.shape[-2:] != (height, width):
+        raise ValueError(
+            f"the predictor gives maps, so labels must be masks of {height}x{width}, the size of "
+            f"the images as the network sees them, got {list(targets.shape[1:])}: the source "
+            "brings images to image_size, and masks do not follow; resize both in the dataset "
+            "(masks to the nearest pixel), or give image_size="
+        )
+
+
+def _resized(logits: Tensor, size: torch.Size) -> Tensor:
+    if logits.shape[-2:] == size:
         return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ from super_selfish.supervisors.arguments import (
     same_arguments,
     stored_arguments,
 )
+from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.training import distributed
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from super_selfish.training.run import Run
@@ -34,6 +35,7 @@ def save_supervisor(supervisor: Supervisor, name: Name) -> None:
         "arguments": stored_arguments(supervisor.arguments),
         "model": supervisor.state_dict(),
         "run": None if supervisor.run is None else supervisor.run.state_dict(),
+        "provenance": provenance_of(supervisor),
     }
     write_checkpoint(checkpoint_path(name), state)
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from colorama import Fore, Style
 from tqdm import tqdm
 
-from super_selfish.training.run import Run
+from super_selfish.training.advice import Advice
+from super_selfish.training.run import Measured, Run
 
 
 class Progress:
     """A bar with epoch, loss, images/s and time left; silent where the output is no terminal.
+
+    A line of advice on a run that waits for its data is written once, terminal or not.
 
     It asks for numbers, which makes an accelerator wait, a few times a second only.
     """
 
     interval = 0.5  # seconds between two readings of the loss
 
-    def __init__(self, label: str, run: Run, *, shown: bool) -> None:
+    def __init__(self, label: str, run: Run, advice: Advice, *, shown: bool) -> None:
         """Opens the bar.
 
         Args:
             label: What runs, such as the class of the supervisor.
             run: Its state; a resumed run begins where it stands.
+            advice: What to say if the networks wait for data.
             shown: Whether this process shows a bar, if it has a terminal.
         """
         self._bar = tqdm(
@@ -36,15 +41,19 @@ class Progress:
             disable=None if shown and run.progress else True,
         )
         self._next = 0.0
+        self._advice = advice if shown and run.progress else None
 
-    def show(self, run: Run, images: int) -> None:
+    def show(self, run: Run, feed: Measured) -> None:
         """Moves on, and a few times a second writes the state behind the bar.
 
         Args:
             run: State of the run, after the step.
-            images: Images of the step.
+            feed: Knows the images and times of the step.
         """
-        self._bar.update(images)
+        self._bar.update(feed.images)
+        if self._advice is not None and (text := self._advice.after_step(feed)):
+            tqdm.write(f"{Fore.YELLOW}{text}{Style.RESET_ALL}", file=sys.stderr)
+            self._advice = None
         if self._bar.disable or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self.interval

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from super_selfish.training.acceleration import match_layout
 from super_selfish.training.distributed import is_distributed
 from super_selfish.training.history import History, Row
+from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.precision import DTYPES
 
 Losses = Tensor | dict[str, Tensor]
@@ -25,6 +27,7 @@ class Measured(Protocol):
     images: int
     unreadable: tuple[str, ...]
     waited: float
+    read: float
 
     def lap(self) -> float:
         """Seconds since the last lap."""
@@ -60,6 +63,8 @@ class Run:
     num_images: int = 0
     optimizer: Any = None
     lr_scheduler: Any = None
+    monitor: EpochMonitor | None = None
+    compile: bool = False
     history: History = field(default_factory=History)
 
     # A run that goes on must be the run that stopped: these decide which images a step sees.
@@ -154,12 +159,15 @@ class Run:
         every step, so the step is noted there, and `raise_if_not_finite` asks before anything is
         stored.
         """
+        if self.device.type == "cpu":
+            if not math.isfinite(float(total(loss).detach())):
+                self._first_bad_step.fill_(self.global_step)
+                self.raise_if_not_finite()
+            return
         bad = ~torch.isfinite(total(loss).detach())
         self._first_bad_step = torch.where(
             bad & (self._first_bad_step < 0), self.global_step, self._first_bad_step
         )
-        if self.device.type == "cpu":
-            self.raise_if_not_finite()
 
     def raise_if_not_finite(self) -> None:
         """Raises if a step since the start of the run had a loss that was not finite."""
@@ -227,6 +235,7 @@ class Run:
         self.history.load_state_dict(state["history"], self.device)
         self.scaler.load_state_dict(state["scaler"])
         self.optimizer.load_state_dict(state["optimizer"])
+        match_layout(self.optimizer)
         self.lr_scheduler.load_state_dict(state["lr_scheduler"])
 
 

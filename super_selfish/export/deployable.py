@@ -1,0 +1,147 @@
+"""Backbones as programs of their own: TorchScript, torch.export, ONNX.
+
+Shapes: `B` images, `C, H, W` image, `D` features.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.export.agreement import features_agree
+from super_selfish.models.combined_net import pooled_features
+
+
+class Deployable(nn.Module):
+    """From images in [0, 1] to pooled features, in one module.
+
+    Shape:
+        `[B, C, H, W]` to `[B, D]`.
+    """
+
+    def __init__(self, preprocess: nn.Module, backbone: nn.Module) -> None:
+        """Joins what is done to images and the network."""
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The features."""
+        return pooled_features(self.backbone, self.preprocess(images))
+
+
+def torchscript_bytes(network: Deployable, images: Tensor) -> bytes:
+    """Traces a network.
+
+    Args:
+        network: In eval mode, on the CPU.
+        images: `[B, C, H, W]`; another number of images will do, another size will not.
+
+    Returns:
+        What `torch.jit.load` reads.
+
+    Raises:
+        ValueError: If what was traced fits these images only.
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch advises against TorchScript, which is what the caller asked for.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        # Sizes are traced as constants, and are meant to be.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(network, images, check_trace=False)
+        torch.jit.save(traced, buffer)
+    _require_agreement("torchscript", network, traced, images)
+    return buffer.getvalue()
+
+
+def torch_export_bytes(network: Deployable, images: Tensor) -> bytes:
+    """Exports a network with `torch.export`.
+
+    Args:
+        network: In eval mode, on the CPU.
+        images: `[B, C, H, W]`; another number of images will do, another size will not.
+
+    Returns:
+        What `torch.export.load` reads.
+
+    Raises:
+        ValueError: If what was exported fits these images only.
+    """
+    program = _exported(network, images)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    _require_agreement("torch.export", network, program.module(), images)
+    return buffer.getvalue()
+
+
+def onnx_bytes(network: Deployable, images: Tensor) -> bytes:
+    """Exports a network to ONNX; its input is called "images", its output "features".
+
+    Args:
+        network: In eval mode, on the CPU.
+        images: `[B, C, H, W]`; another number of images will do, another size will not.
+
+    Returns:
+        An ONNX model with the weights inside, up to the 2 GiB that the format holds.
+    """
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # from torch 2.5 on
+        program: Any = torch.onnx.export(
+            _exported(network, images),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes={"images": {0: "batch"}},
+            verbose=False,
+        )
+        return program.model_proto.SerializeToString()
+    return traced_onnx_bytes(network, images)
+
+
+def traced_onnx_bytes(network: Deployable, images: Tensor) -> bytes:
+    """As `onnx_bytes`, by the exporter of torch before 2.5, which traces."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Later versions of torch advise against it, and sizes are traced as constants.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        file = Path(folder, "backbone.onnx")
+        later = "dynamo" in inspect.signature(torch.onnx.export).parameters
+        options: dict[str, Any] = {"dynamo": False} if later else {}
+        torch.onnx.export(
+            network,
+            (images,),
+            str(file),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+            **options,
+        )
+        return file.read_bytes()
+
+
+def _exported(network: Deployable, images: Tensor) -> torch.export.ExportedProgram:
+    shapes = {"images": {0: torch.export.Dim("batch")}}
+    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+
+
+def _require_agreement(
+    format: str, network: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor
+) -> None:
+    """Compares the two on another number of other images."""
+    others = torch.cat([images, images[:1]]).flip(0, 3)
+    with torch.no_grad():
+        if not features_agree(exported(others), network(others)):
+            raise ValueError(
+                f"what {format} made of the network gives other features than the network: its "
+                "forward draws at random, or depends on the number of images or on their values "
+                "by Python's own numbers; write it with tensors"
+            )

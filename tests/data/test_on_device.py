@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from super_selfish.data import on_device
+from super_selfish.data.collate import Batch, LabelCollator
+from super_selfish.data.loaders import EpochBatches
+from super_selfish.data.on_device import free_memory, held_on_device
+from super_selfish.data.reading import Reading, open_loader
+from super_selfish.data.samples import SampleBatch
+from super_selfish.data.sources import ImageSource
+from super_selfish.data.subset import ImageSubset
+
+CPU = torch.device("cpu")
+
+
+def batches_of(source: ImageSource, *, held: bool, device: torch.device = CPU, **more: Any) -> Any:
+    order = EpochBatches(len(source), 4, seed=3, **more)
+    reading = Reading(on_device=held, progress=False)
+    return list(open_loader(source, order, LabelCollator(), device, reading=reading))
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert one.images.dtype == other.images.dtype
+        assert torch.equal(one.images.to(torch.float64).cpu(), other.images.to(torch.float64))
+        assert one.images.stride() == other.images.stride()
+        assert torch.equal(one.index, other.index)
+        assert one.unreadable == other.unreadable
+        assert (one.labels is None) == (other.labels is None)
+        if one.labels is not None and other.labels is not None:
+            assert torch.equal(one.labels.cpu(), other.labels)
+
+
+class Pairs:
+    """A dataset in the manner of torchvision."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.images[index].permute(1, 2, 0).numpy()), index % 3
+
+
+def folder(path: Path, images: Tensor) -> Path:
+    for index, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path / f"{index:02}.png")
+    return path
+
+
+KINDS = ["tensor", "array", "floats", "uint16", "no labels", "dataset", "files", "grey", "part"]
+
+
+def source_of(kind: str, images: Tensor, path: Path) -> ImageSource:
+    labels = torch.arange(len(images))
+    if kind == "array":
+        return ImageSource((images.permute(0, 2, 3, 1).numpy(), labels))
+    if kind == "floats":
+        return ImageSource((images / 255, labels))
+    if kind == "uint16":
+        return ImageSource(((images.to(torch.int32) * 257).to(torch.uint16), labels))
+    if kind == "no labels":
+        return ImageSource(images)
+    if kind == "dataset":
+        return ImageSource(Pairs(images), 36)
+    if kind == "files":
+        return ImageSource(folder(path, images), 40)
+    if kind == "grey":
+        return ImageSource(images[:, :1], 32, 3)
+    if kind == "part":
+        return ImageSubset(ImageSource((images, labels)), [7, 3, 20, 1, 9, 10, 11])
+    return ImageSource((images, labels))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_equal_those_of_the_ordinary_way(images: Tensor, kind: str, tmp_path: Path) -> None:
+    source = source_of(kind, images, tmp_path)
+    assert_equal(batches_of(source, held=True), batches_of(source, held=False))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_lie_on_the_device(images: Tensor, kind: str, tmp_path: Path) -> None:
+    source = source_of(kind, images, tmp_path)
+    device = torch.device("cuda")
+    held = batches_of(source, held=True, device=device)
+    assert all(batch.images.device.type == "cuda" for batch in held)
+    assert_equal(held, [Batch(*batch) for batch in batches_of(source, held=False)])
+
+
+def test_every_process_takes_its_share_of_the_same_order(images: Tensor) -> None:
+    source = ImageSource(images)
+    for rank in range(2):
+        share: dict[str, Any] = {"rank": rank, "world_size": 2}
+        assert_equal(
+            batches_of(source, held=True, **share), batches_of(source, held=False, **share)
+        )
+
+
+def test_workers_fill_the_tensor_alike(images: Tensor, tmp_path: Path) -> None:
+    source = ImageSource(folder(tmp_path, images), 32)
+    first, second = (held_on_device(source, CPU, num_workers=n, progress=False) for n in (0, 2))
+    everything = list(range(len(images)))
+    assert_equal(
+        [LabelCollator().stack(first.__getitems__(everything))],
+        [LabelCollator().stack(second.__getitems__(everything))],
+    )
+
+
+def test_unreadable_images_are_left_out_under_their_names(images: Tensor, tmp_path: Path) -> None:
+    folder(tmp_path, images)
+    for number in ("03", "17"):
+        (tmp_path / f"{number}.png").write_bytes(b"nothing")
+    source = ImageSource(tmp_path, 32, 3, on_error="skip")
+    held = batches_of(source, held=True)
+    assert_equal(held, batches_of(source, held=False))
+    assert sum(len(batch.unreadable) for batch in held) == 2
+    with pytest.raises(ValueError, match="none of the 2 images can be read"):
+        held_on_device(ImageSubset(source, [3, 17]), CPU)
+
+
+def test_images_come_in_one_piece_and_as_copies(images: Tensor) -> None:
+    held = held_on_device(ImageSource(images), CPU)
+    batch = held.__getitems__([2, 5])
+    assert isinstance(batch, SampleBatch)
+    batch.images.zero_()
+    assert torch.equal(held.__getitems__([5])[0].image, images[5])  # type: ignore[union-attr]
+
+
+def test_too_many_images_are_refused_in_bytes(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_device, "free_memory", lambda device: 70_000)
+    with pytest.raises(ValueError, match=r"22 images of \(3, 32, 32\) need 0\.00 GB on cpu"):
+        held_on_device(ImageSource(images), CPU)
+
+
+def test_images_that_differ_in_type_are_refused_by_name() -> None:
+    mixed = [torch.zeros(3, 32, 32, dtype=torch.uint8)] * 256 + [torch.zeros(3, 32, 32)] * 2
+    with pytest.raises(ValueError, match=r"differ in type: torch.uint8, and near item 256 .*float"):
+        held_on_device(ImageSource(mixed), CPU)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [("MemTotal: 9 kB\nMemAvailable:   5 kB\n", 5120), ("MemTotal: 9 kB\n", None), (None, None)],
+)
+def test_free_memory_of_the_host_is_known_where_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str | None, expected: int | None
+) -> None:
+    if lines is not None:
+        (tmp_path / "meminfo").write_text(lines)
+    monkeypatch.setattr(on_device, "_MEMORY_INFO", tmp_path / "meminfo")
+    assert free_memory(CPU) == expected
+
+
+def test_an_accelerator_is_asked_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = type("Module", (), {"mem_get_info": staticmethod(lambda device: (7, 9))})
+    limits: dict[str, Any] = {
+        "recommended_max_memory": staticmethod(lambda: 9),
+        "driver_allocated_memory": staticmethod(lambda: 4),
+    }
+    for module, expected in (
+        (told, 7),
+        (type("Apple", (), limits), 5),
+        (type("Mute", (), {}), None),
+    ):
+        monkeypatch.setattr(torch, "meta", module, raising=False)
+        assert free_memory(torch.device("meta")) == expected
+
+
+def test_arrays_are_not_changed_by_holding_them(images: Tensor) -> None:
+    array = images.permute(0, 2, 3, 1).numpy().copy()
+    before = array.copy()
+    batches_of(ImageSource(array), held=True)[0].images.zero_()
+    assert np.array_equal(array, before)

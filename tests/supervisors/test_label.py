@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
+
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.resampling import RandomHorizontalFlip
+from super_selfish.models import ImageDecoder, NarrowResNet
+from super_selfish.models.freezing import freeze_until
+from super_selfish.supervisors import LabelSupervisor
+from tests.conftest import TinyBackbone
+
+Backbone = Callable[..., TinyBackbone]
+
+
+# Not narrower than 8: with 4 channels last and 8 images, torch 2.14's backward pass on a CPU writes
+# outside of its memory and the process dies.
+WIDTH = 8
+
+
+def striped(count: int = 24) -> TensorDataset:
+    """Images of horizontal or vertical stripes, and which."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 2
+    stripes = (torch.arange(32) // 4 % 2).float()
+    images = torch.where(labels[:, None, None] == 0, stripes[None, :, None], stripes[None, None, :])
+    noisy = images[:, None] * 0.6 + 0.4 * torch.rand(count, 3, 32, 32, generator=generator)
+    return TensorDataset((noisy * 255).to(torch.uint8), labels)
+
+
+def blobs(count: int = 12, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Images with a bright square, and masks of it."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(count, size, size, dtype=torch.int64)
+    for mask, (top, left) in zip(
+        masks, torch.randint(size // 2, (count, 2), generator=generator).tolist(), strict=True
+    ):
+        mask[top : top + size // 2, left : left + size // 2] = 1
+    noise = 80 * torch.rand(count, 3, size, size, generator=generator)
+    return (noise + 160 * masks[:, None]).to(torch.uint8), masks
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return {"epochs": 2, "batch_size": 8, "name": None, "lr": 0.01, "progress": False, **more}
+
+
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(module: nn.Module, before: dict[str, Tensor]) -> list[str]:
+    return [name for name, value in module.state_dict().items() if torch.equal(value, before[name])]
+
+
+def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(tiny_backbone: Backbone) -> None:
+    backbone = tiny_backbone()
+    before = tensors(backbone)
+    supervisor = LabelSupervisor(striped(), backbone)
+    supervisor.supervise(**settings(epochs=25, lr=0.05))
+    assert same(backbone, before) == list(before)
+    assert supervisor.get_backbone() is backbone
+    assert supervisor.history[-1]["accuracy"] > 0.8
+
+
+def test_fine_tuning_moves_all_of_the_backbone(tiny_backbone: Backbone) -> None:
+    backbone = tiny_backbone()
+    before = tensors(backbone)
+    LabelSupervisor(striped(), backbone, finetune=True).supervise(**settings())
+    assert same(backbone, before) == []
+
+
+def test_what_is_before_the_named_layer_stays_as_it_was() -> None:
+    backbone = NarrowResNet(width=WIDTH)
+    before = tensors(backbone)
+    supervisor = LabelSupervisor(striped(), backbone, finetune=True, freeze_until="blocks.2")
+    supervisor.supervise(**settings())
+    still = [name for name in before if name.startswith(("stem.", "blocks.0.", "blocks.1."))]
+    assert same(backbone, before) == still
+
+
+def test_the_next_supervisor_decides_anew_what_stands_still() -> None:
+    backbone = NarrowResNet(width=WIDTH)
+
+    def trained(**options: Any) -> int:
+        LabelSupervisor(striped(), backbone, **options)
+        return sum(parameter.requires_grad for parameter in backbone.parameters())
+
+    assert trained() == 0
+    late = trained(finetune=True, freeze_until="blocks.3")
+    early = trained(finetune=True, freeze_until="blocks.1")
+    assert 0 < late < early < trained(finetune=True) == len(list(backbone.parameters()))
+
+
+def test_what_the_user_froze_stays_frozen() -> None:
+    backbone = NarrowResNet(width=WIDTH)
+    freeze_until(backbone, "blocks.2")
+    before = tensors(backbone)
+    LabelSupervisor(striped(), backbone, finetune=True).supervise(**settings())
+    still = [name for name in before if name.startswith(("stem.", "blocks.0.", "blocks.1."))]
+    assert same(backbone, before) == still
+
+
+def test_a_backbone_that_is_frozen_as_a_whole_is_set_free(tiny_backbone: Backbone) -> None:
+    backbone = tiny_backbone().requires_grad_(False)
+    LabelSupervisor(striped(), backbone, finetune=True)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.9)])
+def test_both_learning_rates_reach_the_optimizer(tiny_backbone: Backbone, kind: Any) -> None:
+    backbone = tiny_backbone()
+    supervisor = LabelSupervisor(striped(), backbone, finetune=True, backbone_lr_factor=0.25)
+    supervisor.supervise(**settings(lr=0.02, optimizer=kind))
+    assert supervisor.run is not None
+    head, rest = supervisor.run.optimizer.param_groups
+    assert (head["lr"], rest["lr"]) == (0.02, 0.005)
+    assert {id(p) for p in head["params"]} == {
+        id(p) for p in supervisor.get_predictor().parameters()
+    }
+    assert {id(p) for p in rest["params"]} == {id(p) for p in backbone.parameters()}
+    assert supervisor.history[-1]["lr"] == 0.02
+
+
+def test_a_schedule_scales_both_learning_rates(tiny_backbone: Backbone) -> None:
+    supervisor = LabelSupervisor(striped(), tiny_backbone(), finetune=True, backbone_lr_factor=0.5)
+    supervisor.supervise(
+        **settings(lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.1))
+    )
+    assert supervisor.run is not None
+    head, rest = supervisor.run.optimizer.param_groups
+    assert rest["lr"] == pytest.approx(0.5 * head["lr"])
+    assert head["lr"] == pytest.approx(0.01 * 0.1**2)
+
+
+def test_layers_of_the_backbone_learn_the_more_slowly_the_earlier_they_are() -> None:
+    supervisor = LabelSupervisor(
+        striped(), NarrowResNet(width=WIDTH), finetune=True, backbone_lr_factor=1.0, layer_decay=0.5
+    )
+    supervisor.supervise(**settings(lr=0.02, epochs=1))
+    assert supervisor.run is not None
+    rates = [group["lr"] for group in supervisor.run.optimizer.param_groups]
+    assert rates == pytest.approx([0.02, 0.02, 0.01, 0.005, 0.0025, 0.00125])
+
+
+def test_options_survive_save_and_load(tmp_path: Path) -> None:
+    images = striped()
+    saved = LabelSupervisor(
+        images,
+        "narrow-resnet",
+        finetune=True,
+        freeze_until="blocks.3",
+        backbone_lr_factor=0.3,
+        layer_decay=0.7,
+    )
+    saved.save(tmp_path / "base")
+    loaded = LabelSupervisor().load(tmp_path / "base")
+    assert isinstance(loaded, LabelSupervisor)
+    assert (loaded.finetune, loaded.freeze_until) == (True, "blocks.3")
+    assert (loaded.backbone_lr_factor, loaded.layer_decay) == (0.3, 0.7)
+    assert [p.requires_grad for p in loaded.parameters()] == [
+        p.requires_grad for p in saved.parameters()
+    ]
+    loaded.train()
+    assert not loaded.get_backbone().get_submodule("blocks.2").training
+    assert loaded.get_backbone().get_submodule("blocks.3").training
+    some = images.tensors[0][:4] / 255
+    assert torch.equal(loaded.predict(some), saved.predict(some))
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path) -> None:
+    def build() -> LabelSupervisor:
+        torch.manual_seed(0)
+        return LabelSupervisor(
+            striped(),
+            NarrowResNet(width=WIDTH),
+            finetune=True,
+            freeze_until="blocks.1",
+            augmentation=RandomHorizontalFlip(),
+        )
+
+    whole = build().supervise(**settings(epochs=3))
+    name = tmp_path / "base"
+    build().supervise(**settings(epochs=1, name=name))
+    resumed = build().supervise(**settings(epochs=3, name=name, resume=True))
+    expected = tensors(whole)
+    assert same(resumed, expected) == list(expected)
+
+
+def test_multi_hot_labels_are_learned_by_binary_cross_entropy(tiny_backbone: Backbone) -> None:
+    images, classes = striped().tensors
+    labels = torch.stack([classes, 1 - classes, torch.ones_like(classes)], dim=1)
+    supervisor = LabelSupervisor(TensorDataset(images, labels), tiny_backbone(), finetune=True)
+    assert supervisor.predict(images[:2] / 255).shape == (2, 3)
+    supervisor.supervise(**settings(epochs=1, batch_size=24, shuffle=False, lr=0.0))
+    logits = supervisor.model(images / 255)  # in training mode, as the step was
+    expected = nn.BCEWithLogitsLoss()(logits, labels.float())
+    assert supervisor.history[0]["loss"] == pytest.approx(expected.item(), abs=1e-5)
+    hits = (logits > 0) == labels.bool()
+    assert supervisor.history[0]["accuracy"] == pytest.approx(hits.float().mean().item())
+
+
+def test_a_loss_of_ones_own_gets_logits_and_labels(tiny_backbone: Backbone) -> None:
+    images, classes = striped().tensors
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        seen.append((logits.detach(), targets))
+        return nn.functional.cross_entropy(logits, targets)
+
+    soft = torch.nn.functional.one_hot(classes, 2) * 0.8 + 0.1
+    LabelSupervisor(
+        TensorDataset(images, soft), tiny_backbone(), loss=loss, num_classes=2
+    ).supervise(**settings(epochs=1))
+    assert seen[0][0].shape == seen[0][1].shape == (8, 2)
+    assert seen[0][1].sum(dim=1).tolist() == pytest.approx([1.0] * 8)
+
+
+@pytest.mark.parametrize("form", ["int64", "uint8", "channel"])
+def test_masks_are_learned_at_their_own_size(tiny_backbone: Backbone, form: str) -> None:
+    images, masks = blobs()
+    given = {"int64": masks, "uint8": masks.to(torch.uint8), "channel": masks[:, None]}[form]
+    torch.manual_seed(0)
+    supervisor = LabelSupervisor(
+        TensorDataset(images, given),
+        tiny_backbone(),
+        ImageDecoder(16, 2, (8,)),  # maps of 32x32 at once; smaller ones would be resized
+        finetune=True,
+        backbone_lr_factor=1.0,
+    )
+    supervisor.supervise(**settings(epochs=20, lr=0.01))
+    assert supervisor.history[-1]["accuracy"] > 0.9
+    logits = supervisor.predict(images[:3] / 255)
+    assert logits.shape == (3, 2, 32, 32)
+
+
+def test_maps_of_the_predictor_are_resized_to_the_masks(tiny_backbone: Backbone) -> None:
+    images, masks = blobs()
+    head = nn.Conv2d(16, 2, 1)
+    head.wants_map = True  # type: ignore[assignment]
+    sizes = []
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        sizes.append((tuple(logits.shape), tuple(targets.shape)))
+        return nn.functional.cross_entropy(logits, targets)
+
+    dataset = TensorDataset(images, masks)
+    supervisor = LabelSupervisor(dataset, tiny_backbone(), head, loss)
+    supervisor.supervise(**settings(epochs=1, batch_size=12))
+    assert sizes == [((12, 2, 32, 32), (12, 32, 32))]
+    assert supervisor.predict(images[:2, :, :, :24] / 255).shape == (2, 2, 32, 24)
+
+
+def test_pixels_that_do_not_count_are_not_in_the_accuracy(tiny_backbone: Backbone) -> None:
+    images, masks = blobs()
+    masks[:, :16] = 255
+    masks[:, 16:] = 1
+    head = nn.Conv2d(16, 2, 1)
+    head.wants_map = True  # type: ignore[assignment]
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 1.0])  # type: ignore[union-attr]
+    supervisor = LabelSupervisor(
+        TensorDataset(images, masks), tiny_backbone(), head, nn.CrossEntropyLoss(ignore_index=255)
+    )
+    supervisor.supervise(**settings(epochs=1, lr=0.0))
+    assert supervisor.history[0]["accuracy"] == 1.0
+    assert supervisor.history[0]["loss"] == pytest.approx(np.log(1 + np.exp(-1.0)), abs=1e-5)
+
+
+def test_one_logit_says_yes_or_no(tiny_backbone: Backbone) -> None:
+    images, classes = striped().tensors
+    supervisor = LabelSupervisor(TensorDataset(images, classes), tiny_backbone(), nn.Linear(16, 1))
+    supervisor.supervise(**settings(epochs=30, lr=0.05))
+    assert supervisor.history[-1]["accuracy"] > 0.8
+
+
+def test_masks_of_another_size_than_the_images_are_refused(tiny_backbone: Backbone) -> None:
+    images, masks = blobs(size=48)
+    supervisor = LabelSupervisor(
+        TensorDataset(images, masks), tiny_backbone(), ImageDecoder(16, 2, (8,)), image_size=32
+    )
+    with pytest.raises(ValueError, match=r"masks of 32x32.* got \[48, 48\].*masks do not follow"):
+        supervisor.supervise(**settings())
+
+
+def test_masks_want_a_predictor_of_maps(tiny_backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match=r"masks \[32, 32\]: give a predictor="):
+        LabelSupervisor(TensorDataset(*blobs()), tiny_backbone())
+
+
+def test_an_augmentation_is_done_to_images_and_the_same_in_every_run(
+    tiny_backbone: Backbone,
+) -> None:
+    def losses(augmentation: Augmentation | None) -> list[float]:
+        torch.manual_seed(0)
+        supervisor = LabelSupervisor(striped(), tiny_backbone(), augmentation=augmentation)
+        supervisor.supervise(**settings())
+        return [row["loss"] for row in supervisor.history]
+
+    flip = RandomHorizontalFlip()
+    assert losses(flip) == losses(flip)
+    assert losses(flip) != losses(None)
+
+
+def test_an_augmentation_that_masks_do_not_follow_is_refused(tiny_backbone: Backbone) -> None:
+    supervisor = LabelSupervisor(
+        TensorDataset(*blobs()),
+        tiny_backbone(),
+        ImageDecoder(16, 2, (8,)),
+        augmentation=RandomHorizontalFlip(),
+    )
+    with pytest.raises(ValueError, match="augment both in the dataset"):
+        supervisor.supervise(**settings())
+
+
+class Pictures(Dataset[tuple[Tensor, None]]):
+    """Images without labels."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Tensor, None]:
+        return torch.zeros(3, 32, 32, dtype=torch.uint8), None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (striped(), {"freeze_until": "layers.3"}, "give finetune=True as well"),
+        (striped(), {"finetune": True, "freeze_until": "layer.3"}, "did you mean layers.3"),
+        (striped(), {"finetune": True, "backbone_lr_factor": -1.0}, "backbone_lr_factor -1.0"),
+        (striped(), {"finetune": True, "layer_decay": 2.0}, "layer_decay must be"),
+        (Pictures(), {}, "give num_classes="),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    tiny_backbone: Backbone, dataset: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LabelSupervisor(dataset, tiny_backbone(), **options)
