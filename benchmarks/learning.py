@@ -1,47 +1,46 @@
-"""Does every algorithm learn? Each one, pretrained for minutes, beside an untrained twin.
+"""Does every algorithm learn, and which learns most? All of them, by `compare`, in minutes.
 
-    python benchmarks/learning.py --minutes 2 --seeds 3
+    python benchmarks/learning.py --minutes 2 --seeds 0 1 2
     python benchmarks/learning.py --algorithms rotate moco --data cifar10
 
 Every run pretrains a narrow network for `--minutes` on the training images of a data set, without
 their labels, and is rated by a linear probe and k-NN (10,000 labelled training images, the whole
-test part). Runs that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on where
-it stopped, and several processes may share the work (`--seeds 0 1` and `--seeds 2`). The table is
-written to `--out`.md.
+test part), beside an untrained network with the same first weights. Runs that are done are kept in
+`--out`.jsonl, so an interrupted benchmark goes on where it stopped. Start it several times, and the
+processes share the work:
+
+    for process in 1 2; do python benchmarks/learning.py --threads 1 & done; wait
+
+Written are `--out`.md with a figure for each data set, and `learning.md` beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import statistics
-import sys
-from collections.abc import Iterable
+import functools
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from datasets import load
+from provenance import provenance
 from torch import nn
 
-from super_selfish import __version__
-from super_selfish.evaluation import evaluate
-from super_selfish.models import ImageDecoder, NarrowResNet
+from super_selfish.evaluation.comparison.compare import compare
+from super_selfish.evaluation.comparison.comparison import Comparison, number, percent
+from super_selfish.models import ImageDecoder, NarrowResNet, Normalize
 from super_selfish.models.bottlenecks import ChannelwiseLinear
-from super_selfish.models.discriminators import (
-    DiscriminatorFeatures,
-    ImageDiscriminator,
-    PairDiscriminator,
-)
+from super_selfish.models.discriminators import ImageDiscriminator, PairDiscriminator
 from super_selfish.supervisors import SUPERVISORS
 
 HERE = Path(__file__).parent
-NEED_COLOUR = {"cmc", "split_brain"}
-UNTRAINED = "untrained"
+NEED_COLOUR = ("cmc", "split_brain")
+ALGORITHMS = {
+    "fashion": [name for name in SUPERVISORS if name not in NEED_COLOUR],
+    "cifar10": [*NEED_COLOUR, "moco"],
+}
 LABELLED = 10_000  # training images whose labels the probe and k-NN see
 
 # Where the library's default is made for days on a GPU: what minutes on a core want instead. The
@@ -52,8 +51,9 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {
     "instance": {"augmentation": "paper"},
     "pirl": {"augmentation": "paper"},
     "cmc": {"augmentation": "paper"},
+    "bigan": {"latent_channels": 50, "latent_grid": 1},  # as in the paper for MNIST
 }
-SUPERVISE: dict[str, dict[str, Any]] = {}
+SUPERVISE: dict[str, dict[str, Any]] = {"bigan": {"lr": 3e-4}}  # the paper: 2e-4
 IMAGES = {"instance": 5000, "pirl": 5000, "cmc": 5000, "exemplar": 500}  # else all: many epochs
 
 
@@ -71,160 +71,142 @@ def narrow_parts(algorithm: str, width: int, channels: int) -> dict[str, nn.Modu
             "discriminator": ImageDiscriminator(channels, size, widths[::-1]),
         }
     if algorithm == "bigan":
-        decoder = ImageDecoder(32, channels, widths, size=size, map_size=grid)
-        features = DiscriminatorFeatures(channels, size, widths[::-1], norm=False)
-        return {
-            "generator": nn.Sequential(decoder, nn.Sigmoid()),
-            "discriminator": PairDiscriminator(features, features.num_features, 128, (128, 64)),
-        }
+        return fully_connected_players((channels, *size), CONSTRUCTOR["bigan"]["latent_channels"])
     return {}
 
 
-def run(algorithm: str, data: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Pretrains once and rates the backbone; `"untrained"` rates one that has learned nothing."""
-    (train, labels), test = load(data, options.root)
-    torch.manual_seed(seed)
-    backbone = NarrowResNet(train.shape[1], options.width)
-    labelled = (train[:LABELLED], labels[:LABELLED])
-    result = {
-        "algorithm": algorithm,
-        "data": data,
-        "seed": seed,
-        "minutes": 0.0 if algorithm == UNTRAINED else options.minutes,
-        "width": options.width,
+def fully_connected_players(shape: tuple[int, int, int], latents: int) -> dict[str, nn.Module]:
+    """Generator and discriminator of BiGAN as the paper has them for MNIST."""
+    pixels = math.prod(shape)
+    generator = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(latents, 256, bias=False),
+        nn.BatchNorm1d(256),
+        nn.ReLU(),
+        nn.Linear(256, 512, bias=False),
+        nn.BatchNorm1d(512),
+        nn.ReLU(),
+        nn.Linear(512, pixels),
+        nn.Sigmoid(),
+        nn.Unflatten(1, shape),
+    )
+    half = [0.5] * shape[0]
+    centred = nn.Sequential(Normalize(half, half), nn.Flatten())  # pixels in [-1, 1]
+    return {
+        "generator": generator,
+        "discriminator": PairDiscriminator(centred, pixels, latents, (512, 256)),
     }
-    if algorithm == UNTRAINED:
-        return {**result, "accuracy": evaluate(backbone, labelled, test, untrained=None).pretrained}
-    supervisor = SUPERVISORS[algorithm](
-        train[: IMAGES.get(algorithm)],
-        backbone=backbone,
-        **narrow_parts(algorithm, options.width, train.shape[1]),
-        **CONSTRUCTOR.get(algorithm, {}),
-    )
-    settings = {"lr": 1e-3, "batch_size": 64, **SUPERVISE.get(algorithm, {})}
-    supervisor.supervise(
-        **settings, epochs=1000, name=None, seed=seed, time_limit=f"{options.minutes}min"
-    )
-    result["steps"] = supervisor.run.global_step
-    if isinstance(supervisor.preprocess, nn.Identity):
-        rated = evaluate(supervisor, labelled, test, untrained=None)
-        return {**result, "accuracy": rated.pretrained}
-    # What sees images in another way, as gray ones, has a twin that sees them in the same way.
-    torch.manual_seed(seed)
-    same = NarrowResNet(train.shape[1], options.width)
-    rated = evaluate(supervisor, labelled, test, untrained=same)
-    return {**result, "accuracy": rated.pretrained, "untrained": rated.untrained}
 
 
-def table(runs: Iterable[dict[str, Any]]) -> str:
-    """Mean and spread over seeds, a row for each algorithm and data set."""
-    untrained = {}
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in runs:
-        if result["algorithm"] == UNTRAINED:
-            untrained[twin(result)] = result
-        else:
-            groups.setdefault((result["data"], result["algorithm"]), []).append(result)
+def constructor(algorithm: str, width: int, channels: int) -> dict[str, Any]:
+    """Keywords of an algorithm, with parts of its own for each run."""
+    return {**narrow_parts(algorithm, width, channels), **CONSTRUCTOR.get(algorithm, {})}
+
+
+def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) -> Comparison:
+    """The comparison on one data set."""
+    (images, labels), test = load(data, options.root)
+    return compare(
+        algorithms,
+        (images[:LABELLED], labels[:LABELLED]),
+        test,
+        budget=f"{options.minutes}min",
+        backbone=functools.partial(NarrowResNet, width=options.width),
+        seeds=options.seeds,
+        protocols=("linear", "knn"),
+        options={name: functools.partial(constructor, name, options.width) for name in algorithms},
+        supervise={"batch_size": 64, **{n: s for n, s in SUPERVISE.items() if n in algorithms}},
+        pretrain=images,
+        images={name: count for name, count in IMAGES.items() if name in algorithms},
+        path=options.out,
+        progress=False,
+    )
+
+
+def learning_table(comparisons: Mapping[str, Comparison]) -> str:
+    """Untrained, pretrained and difference, a row for each data set and algorithm."""
     lines = [
         "| data | algorithm | seeds | steps | probe untrained | probe pretrained | difference "
         "| k-NN untrained | k-NN pretrained | difference |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (data, algorithm), group in sorted(groups.items()):
-        cells = [data, algorithm, str(len(group))]
-        cells.append(f"{statistics.mean(result['steps'] for result in group):.0f}")
-        for protocol in ("linear", "knn"):
-            before = [
-                100 * result.get("untrained", untrained[twin(result)]["accuracy"])[protocol]
-                for result in group
-            ]
-            after = [100 * result["accuracy"][protocol] for result in group]
-            gain = [b - a for a, b in zip(before, after, strict=True)]
-            cells += [spread(before), spread(after), f"**{spread(gain, signed=True)}**"]
-        lines.append("| " + " | ".join(cells) + " |")
+    for data, comparison in comparisons.items():
+        for entry in sorted(comparison.leaderboard, key=lambda entry: entry.algorithm):
+            cells = [data, entry.algorithm, str(len(entry.seeds)), number(entry.steps)]
+            for protocol in ("linear", "knn"):
+                gain = percent(entry.gain.get(protocol), signed=True)
+                cells += [
+                    percent(entry.untrained.get(protocol)),
+                    percent(entry.accuracy.get(protocol)),
+                    f"**{gain}**",
+                ]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def twin(result: dict[str, Any]) -> tuple[Any, ...]:
-    """What a run shares with that of its untrained twin: the very same first weights."""
-    return tuple(result[name] for name in ("data", "seed", "width"))
-
-
-def spread(values: list[float], signed: bool = False) -> str:
-    """Mean and standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{'+' if signed else ''}.1f} ± {deviation:.1f}"
-
-
-def report(runs: list[dict[str, Any]], command: str) -> str:
-    """The table with what one needs to repeat it."""
-    minutes = sorted({result["minutes"] for result in runs} - {0.0})
-    return "\n".join(
-        [
-            "# Every algorithm beside an untrained twin",
-            "",
-            "Accuracy in percent, mean and standard deviation over seeds. Each run pretrains a "
-            f"narrow ResNet for {', '.join(str(m) for m in minutes)} minutes on one core, "
-            "without labels; linear probe and k-NN see 10,000 labelled training images and are "
-            "read on the whole test part.",
-            "",
-            table(runs),
-            "",
-            f"Command: `{command}`. Date: {datetime.date.today()}. "
-            f"super-selfish {__version__}, torch {torch.__version__}, "
-            f"torchvision {torchvision.__version__}, Python {platform.python_version()}, "
-            f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s).",
-            "",
-        ]
+def write_learning(path: Path, comparisons: Mapping[str, Comparison], minutes: float) -> None:
+    """What issue 3 asks: does each beat its untrained twin?"""
+    path.write_text(
+        "\n".join(
+            [
+                "# Every algorithm beside an untrained twin",
+                "",
+                "Accuracy in percent, mean and standard deviation over seeds. Each run pretrains a "
+                f"narrow ResNet for {minutes:g} minutes, without labels; linear probe and k-NN see "
+                "10,000 labelled training images and are read on the whole test part. Twins have "
+                "the same first weights; those of jigsaw, cmc and split_brain see images as their "
+                "algorithm shows them.",
+                "",
+                learning_table(comparisons),
+                "",
+                provenance("torchvision"),
+                "",
+            ]
+        )
     )
 
 
+def write_comparison(path: Path, comparisons: Mapping[str, Comparison]) -> None:
+    """The leaderboards, each with its figure."""
+    parts = ["# All algorithms under the same conditions", ""]
+    for data, comparison in comparisons.items():
+        figure = path.with_name(f"{path.stem}_{data}.png")
+        comparison.plot(figure)
+        parts += [
+            f"## {data}",
+            "",
+            f"![from untrained to pretrained, on {data}]({figure.name})",
+            "",
+            comparison.to_markdown(),
+        ]
+    path.write_text("\n".join([*parts, provenance("torchvision"), ""]))
+
+
 def main() -> None:
-    """Does what is not done yet, and writes the table."""
+    """Does what is not done yet, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--algorithms", nargs="+", default=sorted(SUPERVISORS))
-    parser.add_argument("--data", nargs="+", default=["fashion", "cifar10"])
+    parser.add_argument("--algorithms", nargs="+", choices=SUPERVISORS, help="default: all")
+    parser.add_argument("--data", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     default_root = HERE.parent.parent / "shared" / "datasets"
     parser.add_argument("--root", type=Path, default=default_root)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "learning")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "comparison")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    store = options.out.with_suffix(".jsonl")
 
-    for seed in options.seeds:
-        for data in options.data:
-            for algorithm in [UNTRAINED, *options.algorithms]:
-                if algorithm in NEED_COLOUR and data == "fashion":
-                    continue
-                minutes = 0.0 if algorithm == UNTRAINED else options.minutes
-                key = (algorithm, data, seed, minutes, options.width)
-                if key in {identity(result) for result in read(store)}:
-                    continue
-                result = run(algorithm, data, seed, options)
-                with store.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
-                print(json.dumps(result), flush=True)
-    command = " ".join(["python", os.path.relpath(__file__), *sys.argv[1:]])
-    text = report(read(store), command)
-    options.out.with_suffix(".md").write_text(text)
-    print(text)
-
-
-def identity(result: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes a run the same run."""
-    return tuple(result[name] for name in ("algorithm", "data", "seed", "minutes", "width"))
-
-
-def read(store: Path) -> list[dict[str, Any]]:
-    """The runs that are done."""
-    if not store.is_file():
-        return []
-    return [json.loads(line) for line in store.read_text().splitlines()]
+    comparisons = {}
+    for data in options.data:
+        chosen = ALGORITHMS[data]
+        if options.algorithms is not None:
+            chosen = [n for n in options.algorithms if data != "fashion" or n not in NEED_COLOUR]
+        if chosen:
+            comparisons[data] = compare_on(data, chosen, options)
+            print(f"{data}\n{comparisons[data]}\n", flush=True)
+    write_comparison(options.out.with_suffix(".md"), comparisons)
+    write_learning(options.out.with_name("learning.md"), comparisons, options.minutes)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -231,3 +232,56 @@ def channelwise_linear_in_loops(maps: Tensor, weight: Tensor, bias: Tensor) -> T
         for origin in range(height * width):
             output[b, d, to] += cells[b, d, origin] * weight[d, origin, to].double()
     return output.reshape(maps.shape)
+
+
+def alignment_in_loops(first: Tensor, second: Tensor) -> float:
+    """Wang and Isola 2020, section 4.1: mean of ||f(x) - f(y)||^2 over positive pairs."""
+    total = 0.0
+    for a, b in zip(first.double().tolist(), second.double().tolist(), strict=True):
+        a_length = math.sqrt(sum(value * value for value in a))
+        b_length = math.sqrt(sum(value * value for value in b))
+        total += sum((x / a_length - y / b_length) ** 2 for x, y in zip(a, b, strict=True))
+    return total / len(first)
+
+
+def uniformity_in_loops(features: Tensor) -> float:
+    """Wang and Isola 2020, section 4.1: log E exp(-2 ||f(x) - f(y)||^2) over pairs of images."""
+    rows = features.double().tolist()
+    units = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in rows]
+    kernels = [
+        math.exp(-2.0 * sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
+        for a, b in itertools.combinations(units, 2)
+    ]
+    return math.log(sum(kernels) / len(kernels))
+
+
+def rankme_by_numpy(features: Tensor, eps: float = 1e-7) -> float:
+    """Garrido et al. 2022, equation 1, singular value by singular value."""
+    singular = np.linalg.svd(features.double().numpy(), compute_uv=False).tolist()
+    entropy = 0.0
+    for value in singular:
+        share = value / sum(singular) + eps
+        entropy -= share * math.log(share)
+    return math.exp(entropy)
+
+
+def knn_shares_in_loops(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    k: int,
+    temperature: float,
+) -> Tensor:
+    """Share of the votes exp(cosine / temperature) of `k` neighbours for each class, `[M, Y]`."""
+    shares = torch.zeros(len(test_features), train_labels.shape[1], dtype=torch.float64)
+    for m, query in enumerate(test_features.double()):
+        cosines = [
+            float(query @ row / (query.norm() * row.norm())) for row in train_features.double()
+        ]
+        nearest = sorted(range(len(cosines)), key=lambda n: -cosines[n])[:k]
+        total = sum(math.exp(cosines[n] / temperature) for n in nearest)
+        for n in nearest:
+            for y in range(train_labels.shape[1]):
+                if train_labels[n, y]:
+                    shares[m, y] += math.exp(cosines[n] / temperature) / total
+    return shares

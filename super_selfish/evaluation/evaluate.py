@@ -7,83 +7,31 @@ nothing, and the table ends with what pretraining added.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from super_selfish.data.sources import Sample
+from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, open_data
-from super_selfish.evaluation.protocols import PROTOCOLS
+from super_selfish.evaluation.labels import count_classes, is_multilabel
+from super_selfish.evaluation.metrics import chance_level
+from super_selfish.evaluation.protocols import PROTOCOLS, expand_protocols
+from super_selfish.evaluation.result import DIFFERENCE, PRETRAINED, UNTRAINED, Evaluation
 from super_selfish.evaluation.subject import Score, Subject, no_labels
 from super_selfish.models.backbones import untrained_twin
 
+__all__ = ["Evaluation", "evaluate"]
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracies of a backbone and of its untrained twin; prints as a table.
 
-    Attributes:
-        pretrained: Accuracy by protocol, in [0, 1].
-        untrained: The same for the network that has learned nothing; `None` if there was none.
-        chance: Accuracy of always saying the test part's most frequent class.
-        train_images: Images that protocols learned from.
-        test_images: Images that the accuracies are of.
-        classes: Classes of the training part.
-        settings: What each protocol chose, by protocol: for "pretrained", and for "untrained".
-    """
+class _Network(NamedTuple):
+    """A network to rate, and what images go through before."""
 
-    pretrained: dict[str, float]
-    untrained: dict[str, float] | None
-    chance: float
-    train_images: int
-    test_images: int
-    classes: int
-    settings: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-
-    @property
-    def difference(self) -> dict[str, float] | None:
-        """What pretraining added, by protocol; `None` without an untrained network."""
-        if self.untrained is None:
-            return None
-        return {name: self.pretrained[name] - self.untrained[name] for name in self.pretrained}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, fit for JSON."""
-        return {
-            "pretrained": dict(self.pretrained),
-            "untrained": None if self.untrained is None else dict(self.untrained),
-            "difference": self.difference,
-            "chance": self.chance,
-            "train_images": self.train_images,
-            "test_images": self.test_images,
-            "classes": self.classes,
-            "settings": {
-                network: {protocol: dict(chosen) for protocol, chosen in protocols.items()}
-                for network, protocols in self.settings.items()
-            },
-        }
-
-    def __str__(self) -> str:
-        """A table in percent: a row for each network, a column for each protocol."""
-        rows = [_row("pretrained", self.pretrained, "{:.1f}")]
-        if self.untrained is not None and self.difference is not None:
-            rows.append(_row("untrained", self.untrained, "{:.1f}"))
-            rows.append(_row("difference", self.difference, "{:+.1f}"))
-        header = ["", *self.pretrained]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in [header, *rows]
-        ]
-        return "\n".join(
-            [
-                *lines,
-                f"accuracy in %; {self.train_images} training and {self.test_images} test images, "
-                f"{self.classes} classes, chance {100 * self.chance:.1f}",
-            ]
-        )
+    module: nn.Module
+    preprocess: nn.Module | None
 
 
 def evaluate(
@@ -93,95 +41,129 @@ def evaluate(
     *,
     protocols: Sequence[str] = ("knn", "linear"),
     untrained: nn.Module | str | None = "twin",
+    others: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     num_workers: int = 0,
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
     preprocess: nn.Module | None = None,
+    cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Rates a backbone on labelled images, beside an untrained network of the same architecture.
+
+    The features of each network are computed once and serve all protocols on frozen features.
+    Hyperparameters are chosen on a part of the training part; the test part is read once, last.
 
     Args:
         backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor:
             anything with `get_backbone()`, whose `preprocess`, `image_size` and `in_channels` are
             then used unless they are given here.
         train: Labelled images that protocols learn from: whatever `as_source` takes, or a pair
-            `(images, labels)`.
+            `(images, labels)`. A label is an integer, or a row of zeros and ones where an image
+            may have several classes; the figures are then mean average precisions.
         test: Labelled images that accuracies are of, of the same kind; they are brought to the
             size and channels of `train`.
-        protocols: Names from `PROTOCOLS`, in the order of the columns.
+        protocols: Names from `PROTOCOLS`, in the order of the columns: "knn", "linear",
+            "finetune", "1%", "10%", "5-per-class", ...; "few-label" stands for all of the latter.
         untrained: "twin" for a freshly initialised copy of the backbone, a module of your own, or
             `None` for no comparison.
+        others: Further backbones or supervisors by name, each a row. They are given the very same
+            images; of a supervisor, `preprocess` is used unless it is given here.
         batch_size: Images per forward pass.
         num_workers: Processes that load images; 0 loads in this one.
         image_size: Images are brought to this size in pixels, a side or (height, width).
         in_channels: Images are brought to this many channels.
         preprocess: Applied to images in [0, 1] before the backbone (also the untrained one).
+        cache: A folder where features are kept for the next call, see `feature_cache.py` for how
+            they are told apart; `None` keeps them for this call only.
         seed: Of the twin's initialisation and of everything that protocols draw.
 
     Returns:
-        The accuracies.
+        The scores.
 
     Raises:
-        ValueError: If a protocol is unknown, or a part has no labels.
-        TypeError: If `backbone` or `untrained` is none of the above.
+        ValueError: If a protocol is unknown, a part has no labels, the labels of both parts are
+            not of one kind, or a name of `others` is taken.
+        TypeError: If `backbone`, `untrained` or one of `others` is none of the above.
     """
-    _check_protocols(protocols)
+    columns = expand_protocols(protocols)
     if callable(getattr(backbone, "get_backbone", None)):
-        if preprocess is None:
-            preprocess = getattr(backbone, "preprocess", None)
         if image_size is None:
             image_size = getattr(backbone, "image_size", None)
         if in_channels is None:
             in_channels = getattr(backbone, "in_channels", None)
-        backbone = backbone.get_backbone()
-    if not isinstance(backbone, nn.Module):
-        raise TypeError(
-            f"backbone must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
-        )
+    rated = _network_of(backbone, preprocess, "backbone")
+    networks = {PRETRAINED: rated, **_other_networks(others, preprocess)}
+    baseline = _untrained_network(untrained, rated.module, seed)
+    if baseline is not None:
+        networks[UNTRAINED] = _Network(baseline, rated.preprocess)
     train_source = open_data(train, image_size, in_channels)
     test_source = open_data(test, train_source.images.image_size, train_source.images.in_channels)
     _check_first_label(train_source, "train")
     _check_first_label(test_source, "test")
 
-    networks = {"pretrained": backbone}
-    baseline = _untrained_network(untrained, backbone, seed)
-    if baseline is not None:
-        networks["untrained"] = baseline
     scores: dict[str, dict[str, Score]] = {}
-    for network, module in networks.items():
+    for name, network in networks.items():
         subject = Subject(
-            module, train_source, test_source, preprocess, batch_size, num_workers, seed
+            network.module,
+            train_source,
+            test_source,
+            network.preprocess,
+            batch_size,
+            num_workers,
+            seed,
+            None if cache is None else FeatureCache(cache),
         )
-        scores[network] = {name: PROTOCOLS[name](subject) for name in protocols}
         train_labels, test_labels = subject.train_features[1], subject.test_features[1]
+        if train_labels.shape[1:] != test_labels.shape[1:]:
+            raise ValueError(
+                "labels of both parts must be of one kind, got "
+                f"{list(train_labels.shape)} and {list(test_labels.shape)}"
+            )
+        scores[name] = {column: PROTOCOLS[column](subject) for column in columns}
 
-    accuracies = {
-        network: {name: score.accuracy for name, score in row.items()}
-        for network, row in scores.items()
-    }
     return Evaluation(
-        pretrained=accuracies["pretrained"],
-        untrained=accuracies.get("untrained"),
-        chance=test_labels.unique(return_counts=True)[1].max().item() / len(test_labels),
+        scores=scores,
+        metric="mean average precision" if is_multilabel(test_labels) else "accuracy",
+        chance=chance_level(test_labels),
         train_images=len(train_labels),
         test_images=len(test_labels),
-        classes=len(train_labels.unique()),
-        settings={
-            network: {name: dict(score.settings) for name, score in row.items()}
-            for network, row in scores.items()
-        },
+        classes=count_classes(train_labels),
+        class_names=_class_names(train_source, train_labels, test_labels),
     )
 
 
-def _check_protocols(protocols: Sequence[str]) -> None:
-    """Refuses names that are not in `PROTOCOLS`, and an empty list."""
-    if isinstance(protocols, str):
-        raise TypeError(f"protocols must be a sequence of names, got the string {protocols!r}")
-    unknown = [name for name in protocols if name not in PROTOCOLS]
-    if unknown or not protocols:
-        raise ValueError(f"protocols must be some of {sorted(PROTOCOLS)}, got {list(protocols)}")
+def _network_of(backbone: Any, preprocess: nn.Module | None, name: str) -> _Network:
+    """A module, or that of a supervisor with its preprocessing, unless another is given."""
+    if callable(getattr(backbone, "get_backbone", None)):
+        if preprocess is None:
+            preprocess = getattr(backbone, "preprocess", None)
+        backbone = backbone.get_backbone()
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(
+            f"{name} must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
+        )
+    return _Network(backbone, preprocess)
+
+
+def _other_networks(
+    others: Mapping[str, Any] | None, preprocess: nn.Module | None
+) -> dict[str, _Network]:
+    """The networks that are rated as well, by name."""
+    if others is None:
+        return {}
+    if not isinstance(others, Mapping):
+        raise TypeError(
+            f'others must give each backbone a name, as {{"mine": backbone}}, '
+            f"got {type(others).__name__}"
+        )
+    taken = {PRETRAINED, UNTRAINED, DIFFERENCE} & others.keys()
+    if taken:
+        raise ValueError(f"others must have names of their own, got {sorted(taken)}")
+    return {
+        name: _network_of(other, preprocess, f"others[{name!r}]") for name, other in others.items()
+    }
 
 
 def _untrained_network(
@@ -203,6 +185,16 @@ def _check_first_label(source: LabelledSource, part: str) -> None:
             raise ValueError(no_labels(part))
 
 
-def _row(name: str, accuracies: Mapping[str, float], form: str) -> list[str]:
-    """Cells of a row of the table, in percent."""
-    return [name, *(form.format(100 * accuracy) for accuracy in accuracies.values())]
+def _class_names(
+    source: LabelledSource, train_labels: torch.Tensor, test_labels: torch.Tensor
+) -> tuple[str, ...]:
+    """Names of all classes, or their numbers where the data set does not tell the names."""
+    if is_multilabel(train_labels):
+        values = list(range(train_labels.shape[1]))
+    else:
+        values = torch.cat([train_labels, test_labels]).unique().tolist()
+    names = source.images.classes
+    # Labels that came apart from the images are not those that the data set has names for.
+    if names is None or source.labels is not None or not set(values) <= set(range(len(names))):
+        return tuple(map(str, values))
+    return tuple(str(names[value]) for value in values)

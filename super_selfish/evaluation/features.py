@@ -3,7 +3,7 @@
 Images without augmentation, a backbone in eval mode, no gradient: what comes out depends on the
 backbone and the images alone, and the backbone is afterwards, to the last bit, what it was before.
 
-Shapes: `N` images, `D` features, `B` batch, `C, H, W` image.
+Shapes: `N` images, `D` features, `Y` classes, `B` batch, `C, H, W` image.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.evaluation.labels import as_classes
 from super_selfish.models.combined_net import pooled_features
 
 
@@ -27,14 +28,14 @@ class Features(NamedTuple):
     """Features of a data set and, where it has them, the labels."""
 
     features: Tensor  # [N, D] float32, CPU
-    labels: Tensor | None  # [N] int64, CPU
+    labels: Tensor | None  # [N] or [N, Y] int64, CPU
 
 
 class LabelledSource(NamedTuple):
     """Opened data: the images, and the labels if they came apart from them."""
 
     images: ImageSource
-    labels: Tensor | None  # [N] int64
+    labels: Tensor | None  # [N] or [N, Y] int64
 
 
 def open_data(
@@ -46,7 +47,7 @@ def open_data(
 
     Args:
         data: Whatever `as_source` takes, or a pair `(images, labels)` of such data and as many
-            integers.
+            labels: `[N]` integers, or `[N, Y]` zeros and ones.
         image_size: As for `as_source`.
         in_channels: As for `as_source`.
 
@@ -55,7 +56,7 @@ def open_data(
 
     Raises:
         ValueError: If there are not as many labels as images.
-        TypeError: If labels are not integers.
+        TypeError: If labels are neither integers nor rows of zeros and ones.
     """
     if isinstance(data, LabelledSource):
         return LabelledSource(as_source(data.images, image_size, in_channels), data.labels)
@@ -68,7 +69,7 @@ def open_data(
             f"expected (images, labels) with one label an image, "
             f"got {len(images)} images and {len(labels)} labels"
         )
-    return LabelledSource(images, _as_classes(labels))
+    return LabelledSource(images, as_classes(labels))
 
 
 def extract_features(
@@ -101,13 +102,14 @@ def extract_features(
             (`supervisor.preprocess`).
 
     Returns:
-        `features [N, D]`, and `labels [N]` or `None` for data without labels. Images that could
-        not be read, and that the source was told to skip, are missing from both, with a warning.
+        `features [N, D]`, and `labels [N]` or `[N, Y]`, or `None` for data without labels. Images
+        that could not be read, and that the source was told to skip, are missing from both, with a
+        warning.
 
     Raises:
         ValueError: If no image can be read, only some images have a label, or the backbone returns
             features that are not finite.
-        TypeError: If a label is no single integer.
+        TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
@@ -150,59 +152,13 @@ def extract_features(
     return Features(stacked, _join_labels(labels))
 
 
-def check_labelled(features: Tensor, labels: Tensor, part: str) -> None:
-    """Refuses anything but finite features `[N, D]` with integer labels `[N]`.
-
-    Args:
-        features: To check.
-        labels: To check.
-        part: "train" or "test", for the message.
-
-    Raises:
-        ValueError: If shapes do not fit, there are no rows, or a feature is not finite.
-        TypeError: If labels are not integers.
-    """
-    if features.dim() != 2 or len(features) == 0:
-        raise ValueError(
-            f"{part} features must be [N, D] with N >= 1, got {list(features.shape)}: "
-            "flatten or pool them first"
-        )
-    if labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"{part} labels must be [{len(features)}], one a row of the features, "
-            f"got {list(labels.shape)}"
-        )
-    if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(f"{part} labels must be integers (class numbers), got {labels.dtype}")
-    if not torch.isfinite(features).all():
-        raise ValueError(f"{part} features must be finite, got NaN or infinity")
-
-
-def check_parts(
-    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor
-) -> None:
-    """Checks both parts with `check_labelled`, and that they are of the same width.
-
-    Raises:
-        ValueError: As `check_labelled`, or if the widths differ.
-        TypeError: As `check_labelled`.
-    """
-    check_labelled(train_features, train_labels, "train")
-    check_labelled(test_features, test_labels, "test")
-    if train_features.shape[1] != test_features.shape[1]:
-        raise ValueError(
-            "train and test features must have the same width, "
-            f"got {train_features.shape[1]} and {test_features.shape[1]}"
-        )
-
-
 def _is_pair(data: Any) -> bool:
-    """Whether data is `(images, labels)`: a tuple of two whose second is numbers in a row."""
+    """Whether data is `(images, labels)`: a tuple of two whose second is numbers in rows."""
     if not isinstance(data, tuple) or len(data) != 2:
         return False
-    labels = data[1]
-    if hasattr(labels, "ndim"):
-        return labels.ndim == 1
+    images, labels = data
+    if hasattr(labels, "ndim"):  # two gray images [H, W] are no pair
+        return labels.ndim == 1 or (labels.ndim == 2 and getattr(images, "ndim", 4) > 2)
     return isinstance(labels, Sequence) and all(isinstance(label, int) for label in labels)
 
 
@@ -210,17 +166,7 @@ def _labels_of_batch(batch: Batch, labels: Tensor | None) -> Tensor | None:
     """Labels `[B]` of a batch: those that came apart from the images, else the items' own."""
     if labels is not None:
         return labels[batch.index]
-    return None if batch.labels is None else _as_classes(batch.labels)
-
-
-def _as_classes(labels: Tensor) -> Tensor:
-    """Labels `[N]` as int64; refuses anything but one integer each."""
-    if labels.is_floating_point() or labels.is_complex() or labels.dim() != 1:
-        raise TypeError(
-            "a label must be a single integer (the class), "
-            f"got {labels.dtype} of shape {list(labels.shape[1:])}"
-        )
-    return labels.to("cpu", torch.int64)
+    return None if batch.labels is None else as_classes(batch.labels)
 
 
 def _join_labels(labels: Sequence[Tensor | None]) -> Tensor | None:

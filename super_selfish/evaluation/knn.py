@@ -10,11 +10,18 @@ Shapes: `N` training rows, `M` test rows, `D` features, `K` neighbours, `Y` clas
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.evaluation.features import check_labelled, check_parts
+from super_selfish.evaluation.labels import (
+    check_labelled,
+    check_parts,
+    count_classes,
+    is_multilabel,
+)
 
 # Similarities held at once: 2**24 float32 are 64 MiB.
 _SIMILARITIES_PER_CHUNK = 2**24
@@ -37,13 +44,81 @@ def default_neighbours(samples: int, classes: int) -> int:
     return max(1, min(200, samples // (2 * classes)))
 
 
-def knn_predict(
+class Votes(NamedTuple):
+    """What the neighbours say."""
+
+    scores: Tensor  # [M, Y] share of the votes in [0, 1]
+    classes: Tensor  # [Y] int64, the class of every column
+
+
+def knn_scores(
     train_features: Tensor,
     train_labels: Tensor,
     test_features: Tensor,
     *,
     k: int | None = None,
     temperature: float = 0.07,  # section 3.4 of the paper, and DINO's evaluation
+) -> Votes:
+    """Collects the votes of the neighbours of every test feature.
+
+    Args:
+        train_features: `[N, D]`; normalised here.
+        train_labels: `[N]`, any integers; or `[N, Y]` zeros and ones: each neighbour then votes for
+            all of its classes.
+        test_features: `[M, D]`; normalised here.
+        k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
+        temperature: Of the weights exp(cosine / temperature), > 0.
+
+    Returns:
+        The share of the votes for every class, on the device of `test_features`. The classes are
+        the values of labels `[N]`, ascending, or the numbers of the columns of labels `[N, Y]`.
+
+    Raises:
+        ValueError: If shapes do not fit, features are not finite, `k` < 1 or `temperature` <= 0.
+        TypeError: If labels are not integers.
+    """
+    check_labelled(train_features, train_labels, "train", allow_multilabel=True)
+    if test_features.dim() != 2 or test_features.shape[1] != train_features.shape[1]:
+        raise ValueError(
+            f"test features must be [M, {train_features.shape[1]}], like the train features, "
+            f"got {list(test_features.shape)}"
+        )
+    if k is not None and k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    device = test_features.device
+    samples, count = len(train_features), count_classes(train_labels)
+    k = default_neighbours(samples, count) if k is None else min(k, samples)
+    labels = train_labels.to(device)
+    if is_multilabel(labels):
+        classes, ballots = torch.arange(count, device=device), labels.float()  # [Y], [N, Y]
+    else:
+        classes, targets = labels.unique(return_inverse=True)  # [Y], [N]
+    keys = F.normalize(train_features.to(device).float(), dim=1).T  # [D, N]
+    scores = []
+    for queries in test_features.split(max(1, _SIMILARITIES_PER_CHUNK // samples)):
+        similarities = F.normalize(queries.float(), dim=1) @ keys  # [B, N]
+        nearest = similarities.topk(k, dim=1)  # [B, K], largest first
+        # Less the largest, which no comparison of classes sees: nothing overflows.
+        votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
+        votes = votes / votes.sum(dim=1, keepdim=True)
+        if is_multilabel(labels):
+            weights = torch.zeros_like(similarities).scatter_(1, nearest.indices, votes)  # [B, N]
+            scores.append(weights @ ballots)  # [B, Y]
+        else:
+            empty = votes.new_zeros(len(queries), count)
+            scores.append(empty.scatter_add_(1, targets[nearest.indices], votes))  # [B, Y]
+    return Votes(torch.cat(scores), classes)
+
+
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    *,
+    k: int | None = None,
+    temperature: float = 0.07,
 ) -> Tensor:
     """Predicts a class for every test feature.
 
@@ -63,30 +138,8 @@ def knn_predict(
         TypeError: If labels are not integers.
     """
     check_labelled(train_features, train_labels, "train")
-    if test_features.dim() != 2 or test_features.shape[1] != train_features.shape[1]:
-        raise ValueError(
-            f"test features must be [M, {train_features.shape[1]}], like the train features, "
-            f"got {list(test_features.shape)}"
-        )
-    if k is not None and k < 1:
-        raise ValueError(f"k must be >= 1, got {k}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-    device = test_features.device
-    classes, targets = train_labels.to(device).unique(return_inverse=True)  # [Y], [N]
-    samples = len(train_features)
-    k = default_neighbours(samples, len(classes)) if k is None else min(k, samples)
-    keys = F.normalize(train_features.to(device).float(), dim=1).T  # [D, N]
-    predictions = []
-    for queries in test_features.split(max(1, _SIMILARITIES_PER_CHUNK // samples)):
-        similarities = F.normalize(queries.float(), dim=1) @ keys  # [B, N]
-        nearest = similarities.topk(k, dim=1)  # [B, K], largest first
-        # Less the largest, which no comparison of classes sees: nothing overflows.
-        votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
-        scores = votes.new_zeros(len(queries), len(classes))
-        scores.scatter_add_(1, targets[nearest.indices], votes)  # [B, Y]
-        predictions.append(classes[scores.argmax(dim=1)])
-    return torch.cat(predictions).long()
+    votes = knn_scores(train_features, train_labels, test_features, k=k, temperature=temperature)
+    return votes.classes[votes.scores.argmax(dim=1)].long()
 
 
 def knn_accuracy(

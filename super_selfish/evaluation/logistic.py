@@ -1,4 +1,7 @@
-"""Multinomial logistic regression with an L2 penalty, solved rather than trained.
+"""Logistic regression with an L2 penalty, solved rather than trained.
+
+Rows with one class each make one multinomial problem; rows with several make a problem of two
+classes for each of them, with the same penalty.
 
 L-BFGS takes hundreds of steps on the features of a network, because a few directions carry nearly
 all of their variance. So it works in other coordinates: along the principal axes of the features,
@@ -58,7 +61,8 @@ def fit_standardisation(features: Tensor) -> Standardisation:
 class LogisticRegression:
     """Minimises mean cross-entropy + regularization / 2 * ||weights||^2 for given rows.
 
-    The bias is not penalised. scikit-learn's `C` is 1 / (regularization * N).
+    The bias is not penalised. scikit-learn's `C` is 1 / (regularization * N). Of targets `[N, Y]`,
+    the binary cross-entropies are summed over the classes: that is `Y` independent regressions.
     """
 
     def __init__(self, features: Tensor, targets: Tensor, classes: int) -> None:
@@ -66,16 +70,12 @@ class LogisticRegression:
 
         Args:
             features: `[N, D]` float32, standardised.
-            targets: `[N]` int64, in [0, classes).
+            targets: `[N]` int64, in [0, classes), or `[N, classes]`, zeros and ones.
             classes: Number of classes.
         """
-        self.targets = targets
+        self.targets = targets if targets.dim() == 1 else targets.to(features)
         self.classes = classes
-        moments = (features.T @ features / len(features)).cpu().double()  # [D, D]
-        variances, axes = torch.linalg.eigh(moments)  # [D] ascending, [D, D]
-        rank = min(features.shape)  # N rows span no more than N axes
-        self.axes = axes[:, -rank:].to(features)  # [D, R], orthonormal
-        self.variances = variances[-rank:].clamp(min=0).to(features)  # [R]
+        self.variances, self.axes = _principal_axes(features)  # [R], [D, R]
         self.components = features @ self.axes  # [N, R]
 
     def fit(
@@ -101,7 +101,7 @@ class LogisticRegression:
         if initial is not None:  # rotated weights have the same norm, hence the same penalty
             weights, bias = initial.weights @ self.axes, initial.bias
         # Second derivative of the loss along an axis: variance times the mean of p (1 - p).
-        p = F.linear(self.components, weights, bias).softmax(dim=1)
+        p = self._probabilities(F.linear(self.components, weights, bias))
         curvature = (p * (1 - p)).mean().clamp(min=1e-6)
         scale = (curvature * self.variances + regularization).rsqrt()  # [R]
         bias_scale = curvature.rsqrt()
@@ -124,7 +124,7 @@ class LogisticRegression:
             weights = scaled_weights * scale
             logits = F.linear(self.components, weights, scaled_bias * bias_scale)  # [N, Y]
             penalty = 0.5 * regularization * weights.square().sum()
-            loss = F.cross_entropy(logits, self.targets) + penalty
+            loss = self._loss(logits) + penalty
             loss.backward()
             return loss
 
@@ -133,3 +133,25 @@ class LogisticRegression:
         return LinearClassifier(
             (scaled_weights.detach() * scale) @ self.axes.T, scaled_bias.detach() * bias_scale
         )
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Of every class `[N, Y]`."""
+        return logits.softmax(dim=1) if self.targets.dim() == 1 else logits.sigmoid()
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        """Cross-entropy of logits `[N, Y]`, averaged over the rows."""
+        if self.targets.dim() == 1:
+            return F.cross_entropy(logits, self.targets)
+        summed = F.binary_cross_entropy_with_logits(logits, self.targets, reduction="sum")
+        return summed / len(logits)
+
+
+def _principal_axes(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Second moments `[R]` of features `[N, D]` along their orthonormal axes `[D, R]`."""
+    samples, width = features.shape
+    if samples < width:  # N rows span no more than N axes, and are found much faster
+        spread, axes = torch.linalg.svd(features.cpu().double(), full_matrices=False)[1:]
+        return (spread.square() / samples).to(features), axes.T.to(features).contiguous()
+    moments = (features.T @ features / samples).cpu().double()  # [D, D]
+    variances, axes = torch.linalg.eigh(moments)  # [D] ascending, [D, D]
+    return variances.clamp(min=0).to(features), axes.to(features)

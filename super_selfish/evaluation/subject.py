@@ -1,24 +1,50 @@
 """What a protocol is given, and what it gives back.
 
-Shapes: `N` training images, `M` test images, `D` features.
+Shapes: `N` training images, `M` test images, `D` features, `Y` classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from super_selfish.evaluation import metrics
+from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, extract_features
+from super_selfish.evaluation.labels import is_multilabel
 
 
-class Score(NamedTuple):
-    """What a protocol says of a network."""
+@dataclass(frozen=True)
+class Score:
+    """What a protocol says of a network.
 
-    accuracy: float  # on the test part, in [0, 1]
-    settings: dict[str, float]  # what the protocol chose for itself, never on the test part
+    Attributes:
+        value: Accuracy on the test part, in [0, 1]; of a multi-label set the mean average
+            precision. Of several draws the mean.
+        settings: What the protocol chose for itself, never on the test part.
+        metrics: Further figures of the test part, in [0, 1], by name. "accuracy" (the value once
+            more), "balanced_accuracy" and, of six classes or more, "top5_accuracy"; of a
+            multi-label set "mean_average_precision".
+        draws: The value of every draw, where a protocol draws its training images; else empty.
+        confusion: Counts `[Y, Y]`, rows are the labels, columns the predictions; classes are those
+            of both parts, ascending. `None` for several draws and for multi-label sets.
+    """
+
+    value: float
+    settings: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
+    draws: tuple[float, ...] = ()
+    confusion: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the draws; `None` if there are less than two."""
+        return statistics.stdev(self.draws) if len(self.draws) > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +59,7 @@ class Subject:
         batch_size: Images per forward pass.
         num_workers: Processes that load images.
         seed: Of everything that a protocol draws.
+        cache: Where features are kept from one evaluation to the next, or `None`.
     """
 
     backbone: nn.Module
@@ -42,28 +69,90 @@ class Subject:
     batch_size: int = 256
     num_workers: int = 0
     seed: int = 0
+    cache: FeatureCache | None = None
 
     @cached_property
     def train_features(self) -> tuple[Tensor, Tensor]:
-        """Features `[N, D]` and labels `[N]` of the training part, computed once."""
+        """Features `[N, D]` and labels `[N]` or `[N, Y]` of the training part, computed once."""
         return self._features(self.train, "train")
 
     @cached_property
     def test_features(self) -> tuple[Tensor, Tensor]:
-        """Features `[M, D]` and labels `[M]` of the test part, computed once."""
+        """Features `[M, D]` and labels `[M]` or `[M, Y]` of the test part, computed once."""
         return self._features(self.test, "test")
 
     def _features(self, data: LabelledSource, part: str) -> tuple[Tensor, Tensor]:
-        features, labels = extract_features(
-            self.backbone,
-            data,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            preprocess=self.preprocess,
-        )
-        if labels is None:
+        path, known = None, None
+        if self.cache is not None:
+            path = self.cache.path(self.backbone, data, self.preprocess)
+            known = self.cache.read(path)
+        if known is None:
+            known = extract_features(
+                self.backbone,
+                data,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+                preprocess=self.preprocess,
+            )
+        if known.labels is None:
             raise ValueError(no_labels(part))
-        return features, labels
+        if self.cache is not None and path is not None and not path.is_file():
+            self.cache.write(path, known)
+        return known.features, known.labels
+
+
+def score_predictions(
+    scores: Tensor, classes: Tensor, labels: Tensor, settings: dict[str, float]
+) -> Score:
+    """Compares the scores that a protocol gives to the test images with their labels.
+
+    Args:
+        scores: `[M, Y]`, larger means likelier.
+        classes: `[Y]` ascending, the class of every column.
+        labels: `[M]` of the test part, where classes may be that have no column; or `[M, Y]` zeros
+            and ones.
+        settings: What the protocol chose.
+
+    Returns:
+        The score.
+
+    Raises:
+        ValueError: If shapes do not fit each other.
+    """
+    scores, classes, labels = scores.cpu(), classes.cpu(), labels.cpu()
+    if is_multilabel(labels):
+        value = metrics.mean_average_precision(scores, labels)
+        return Score(value, settings, {"mean_average_precision": value})
+    predictions = classes[scores.argmax(dim=1)]
+    value = metrics.accuracy(predictions, labels)
+    figures = {
+        "accuracy": value,
+        "balanced_accuracy": metrics.balanced_accuracy(predictions, labels),
+    }
+    if len(classes) > metrics.TOP:
+        figures["top5_accuracy"] = metrics.top_k_accuracy(scores, classes, labels)
+    every = torch.cat([classes, labels]).unique()
+    return Score(
+        value,
+        settings,
+        figures,
+        confusion=metrics.confusion_matrix(predictions, labels, every),
+    )
+
+
+def average_draws(draws: Sequence[Score], settings: dict[str, float]) -> Score:
+    """The mean of the scores of several draws, with the value of each.
+
+    Args:
+        draws: At least one, with the same metrics.
+        settings: Of all of them.
+    """
+    return Score(
+        statistics.mean(draw.value for draw in draws),
+        settings,
+        {name: statistics.mean(d.metrics[name] for d in draws) for name in draws[0].metrics},
+        tuple(draw.value for draw in draws),
+    )
 
 
 def no_labels(part: str) -> str:

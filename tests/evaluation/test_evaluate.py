@@ -3,12 +3,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from super_selfish.evaluation import PROTOCOLS, Score, Subject, evaluate
+from super_selfish.evaluation.protocols import PROTOCOL_GROUPS, rate_finetune
 
 
 class MeanColor(nn.Module):
@@ -124,6 +126,148 @@ def test_shuffled_test_labels_change_no_setting() -> None:
     assert max(blinded.pretrained.values()) < 0.7
 
 
+EVERYTHING_FROZEN = ("knn", "linear", "5-per-class", "10%")
+
+
+def noisy_colors(samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Colours that a small network cannot tell for certain."""
+    images, labels = colored(samples, seed)
+    shades = torch.randint(0, 120, (samples, 3, 1, 1), generator=torch.Generator().manual_seed(9))
+    return (images.int() + shades).clamp(max=255).to(torch.uint8), labels
+
+
+def test_the_order_of_the_test_part_changes_nothing() -> None:
+    train, test = noisy_colors(90, 1), noisy_colors(60, 2)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    honest = evaluate(MeanColor(), train, test, protocols=EVERYTHING_FROZEN, untrained=None)
+    permuted = evaluate(
+        MeanColor(),
+        train,
+        (test[0][order], test[1][order]),
+        protocols=EVERYTHING_FROZEN,
+        untrained=None,
+    )
+    assert permuted.settings == honest.settings
+    assert permuted.pretrained == pytest.approx(honest.pretrained)
+    assert min(honest.pretrained.values()) > 0.4
+
+
+def test_a_test_part_without_sense_gives_chance_by_every_protocol() -> None:
+    images, labels = noisy_colors(600, 2)
+    shuffled = images, labels[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
+    train = noisy_colors(90, 1)
+    honest = evaluate(
+        MeanColor(), train, (images, labels), protocols=EVERYTHING_FROZEN, untrained=None
+    )
+    blinded = evaluate(MeanColor(), train, shuffled, protocols=EVERYTHING_FROZEN, untrained=None)
+    assert blinded.settings == honest.settings
+    for protocol, accuracy in blinded.pretrained.items():
+        assert accuracy == pytest.approx(1 / 3, abs=0.07), protocol
+
+
+def test_each_image_is_seen_once_whatever_the_protocols() -> None:
+    class Counting(MeanColor):
+        seen = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.seen += len(images)
+            return super().forward(images)
+
+    backbone = Counting()
+    evaluate(backbone, TRAIN, TEST, protocols=("knn", "linear", "few-label"), untrained=None)
+    assert backbone.seen == 90
+
+
+def test_a_group_of_protocols_is_several_columns_each_once() -> None:
+    evaluation = evaluate(
+        MeanColor(), TRAIN, TEST, protocols=("1%", "few-label", "knn"), untrained=None
+    )
+    assert list(evaluation.pretrained) == [*PROTOCOL_GROUPS["few-label"], "knn"]
+    assert evaluation.settings["pretrained"]["1%"]["labels"] == 3  # one of each class
+
+
+def test_further_networks_are_further_rows() -> None:
+    supervisor = TrainedBySomeone(MeanColor())
+    evaluation = evaluate(
+        Blind(), TRAIN, TEST, untrained=None, others={"color": MeanColor(), "someone": supervisor}
+    )
+    assert evaluation.others == {
+        "color": {"knn": 1.0, "linear": 1.0},
+        "someone": {"knn": 1.0, "linear": 1.0},
+    }
+    assert supervisor.preprocess.calls == 2
+    assert [line.split()[0] for line in str(evaluation).splitlines()[1:4]] == [
+        "pretrained",
+        "color",
+        "someone",
+    ]
+
+
+def test_metrics_and_confusion_come_with_the_score() -> None:
+    evaluation = evaluate(MeanColor(), TRAIN, TEST, untrained=Blind())
+    score = evaluation.scores["pretrained"]["knn"]
+    assert score.metrics == {"accuracy": 1.0, "balanced_accuracy": 1.0}  # three classes: no top-5
+    assert score.confusion is not None
+    assert score.confusion.tolist() == [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    assert evaluation.class_names == ("0", "1", "2")
+
+
+def test_six_classes_have_a_top_five() -> None:
+    images, labels = TRAIN[0], torch.arange(60) % 6
+    score = evaluate(MeanColor(), (images, labels), (images, labels), untrained=None).scores
+    assert 5 / 6 < score["pretrained"]["linear"].metrics["top5_accuracy"] <= 1
+
+
+def test_classes_that_only_the_test_part_has_count_as_wrong() -> None:
+    test = TEST[0], TEST[1] + 1  # class 3 is unknown, class 0 is gone
+    evaluation = evaluate(MeanColor(), TRAIN, test, untrained=None, protocols=["knn"])
+    confusion = evaluation.scores["pretrained"]["knn"].confusion
+    assert evaluation.pretrained == {"knn": 0.0}
+    assert confusion is not None and confusion.shape == (4, 4)
+
+
+def several_labels(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Two labels for each colour."""
+    return part[0], torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1]])[part[1]]
+
+
+def test_several_labels_an_image_give_mean_average_precision() -> None:
+    protocols = ("knn", "linear", "5-per-class")
+    evaluation = evaluate(
+        MeanColor(),
+        several_labels(TRAIN),
+        several_labels(TEST),
+        protocols=protocols,
+        untrained=Blind(),
+    )
+    assert evaluation.metric == "mean average precision"
+    assert evaluation.pretrained == pytest.approx(dict.fromkeys(protocols, 1.0))
+    assert evaluation.untrained == pytest.approx(dict.fromkeys(protocols, 2 / 3))
+    assert evaluation.chance == pytest.approx(2 / 3)
+    assert evaluation.classes == 3
+    assert evaluation.scores["pretrained"]["knn"].confusion is None
+    assert "mean average precision in %" in str(evaluation)
+
+
+def test_one_image_a_class_is_rated(tiny_backbone: Callable[..., nn.Module]) -> None:
+    three = TRAIN[0][:3], TRAIN[1][:3]
+    evaluation = evaluate(
+        tiny_backbone(), three, TEST, protocols=("knn", "linear", "finetune"), untrained=None
+    )
+    assert evaluation.settings["pretrained"]["finetune"]["lr"] == 1e-3
+
+
+def test_fine_tuning_is_a_protocol(
+    tiny_backbone: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(rate_finetune, lrs=(1e-2,), max_updates=30)
+    monkeypatch.setitem(PROTOCOLS, "finetune", quick)
+    evaluation = evaluate(tiny_backbone(), TRAIN, TEST, protocols=["finetune"], untrained="twin")
+    assert evaluation.pretrained["finetune"] > 0.6
+    assert evaluation.settings["untrained"]["finetune"]["lr"] == 1e-2
+    assert evaluation.scores["pretrained"]["finetune"].confusion is not None
+
+
 def test_a_supervisor_brings_backbone_preprocessing_and_size() -> None:
     sizes = []
 
@@ -182,3 +326,11 @@ def test_wrong_arguments_are_refused() -> None:
         evaluate(MeanColor(), TRAIN, TEST, untrained="brother")
     with pytest.raises(TypeError, match=r"an nn.Module or have get_backbone\(\), got str"):
         evaluate("resnet18", TRAIN, TEST)
+    with pytest.raises(TypeError, match=r"others\['mine'\] must be an nn.Module"):
+        evaluate(MeanColor(), TRAIN, TEST, others={"mine": 3})
+    with pytest.raises(TypeError, match="others must give each backbone a name"):
+        evaluate(MeanColor(), TRAIN, TEST, others=MeanColor())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"names of their own, got \['untrained'\]"):
+        evaluate(MeanColor(), TRAIN, TEST, others={"untrained": MeanColor()})
+    with pytest.raises(ValueError, match="labels of both parts must be of one kind"):
+        evaluate(MeanColor(), several_labels(TRAIN), TEST)

@@ -180,6 +180,24 @@ def test_labels_that_are_no_classes_are_refused(images: Tensor) -> None:
         extract_features(FlatPixels(), (images, torch.rand(22)))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
+def test_labels_may_be_rows_of_zeros_and_ones(images: Tensor, dtype: torch.dtype) -> None:
+    rows = (torch.arange(22 * 3) % 2).view(22, 3)
+    from_items = extract_features(
+        FlatPixels(), [(i, y) for i, y in zip(images, rows.to(dtype), strict=True)], batch_size=5
+    )
+    from_pair = extract_features(FlatPixels(), (ImageSource(images), rows.to(dtype)), batch_size=5)
+    assert from_items.labels is not None and from_pair.labels is not None
+    assert from_items.labels.dtype == torch.int64
+    assert torch.equal(from_items.labels, rows)
+    assert torch.equal(from_pair.labels, rows)
+
+
+def test_rows_of_other_numbers_are_refused(images: Tensor) -> None:
+    with pytest.raises(TypeError, match="or zeros and ones"):
+        extract_features(FlatPixels(), (ImageSource(images), 2 * torch.ones(22, 3)))
+
+
 def test_a_diverged_backbone_is_noticed(images: Tensor) -> None:
     backbone = nn.Conv2d(3, 2, 1)
     nn.init.constant_(backbone.weight, float("nan"))

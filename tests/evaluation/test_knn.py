@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from super_selfish.evaluation import knn
-from super_selfish.evaluation.knn import default_neighbours, knn_accuracy, knn_predict
-from tests.references import knn_class_loops
+from super_selfish.evaluation.knn import (
+    default_neighbours,
+    knn_accuracy,
+    knn_predict,
+    knn_scores,
+)
+from tests.references import knn_class_loops, knn_shares_in_loops
 
 
 def clusters(
@@ -93,6 +98,27 @@ def test_shuffled_test_labels_give_chance(generator: torch.Generator) -> None:
     assert knn_accuracy(train, train_labels, test, shuffled) == pytest.approx(0.2, abs=0.04)
 
 
+def test_scores_are_shares_of_the_votes(generator: torch.Generator) -> None:
+    train, labels = clusters(generator, 40)
+    test, _ = clusters(generator, 20)
+    votes = knn_scores(train, labels + 3, test, k=9)
+    assert votes.classes.tolist() == [3, 4, 5, 6, 7]
+    torch.testing.assert_close(votes.scores.sum(dim=1), torch.ones(20))
+    expected = knn_shares_in_loops(train, labels[:, None] == torch.arange(5), test, 9, 0.07)
+    torch.testing.assert_close(votes.scores, expected.float())
+
+
+def test_each_neighbour_votes_for_all_of_its_classes(generator: torch.Generator) -> None:
+    train, _ = clusters(generator, 40)
+    test, _ = clusters(generator, 20)
+    several = (torch.rand(40, 6, generator=generator) < 0.4).long()
+    votes = knn_scores(train, several, test, k=9)
+    assert votes.classes.tolist() == [0, 1, 2, 3, 4, 5]
+    torch.testing.assert_close(
+        votes.scores, knn_shares_in_loops(train, several, test, 9, 0.07).float()
+    )
+
+
 @pytest.mark.parametrize(
     "samples, classes, expected",
     [(50_000, 10, 200), (4_000, 10, 200), (1_000, 10, 50), (20, 10, 1), (5, 10, 1)],
@@ -119,6 +145,10 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         knn_predict(train, labels, train, temperature=0)
     with pytest.raises(ValueError, match="train labels must be"):
         knn_predict(train, labels[:3], train)
+    with pytest.raises(ValueError, match=r"labels must be \[30\], one a row .* got \[30, 2\]"):
+        knn_predict(train, torch.ones(30, 2, dtype=torch.int64), train)
+    with pytest.raises(ValueError, match="must be 0 or 1, got others"):
+        knn_scores(train, torch.full((30, 2), 3), train)
     with pytest.raises(TypeError, match="train labels must be integers"):
         knn_predict(train, labels.float(), train)
     with pytest.raises(ValueError, match="same width, got 8 and 5"):

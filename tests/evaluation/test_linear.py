@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from super_selfish.evaluation.linear import linear_probe, stratified_split
+from super_selfish.evaluation.linear import fit_linear_probe, linear_probe, stratified_split
+from super_selfish.evaluation.metrics import mean_average_precision
 
 
 def noisy(generator: torch.Generator, samples: int) -> tuple[Tensor, Tensor]:
@@ -109,6 +110,45 @@ def test_class_numbers_may_have_gaps(generator: torch.Generator) -> None:
     train, labels = noisy(generator, 200)
     names = torch.tensor([-7, 4, 5, 9000])[labels]
     assert linear_probe(train, names, train, names) == linear_probe(train, labels, train, labels)
+
+
+def several(generator: torch.Generator, samples: int) -> tuple[Tensor, Tensor]:
+    """The classes of `noisy`, each known by two labels of three."""
+    features, labels = noisy(generator, samples)
+    names = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]])
+    return features, names[labels]
+
+
+def test_several_labels_agree_with_scikit_learn(generator: torch.Generator) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    multiclass = pytest.importorskip("sklearn.multiclass")
+    metrics = pytest.importorskip("sklearn.metrics")
+    (train, train_labels), (test, test_labels) = (several(generator, n) for n in (300, 1000))
+    probe = fit_linear_probe(train, train_labels)
+    mean, std = train.mean(dim=0), train.std(dim=0, correction=0)
+    reference = multiclass.OneVsRestClassifier(
+        linear_model.LogisticRegression(C=1 / (probe.regularization * 300), tol=1e-6, max_iter=2000)
+    ).fit(((train - mean) / std).numpy(), train_labels.numpy())
+    scores = reference.decision_function(((test - mean) / std).numpy())
+    expected = metrics.average_precision_score(test_labels.numpy(), scores)
+    found = mean_average_precision(probe(test), test_labels)
+    assert found == pytest.approx(expected, abs=0.001)
+    assert found > 0.7
+    assert probe.validation[probe.regularization] == max(probe.validation.values())
+
+
+def test_rows_of_several_classes_are_split_without_strata() -> None:
+    labels = (torch.arange(100)[:, None] % 7 < torch.arange(3)).long()
+    fitted, held_out = stratified_split(labels, 0.2, seed=0)
+    assert len(held_out) == 20
+    assert torch.equal(torch.cat([fitted, held_out]).sort().values, torch.arange(100))
+
+
+def test_the_fallback_is_taken_where_nothing_can_be_held_out(generator: torch.Generator) -> None:
+    features, labels = torch.randn(4, 8, generator=generator), torch.arange(4)
+    assert fit_linear_probe(features, labels, fallback=0.3).regularization == 0.3
+    nothing = torch.zeros(4, 2, dtype=torch.int64)  # no held-out row has a class
+    assert fit_linear_probe(features, nothing, fallback=0.3).regularization == 0.3
 
 
 def test_the_split_takes_the_same_share_of_every_class() -> None:

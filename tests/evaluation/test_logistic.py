@@ -53,6 +53,44 @@ def test_fewer_rows_than_features_are_solved_too(generator: torch.Generator) -> 
     assert gradient.abs().max() < 3e-5
 
 
+def several_classes(generator: torch.Generator, samples: int) -> tuple[Tensor, Tensor]:
+    """Features, and targets `[N, 4]` of which one is frequent and one rare."""
+    features, _ = correlated(generator, samples)
+    directions = torch.randn(20, 4, generator=torch.Generator().manual_seed(4))
+    standard = fit_standardisation(features)(features)
+    scores = standard @ directions + 3 * torch.randn(samples, 4, generator=generator)
+    return standard, (scores > torch.tensor([-6.0, 0.0, 3.0, 8.0])).long()
+
+
+@pytest.mark.parametrize("regularization", [1e-1, 1e-3])
+def test_rows_of_several_classes_are_independent_regressions(
+    generator: torch.Generator, regularization: float
+) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    features, targets = several_classes(generator, 500)
+    assert 5 < targets.sum(dim=0).min() < 50
+    classifier = LogisticRegression(features, targets, 4).fit(regularization)
+    for column in range(4):
+        reference = linear_model.LogisticRegression(
+            C=1 / (regularization * 500), tol=1e-7, max_iter=5000
+        ).fit(features.numpy(), targets[:, column].numpy())
+        torch.testing.assert_close(
+            classifier.weights[column],
+            torch.from_numpy(reference.coef_[0]).float(),
+            atol=5e-3,
+            rtol=5e-3,
+        )
+        assert classifier.bias[column].item() == pytest.approx(reference.intercept_[0], abs=5e-3)
+
+
+def test_a_class_that_is_never_there_is_solved_too(generator: torch.Generator) -> None:
+    features, targets = several_classes(generator, 100)
+    targets[:, 2] = 0
+    classifier = LogisticRegression(features, targets, 4).fit(1e-3)
+    assert torch.isfinite(classifier.weights).all()
+    assert classifier(features)[:, 2].max() < -3
+
+
 def test_a_warm_start_ends_at_the_same_minimum(generator: torch.Generator) -> None:
     features, targets = correlated(generator, 400)
     problem = LogisticRegression(fit_standardisation(features)(features), targets, 3)

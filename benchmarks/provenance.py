@@ -1,0 +1,41 @@
+"""What a result needs to be repeated: command, date, machine, versions."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+
+def provenance(*packages: str) -> str:
+    """One line for the end of a table.
+
+    Args:
+        *packages: Distributions whose versions matter, besides ours and torch.
+
+    Returns:
+        Command, date, versions, processor and threads of this process.
+    """
+    command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    names = ["super-selfish", "torch", *packages]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    return (
+        f"Command: `{command}`. Date: {datetime.date.today()}. {versions}, Python "
+        f"{platform.python_version()}, {platform.platform()}, {processor_name()}, "
+        f"{torch.get_num_threads()} thread(s)."
+    )
+
+
+def processor_name() -> str:
+    """Name of the processor."""
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

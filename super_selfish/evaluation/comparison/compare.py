@@ -1,0 +1,208 @@
+"""Which algorithm is best for these images? Each in turn, under the same conditions.
+
+Everything but the algorithm is the same: the architecture of the backbone and, seed by seed, its
+first weights, the images, the time or the epochs, and how the result is rated. So what is compared
+is what a user would get from each for the same price.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from super_selfish.data.sources import as_source
+from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.plan import (
+    Kind,
+    algorithms_by_name,
+    check_budget,
+    check_labels,
+    device_of,
+    numbers_of,
+    options_of,
+    plan_entries,
+    seeds_of,
+    settings_of,
+)
+from super_selfish.evaluation.comparison.run import (
+    Backbone,
+    Conditions,
+    Entry,
+    Options,
+    do_run,
+    draw_backbone,
+    warm_up,
+)
+from super_selfish.evaluation.comparison.store import Record, RunStore
+from super_selfish.evaluation.features import open_data
+from super_selfish.evaluation.protocols import expand_protocols
+
+WAIT = 1.0  # seconds between two looks at what other processes have finished
+
+
+def compare(
+    algorithms: Sequence[str] | Mapping[str, Kind],
+    train: Any,
+    test: Any,
+    *,
+    budget: str | None = None,
+    epochs: int | None = None,
+    backbone: Backbone = None,
+    seeds: int | Sequence[int] = 3,
+    protocols: Sequence[str] = ("knn", "linear"),
+    options: Mapping[str, Options] | None = None,
+    supervise: Mapping[str, Any] | None = None,
+    pretrain: Any = None,
+    images: Mapping[str, int] | None = None,
+    base_sizes: Sequence[int] | None = None,
+    path: str | os.PathLike[str] | None = "store/comparison",
+    progress: bool = True,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    device: torch.device | str | None = None,
+    retry: bool = False,
+    keep: bool = False,
+) -> Comparison:
+    """Pretrains with each algorithm under the same conditions, and rates what each has learned.
+
+    For each seed the backbone is drawn once: every algorithm begins with the same weights, and is
+    rated beside the untrained network that has them. An algorithm that changes how images reach
+    the backbone (jigsaw, or those that part lightness from colour), or the backbone itself, has an
+    untrained twin of its own that sees them in the same way.
+
+    Every finished run is kept in `path + ".jsonl"` under a key made of all that decides it
+    (algorithm, options, seed, images, budget, backbone and its first weights, protocols, data):
+    calling again does only what is not done yet. A run that Ctrl-C or a power cut has ended amid
+    its pretraining goes on from its last checkpoint (in the folder `path`), with the time that is
+    left of its budget. Several processes may call with the same `path`: each takes the next run
+    that nobody works on, and all of them return the whole comparison.
+
+    An algorithm that fails, for instance because it needs colour and the images have none, is a
+    row of the result that says why.
+
+    Args:
+        algorithms: Short names from `SUPERVISORS`; or classes by a name of your own, so that one
+            algorithm may take part with several `options`.
+        train: Labelled images that protocols learn from: as for `evaluate`.
+        test: Labelled images that accuracies are of.
+        budget: Time of pretraining of each run, such as `"10min"`. Processes that work side by
+            side must not slow one another down: give each its cores
+            (`torch.set_num_threads`).
+        epochs: Epochs of pretraining of each run, instead of `budget`.
+        backbone: None or a name as for every algorithm; a function of the number of channels that
+            makes a network; or a network, whose copies are drawn anew (`untrained_twin`).
+        seeds: So many, from 0 on; or which.
+        protocols: Names from `PROTOCOLS`.
+        options: For each algorithm keywords of its constructor, or a function of the number of
+            channels that returns them. Networks among the keywords are copied for each run.
+        supervise: Keywords of `supervise()` for all, such as `{"lr": 1e-3, "batch_size": 64}`, and
+            under the name of an algorithm those for it alone, `{"byol": {"lr": 3e-4}}`.
+        pretrain: Images to pretrain on. Default: those of `train`, without their labels.
+        images: How many of them an algorithm gets, by name; default all. The seed draws them.
+        base_sizes: Repeats the pretraining with so many images, to see how sensitive an algorithm
+            is to their number; the labelled images stay the same.
+        path: Where runs are kept, without an ending; None keeps them in memory only.
+        progress: Whether to show a bar, where there is a terminal.
+        image_size: Images are brought to this size in pixels, a side or (height, width).
+        in_channels: Images are brought to this many channels.
+        device: Where networks run. Default: where `backbone` lies, else the CPU.
+        retry: Whether runs that failed before are done again.
+        keep: Whether checkpoints of finished runs stay, as `path/<key>.pt`.
+
+    Returns:
+        The comparison: prints as a leaderboard, and writes and draws itself.
+
+    Raises:
+        ValueError: If names, numbers or settings make no sense, or data have no labels.
+        TypeError: If a keyword is none that an algorithm or `supervise()` takes.
+    """
+    kinds = algorithms_by_name(algorithms)
+    check_budget(budget, epochs)
+    train_data = open_data(train, image_size, in_channels)
+    form = (train_data.images.image_size, train_data.images.in_channels)
+    conditions = Conditions(
+        train=train_data,
+        test=open_data(test, *form),
+        pretrain=train_data.images if pretrain is None else as_source(pretrain, *form),
+        backbone=backbone,
+        protocols=tuple(expand_protocols(protocols)),
+        budget=budget,
+        epochs=epochs,
+        device=device_of(device, backbone),
+    )
+    check_labels(conditions)
+    entries = plan_entries(
+        conditions,
+        kinds,
+        seeds_of(seeds),
+        options_of(kinds, options or {}),
+        settings_of(kinds, supervise or {}, timed=budget is not None),
+        numbers_of(kinds, images or {}, base_sizes, len(conditions.pretrain)),
+    )
+    store = RunStore(path)
+    _work(entries, conditions, store, progress=progress, retry=retry, keep=keep)
+    records = store.read()
+    return Comparison(tuple(records[entry.key] for entry in entries), _summary(conditions, entries))
+
+
+def _work(
+    entries: Sequence[Entry],
+    conditions: Conditions,
+    store: RunStore,
+    *,
+    progress: bool,
+    retry: bool,
+    keep: bool,
+) -> None:
+    """Does every run that is not done yet and that no other process does; waits for the others."""
+    warm_up(conditions.device)
+    failed = {k: r for k, r in store.read().items() if retry and r["error"] is not None}
+
+    def is_open(entry: Entry, records: Mapping[str, Record]) -> bool:
+        record = records.get(entry.key)
+        return record is None or record == failed.get(entry.key)
+
+    with tqdm(total=len(entries), unit="run", disable=None if progress else True) as bar:
+        while remaining := [entry for entry in entries if is_open(entry, store.read())]:
+            bar.update(len(entries) - len(remaining) - bar.n)
+            for entry in remaining:
+                with store.claim(entry.key) as is_ours:
+                    # Once more, now that nobody else can: it may have been finished meanwhile.
+                    if not is_ours:
+                        continue
+                    is_left = is_open(entry, store.read())
+                    if is_left:
+                        bar.set_description(f"{entry.algorithm}, seed {entry.seed}")
+                        store.append(do_run(entry, conditions, store.checkpoint(entry.key)))
+                        failed.pop(entry.key, None)
+                    store.clear(entry.key, checkpoint=is_left and not keep)
+                    break
+            else:
+                bar.set_description("waiting for other processes")
+                time.sleep(WAIT)
+        bar.update(len(entries) - bar.n)
+
+
+def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What all runs shared, as plain values."""
+    with torch.random.fork_rng(devices=[]):
+        network = draw_backbone(conditions, entries[0].seed)
+    return {
+        "budget": conditions.budget,
+        "epochs": conditions.epochs,
+        "backbone": type(network).__name__,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "image_size": list(conditions.pretrain.image_size),
+        "in_channels": conditions.pretrain.in_channels,
+        "pretraining_images": len(conditions.pretrain),
+        "train_images": len(conditions.train.images),
+        "test_images": len(conditions.test.images),
+        "protocols": list(conditions.protocols),
+        "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
+        "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
+    }

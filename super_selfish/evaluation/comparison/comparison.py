@@ -1,0 +1,275 @@
+"""The result of a comparison: a leaderboard that prints, writes and draws itself."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from super_selfish.evaluation.comparison.figure import plot_leaderboard
+from super_selfish.evaluation.comparison.standings import (
+    UNTRAINED,
+    Spread,
+    Standing,
+    spread,
+    standings,
+)
+from super_selfish.evaluation.comparison.store import Record
+from super_selfish.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MB = 1_000_000  # bytes
+HEALTHY = "healthy"  # how a verdict begins that nothing need be said of
+NOTHING = "\N{EN DASH}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Algorithms under the same conditions; prints as a leaderboard.
+
+    Attributes:
+        runs: The record of each run, untrained networks among them.
+        settings: What all runs shared.
+    """
+
+    runs: tuple[Record, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def leaderboard(self) -> list[Standing]:
+        """An entry for each algorithm: the one that gained most over its twin first."""
+        return standings(self.runs)
+
+    @cached_property
+    def untrained(self) -> dict[str, Spread]:
+        """Accuracies of the untrained network by protocol, over the seeds."""
+        rated = [run["accuracy"] for run in self.runs if run["algorithm"] == UNTRAINED]
+        return {name: spread([row[name] for row in rated]) for name in self.protocols if rated}
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols, in the order of the columns."""
+        rated = (run["accuracy"] for run in self.runs if run["accuracy"])
+        return list(next(rated, {}))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, fit for JSON."""
+        return {
+            "settings": dict(self.settings),
+            "untrained": {name: value._asdict() for name, value in self.untrained.items()},
+            "leaderboard": [_plain(dataclasses.asdict(entry)) for entry in self.leaderboard],
+            "runs": [dict(run) for run in self.runs],
+        }
+
+    def __str__(self) -> str:
+        """The leaderboard in aligned columns, and what is to be said of single algorithms."""
+        header, *rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+            for row in [header, *rows]
+        ]
+        return "\n".join([*lines, "", self.conditions, *self.notes])
+
+    @property
+    def conditions(self) -> str:
+        """What the numbers are, and what all runs shared, in one line."""
+        shared = self.settings
+        text = f"accuracy in %, {PLUS_MINUS} standard deviation over seeds"
+        if not shared:
+            return text
+        epochs = shared["epochs"]
+        length = shared["budget"] or f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        height, width = shared["image_size"]
+        return (
+            f"{text}; {shared['backbone']} of {shared['parameters']:,} parameters, pretrained for "
+            f"{length} a run on {shared['pretraining_images']:,} images of {height}x{width}; rated "
+            f"by {shared['train_images']:,} labelled images, on {shared['test_images']:,}"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of failed and of unhealthy runs, a line for each sentence."""
+        return [
+            f"{entry.algorithm}: {text}"
+            for entry in self.leaderboard
+            for text in (
+                *(f"failed: {error}" for error in entry.errors),
+                *(f"while training: {warning}" for warning in entry.warnings),
+                *(verdict for verdict in entry.verdicts if not verdict.startswith(HEALTHY)),
+            )
+        ]
+
+    def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The leaderboard as a Markdown table, with the notes as a list.
+
+        Args:
+            path: The file to write; None writes nothing.
+
+        Returns:
+            The text.
+        """
+        header, *rows = self._cells()
+        lines = [
+            _markdown_row(header),
+            _markdown_row(["---", *("---:" for _ in header[1:])]),
+            *map(_markdown_row, rows),
+            "",
+            self.conditions[0].upper() + self.conditions[1:] + ".",
+        ]
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
+        return _write(path, "\n".join(lines) + "\n")
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The leaderboard as numbers: accuracies from 0 to 1, memory in bytes.
+
+        Args:
+            path: The file to write; None writes nothing.
+
+        Returns:
+            The text. A row for each algorithm; what is not known is empty.
+        """
+        rows = [dict(self._numbers(entry)) for entry in self.leaderboard]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return _write(path, text.getvalue())
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draws the leaderboard: see `plot_leaderboard`.
+
+        Args:
+            path: The file to write; its ending gives the format. None writes nothing.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        return plot_leaderboard(self.leaderboard, path)
+
+    def _cells(self) -> list[list[str]]:
+        """The table: header, untrained network, algorithms."""
+        protocols = self.protocols
+        sensitive = any(entry.sensitivity for entry in self.leaderboard)
+        header = ["algorithm", "seeds"]
+        for name in protocols:
+            header += [name, "gain"]
+        header += ["images/s", "memory MB", "minutes", "steps", "health (rank)"]
+        if sensitive:
+            header += [f"{name} sensitivity" for name in protocols]
+        baseline = [UNTRAINED, ""]
+        for name in protocols:
+            baseline += [percent(self.untrained.get(name)), ""]
+        baseline += ["", "", "", "", self._untrained_health()]
+        rows = [baseline + [""] * (len(header) - len(baseline))]
+        for entry in self.leaderboard:
+            row = [entry.algorithm, str(len(entry.seeds)) if entry.seeds else "failed"]
+            for name in protocols:
+                row += [
+                    percent(entry.accuracy.get(name)),
+                    percent(entry.gain.get(name), signed=True),
+                ]
+            row += [
+                number(entry.images_per_second),
+                number(entry.peak_memory, scale=1 / MB),
+                number(entry.minutes, digits=2),
+                number(entry.steps),
+                health_of(entry),
+            ]
+            if sensitive:
+                found = entry.sensitivity or {}
+                row += [
+                    f"{100 * found[name]:.1f}" if name in found else NOTHING for name in protocols
+                ]
+            rows.append(row)
+        return [header, *rows]
+
+    def _untrained_health(self) -> str:
+        """The health of the untrained networks, to compare with."""
+        found = [r["health"] for r in self.runs if r["algorithm"] == UNTRAINED and r["health"]]
+        if not found:
+            return ""
+        rank = spread([health["rankme"] for health in found])
+        return health_of(
+            Standing(UNTRAINED, rank=rank, verdicts=tuple(health["verdict"] for health in found))
+        )
+
+    def _numbers(self, entry: Standing) -> Iterator[tuple[str, Any]]:
+        """A row of the CSV, column by column."""
+        yield "algorithm", entry.algorithm
+        yield "seeds", len(entry.seeds)
+        yield "images", entry.images
+        for name in self.protocols:
+            for kind, found in (
+                ("", entry.accuracy),
+                ("_untrained", entry.untrained),
+                ("_gain", entry.gain),
+            ):
+                mean, deviation = found.get(name, (None, None))
+                yield name + kind, mean
+                yield name + kind + "_std", deviation
+            yield name + "_sensitivity", (entry.sensitivity or {}).get(name)
+        for name in ("images_per_second", "peak_memory", "minutes", "steps", "epochs", "loss"):
+            known = getattr(entry, name)
+            yield name, None if known is None else known.mean
+        yield "rank", None if entry.rank is None else entry.rank.mean
+        yield "health", " ".join(entry.verdicts)
+        yield "warnings", " ".join(entry.warnings)
+        yield "error", " ".join(entry.errors)
+
+
+def percent(value: Spread | None, *, signed: bool = False) -> str:
+    """Such as `"+9.1 ± 1.9"`; without a deviation where there is a single seed."""
+    if value is None:
+        return NOTHING
+    text = f"{100 * value.mean:{'+' if signed else ''}.1f}"
+    if value.deviation is None:
+        return text
+    return f"{text} {PLUS_MINUS} {100 * value.deviation:.1f}"
+
+
+def number(value: Spread | None, *, digits: int = 0, scale: float = 1.0) -> str:
+    """The mean alone."""
+    return NOTHING if value is None else f"{value.mean * scale:,.{digits}f}"
+
+
+def health_of(entry: Standing) -> str:
+    """Such as `"healthy (34.1)"`, with the effective rank of the features."""
+    if entry.rank is None:
+        return NOTHING
+    return f"{'/'.join(entry.findings)} ({entry.rank.mean:.1f})"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _write(path: str | os.PathLike[str] | None, text: str) -> str:
+    if path is not None:
+        write_atomically(Path(path), lambda file: file.write(text.encode()))
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Spreads as dicts, tuples as lists, keys as text."""
+    if isinstance(value, Spread):
+        return value._asdict()
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,275 @@
+"""The leaderboard as a picture: from where to where each algorithm took the network.
+
+matplotlib is an extra and imported when a figure is made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from super_selfish.evaluation.comparison.standings import Spread, Standing
+from super_selfish.evaluation.sheets import ACCENT, FONT, INK, QUIET, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GAIN = "#00798c"
+_BAR = 0.36  # of the distance between two rows
+_ROW = 0.3  # inches
+_WIDTH = 3.6  # inches of a panel, without its gains
+_CURVES = 3.0  # inches: height of the panels of curves
+_LETTER = 0.07  # inches: width of an average letter
+_COLORS = (
+    "#00798c",
+    "#edae49",
+    "#d1495b",
+    "#66a182",
+    "#2e4057",
+    "#8d6a9f",
+    "#7f7f7f",
+    "#bc6c25",
+)
+_MARKERS = ("o", "s", "^", "D", "v")
+MINUS = "\N{MINUS SIGN}"
+
+
+def plot_leaderboard(
+    leaderboard: Sequence[Standing], path: str | os.PathLike[str] | None = None
+) -> Figure:
+    """Draws a panel for each protocol: a bar from untrained to pretrained for each algorithm.
+
+    Thin lines are standard deviations over seeds; behind each bar stands the gain. Where
+    pretraining was repeated with several numbers of images, a second row of panels shows the
+    mean accuracy by that number, and the legend the sensitivity.
+
+    Args:
+        leaderboard: From the top down.
+        path: The file to write; its ending gives the format. None writes nothing.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If no run ended well.
+        ImportError: If matplotlib is missing.
+    """
+    protocols = next((list(entry.accuracy) for entry in leaderboard if entry.accuracy), None)
+    if protocols is None:
+        raise ValueError("there is nothing to draw: no run ended well")
+    good = [entry for entry in leaderboard if not entry.has_failed]
+    failed = [entry for entry in leaderboard if entry.has_failed]
+    curves = any(entry.sensitivity for entry in good)
+    width = 1.2 + (_WIDTH + 0.9) * len(protocols)
+    labels = _curve_labels(good)
+    columns = max(1, int(width / (0.5 + _LETTER * max(map(len, labels.values()), default=1))))
+    heights = [_ROW * len(good) + 0.9]
+    if curves:
+        heights += [_CURVES, 0.2 * math.ceil(len(labels) / columns) + 0.3]
+    complaints = [
+        line
+        for entry in failed
+        for line in textwrap.wrap(
+            f"{entry.algorithm} failed: {entry.errors[0]}",
+            round(20 * _WIDTH * len(protocols)),
+            subsequent_indent="    ",
+        )
+    ]
+    foot = 0.18 * len(complaints) + (0.1 if complaints else 0.0)  # inches
+    height = sum(heights) + foot + 0.3
+    figure = new_figure(width, height)
+    figure.set_layout_engine(
+        "constrained", w_pad=0.08, h_pad=0.08, rect=(0, foot / height, 1, 1 - foot / height)
+    )
+    grid = figure.add_gridspec(len(heights), len(protocols), height_ratios=heights)
+    for column, protocol in enumerate(protocols):
+        axes = figure.add_subplot(grid[0, column])
+        _draw_bars(axes, good, protocol, names=column == 0)
+        if curves:
+            axes = figure.add_subplot(grid[1, column])
+            _draw_curves(axes, good, protocol)
+    if curves:
+        _draw_legend(figure.add_subplot(grid[2, :]), good, labels, columns)
+    if complaints:
+        figure.text(
+            0.08 / width,
+            0.08 / height,
+            "\n".join(complaints),
+            fontsize=FONT,
+            color=ACCENT,
+            va="bottom",
+        )
+    return save_figure(figure, path)
+
+
+def _draw_bars(axes: Axes, good: Sequence[Standing], protocol: str, *, names: bool) -> None:
+    """One protocol: rows from the top down."""
+    from matplotlib.lines import Line2D
+
+    ends = []
+    for row, entry in enumerate(good):
+        after, before = entry.accuracy[protocol], entry.untrained.get(protocol)
+        color = GAIN if before is None or after.mean >= before.mean else ACCENT
+        ends += _reach(after) + ([] if before is None else _reach(before))
+        if before is not None:
+            left, right = sorted((100 * before.mean, 100 * after.mean))
+            axes.barh(row, right - left, _BAR, left, color=color, alpha=0.3, linewidth=0)
+            _draw_end(axes, row, before, QUIET, filled=False)
+        _draw_end(axes, row, after, color, filled=True)
+        if protocol in entry.gain:
+            gain = entry.gain[protocol]
+            text = f"{100 * gain.mean:+.1f}".replace("-", MINUS)
+            if gain.deviation is not None:
+                text += f" \N{PLUS-MINUS SIGN} {100 * gain.deviation:.1f}"
+            axes.annotate(
+                text,
+                (1, row),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=FONT,
+                color=color,
+            )
+    low, high = min(ends), max(ends)
+    margin = 0.04 * max(high - low, 1.0)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(len(good) - 0.4, -0.6)
+    axes.set_yticks(range(len(good)), [entry.algorithm for entry in good] if names else [])
+    _style(axes, f"{protocol}: accuracy in %")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if names:
+        kinds = [
+            Line2D([], [], marker="o", linestyle="", color=QUIET, markerfacecolor="white"),
+            Line2D([], [], marker="o", linestyle="", color=GAIN),
+        ]
+        axes.legend(
+            kinds,
+            ["untrained", "pretrained"],
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize=FONT,
+            frameon=False,
+            borderaxespad=0.2,
+            handletextpad=0.2,
+        )
+    axes.annotate(
+        "gain",
+        (1, 1),
+        xycoords="axes fraction",
+        xytext=(6, 4),
+        textcoords="offset points",
+        va="bottom",
+        fontsize=FONT,
+        color=QUIET,
+    )
+
+
+def _draw_end(axes: Axes, row: int, value: Spread, color: str, *, filled: bool) -> None:
+    """A point with its spread."""
+    axes.errorbar(
+        100 * value.mean,
+        row,
+        xerr=100 * (value.deviation or 0.0),
+        color=color,
+        marker="o",
+        markersize=5.5 if filled else 5,
+        markerfacecolor=color if filled else "white",
+        linewidth=1.3,
+        zorder=4 if filled else 3,
+    )
+
+
+def _reach(value: Spread) -> list[float]:
+    """Both ends of a point's spread, in percent."""
+    deviation = value.deviation or 0.0
+    return [100 * (value.mean - deviation), 100 * (value.mean + deviation)]
+
+
+def _curve_labels(good: Sequence[Standing]) -> dict[str, str]:
+    """Algorithms with a curve, and how sensitive each is by protocol, in points."""
+    return {
+        entry.algorithm: f"{entry.algorithm} ("
+        + ", ".join(f"{name} {100 * value:.1f}" for name, value in entry.sensitivity.items())
+        + ")"
+        for entry in good
+        if entry.sensitivity
+    }
+
+
+def _curve_style(position: int) -> dict[str, Any]:
+    """Colour and marker of the n-th algorithm."""
+    return {
+        "color": _COLORS[position % len(_COLORS)],
+        "marker": _MARKERS[position // len(_COLORS) % len(_MARKERS)],
+    }
+
+
+def _draw_curves(axes: Axes, good: Sequence[Standing], protocol: str) -> None:
+    """Mean accuracy by number of pretraining images, a line for each algorithm."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    sizes = sorted({size for entry in good for size in entry.by_size})
+    for position, entry in enumerate(good):
+        if entry.sensitivity:
+            points = sorted((size, row[protocol].mean) for size, row in entry.by_size.items())
+            axes.plot(
+                [size for size, _ in points],
+                [100 * mean for _, mean in points],
+                markersize=4.5,
+                linewidth=1.5,
+                **_curve_style(position),
+            )
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    _style(axes, "pretraining images")
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.set_ylabel(f"{protocol}: accuracy in %", fontsize=FONT, color=INK)
+
+
+def _draw_legend(
+    axes: Axes, good: Sequence[Standing], labels: dict[str, str], columns: int
+) -> None:
+    """Whose curve is which, and its sensitivity."""
+    from matplotlib.lines import Line2D
+
+    axes.set_axis_off()
+    axes.legend(
+        [
+            Line2D([], [], linewidth=1.5, markersize=4.5, **_curve_style(position))
+            for position, entry in enumerate(good)
+            if entry.sensitivity
+        ],
+        list(labels.values()),
+        title="sensitivity: standard deviation over the numbers of images, in points",
+        title_fontsize=FONT,
+        loc="upper left",
+        borderaxespad=0,
+        ncols=columns,
+        fontsize=FONT,
+        frameon=False,
+        labelspacing=0.3,
+    )
+
+
+def _style(axes: Axes, label: str) -> None:
+    """Grid, spines, ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#999999")
+    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    axes.set_xlabel(label, fontsize=FONT, color=INK)

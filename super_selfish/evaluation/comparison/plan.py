@@ -1,0 +1,217 @@
+"""What a comparison consists of: its runs, each with a key, and what is refused beforehand."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from super_selfish.data.sources import Sample
+from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
+from super_selfish.evaluation.comparison.run import (
+    Backbone,
+    Conditions,
+    Entry,
+    Options,
+    build_options,
+    draw_backbone,
+)
+from super_selfish.evaluation.comparison.standings import UNTRAINED
+from super_selfish.evaluation.subject import no_labels
+from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.training.run import parse_interval
+
+Kind = Callable[..., Supervisor]
+
+# Keywords of supervise() that a comparison sets itself.
+OURS = ("epochs", "time_limit", "name", "resume", "pretrained", "seed", "progress")
+
+
+def plan_entries(
+    conditions: Conditions,
+    kinds: Mapping[str, Kind],
+    seeds: Sequence[int],
+    options: Mapping[str, Options],
+    settings: Mapping[str, Mapping[str, Any]],
+    numbers: Mapping[str, Sequence[tuple[int | None, int]]],
+) -> list[Entry]:
+    """All runs, seed by seed, so that an unfinished comparison holds whole seeds."""
+    labelled = [
+        describe_data(conditions.train),
+        describe_data(conditions.test),
+        list(conditions.protocols),
+        conditions.device.type,
+    ]
+    unlabelled = describe_data(conditions.pretrain)
+    channels = conditions.pretrain.in_channels
+    entries = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            rated = ["rated", seed, fingerprint(draw_backbone(conditions, seed)), labelled]
+            parts = {}
+            for name in kinds:
+                torch.default_generator.manual_seed(seed)  # whoever else is compared
+                parts[name] = fingerprint(build_options(options.get(name), channels))
+        twin = f"{UNTRAINED}-{seed}-{fingerprint(rated)}"
+        entries.append(Entry(twin, UNTRAINED, seed))
+        for position in range(max(map(len, numbers.values()))):
+            for name, kind in kinds.items():
+                base_size, number = numbers[name][position]
+                decisive = {
+                    "rated": rated,
+                    "unlabelled": [unlabelled, number],
+                    "algorithm": [kind, parts[name], settings[name]],
+                    "budget": [conditions.budget, conditions.epochs],
+                }
+                size = "" if base_size is None else f"-{base_size}"
+                key = f"{_file_name(name)}-{seed}{size}-{fingerprint(decisive)}"
+                entries.append(
+                    Entry(
+                        key,
+                        name,
+                        seed,
+                        base_size,
+                        number,
+                        kind,
+                        options.get(name),
+                        settings[name],
+                        twin,
+                    )
+                )
+    return entries
+
+
+def _file_name(name: str) -> str:
+    """A name of the user's own, fit for a file."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[str, Kind]:
+    """Classes by name; refuses unknown names."""
+    if isinstance(algorithms, str):
+        raise TypeError(f"algorithms must be a sequence of names, got the string {algorithms!r}")
+    if isinstance(algorithms, Mapping):
+        kinds: dict[str, Kind] = dict(algorithms)
+    else:
+        unknown = [name for name in algorithms if name not in SUPERVISORS]
+        if unknown:
+            raise ValueError(f"algorithms must be some of {sorted(SUPERVISORS)}, got {unknown}")
+        kinds = {name: SUPERVISORS[name] for name in algorithms}
+    if not kinds or UNTRAINED in kinds:
+        raise ValueError(
+            f'give at least one algorithm, none of them by the name "{UNTRAINED}", '
+            f"got {list(kinds)}"
+        )
+    return kinds
+
+
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds, each once."""
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    if not chosen:
+        raise ValueError(f"seeds must be a number of at least 1, or seeds, got {seeds!r}")
+    return chosen
+
+
+def check_budget(budget: str | None, epochs: int | None) -> None:
+    """Refuses both, neither, or nothing."""
+    if (budget is None) == (epochs is None):
+        raise ValueError('give either budget="10min" or epochs=, which is for every run')
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if budget is not None and not parse_interval(budget)[1]:
+        raise ValueError(f'budget is a time such as "10min", got {budget!r}')
+
+
+def check_labels(conditions: Conditions) -> None:
+    """Notices missing labels before the first pretraining."""
+    for part, data in (("train", conditions.train), ("test", conditions.test)):
+        if data.labels is None:
+            sample = data.images[0]
+            if isinstance(sample, Sample) and sample.label is None:
+                raise ValueError(no_labels(part))
+
+
+def device_of(device: torch.device | str | None, backbone: Backbone) -> torch.device:
+    """The device that was asked for; else that of a given backbone, or the CPU."""
+    if device is not None:
+        return torch.device(device)
+    if isinstance(backbone, nn.Module):
+        for parameter in backbone.parameters():
+            return parameter.device
+    return torch.device("cpu")
+
+
+def settings_of(
+    kinds: Mapping[str, Kind], given: Mapping[str, Any], *, timed: bool
+) -> dict[str, dict[str, Any]]:
+    """Keywords of `supervise()` for each algorithm; refuses those that it does not take."""
+    shared = {name: value for name, value in given.items() if name not in kinds}
+    settings = {name: {**shared, **given.get(name, {})} for name in kinds}
+    known = inspect.signature(Supervisor.supervise).parameters.keys() - {"self"}
+    for name, keywords in settings.items():
+        if not keywords.keys() <= known:
+            raise TypeError(
+                f"supervise: {sorted(keywords.keys() - known)} are neither keywords of "
+                f"supervise() nor among the algorithms {list(kinds)}"
+            )
+        ours = [keyword for keyword in OURS if keyword in keywords]
+        if ours:
+            raise ValueError(
+                f"supervise[{name!r}] must leave {ours} to compare(), which has budget=, epochs=, "
+                "seeds= and path="
+            )
+        if timed and isinstance(keywords.get("lr_scheduler"), str):
+            raise ValueError(
+                f"lr_scheduler={keywords['lr_scheduler']!r} needs to know how long the run is: "
+                "give epochs= instead of budget="
+            )
+    return settings
+
+
+def options_of(kinds: Mapping[str, Kind], given: Mapping[str, Options]) -> dict[str, Options]:
+    """Keywords of the constructors; refuses those of nobody, and misspelt ones."""
+    unknown = [name for name in given if name not in kinds]
+    if unknown:
+        raise ValueError(f"options are for {unknown}, which is none of {list(kinds)}")
+    for name, keywords in given.items():
+        if callable(keywords):
+            continue  # its result is judged by the constructor
+        known = inspect.signature(kinds[name]).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        wrong = [keyword for keyword in keywords if keyword not in known]
+        if wrong and not takes_any:
+            raise TypeError(f"options[{name!r}]: {wrong} are none of {list(known)}")
+    return dict(given)
+
+
+def numbers_of(
+    kinds: Mapping[str, Kind],
+    images: Mapping[str, int],
+    base_sizes: Sequence[int] | None,
+    available: int,
+) -> dict[str, list[tuple[int | None, int]]]:
+    """For each algorithm the base sizes, and how many images it pretrains on at each."""
+    unknown = [name for name in images if name not in kinds]
+    if unknown:
+        raise ValueError(f"images are for {unknown}, which is none of {list(kinds)}")
+    sizes: list[int | None] = [None]
+    if base_sizes is not None:
+        sizes = [*dict.fromkeys(base_sizes)]
+    wrong = [n for n in (*sizes, *images.values()) if n is not None and not 1 <= n <= available]
+    if wrong or not sizes:
+        raise ValueError(
+            f"images and base_sizes must be from 1 to the {available} images that there are for "
+            f"pretraining, got {wrong or base_sizes}"
+        )
+    return {
+        name: [
+            (size, min(available if size is None else size, images.get(name, available)))
+            for size in sizes
+        ]
+        for name in kinds
+    }

@@ -1,0 +1,184 @@
+"""From the records of single runs to where each algorithm stands.
+
+A record is a dict of plain values, as `compare` stores it. An untrained network has one too, under
+the algorithm `"untrained"`; a run names that of its twin by its key, or brings the accuracies of a
+twin of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+UNTRAINED = "untrained"
+
+
+class Spread(NamedTuple):
+    """Mean over seeds, and their sample standard deviation (n - 1); None of a single one."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one algorithm reached, over its seeds, with the most pretraining images there were.
+
+    Attributes:
+        algorithm: Its short name.
+        seeds: Seeds of the runs that ended well.
+        images: Images that it was pretrained on.
+        accuracy: By protocol, in [0, 1].
+        untrained: The same of the twins, with the same first weights.
+        gain: Accuracy minus that of the twin, seed by seed.
+        images_per_second: Of pretraining.
+        peak_memory: Bytes that pretraining added; None if it could not be measured.
+        minutes: Of pretraining.
+        steps: Of pretraining.
+        epochs: Of pretraining, with the share of the last one.
+        loss: Mean of the last epoch.
+        rank: Effective rank of the features (RankMe); None if it was not measured.
+        verdicts: What the health check said of the backbones, each sentence once.
+        warnings: What was warned of during training, each sentence once.
+        by_size: Accuracy by number of pretraining images and protocol, where that was asked for.
+        sensitivity: By protocol, the population standard deviation over these numbers of the mean
+            accuracy; None where there are not two.
+        errors: Why runs failed, each sentence once.
+    """
+
+    algorithm: str
+    seeds: tuple[int, ...] = ()
+    images: int = 0
+    accuracy: dict[str, Spread] = field(default_factory=dict)
+    untrained: dict[str, Spread] = field(default_factory=dict)
+    gain: dict[str, Spread] = field(default_factory=dict)
+    images_per_second: Spread | None = None
+    peak_memory: Spread | None = None
+    minutes: Spread | None = None
+    steps: Spread | None = None
+    epochs: Spread | None = None
+    loss: Spread | None = None
+    rank: Spread | None = None
+    verdicts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    by_size: dict[int, dict[str, Spread]] = field(default_factory=dict)
+    sensitivity: dict[str, float] | None = None
+    errors: tuple[str, ...] = ()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no run ended well."""
+        return not self.seeds
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The first words of the verdicts, such as "healthy" or "collapsed", each once."""
+        return _each_once(verdict.partition(":")[0] for verdict in self.verdicts)
+
+    @property
+    def mean_gain(self) -> float:
+        """Mean of the gains over the protocols, by which the leaderboard is sorted."""
+        if not self.gain:
+            return -math.inf
+        return statistics.mean(gain.mean for gain in self.gain.values())
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation."""
+    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def standings(records: Iterable[Mapping[str, Any]]) -> list[Standing]:
+    """Where each algorithm stands, the one that gained most first, failed ones last.
+
+    Args:
+        records: Of all runs, in any order, with those of the untrained networks.
+
+    Returns:
+        One entry for each algorithm, the untrained network not among them.
+    """
+    everything = list(records)
+    twins = {record["key"]: record for record in everything if record["algorithm"] == UNTRAINED}
+    algorithms = dict.fromkeys(
+        record["algorithm"] for record in everything if record["algorithm"] != UNTRAINED
+    )
+    found = [
+        _standing(name, [r for r in everything if r["algorithm"] == name], twins)
+        for name in algorithms
+    ]
+    return sorted(found, key=lambda standing: (standing.has_failed, -standing.mean_gain))
+
+
+def _standing(
+    algorithm: str, runs: list[Mapping[str, Any]], twins: Mapping[str, Mapping[str, Any]]
+) -> Standing:
+    """Sums up the runs of one algorithm."""
+    errors = tuple(dict.fromkeys(run["error"] for run in runs if run["error"] is not None))
+    good = [run for run in runs if run["error"] is None]
+    if not good:
+        return Standing(algorithm, errors=errors)
+    sizes = sorted({run["base_size"] for run in good if run["base_size"] is not None})
+    by_size = {
+        size: _by_protocol([run["accuracy"] for run in good if run["base_size"] == size])
+        for size in sizes
+    }
+    chosen = sorted(
+        (run for run in good if run["base_size"] == (sizes[-1] if sizes else None)),
+        key=lambda run: run["seed"],
+    )
+    # A twin that failed leaves its run without a gain.
+    pairs = [
+        (run["accuracy"], before)
+        for run in chosen
+        if (before := run["untrained"] or twins.get(run["twin"], {}).get("accuracy"))
+    ]
+    return Standing(
+        algorithm,
+        seeds=tuple(run["seed"] for run in chosen),
+        images=chosen[0]["images"],
+        accuracy=_by_protocol([run["accuracy"] for run in chosen]),
+        untrained=_by_protocol([before for _, before in pairs]),
+        gain=_by_protocol(
+            [{name: after[name] - before[name] for name in after} for after, before in pairs]
+        ),
+        images_per_second=_of(chosen, "images_per_second"),
+        peak_memory=_of(chosen, "peak_memory"),
+        minutes=_of(chosen, "minutes"),
+        steps=_of(chosen, "steps"),
+        epochs=_of(chosen, "epochs"),
+        loss=_of(chosen, "loss"),
+        rank=_of([run["health"] or {} for run in chosen], "rankme"),
+        verdicts=_each_once(run["health"]["verdict"] for run in chosen if run["health"]),
+        warnings=_each_once(text for run in chosen for text in run["warnings"]),
+        by_size=by_size,
+        sensitivity=_sensitivity(by_size),
+        errors=errors,
+    )
+
+
+def _by_protocol(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Mean and spread of each column."""
+    if not rows:
+        return {}
+    return {name: spread([row[name] for row in rows]) for name in rows[0]}
+
+
+def _of(rows: Iterable[Mapping[str, Any]], name: str) -> Spread | None:
+    """Mean and spread of one number, where it is known."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return spread(values) if values else None
+
+
+def _each_once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _sensitivity(by_size: Mapping[int, Mapping[str, Spread]]) -> dict[str, float] | None:
+    """Standard deviation over the sizes, by protocol (Macar and Liu; METHODS.md, section 6)."""
+    if len(by_size) < 2:
+        return None
+    rows = list(by_size.values())
+    return {name: statistics.pstdev(row[name].mean for row in rows) for name in rows[0]}

@@ -1,0 +1,142 @@
+"""Finished runs in one file of lines, and locks by which several processes share the others.
+
+Each line of the file is the record of a run, as JSON; it is appended by a single write, so that
+processes do not mix their lines, and a line that a power cut left half-written is passed over. A
+run that somebody works on is locked by the operating system, which frees the lock however that
+process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class RunStore:
+    """Records of runs by key, in a file or, without a path, in memory.
+
+    Attributes:
+        folder: Where locks and checkpoints lie, or `None`.
+        file: The file of lines, or `None`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        """Opens the store `path + ".jsonl"` with the folder `path`; nothing is written yet."""
+        self.folder = None if path is None else Path(path)
+        self.file = None if path is None else Path(os.fspath(path) + ".jsonl")
+        self._here: dict[str, Record] = {}
+
+    def read(self) -> dict[str, Record]:
+        """All records by their key; of several with one key the last."""
+        if self.file is None:
+            return dict(self._here)
+        if not self.file.is_file():
+            return {}
+        records = {}
+        for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
+            record = _parse(line)
+            if record is not None:
+                records[record["key"]] = record
+        return records
+
+    def append(self, record: Record) -> None:
+        """Adds a record, which has a `key`."""
+        if self.file is None:
+            self._here[record["key"]] = record
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        handle = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            if size:  # what a power cut left half-written must not spoil this line too
+                os.lseek(handle, size - 1, os.SEEK_SET)
+                line = line if os.read(handle, 1) == b"\n" else "\n" + line
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[bool]:
+        """Tries to reserve a run for this process while the context lasts.
+
+        Whoever gets it must look into the store once more: the run may have been finished between.
+
+        Args:
+            key: Of the run.
+
+        Yields:
+            Whether the run is ours.
+        """
+        if self.folder is None:
+            yield True
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{key}.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            is_ours = _lock(handle)
+            yield is_ours
+        finally:
+            os.close(handle)  # frees the lock
+
+    def checkpoint(self, key: str) -> Path | None:
+        """Where a run keeps its checkpoint, without the ending."""
+        return None if self.folder is None else self.folder / key
+
+    def clear(self, key: str, *, checkpoint: bool) -> None:
+        """Removes the lock of a finished run, while it is held, and if asked its checkpoint."""
+        if self.folder is None:
+            return
+        for ending in (".lock", *((".pt", ".csv") if checkpoint else ())):
+            _remove(self.folder / (key + ending))
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write another end of line
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> bool:
+        """Locks an open file, unless another process has."""
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> bool:
+        """Locks an open file, unless another process has."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _parse(line: str) -> Record | None:
+    """The record of a line; None for one that is cut off."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and "key" in record else None
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, unless another process holds it open where that forbids it (Windows)."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        return

@@ -1,0 +1,116 @@
+"""The figure of an evaluation: what each network scores by each protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from super_selfish.evaluation.sheets import ACCENT, FONT, INK, QUIET, new_figure, save_figure
+from super_selfish.evaluation.subject import Score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FIRST = "#00798c"
+_OTHERS = ("#edae49", "#66a182", "#8d6a9f", "#2e4057")
+_BASELINE = "#c9ced1"
+_GROUP = 0.8  # share of a group that its bars take
+_BAR = 0.36  # inches
+_MARGINS = 1.6  # inches
+
+
+def plot_scores(
+    scores: Mapping[str, Mapping[str, Score]],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    metric: str = "accuracy",
+    chance: float | None = None,
+) -> Figure:
+    """Draws a group of bars for each protocol, in it a bar for each network.
+
+    Args:
+        scores: By network, then by protocol; the first network gives the protocols. One that is
+            called "untrained" is drawn pale and last.
+        path: The file to write; its ending gives the format. `None` writes nothing.
+        metric: What the scores are.
+        chance: Drawn as a line, in [0, 1].
+
+    Returns:
+        The figure. A whisker is the standard deviation over draws.
+
+    Raises:
+        ValueError: If there is no network or no protocol.
+        ImportError: If matplotlib is missing.
+    """
+    if not scores or not next(iter(scores.values())):
+        raise ValueError("expected the scores of at least one network by one protocol, got none")
+    networks = sorted(scores, key=lambda name: name == "untrained")  # stable: else as given
+    protocols = list(next(iter(scores.values())))
+    bars = len(protocols) * (len(networks) / _GROUP)
+    figure = new_figure(max(4.8, _MARGINS + _BAR * bars * max(1.0, 2.2 / len(networks))), 3.8)
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # inches
+    axes = figure.add_subplot()
+    width = _GROUP / len(networks)
+    others = iter(_OTHERS * len(networks))
+    for number, network in enumerate(networks):
+        color = _FIRST if number == 0 else _BASELINE if network == "untrained" else next(others)
+        shift = (number - (len(networks) - 1) / 2) * width
+        for group, protocol in enumerate(protocols):
+            label = network if group == 0 else None
+            _draw_bar(axes, group + shift, 0.92 * width, scores[network][protocol], color, label)
+    if chance is not None:
+        axes.axhline(100 * chance, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+    axes.set_xticks(range(len(protocols)), protocols)
+    axes.set_xlim(-0.55, len(protocols) - 0.45)
+    tops = [
+        score.value + (score.spread or 0.0) for row in scores.values() for score in row.values()
+    ]
+    axes.set_ylim(0, min(108.0, 112 * max(*tops, chance or 0.0) + 1))
+    _style(axes, metric)
+    return save_figure(figure, path)
+
+
+def _draw_bar(
+    axes: Axes, center: float, width: float, score: Score, color: str, label: str | None
+) -> None:
+    """Draws a bar in percent with its whisker, and writes its number above."""
+    value, spread = 100 * score.value, 100 * (score.spread or 0.0)
+    axes.bar(center, value, width, color=color, label=label)
+    if spread > 0:
+        axes.errorbar(center, value, spread, color=INK, linewidth=0.9, capsize=2.5, capthick=0.9)
+    axes.annotate(
+        f"{value:.0f}",
+        (center, value + spread),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=FONT - 1,
+        color=QUIET,
+    )
+
+
+def _style(axes: Axes, metric: str) -> None:
+    """Grid, labels and legend."""
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#999999")
+    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel(f"{metric} in %", fontsize=FONT + 1, color=INK)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda number: labels[number] == "chance")
+    axes.legend(
+        [handles[number] for number in order],
+        [labels[number] for number in order],
+        fontsize=FONT,
+        frameon=False,
+        ncols=6,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderpad=0,
+    )

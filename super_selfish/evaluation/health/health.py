@@ -1,0 +1,296 @@
+"""How healthy is a backbone? Its features on images without labels, measured and judged.
+
+A network that has collapsed gives all images the same features, or features that vary in a few
+directions only, while its loss may look excellent. These measures need no labels.
+
+Shapes: `N` images, `D` features, `B` batch, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Augmentation, Compose
+from super_selfish.augmentations.color_jitter import ColorJitter
+from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.data.subset import ImageSubset
+from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
+from super_selfish.evaluation.health.measures import (
+    alignment,
+    dead_share,
+    directions_carrying,
+    rankme,
+    uniformity,
+    variance_shares,
+)
+from super_selfish.evaluation.health.verdict import judge
+from super_selfish.models.combined_net import pooled_features
+from super_selfish.supervisors.diagnostics import spread
+
+CARRIED = 0.99  # of the variance, by so many directions
+
+
+@dataclass(frozen=True)
+class Health:
+    """Measures of a backbone's features, and what they mean; prints as a block.
+
+    Attributes:
+        images: `N`, images that were looked at.
+        features: `D`, features of an image.
+        rankme: Effective rank, at most `min(N, D)`; see `measures.rankme`.
+        directions: Principal directions that carry 99 % of the variance over images.
+        top_variance: Share of the variance that the first of them carries, in [0, 1].
+        feature_std: Standard deviation of normalised features over images, relative to
+            1 / sqrt(D): about 1 for independent directions, 0 if all images have the same.
+        alignment: Mean squared distance of two views of an image, in [0, 4]; lower is better,
+            unless all images are near one another.
+        uniformity: How evenly the views fill the sphere, at most 0; lower is better.
+        dead: Share of features that are the same for every image, in [0, 1].
+        is_healthy: Whether nothing is wrong that these measures can see.
+        verdict: One sentence that begins with the finding, such as "healthy: ..." or
+            "collapsed: ...".
+    """
+
+    images: int
+    features: int
+    rankme: float
+    directions: int
+    top_variance: float
+    feature_std: float
+    alignment: float
+    uniformity: float
+    dead: float
+    is_healthy: bool
+    verdict: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, fit for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """The verdict, and below it a line for each measure."""
+        bound = min(self.images, self.features)
+        of_images = " (bounded by the images: give more)" if self.images < self.features else ""
+        lines = [
+            ("RankMe", f"{self.rankme:.1f} of at most {bound}{of_images}"),
+            ("variance", f"99 % in {self.directions} directions, {self.top_variance:.0%} in one"),
+            ("feature std", f"{self.feature_std:.3f} (1: independent, 0: all the same)"),
+            ("alignment", f"{self.alignment:.3f} (0: views of an image agree)"),
+            ("uniformity", f"{self.uniformity:.3f} (0: all images at one point, -3.9: spread out)"),
+            ("dead features", f"{self.dead:.1%}"),
+        ]
+        width = max(len(name) for name, _ in lines)
+        return "\n".join(
+            [
+                self.verdict,
+                *(f"  {name:<{width}}  {text}" for name, text in lines),
+                f"  {self.images} images, {self.features} features",
+            ]
+        )
+
+
+def health(
+    backbone: Any,
+    images: Any,
+    *,
+    num_images: int | None = 2048,
+    augmentation: Augmentation | None = None,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    preprocess: nn.Module | None = None,
+    seed: int = 0,
+) -> Health:
+    """Measures and judges the features of a backbone; needs no labels and trains nothing.
+
+    The backbone runs in eval mode and is afterwards what it was before. Torch's own random stream
+    is left alone.
+
+    Args:
+        backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor:
+            anything with `get_backbone()`, whose `preprocess`, `image_size` and `in_channels` are
+            then used unless they are given here.
+        images: Whatever `as_source` takes; labels are not looked at.
+        num_images: At most so many of them are used, evenly spread; `None` uses all. RankMe cannot
+            exceed it, and is steady from twice the number of features on.
+        augmentation: Makes the two views for alignment and uniformity from images in [0, 1]; it
+            keeps their size. Default: `mild_views`.
+        batch_size: Images per forward pass.
+        num_workers: Processes that load images; 0 loads in this one.
+        image_size: Images are brought to this size in pixels, a side or (height, width).
+        in_channels: Images are brought to this many channels.
+        preprocess: Applied to images in [0, 1] before the backbone.
+        seed: Of the views.
+
+    Returns:
+        Measures and verdict.
+
+    Raises:
+        ValueError: If there are fewer than two images, or the features are not finite.
+        TypeError: If `backbone` is none of the above.
+    """
+    if callable(getattr(backbone, "get_backbone", None)):
+        preprocess = getattr(backbone, "preprocess", None) if preprocess is None else preprocess
+        image_size = getattr(backbone, "image_size", None) if image_size is None else image_size
+        in_channels = getattr(backbone, "in_channels", None) if in_channels is None else in_channels
+        backbone = backbone.get_backbone()
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(
+            f"backbone must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
+        )
+    source = spread_images(open_data(images, image_size, in_channels), num_images)
+    views = mild_views(source.images.image_size) if augmentation is None else augmentation
+    features, first, second = extract_with_views(
+        backbone,
+        source,
+        views,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        preprocess=preprocess,
+        seed=seed,
+    )
+    return health_of_features(features, first, second)
+
+
+def health_of_features(features: Tensor, first: Tensor, second: Tensor) -> Health:
+    """Measures and judges features that are already there.
+
+    Args:
+        features: `[N, D]` of the images as they are, at least two.
+        first: `[N, D]` of a view of each.
+        second: `[N, D]` of another view of each.
+
+    Returns:
+        Measures and verdict.
+
+    Raises:
+        ValueError: If the shapes do not match, or there are fewer than two images.
+    """
+    if features.dim() != 2 or len(features) < 2:
+        raise ValueError(
+            f"health compares images: expected features [N, D] of at least 2, "
+            f"got {list(features.shape)}"
+        )
+    shares = variance_shares(features)
+    directions = directions_carrying(shares, CARRIED)
+    feature_std = float(spread(F.normalize(features.double(), dim=1)))
+    dead = dead_share(features)
+    verdict = judge(
+        images=len(features),
+        features=features.shape[1],
+        directions=directions,
+        feature_std=feature_std,
+        dead=dead,
+    )
+    return Health(
+        images=len(features),
+        features=features.shape[1],
+        rankme=rankme(features),
+        directions=directions,
+        top_variance=float(shares[0]),
+        feature_std=feature_std,
+        alignment=alignment(first, second),
+        uniformity=(uniformity(first) + uniformity(second)) / 2,  # as the authors' code does
+        dead=dead,
+        is_healthy=verdict.is_healthy,
+        verdict=verdict.sentence,
+    )
+
+
+def mild_views(size: tuple[int, int]) -> Augmentation:
+    """Views that show the same thing: what a good backbone should not mind.
+
+    Args:
+        size: (height, width) of the images in pixels, which the views keep.
+
+    Returns:
+        Random resized crop of 50 to 100 % of the area, flip, colour jitter (0.2, 0.2, 0.2, 0.05).
+    """
+    return Compose(
+        [
+            RandomResizedCrop(size, scale=(0.5, 1.0), p_flip=0.5),
+            ColorJitter(0.2, 0.2, 0.2, hue=0.05),
+        ]
+    )
+
+
+def spread_images(source: LabelledSource, most: int | None) -> LabelledSource:
+    """At most so many images of a source, evenly spread over it, always the same.
+
+    Args:
+        source: The images, and perhaps labels.
+        most: How many; `None` for all.
+
+    Returns:
+        A source of the chosen ones.
+
+    Raises:
+        ValueError: If `most` is below two.
+    """
+    if most is not None and most < 2:
+        raise ValueError(f"num_images must be at least 2, got {most}")
+    total = len(source.images)
+    if most is None or total <= most:
+        return source
+    chosen = torch.linspace(0, total - 1, most, dtype=torch.float64).round().long()
+    labels = None if source.labels is None else source.labels[chosen]
+    return LabelledSource(ImageSubset(source.images, chosen.tolist()), labels)
+
+
+def extract_with_views(
+    backbone: nn.Module,
+    source: LabelledSource,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    preprocess: nn.Module | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of each image and of two views of it; every image is read once.
+
+    Args:
+        backbone: As for `extract_features`.
+        source: As for `extract_features`.
+        augmentation: Makes a view of images in [0, 1], of the same size.
+        batch_size: Images per batch, each of which makes three forward passes.
+        num_workers: As for `extract_features`.
+        preprocess: As for `extract_features`.
+        seed: Of the views.
+
+    Returns:
+        `[N, D]` three times: as they are, first and second view.
+    """
+    threefold = _Threefold(backbone, preprocess, augmentation, seed)
+    features = extract_features(threefold, source, batch_size=batch_size, num_workers=num_workers)
+    plain, first, second = features.features.chunk(3, dim=1)
+    return plain, first, second
+
+
+class _Threefold(nn.Module):
+    """Gives the features of images and of two views of them side by side, `[B, 3 D]`."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        preprocess: nn.Module | None,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.preprocess = preprocess
+        self.augmentation = augmentation
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        views = [images, *(self.augmentation(images, self.generator) for _ in range(2))]
+        if self.preprocess is not None:
+            views = [self.preprocess(view) for view in views]
+        return torch.cat([pooled_features(self.backbone, view).float() for view in views], dim=1)

@@ -1,0 +1,155 @@
+"""How right predictions are: pure functions of scores and labels.
+
+Every figure is defined for every input: what cannot be said of some class is not part of the mean,
+and what cannot be said at all is refused.
+
+Shapes: `M` test rows, `Y` classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOP = 5  # of fewer than six classes, five guesses are always right
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Share of predictions `[M]` that are the label `[M]`, in [0, 1]."""
+    _check_rows(predictions, labels, dimensions=1)
+    return (predictions == labels).double().mean().item()
+
+
+def balanced_accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Accuracy of each class among the labels, averaged: rare classes count like frequent ones.
+
+    Args:
+        predictions: `[M]` class numbers.
+        labels: `[M]`. A class that is only ever predicted is not part of the mean.
+
+    Returns:
+        The mean recall, in [0, 1].
+    """
+    _check_rows(predictions, labels, dimensions=1)
+    classes, targets = labels.unique(return_inverse=True)  # [Y], [M]
+    hits = targets[predictions == labels].bincount(minlength=len(classes))
+    return (hits.double() / targets.bincount()).mean().item()
+
+
+def top_k_accuracy(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP) -> float:
+    """Share of rows whose class is among the `k` with the largest scores.
+
+    Equal scores are in no order; a class that ties for the last places counts by the share of
+    orders in which it has one. So a constant score has the accuracy of guessing.
+
+    Args:
+        scores: `[M, Y]`.
+        classes: `[Y]`, the class of every column.
+        labels: `[M]`; a class that has no column counts as wrong.
+        k: Guesses, >= 1.
+
+    Returns:
+        The share, in [0, 1].
+    """
+    if k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
+    if scores.shape != (len(labels), len(classes)):
+        raise ValueError(
+            f"scores must be [{len(labels)}, {len(classes)}], got {list(scores.shape)}"
+        )
+    is_label = labels[:, None] == classes  # [M, Y]
+    own = scores.masked_fill(~is_label, -torch.inf).amax(dim=1, keepdim=True)  # [M, 1]
+    better = (scores > own).sum(dim=1)  # [M]
+    equal = (scores == own).sum(dim=1)  # [M], itself among them
+    places = ((k - better).double() / equal.clamp(min=1)).clamp(0, 1)
+    return (places * is_label.any(dim=1)).mean().item()
+
+
+def confusion_matrix(predictions: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Counts what is taken for what.
+
+    Args:
+        predictions: `[M]`.
+        labels: `[M]`.
+        classes: `[Y]`, ascending, with every value of both.
+
+    Returns:
+        `[Y, Y]` int64 on the CPU: rows are the labels, columns the predictions.
+    """
+    _check_rows(predictions, labels, dimensions=1)
+    total = len(classes)
+    cells = torch.searchsorted(classes, labels) * total + torch.searchsorted(classes, predictions)
+    return cells.bincount(minlength=total * total).view(total, total).cpu()
+
+
+def average_precision(scores: Tensor, is_positive: Tensor) -> float:
+    """Area under the steps of precision over recall, of one class.
+
+    AP = sum over thresholds n of (R_n - R_{n-1}) P_n; rows of equal score share a threshold.
+
+    Args:
+        scores: `[M]`, larger means positive.
+        is_positive: `[M]`, 0 or 1; at least one is positive.
+
+    Returns:
+        The average precision, in (0, 1].
+
+    Raises:
+        ValueError: If no row is positive.
+    """
+    _check_rows(scores, is_positive, dimensions=1)
+    positives = int((is_positive != 0).sum())
+    if positives == 0:
+        raise ValueError("average precision needs at least one positive row, got none")
+    ordered, order = scores.sort(descending=True)
+    found = (is_positive[order] != 0).double().cumsum(0)  # [M]
+    is_last = torch.ones_like(ordered, dtype=torch.bool)  # of its threshold
+    is_last[:-1] = ordered[1:] != ordered[:-1]
+    found, rows = found[is_last], is_last.nonzero().flatten() + 1
+    gained = found.diff(prepend=found.new_zeros(1))
+    return ((gained / positives) * (found / rows)).sum().item()
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Average precision of each class, averaged.
+
+    Args:
+        scores: `[M, Y]`.
+        labels: `[M, Y]`, 0 or 1. A class without a positive row is not part of the mean.
+
+    Returns:
+        The mean average precision, in (0, 1].
+
+    Raises:
+        ValueError: If shapes do not fit, or no row is positive.
+    """
+    _check_rows(scores, labels, dimensions=2)
+    known = labels.any(dim=0).nonzero().flatten().tolist()
+    if not known:
+        raise ValueError("mean average precision needs at least one positive label, got none")
+    return sum(average_precision(scores[:, y], labels[:, y]) for y in known) / len(known)
+
+
+def chance_level(labels: Tensor) -> float:
+    """What knowing the labels' frequencies alone would reach, in [0, 1].
+
+    Args:
+        labels: `[M]` class numbers, or `[M, Y]` zeros and ones.
+
+    Returns:
+        Of `[M]`, the share of the most frequent class. Of `[M, Y]`, the mean average precision of
+        one score for all rows: the mean share of positives over the classes that have any.
+    """
+    if labels.dim() == 1:
+        return labels.unique(return_counts=True)[1].max().item() / len(labels)
+    return mean_average_precision(torch.zeros_like(labels, dtype=torch.float32), labels)
+
+
+def _check_rows(predictions: Tensor, labels: Tensor, dimensions: int) -> None:
+    """Refuses shapes that differ, that are not of so many dimensions, or that are empty."""
+    if predictions.shape != labels.shape or labels.dim() != dimensions or labels.numel() == 0:
+        expected = "[M]" if dimensions == 1 else "[M, Y]"
+        raise ValueError(
+            f"expected predictions and labels {expected} of one shape and at least one row, "
+            f"got {list(predictions.shape)} and {list(labels.shape)}"
+        )

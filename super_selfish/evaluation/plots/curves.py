@@ -1,0 +1,151 @@
+"""Curves: the course of training, and of what a monitor measured now and then."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from super_selfish.evaluation.sheets import FONT, INK, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LINES = ("#00798c", "#edae49", "#66a182", "#d1495b", "#2e4057", "#8d6a9f")
+_FEW = 30  # values: so many are shown as points on their line, of more the line says enough
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def plot_history(
+    rows: Rows,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    panels: Sequence[str] = (),
+) -> Figure:
+    """Draws the loss of every epoch, with its parts if there are several.
+
+    Args:
+        rows: One an epoch, with "epoch" and "loss"; every other column whose name begins with
+            "loss" is drawn as well (`Supervisor.history`).
+        path: The file to write; its ending gives the format. `None` writes nothing.
+        panels: Further columns ("lr", "images_per_second", ...), each in a panel of its own.
+
+    Returns:
+        The figure. An epoch without a finite loss is a gap in its curve; a panel joins the epochs
+        that have a value, since a monitor measures in few of them.
+
+    Raises:
+        ValueError: If there are no rows, or a column is missing from all of them.
+        ImportError: If matplotlib is missing.
+    """
+    columns = _check_columns(rows, ("loss", *panels))
+    losses = ["loss", *(name for name in columns if name.startswith("loss") and name != "loss")]
+    heights = [3.2, *(1.5 for _ in panels)]  # inches
+    figure = new_figure(6.4, sum(heights) + 0.4)
+    grid = figure.add_gridspec(len(heights), height_ratios=heights)
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # inches
+    top = figure.add_subplot(grid[0])
+    _draw_panel(top, rows, losses, joined=False, is_last=not panels)
+    for number, name in enumerate(panels, start=1):
+        axes = figure.add_subplot(grid[number], sharex=top)
+        _draw_panel(axes, rows, [name], joined=True, is_last=number == len(panels))
+    return save_figure(figure, path)
+
+
+def plot_curves(
+    rows: Rows,
+    columns: Sequence[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    size: tuple[float, float] = (4.2, 2.4),
+) -> Figure:
+    """Draws some columns of the history in one panel.
+
+    Args:
+        rows: One an epoch, with "epoch" and, in some rows at least, the columns.
+        columns: What to draw.
+        path: The file to write; its ending gives the format. `None` writes nothing.
+        size: Width and height of the figure, in inches.
+
+    Returns:
+        The figure. Values are joined over epochs that have none.
+
+    Raises:
+        ValueError: If there are no rows, no columns, or a column is missing from all rows.
+        ImportError: If matplotlib is missing.
+    """
+    if not columns:
+        raise ValueError("expected the name of at least one column to draw, got none")
+    _check_columns(rows, columns)
+    figure = new_figure(*size)
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)  # inches
+    _draw_panel(figure.add_subplot(), rows, columns, joined=True, is_last=True)
+    return save_figure(figure, path)
+
+
+def _check_columns(rows: Rows, wanted: Sequence[str]) -> list[str]:
+    """All columns of the rows; refuses rows without the wanted ones."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    missing = [name for name in ("epoch", *wanted) if name not in columns]
+    if missing:
+        raise ValueError(f"rows must have {missing}, got the columns {columns}")
+    return columns
+
+
+def _draw_panel(
+    axes: Axes, rows: Rows, names: Sequence[str], *, joined: bool, is_last: bool
+) -> None:
+    """Draws columns into a panel.
+
+    Args:
+        axes: The panel.
+        rows: The history.
+        names: Columns.
+        joined: Whether epochs without a value are passed over, or leave a gap.
+        is_last: Whether the panel tells the epochs, for those above it as well.
+    """
+    epochs = [row["epoch"] for row in rows]
+    for name, color in zip(names, _LINES * math.ceil(len(names) / len(_LINES)), strict=False):
+        values = [_number(row.get(name)) for row in rows]
+        points = list(zip(epochs, values, strict=True))
+        if joined:
+            points = [point for point in points if not math.isnan(point[1])]
+        axes.plot(
+            [epoch for epoch, _ in points],
+            [value for _, value in points],
+            color=color,
+            linewidth=1.8,
+            marker="o" if len(points) <= _FEW else None,  # a line needs two values
+            markersize=3.5,
+            label=name.replace("_", " "),
+        )
+    _style_curves(axes, names, is_last)
+    if len(set(epochs)) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+
+
+def _number(value: Any) -> float:
+    """A finite value, or NaN for what is missing."""
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def _style_curves(axes: Axes, names: Sequence[str], is_last: bool) -> None:
+    """Grid, labels and ticks of a panel."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#999999")
+    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK, labelbottom=is_last)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.set_ylabel(names[0].replace("_", " "), fontsize=FONT + 1, color=INK)
+    if is_last:
+        axes.set_xlabel("epoch", fontsize=FONT + 1, color=INK)
+    if len(names) > 1:
+        axes.legend(fontsize=FONT, frameon=False)

@@ -1,0 +1,162 @@
+"""The page: what is known of a run, in the order in which one wants to know it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.report import course, pictures, results
+from super_selfish.evaluation.report.html import Html, element, joined, text, void
+from super_selfish.evaluation.report.look import look_at, showing
+from super_selfish.evaluation.report.record import find_record
+from super_selfish.evaluation.report.settings import settings
+from super_selfish.evaluation.report.style import STYLE
+from super_selfish.evaluation.report.words import Algorithm, describe_algorithm, moment
+from super_selfish.evaluation.result import Evaluation
+from super_selfish.evaluation.sheets import new_figure
+from super_selfish.supervisors import Supervisor
+from super_selfish.training.checkpoint import beside, write_atomically
+
+
+class Section(NamedTuple):
+    """A part of the page."""
+
+    anchor: str
+    title: str
+    body: list[Html]
+
+
+def write_report(
+    supervisor: Supervisor,
+    name: str | os.PathLike[str] = "store/base",
+    *,
+    images: Any = None,
+    evaluation: Evaluation | None = None,
+    comparison: Comparison | None = None,
+    title: str | None = None,
+    most_images: int = 1000,
+    seed: int = 0,
+) -> Path:
+    """Writes a page about a supervisor: one HTML file that needs nothing beside it.
+
+    Args:
+        supervisor: One that was trained, or that has loaded the checkpoint `name`.
+        name: Path of the page, without its ending; that of the checkpoint, so that a supervisor
+            that was loaded is told with the history of its run.
+        images: What to look at: whatever `as_source` takes. Default: the supervisor's dataset;
+            without either, sections that need images say so.
+        evaluation: What `evaluate` returned, to be shown with its confusion matrix.
+        comparison: What `compare` returned.
+        title: Heading of the page; default: the name of the algorithm.
+        most_images: Images, spread over the dataset, of which features are computed.
+        seed: Of the augmentation and of the map of the features.
+
+    Returns:
+        Path of the page, `name + ".html"`.
+
+    Raises:
+        TypeError: If `evaluation` or `comparison` is something else.
+        ValueError: If `most_images` is not positive, or the checkpoint is broken.
+        ImportError: If matplotlib is missing.
+    """
+    if most_images < 1:
+        raise ValueError(f"most_images must be at least 1, got {most_images}")
+    _require("evaluation", evaluation, Evaluation)
+    _require("comparison", comparison, Comparison)
+    new_figure(1, 1)  # if matplotlib is missing, this says so before the features are computed
+    record = find_record(supervisor, name)
+    algorithm = describe_algorithm(type(supervisor))
+    source = _images_to_look_at(supervisor, images)
+    written = moment(datetime.now(timezone.utc))
+    is_lent = supervisor.source is None
+    with showing(supervisor, source):
+        look = None if source is None else look_at(supervisor, source, most_images)
+        health = None if look is None else look.health
+        answers = pictures.exhibit(supervisor, record, is_lent, seed)
+        parts = [
+            Section("summary", "Summary", course.summary(record, health)),
+            Section("course", "The course of training", course.curves(record)),
+            Section("views", "What the network sees", pictures.views(supervisor, seed)),
+            Section("answers", "What it makes of that", answers),
+            Section("neighbours", "Nearest neighbours", pictures.neighbours(look)),
+            Section("map", "Map of the features", pictures.feature_map(look, seed)),
+        ]
+    if evaluation is not None:
+        parts.append(Section("evaluation", "Did it help?", results.evaluation(evaluation)))
+    if comparison is not None:
+        found = results.comparison(comparison)
+        parts.append(Section("comparison", "Beside other algorithms", found))
+    told = settings(supervisor, record, algorithm, source, written)
+    parts.append(Section("settings", "Settings", told))
+    page = _page(algorithm, parts, title or algorithm.title, os.fspath(name), written)
+    path = beside(name, ".html")
+    write_atomically(path, lambda file: file.write(page.encode()))
+    return path
+
+
+def _require(word: str, given: object, kind: type) -> None:
+    """Refuses what the function of that name did not return."""
+    if given is not None and not isinstance(given, kind):
+        raise TypeError(f"{word} must be the {kind.__name__} of a call, got {type(given).__name__}")
+
+
+def _images_to_look_at(supervisor: Supervisor, images: Any) -> ImageSource | None:
+    """The images that were given, as the networks take them, or those of the dataset."""
+    if images is None:
+        return supervisor.source
+    if isinstance(images, ImageSource):
+        return images
+    return as_source(images, supervisor.image_size, supervisor.in_channels)
+
+
+def _page(
+    algorithm: Algorithm, parts: Sequence[Section], title: str, name: str, written: str
+) -> str:
+    """Puts the page together."""
+    contents = element(
+        "nav",
+        element(
+            "ol",
+            *(
+                element("li", element("a", text(part.title), href=f"#{part.anchor}"))
+                for part in parts
+            ),
+        ),
+        aria_label="Contents",
+    )
+    about = [
+        element("p", text(words), class_=kind)
+        for words, kind in ((algorithm.idea, "lead"), (algorithm.paper, "quiet"))
+        if words
+    ]
+    header = element(
+        "header",
+        element("p", text(f"Super Selfish, report of {name}"), class_="eyebrow"),
+        element("h1", text(title)),
+        *about,
+    )
+    main = element(
+        "main",
+        *(
+            element("section", element("h2", text(part.title)), joined(part.body), id=part.anchor)
+            for part in parts
+        ),
+    )
+    footer = element(
+        "footer", element("p", text(f"Written by Super Selfish, {written}."), class_="quiet")
+    )
+    head = element(
+        "head",
+        void("meta", charset="utf-8"),
+        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        void("meta", name="color-scheme", content="light dark"),
+        element("title", text(f"{title}: {name}")),
+        element("style", Html(STYLE)),
+    )
+    body = element("body", element("div", header, contents, main, footer, class_="page"))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"

@@ -1,0 +1,197 @@
+"""What there is to see: views, answers, neighbours, a map; or why there is nothing to see."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from super_selfish.data.collate import Collator
+from super_selfish.evaluation.exhibits import EXHIBITS
+from super_selfish.evaluation.plots import (
+    plot_feature_map,
+    plot_neighbours,
+    plot_views,
+    project_features,
+)
+from super_selfish.evaluation.report.html import (
+    Html,
+    absent,
+    element,
+    embedded,
+    joined,
+    paragraph,
+    picture,
+    text,
+)
+from super_selfish.evaluation.report.look import Look
+from super_selfish.evaluation.report.record import Record
+from super_selfish.evaluation.report.words import plural
+from super_selfish.evaluation.showcase import show_algorithm
+from super_selfish.evaluation.views import seen_views
+from super_selfish.supervisors import (
+    ContrastiveMultiviewCodingSupervisor,
+    ExemplarNetSupervisor,
+    InstanceDiscriminationSupervisor,
+    PIRLSupervisor,
+    Supervisor,
+)
+
+_VIEWED = 5  # images of which views are shown
+_BESIDE = 8  # views side by side; of more, those of one image are shown in a square
+_QUERIES, _NEIGHBOURS = 8, 7
+_LEAST_MAPPED = 12  # images of which a map says anything
+# They ask about the very images of their training, by number.
+_REMEMBERING = (
+    ContrastiveMultiviewCodingSupervisor,
+    ExemplarNetSupervisor,
+    InstanceDiscriminationSupervisor,
+    PIRLSupervisor,
+)
+_NO_IMAGES = "There are no images: give the supervisor a dataset, or report() images=."
+_NONE_READ = "There are no images, or none of them could be read."
+_NO_COLLATOR = "A function of your own makes the batches: it does not tell which are the views."
+
+
+def views(supervisor: Supervisor, seed: int) -> list[Html]:
+    """A sheet of what the network is shown in training."""
+    if supervisor.source is None:
+        return [absent(_NO_IMAGES)]
+    if not isinstance(supervisor.collate_fn, Collator):
+        return [absent(_NO_COLLATOR)]
+    shown = seen_views(supervisor, min(_VIEWED, len(supervisor.source)), seed)  # (R, V, C, H, W)
+    count = shown.shape[1]
+    if count <= _BESIDE:
+        rows: Sequence[Tensor] = list(shown)
+        what = "A row for each image" if count == 1 else f"A row for each image, its {count} views"
+    else:
+        rows = shown[0].split(math.isqrt(count - 1) + 1)
+        what = f"The {count} views of one image"
+    alt = f"Sheet of images as the network sees them: {what[0].lower()}{what[1:]}"
+    caption = f"{what}, as drawn with seed {seed}. Every epoch draws others."
+    return [
+        paragraph(
+            "Images after the augmentation of the algorithm, as they enter the network; where it "
+            "paints, what it is to paint stands beside them. If "
+            "something that matters to you is no longer visible here, it cannot be learned."
+        ),
+        embedded(plot_views(rows), alt, caption),
+    ]
+
+
+def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: int) -> list[Html]:
+    """The algorithm's own question, and its answers about some images.
+
+    Args:
+        supervisor: With images.
+        record: Of its run.
+        is_lent: Whether the images are not the dataset that it was built with.
+        seed: Of the augmentation.
+    """
+    if supervisor.source is None:
+        return [absent(_NO_IMAGES)]
+    if not any(kind in EXHIBITS for kind in type(supervisor).__mro__):
+        return [absent(f"{type(supervisor).__name__} has no exhibit of its own.")]
+    if not isinstance(supervisor.collate_fn, Collator):
+        return [absent(_NO_COLLATOR)]
+    trained_on = None if record is None else record.provenance.get("num_images")
+    if is_lent and isinstance(supervisor, _REMEMBERING) and trained_on != len(supervisor.source):
+        return [
+            absent(
+                "The algorithm asks which of the images of its training it sees, by their number: "
+                "give those as images=."
+            )
+        ]
+    shown = show_algorithm(supervisor, seed=seed)
+    groups = []
+    for group in shown.groups:
+        figures = [
+            element(
+                "figure",
+                picture(part.image, " ".join(part.caption.split())),
+                element("figcaption", text(part.caption)),
+                class_={None: "plain", True: "right", False: "wrong"}[part.is_right],
+            )
+            for part in group
+        ]
+        groups.append(element("div", *figures, class_="group many" if len(group) > 4 else "group"))
+    body = [element("p", text(shown.question), class_="lead")]
+    if shown.score is not None:
+        right, total = shown.score
+        body.append(paragraph(f"{right} of the {plural(total, 'answer')} below are right."))
+    return [*body, element("div", joined(groups), class_="exhibit")]
+
+
+def neighbours(look: Look | None) -> list[Html]:
+    """Some images, and those with the most similar features."""
+    if look is None:
+        return [absent(_NONE_READ)]
+    if len(look.images) < 2:
+        return [absent("One image alone has no neighbours.")]
+    count = min(_NEIGHBOURS, len(look.images) - 1)
+    figure = plot_neighbours(
+        look.features, look.images, queries=min(_QUERIES, len(look.images)), neighbours=count
+    )
+    return [
+        paragraph(
+            "On the left, framed, an image; beside it those whose features are most similar, with "
+            "their cosine. A backbone that has learned puts things of one kind together; one that "
+            "has not goes by colour and brightness."
+        ),
+        embedded(
+            figure,
+            f"Sheet of images, each with its {count} nearest neighbours and their cosines",
+            f"Among {_how_many(look)}. If all cosines are close to 1, see what is said about the "
+            "health of the features.",
+        ),
+    ]
+
+
+def feature_map(look: Look | None, seed: int) -> list[Html]:
+    """A map of the features with small images, and where there are labels one of classes."""
+    if look is None:
+        return [absent(_NONE_READ)]
+    if len(look.images) < _LEAST_MAPPED:
+        return [absent(f"A map needs at least {_LEAST_MAPPED} images.")]
+    has_sklearn = importlib.util.find_spec("sklearn") is not None
+    method = "tsne" if has_sklearn else "pca"
+    places = project_features(look.features, method, seed)
+    name = {"tsne": "t-SNE", "pca": "PCA"}[method]
+    how = (
+        "What lies side by side looks alike to the backbone; distances further than that, and the "
+        "axes, mean nothing."
+        if has_sklearn
+        else "The axes are the two directions of the largest variance. With scikit-learn installed "
+        "this would be a t-SNE, which shows more."
+    )
+    thumbnails = plot_feature_map(
+        look.features, look.images, labels=look.labels, classes=look.classes, coordinates=places
+    )
+    body = [
+        paragraph(f"The features of {_how_many(look)} in two dimensions, by {name}. {how}"),
+        embedded(
+            thumbnails,
+            f"Map of the features by {name}, drawn with small images",
+            "Where several images fall into one cell, the one nearest to its centre is shown."
+            + ("" if look.labels is None else " The frames tell the classes."),
+        ),
+    ]
+    if look.labels is not None:
+        dots = plot_feature_map(
+            look.features, labels=look.labels, classes=look.classes, coordinates=places
+        )
+        caption = (
+            "The same map with a dot for each image, coloured by class. The labels were not used "
+            "to make it."
+        )
+        body.append(embedded(dots, f"Map of the features by {name}, coloured by class", caption))
+    return body
+
+
+def _how_many(look: Look) -> str:
+    """Which images a section shows."""
+    if len(look.images) == look.total:
+        return f"all {look.total:,} images"
+    return f"{len(look.images):,} of {look.total:,} images"

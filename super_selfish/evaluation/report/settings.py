@@ -1,0 +1,121 @@
+"""The settings of a run: everything that one needs to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from torch import Tensor, nn
+
+from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.report.html import Html, absent, element, paragraph, table, text
+from super_selfish.evaluation.report.record import Record
+from super_selfish.evaluation.report.words import Algorithm, moment
+from super_selfish.supervisors import Supervisor
+from super_selfish.supervisors.provenance import describe_dataset, package_versions
+
+Rows = list[list[object]]  # of a table; the first cell is the heading
+
+
+def settings(
+    supervisor: Supervisor,
+    record: Record | None,
+    algorithm: Algorithm,
+    source: ImageSource | None,
+    written: str,
+) -> list[Html]:
+    """Everything that one needs to repeat the run."""
+    constructor: Rows = [
+        [name, _shown(value)] for name, value in supervisor.arguments.items() if name != "dataset"
+    ]
+    training: Rows = [] if record is None else [[k, _shown(v)] for k, v in record.settings.items()]
+    known = {} if record is None else record.provenance
+    blocks = [
+        ("Algorithm", f"Arguments of {type(supervisor).__name__}.", constructor),
+        ("Training", "Arguments of supervise().", training),
+        ("Images", "", _images(supervisor, known, source)),
+        ("Networks", "", _networks(supervisor)),
+        ("Machine and versions", "", _machine(supervisor, known, written)),
+    ]
+    columns = [
+        element(
+            "div",
+            element("h3", text(title)),
+            element("p", text(about), class_="quiet") if about else Html(""),
+            table(rows) if rows else absent("Not known."),
+        )
+        for title, about, rows in blocks
+    ]
+    body = [element("div", *columns, class_="columns")]
+    if algorithm.differences:
+        body += [
+            element("h3", text("Differences from the paper")),
+            paragraph(algorithm.differences),
+        ]
+    return body
+
+
+def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSource | None) -> Rows:
+    """Which images, and how they reach the networks."""
+    rows: Rows = []
+    dataset = known.get("dataset") or (None if source is None else describe_dataset(source.dataset))
+    if dataset is not None:
+        rows.append(["dataset", dataset])
+    count = known.get("num_images") or (None if source is None else len(source))
+    if count is not None:
+        rows.append(["images", f"{count:,}"])
+    height, width = supervisor.image_size
+    rows += [
+        ["size", f"{height} \N{MULTIPLICATION SIGN} {width} pixels"],
+        ["channels", supervisor.in_channels],
+    ]
+    if source is not None and source.classes is not None:
+        rows.append(["classes", _classes(source.classes)])
+    return rows
+
+
+def _machine(supervisor: Supervisor, known: Mapping[str, Any], written: str) -> Rows:
+    """Where and when."""
+    versions = known.get("versions") or package_versions()
+    date = known.get("date")
+    return [
+        ["trained", moment(datetime.fromisoformat(date)) if date else "not known"],
+        ["device", known.get("device") or supervisor.device],
+        ["processes", known.get("processes", "not known")],
+        *([name, version] for name, version in versions.items()),
+        ["page written", written],
+    ]
+
+
+def _networks(supervisor: Supervisor) -> Rows:
+    """What the parts of the networks are, and how large."""
+    rows: Rows = [["backbone", _size(supervisor.get_backbone())]]
+    predictor = getattr(supervisor.model, "predictor", None)
+    if isinstance(predictor, nn.Module):
+        rows.append(["predictor", _size(predictor)])
+    trained = sum(p.numel() for p in supervisor.parameters() if p.requires_grad)
+    rows.append(["trained parameters", f"{trained:,}"])
+    return rows
+
+
+def _size(module: nn.Module) -> str:
+    """A network's kind and its number of parameters."""
+    return f"{type(module).__name__}, {sum(p.numel() for p in module.parameters()):,} parameters"
+
+
+def _shown(value: object) -> str:
+    """A setting, as short as it can be understood."""
+    if isinstance(value, Tensor):
+        return f"tensor of shape {list(value.shape)}"
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool | int | float | list | tuple | dict):
+        return repr(value)
+    return getattr(value, "__name__", None) or f"{type(value).__name__}(...)"
+
+
+def _classes(names: Sequence[str]) -> str:
+    """How many classes, and the first of them."""
+    few = ", ".join(str(name) for name in names[:10])
+    return f"{len(names)}: {few}{', ...' if len(names) > 10 else ''}"

@@ -1,0 +1,227 @@
+"""What an evaluation found: a table, a dictionary, a figure."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from super_selfish.evaluation.evaluation_figure import plot_scores
+from super_selfish.evaluation.subject import Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PRETRAINED, UNTRAINED, DIFFERENCE = "pretrained", "untrained", "difference"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a backbone, of its untrained twin and of others; prints as a table.
+
+    Attributes:
+        scores: What each protocol says of each network: by network ("pretrained", the names of
+            others, "untrained"), then by protocol.
+        metric: What the figures are: "accuracy" or "mean average precision".
+        chance: What needs no look at an image: the accuracy of always saying the test part's most
+            frequent class, or the mean average precision of one score for all images.
+        train_images: Images that protocols learned from.
+        test_images: Images that the figures are of.
+        classes: Classes of the training part.
+        class_names: Of the rows of every `Score.confusion`; of a multi-label set, of the columns of
+            its labels.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    metric: str
+    chance: float
+    train_images: int
+    test_images: int
+    classes: int
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def pretrained(self) -> dict[str, float]:
+        """Figures of the backbone by protocol, in [0, 1]."""
+        return _values(self.scores[PRETRAINED])
+
+    @property
+    def untrained(self) -> dict[str, float] | None:
+        """The same for the network that has learned nothing; `None` if there was none."""
+        return _values(self.scores[UNTRAINED]) if UNTRAINED in self.scores else None
+
+    @property
+    def others(self) -> dict[str, dict[str, float]]:
+        """The same for every other network, by name."""
+        names = [name for name in self.scores if name not in (PRETRAINED, UNTRAINED)]
+        return {name: _values(self.scores[name]) for name in names}
+
+    @property
+    def difference(self) -> dict[str, float] | None:
+        """What pretraining added, by protocol; `None` without an untrained network."""
+        before = self.untrained
+        if before is None:
+            return None
+        return {name: value - before[name] for name, value in self.pretrained.items()}
+
+    @property
+    def settings(self) -> dict[str, dict[str, dict[str, float]]]:
+        """What each protocol chose for itself, by network and protocol."""
+        return {
+            network: {name: dict(score.settings) for name, score in row.items()}
+            for network, row in self.scores.items()
+        }
+
+    @property
+    def spread(self) -> dict[str, dict[str, float]]:
+        """Standard deviation over draws, by network and protocol, where there are several.
+
+        That of "difference" is of the differences draw by draw, since both networks are given the
+        same images.
+        """
+        rows = {
+            network: {name: score.spread for name, score in row.items() if score.spread is not None}
+            for network, row in self.scores.items()
+        }
+        if UNTRAINED in rows:
+            rows[DIFFERENCE] = {
+                name: statistics.stdev(
+                    after - before
+                    for after, before in zip(
+                        self.scores[PRETRAINED][name].draws,
+                        self.scores[UNTRAINED][name].draws,
+                        strict=True,
+                    )
+                )
+                for name in rows[UNTRAINED]
+            }
+        return rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, fit for JSON."""
+        return {
+            "pretrained": self.pretrained,
+            "untrained": self.untrained,
+            "others": self.others,
+            "difference": self.difference,
+            "spread": self.spread,
+            "metric": self.metric,
+            "chance": self.chance,
+            "train_images": self.train_images,
+            "test_images": self.test_images,
+            "classes": self.classes,
+            "class_names": list(self.class_names),
+            "settings": self.settings,
+            "metrics": {
+                network: {name: dict(score.metrics) for name, score in row.items()}
+                for network, row in self.scores.items()
+            },
+            "draws": {
+                network: {name: list(score.draws) for name, score in row.items() if score.draws}
+                for network, row in self.scores.items()
+            },
+            "confusion": {
+                network: {
+                    name: score.confusion.tolist()
+                    for name, score in row.items()
+                    if score.confusion is not None
+                }
+                for network, row in self.scores.items()
+            },
+        }
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draws the scores: a group of bars for each protocol, a bar for each network.
+
+        Args:
+            path: The file to write; its ending gives the format. `None` writes nothing.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        return plot_scores(self.scores, path, metric=self.metric, chance=self.chance)
+
+    def table(self, metric: str | None = None) -> str:
+        """A table in percent: a row for each network, a column for each protocol.
+
+        Args:
+            metric: One of `Score.metrics`, such as "balanced_accuracy"; `None` is the value, with
+                its spread over draws.
+
+        Raises:
+            ValueError: If no protocol has that metric.
+        """
+        if metric is None:
+            figures = {network: _values(row) for network, row in self.scores.items()}
+        else:
+            figures = {
+                network: {n: s.metrics[metric] for n, s in row.items() if metric in s.metrics}
+                for network, row in self.scores.items()
+            }
+            if not any(figures.values()):
+                known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
+                raise ValueError(f"metric must be one of {known}, got {metric!r}")
+        if UNTRAINED in figures:
+            before = figures[UNTRAINED]
+            figures[DIFFERENCE] = {
+                name: value - before[name] for name, value in figures[PRETRAINED].items()
+            }
+        spread = self.spread if metric is None else {}
+        header = ["", *self.scores[PRETRAINED]]
+        rows = [
+            [network, *(_cell(network, name, figures, spread) for name in header[1:])]
+            for network in figures
+        ]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+            for row in [header, *rows]
+        ]
+        lines.append(
+            f"{self.metric if metric is None else metric.replace('_', ' ')} in %; "
+            f"{self.train_images} training and {self.test_images} test images, "
+            f"{self.classes} classes"
+            + (f", chance {100 * self.chance:.1f}" if metric is None else "")
+        )
+        return "\n".join([*lines, *self._notes(has_spread=metric is None)])
+
+    def __str__(self) -> str:
+        """The table of the values."""
+        return self.table()
+
+    def _notes(self, has_spread: bool) -> list[str]:
+        """How many labels the protocols that draw them used."""
+        counts = {
+            name: (int(score.settings["labels"]), int(score.settings["draws"]))
+            for name, score in self.scores[PRETRAINED].items()
+            if {"labels", "draws"} <= score.settings.keys()
+        }
+        if not counts:
+            return []
+        used = ", ".join(f"{name} = {labels}" for name, (labels, _) in counts.items())
+        draws = " or ".join(map(str, sorted({draws for _, draws in counts.values()})))
+        what = "mean \N{PLUS-MINUS SIGN} standard deviation" if has_spread else "mean"
+        return [f"labels used: {used}; {what} of {draws} draws"]
+
+
+def _values(row: dict[str, Score]) -> dict[str, float]:
+    """The value of every protocol."""
+    return {name: score.value for name, score in row.items()}
+
+
+def _cell(
+    network: str,
+    protocol: str,
+    figures: dict[str, dict[str, float]],
+    spread: dict[str, dict[str, float]],
+) -> str:
+    """A cell of the table in percent; empty where there is no figure."""
+    if protocol not in figures[network]:
+        return ""
+    text = f"{100 * figures[network][protocol]:{'+' if network == DIFFERENCE else ''}.1f}"
+    deviation = spread.get(network, {}).get(protocol)
+    return text if deviation is None else f"{text} \N{PLUS-MINUS SIGN} {100 * deviation:.1f}"

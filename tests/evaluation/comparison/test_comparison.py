@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from super_selfish.evaluation.comparison.comparison import Comparison
+
+SETTINGS = {
+    "budget": "10min",
+    "epochs": None,
+    "backbone": "TinyNet",
+    "parameters": 1234,
+    "image_size": [32, 48],
+    "pretraining_images": 5000,
+    "train_images": 100,
+    "test_images": 50,
+}
+
+
+def record(algorithm: str, seed: int, knn: float | None, **changed: Any) -> dict[str, Any]:
+    """A run as `compare` stores it."""
+    size = changed.get("base_size")
+    return {
+        "key": f"{algorithm}-{seed}-{size}",
+        "algorithm": algorithm,
+        "seed": seed,
+        "base_size": None,
+        "images": 5000,
+        "twin": f"untrained-{seed}-None",
+        "accuracy": None if knn is None else {"knn": knn, "linear": knn + 0.1},
+        "untrained": None,
+        "health": {"verdict": "healthy: fine", "rankme": 20.0 + seed},
+        "warnings": [],
+        "error": None,
+        "images_per_second": 100.0,
+        "peak_memory": 250_000_000,
+        "minutes": 10.0,
+        "steps": 50,
+        "epochs": 0.5,
+        "loss": 1.5,
+        **changed,
+    }
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Three seeds of a twin and of four algorithms: a good, a bad, a failed one, one of its own."""
+    runs = [record("untrained", seed, 0.5 + 0.1 * seed) for seed in range(3)]
+    runs += [record("bad", seed, 0.45 + 0.1 * seed) for seed in range(3)]
+    runs += [record("good", seed, 0.6 + 0.1 * seed + 0.01 * (seed == 2)) for seed in range(3)]
+    runs += [record("failed", 0, None, error="ValueError: needs colour")]
+    own = {"untrained": {"knn": 0.2, "linear": 0.3}, "twin": None, "warnings": ["too quick"]}
+    ill = {"health": {"verdict": "collapsed: 1 of 8", "rankme": 1.0}}
+    runs += [record("own", 0, 0.22, **own, **ill)]
+    return Comparison(tuple(runs), SETTINGS)
+
+
+def test_leaderboard_holds_means_and_spreads_and_gains_seed_by_seed(comparison: Comparison) -> None:
+    good = comparison.leaderboard[0]
+    assert good.algorithm == "good"
+    assert good.seeds == (0, 1, 2)
+    assert good.accuracy["knn"].mean == pytest.approx((0.6 + 0.7 + 0.81) / 3)
+    assert good.accuracy["knn"].deviation == pytest.approx(statistics.stdev([0.6, 0.7, 0.81]))
+    assert good.untrained["knn"].deviation == pytest.approx(0.1)
+    assert good.gain["knn"].mean == pytest.approx(0.31 / 3)
+    assert good.gain["knn"].deviation == pytest.approx(statistics.stdev([0.1, 0.1, 0.11]))
+    assert good.rank is not None
+    assert good.rank.mean == 21.0
+
+
+def test_who_gained_most_is_first_and_who_failed_last(comparison: Comparison) -> None:
+    names = [entry.algorithm for entry in comparison.leaderboard]
+    assert names == ["good", "own", "bad", "failed"]
+
+
+def test_a_twin_of_its_own_is_what_an_algorithm_is_compared_with(comparison: Comparison) -> None:
+    own = comparison.leaderboard[1]
+    assert own.untrained["knn"].mean == 0.2
+    assert own.gain["knn"].mean == pytest.approx(0.02)
+
+
+def test_one_seed_has_no_spread(comparison: Comparison) -> None:
+    assert comparison.leaderboard[1].accuracy["knn"].deviation is None
+    assert "22.0 \N{PLUS-MINUS SIGN}" not in str(comparison)
+
+
+def test_a_run_whose_twin_is_missing_has_no_gain() -> None:
+    (row,) = Comparison((record("alone", 0, 0.5),)).leaderboard
+    assert row.gain == {}
+    assert row.accuracy["knn"].mean == 0.5
+
+
+def test_prints_as_an_aligned_table(comparison: Comparison) -> None:
+    text = str(comparison)
+    header, untrained, good, *_ = text.splitlines()
+    assert header.split() == [
+        *("algorithm", "seeds", "knn", "gain", "linear", "gain", "images/s"),
+        *("memory", "MB", "minutes", "steps", "health", "(rank)"),
+    ]
+    assert "60.0 ± 10.0" in untrained
+    assert "+10.3 ± 0.6" in good
+    assert "250" in good
+    assert "healthy (21.0)" in good
+    assert "TinyNet of 1,234 parameters, pretrained for 10min a run on 5,000 images" in text
+    assert "own: while training: too quick" in text
+    assert "own: collapsed: 1 of 8" in text
+    assert "good: healthy" not in text
+
+
+def test_markdown_parses_back(comparison: Comparison, tmp_path: Path) -> None:
+    text = comparison.to_markdown(tmp_path / "out" / "table.md")
+    assert (tmp_path / "out" / "table.md").read_text() == text
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert [row[0] for row in rows[2:]] == ["untrained", "good", "own", "bad", "failed"]
+    assert rows[3][2] == "70.3 ± 10.5"
+
+
+def test_csv_parses_back(comparison: Comparison, tmp_path: Path) -> None:
+    text = comparison.to_csv(tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == text
+    rows = {row["algorithm"]: row for row in csv.DictReader(io.StringIO(text))}
+    good = comparison.leaderboard[0]
+    assert float(rows["good"]["knn_gain"]) == good.gain["knn"].mean
+    assert float(rows["good"]["linear_std"]) == good.accuracy["linear"].deviation
+    assert float(rows["good"]["peak_memory"]) == 250_000_000
+    assert rows["failed"]["knn"] == ""
+    assert rows["failed"]["error"] == "ValueError: needs colour"
+
+
+def test_the_dict_is_json(comparison: Comparison) -> None:
+    found = json.loads(json.dumps(comparison.as_dict()))
+    assert found["leaderboard"][0]["accuracy"]["knn"]["mean"] == pytest.approx(2.11 / 3)
+    assert len(found["runs"]) == len(comparison.runs)
+
+
+@pytest.fixture
+def study() -> Comparison:
+    """Two seeds, three numbers of pretraining images."""
+    runs = [record("untrained", seed, 0.5) for seed in range(2)]
+    for size, gain in ((100, 0.0), (1000, 0.1), (10000, 0.2)):
+        runs += [record("moco", s, 0.5 + gain + 0.02 * s, base_size=size) for s in range(2)]
+    return Comparison(tuple(runs), SETTINGS)
+
+
+def test_sensitivity_is_the_population_deviation_of_the_means_over_sizes(study: Comparison) -> None:
+    (row,) = study.leaderboard
+    assert row.sensitivity is not None
+    assert row.sensitivity["knn"] == pytest.approx(statistics.pstdev([0.51, 0.61, 0.71]))
+    assert row.accuracy["knn"].mean == pytest.approx(0.71)
+    assert "knn sensitivity" in str(study).splitlines()[0]
+    assert "8.2" in str(study)
+
+
+def test_figures_have_a_panel_for_each_protocol_and_curve(
+    comparison: Comparison, study: Comparison, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    figure = comparison.plot(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "knn: accuracy in %",
+        "linear: accuracy in %",
+    ]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["good", "own", "bad"]
+    assert "failed failed: ValueError: needs colour" in figure.texts[0].get_text()
+    assert len(study.plot().axes) == 5  # bars, curves, and the legend of the curves
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="no run ended well"):
+        Comparison((record("failed", 0, None, error="no"),)).plot()

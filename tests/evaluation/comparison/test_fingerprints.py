@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.data.sources import as_source
+from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
+from super_selfish.evaluation.features import LabelledSource
+
+
+class Settings:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+def scale(value: float, by: float = 2.0) -> float:
+    return value * by
+
+
+def linear(seed: int, size: int = 2) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(3, size)
+
+
+def bind(value: float) -> Any:
+    return lambda: value
+
+
+SAME = [
+    ({"a": 1, "b": (2.5, None)}, {"b": (2.5, None), "a": 1}),
+    (torch.arange(3), np.arange(3)),
+    (linear(0), linear(0)),
+    (Settings(1.0), Settings(1.0)),
+    (functools.partial(scale, by=3.0), functools.partial(scale, by=3.0)),
+    (bind(1.0), bind(1.0)),
+    ({3, 1, 2}, {1, 2, 3}),
+]
+OTHER = [
+    (1, 1.5),
+    (torch.zeros(2), torch.zeros(2, 1)),
+    (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+    (linear(0), linear(1)),
+    (linear(0), linear(0, size=3)),
+    (Settings(1.0), Settings(2.0)),
+    (scale, linear),
+    (functools.partial(scale, by=3.0), functools.partial(scale, by=4.0)),
+    (bind(1.0), bind(2.0)),
+    (lambda: 1, lambda: 2),
+    (nn.ReLU, nn.GELU),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_equal_values_have_equal_fingerprints(first: Any, second: Any) -> None:
+    assert fingerprint(first) == fingerprint(second)
+
+
+@pytest.mark.parametrize(("first", "second"), OTHER)
+def test_other_values_have_other_fingerprints(first: Any, second: Any) -> None:
+    assert fingerprint(first) != fingerprint(second)
+
+
+def test_data_are_told_by_number_form_images_and_labels(images: Tensor) -> None:
+    def of(data: Tensor, labels: Tensor | None = None) -> str:
+        return fingerprint(describe_data(LabelledSource(as_source(data), labels)))
+
+    labels = torch.arange(len(images))
+    found = [
+        of(images),
+        of(images[:-1]),
+        of(255 - images),
+        of(images[:, :1]),
+        of(images, labels),
+        of(images, labels + 1),
+    ]
+    assert of(images.clone()) == found[0]
+    assert len(set(found)) == len(found)

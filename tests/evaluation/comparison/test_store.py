@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from super_selfish.evaluation.comparison import store as store_module
+from super_selfish.evaluation.comparison.store import RunStore
+
+
+def test_records_come_back_by_their_keys(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "folder" / "runs")
+    store.append({"key": "a", "value": 1})
+    store.append({"key": "b", "value": "ü"})
+    store.append({"key": "a", "value": 2})
+    assert RunStore(tmp_path / "folder" / "runs").read() == {
+        "a": {"key": "a", "value": 2},
+        "b": {"key": "b", "value": "ü"},
+    }
+
+
+def test_a_half_written_line_is_passed_over_and_spoils_none_after_it(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    store.append({"key": "a"})
+    with (tmp_path / "runs.jsonl").open("a") as file:
+        file.write('{"key": "b", "val')
+    assert list(store.read()) == ["a"]
+    store.append({"key": "c"})
+    assert list(store.read()) == ["a", "c"]
+
+
+def test_without_a_path_nothing_is_written(tmp_path: Path) -> None:
+    store = RunStore(None)
+    with store.claim("a") as is_ours:
+        assert is_ours
+    store.append({"key": "a"})
+    assert store.read() == {"a": {"key": "a"}}
+    assert store.checkpoint("a") is None
+
+
+def test_only_one_claims_a_run_at_a_time(tmp_path: Path) -> None:
+    first, second = RunStore(tmp_path / "runs"), RunStore(tmp_path / "runs")
+    with first.claim("a") as is_first:
+        with second.claim("a") as is_second, second.claim("b") as is_other:
+            assert (is_first, is_second, is_other) == (True, False, True)
+    with second.claim("a") as is_second:
+        assert is_second
+
+
+def test_a_claim_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
+    script = (
+        "import os, runpy, sys\n"
+        "RunStore = runpy.run_path(sys.argv[1])['RunStore']\n"  # without the package: quick
+        "with RunStore(sys.argv[2]).claim('a') as is_ours:\n"
+        "    print(is_ours, flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    os._exit(1)\n"
+    )
+    path = str(tmp_path / "runs")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, store_module.__file__, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "True"
+        with RunStore(path).claim("a") as is_ours:
+            assert not is_ours
+        other.communicate("die\n")
+    with RunStore(path).claim("a") as is_ours:
+        assert is_ours
+
+
+def test_clear_removes_lock_and_checkpoint_of_that_run_alone(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    with store.claim("a") as _:
+        for name in ("a.pt", "a.csv", "b.pt"):
+            (tmp_path / "runs" / name).write_text("")
+        store.clear("a", checkpoint=True)
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["b.pt"]
+
+
+def test_lines_are_json(tmp_path: Path) -> None:
+    RunStore(tmp_path / "runs").append({"key": "a", "value": [1, None]})
+    assert json.loads((tmp_path / "runs.jsonl").read_text()) == {"key": "a", "value": [1, None]}

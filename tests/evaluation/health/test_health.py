@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.data import ImageSource
+from super_selfish.data.sources import images_at
+from super_selfish.evaluation.features import LabelledSource, extract_features
+from super_selfish.evaluation.health.health import Health, health, mild_views, spread_images
+from super_selfish.models import CombinedNet, Normalize
+from super_selfish.supervisors import Supervisor
+from tests.conftest import TinyBackbone
+from tests.references import rankme_by_numpy
+
+
+class Fixed(nn.Module):
+    """Features of the pixels: a random projection, then whatever the test does to it."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor], width: int = 64) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3 * 32 * 32, width, generator=generator) / 30)
+        self.then = then
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.then((images - 0.3).flatten(1) @ self.weight)
+
+
+@pytest.fixture
+def many(generator: torch.Generator) -> Tensor:
+    """Two hundred images of noise, which use every direction."""
+    return torch.rand(200, 3, 32, 32, generator=generator)
+
+
+def low_rank(features: Tensor) -> Tensor:
+    return features[:, :3].repeat(1, 22)[:, :64]
+
+
+def dead(features: Tensor) -> Tensor:
+    return torch.cat([features[:, :20], torch.full_like(features[:, 20:], 0.3)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("then", "begins"),
+    [
+        (lambda features: features, "healthy: "),
+        (torch.relu, "healthy: "),
+        (lambda features: 1.0 + 0.0 * features, "collapsed: all 200 images have the same"),
+        (lambda features: 1.0 + 1e-3 * features, "collapsed: all images have nearly the same"),
+        (low_rank, "collapsed: 3 of 64 directions carry 99 % of the variance"),
+        (dead, "dead features: 69% of 64"),
+    ],
+)
+def test_the_verdict_names_what_is_wrong(
+    then: Callable[[Tensor], Tensor], begins: str, many: Tensor
+) -> None:
+    assert health(Fixed(then), many).verdict.startswith(begins)
+
+
+def test_the_measures_are_those_of_the_plain_features(many: Tensor) -> None:
+    backbone = Fixed(torch.relu)
+    found = health(backbone, many)
+    features = extract_features(backbone, many).features
+    assert (found.images, found.features) == (200, 64)
+    assert found.rankme == pytest.approx(rankme_by_numpy(features), rel=1e-5)
+    assert 0.0 < found.alignment < 4.0
+    assert found.uniformity < 0.0
+
+
+def test_a_backbone_that_ignores_the_views_is_aligned(images: Tensor) -> None:
+    class Size(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.ones(len(images), 2) * images.shape[-1]
+
+    assert health(Size(), images).alignment == 0.0
+
+
+def test_health_is_the_same_again_whatever_the_global_stream(images: Tensor) -> None:
+    found = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        found.append(health(Fixed(torch.relu), images, batch_size=7))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert found[0] == found[1]
+    assert health(Fixed(torch.relu), images, seed=1).alignment != found[0].alignment
+
+
+def test_the_backbone_is_afterwards_what_it_was(
+    images: Tensor, tiny_backbone: Callable[[], nn.Module]
+) -> None:
+    backbone = tiny_backbone().train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    health(backbone, images)
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    assert all(part.training for part in backbone.modules())
+
+
+def test_a_supervisor_brings_its_preprocessing(images: Tensor) -> None:
+    torch.manual_seed(0)
+    normalize = Normalize((0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
+    network = CombinedNet(TinyBackbone(), nn.Linear(16, 2), normalize)
+    supervisor = Supervisor(network, images)
+    found = health(supervisor, images)
+    assert found == health(supervisor.get_backbone(), images, preprocess=normalize)
+    assert found != health(supervisor.get_backbone(), images)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_images_of_any_number_of_channels_have_views(channels: int) -> None:
+    images = torch.rand(6, channels, 40, 32, generator=torch.Generator().manual_seed(0))
+    assert health(TinyBackbone(channels), images).images == 6
+    view = mild_views((40, 32))(images, torch.Generator().manual_seed(0))
+    assert view.shape == images.shape
+
+
+def test_so_many_images_are_spread_evenly_with_their_labels(images: Tensor) -> None:
+    source = LabelledSource(ImageSource(images), torch.arange(22))
+    some = spread_images(source, 4)
+    assert some.labels is not None
+    assert some.labels.tolist() == [0, 7, 14, 21]
+    chosen = images_at(some.images, range(4))
+    assert torch.equal(chosen, images[[0, 7, 14, 21]])
+    assert spread_images(source, None) is source
+    assert spread_images(source, 22) is source
+
+
+def test_health_prints_as_a_block_and_gives_plain_values(many: Tensor) -> None:
+    found = health(Fixed(torch.relu), many, num_images=50)
+    assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
+    lines = str(found).splitlines()
+    assert lines[0] == found.verdict
+    assert "of at most 50 (bounded by the images: give more)" in lines[1]
+    assert len(lines) == 8
+    assert "bounded" not in str(health(Fixed(torch.relu), many))
+    assert set(found.as_dict()) == set(Health.__dataclass_fields__)
+
+
+def test_what_has_no_health_is_refused(images: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"backbone must be an nn.Module or have get_backbone\(\)"):
+        health("resnet", images)
+    with pytest.raises(ValueError, match="of at least 2"):
+        health(TinyBackbone(), images[:1])
+    with pytest.raises(ValueError, match="num_images must be at least 2, got 1"):
+        health(TinyBackbone(), images, num_images=1)

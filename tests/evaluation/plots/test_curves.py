@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from super_selfish.evaluation.plots import plot_curves, plot_history
+
+ROWS = [{"epoch": epoch, "loss": 1 / epoch, "lr": 0.1} for epoch in range(1, 6)]
+MONITORED = [
+    {"epoch": 1, "loss": 1.0, "rankme": 3.0},
+    {"epoch": 2, "loss": 0.9},
+    {"epoch": 3, "loss": 0.8, "rankme": math.nan},
+    {"epoch": 4, "loss": 0.7, "rankme": 5.0},
+]
+
+
+def test_losses_share_a_panel_and_others_get_their_own(tmp_path: Path) -> None:
+    rows = [{**row, "loss_parts": 0.5} for row in ROWS]
+    figure = plot_history(rows, tmp_path / "history.png", panels=["lr"])
+    assert [len(axes.lines) for axes in figure.axes] == [2, 1]
+    assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [row["loss"] for row in ROWS]
+    assert (tmp_path / "history.png").exists()
+
+
+def test_an_epoch_without_a_loss_is_a_gap() -> None:
+    figure = plot_history([{"epoch": 1, "loss": 1.0}, {"epoch": 2}, {"epoch": 3, "loss": 0.5}])
+    assert np.isnan(np.asarray(figure.axes[0].lines[0].get_ydata())).tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("panel", [True, False])
+def test_what_a_monitor_measured_now_and_then_is_joined_over_the_gaps(panel: bool) -> None:
+    if panel:
+        line = plot_history(MONITORED, panels=["rankme"]).axes[1].lines[0]
+    else:
+        line = plot_curves(MONITORED, ["rankme"]).axes[0].lines[0]
+    assert np.asarray(line.get_xdata()).tolist() == [1, 4]
+    assert np.asarray(line.get_ydata()).tolist() == [3, 5]
+    assert line.get_marker() == "o"
+
+
+def test_columns_share_a_panel_with_a_legend() -> None:
+    figure = plot_curves(ROWS, ["loss", "lr"])
+    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 2
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["loss", "lr"]
+
+
+def test_one_epoch_is_a_point(tmp_path: Path) -> None:
+    figure = plot_history(ROWS[:1], tmp_path / "history.png")
+    assert figure.axes[0].lines[0].get_marker() == "o"
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    plot_history(ROWS, tmp_path / "some" / "folder" / "history.png")
+    assert (tmp_path / "some" / "folder" / "history.png").exists()
+
+
+def test_nothing_global_is_touched() -> None:
+    plot_history(ROWS)
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_without_matplotlib_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install super-selfish\[plots\]"):
+        plot_history(ROWS)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"rows must have \['loss'\]"):
+        plot_history([{"epoch": 1}])
+    with pytest.raises(ValueError, match=r"rows must have \['rankme'\]"):
+        plot_curves(ROWS, ["rankme"])
+    with pytest.raises(ValueError, match="at least one column"):
+        plot_curves(ROWS, [])

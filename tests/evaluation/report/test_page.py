@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+pytest.importorskip("matplotlib")
+
+from super_selfish.evaluation import evaluate
+from super_selfish.evaluation.report import write_report
+from super_selfish.evaluation.report.record import find_record
+from super_selfish.models import CombinedNet
+from super_selfish.supervisors import SUPERVISORS, RotateNetSupervisor, Supervisor
+from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+
+Backbones = Callable[..., nn.Module]
+FEW = 4  # images of which a page is made quickly, without a map of them
+VOID = {"meta", "img"}
+SECTIONS = ["summary", "course", "views", "answers", "neighbours", "map", "settings"]
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every tag is closed by its own, ids are unique."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.alts: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self.open, self.open
+        assert len(set(self.ids)) == len(self.ids)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            {"id": self.ids, "href": self.links, "src": self.sources, "alt": self.alts}.get(
+                name, []
+            ).append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+def train(
+    images: Any, backbone: nn.Module, name: Path | None, algorithm: str = "rotate", **options: Any
+) -> Any:
+    torch.manual_seed(0)
+    supervisor = SUPERVISORS[algorithm](images, backbone=backbone, **options)
+    supervisor.supervise(epochs=2, batch_size=8, name=name, progress=False)
+    return supervisor
+
+
+def test_a_page_is_whole_and_needs_nothing_beside_it(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train((images, torch.arange(22) % 2), tiny_backbone(), tmp_path / "run")
+    written = supervisor.report(tmp_path / "run")
+    assert written == tmp_path / "run.html"
+    page = Page(written)
+    assert page.ids == SECTIONS
+    assert page.links == [f"#{anchor}" for anchor in SECTIONS]
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert len(page.sources) > 15 and len(page.alts) == len(page.sources) and all(page.alts)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "url(" not in written.read_text() and "@import" not in written.read_text()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_it_tells_the_run_and_its_settings(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train(images, tiny_backbone(), None, rotations=(0, 180))
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    assert "RotateNet" in text and "Gidaris, Singh, Komodakis, 2018" in text
+    assert "Trained for 2 epochs (6 steps in all)" in text
+    assert "All images could be read." in text
+    for setting in ("rotations (0, 180)", "batch_size 8", "optimizer Adam", "images 22"):
+        assert setting in text, setting
+    assert "32 \N{MULTIPLICATION SIGN} 32 pixels" in text and torch.__version__ in text
+    assert "TinyBackbone" in text
+
+
+def test_names_from_outside_are_escaped(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    folder = tmp_path / "<b>data & more"
+    for number, image in enumerate(images):
+        place = folder / f"<i>class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(place / f"{number}.png")
+    supervisor = train(str(folder), tiny_backbone(), None, image_size=32)
+    written = supervisor.report(
+        tmp_path / "run", most_images=FEW, title="<script>alert(1)</script>"
+    )
+    page = Page(written)
+    assert not {"script", "b", "i"} & set(page.tags)
+    assert str(folder) in page.text and "<i>class0" in page.text
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_a_supervisor_that_was_loaded_tells_the_run_of_its_checkpoint(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run")
+    loaded = RotateNetSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    page = Page(loaded.report(tmp_path / "run", most_images=FEW))
+    assert page.ids == SECTIONS
+    assert "Trained for 2 epochs (6 steps in all)" in page.text
+    assert "optimizer Adam" in page.text and "Tensor of shape [22, 3, 32, 32]" in page.text
+    assert page.text.count("There are no images") == 4
+    assert loaded.source is None
+
+
+def test_a_supervisor_that_was_loaded_can_be_lent_images(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run")
+    loaded = RotateNetSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    page = Page(loaded.report(tmp_path / "run", most_images=FEW, images=images))
+    assert "There are no images" not in page.text and len(page.sources) > 12
+    assert loaded.source is None
+
+
+def test_images_that_are_not_those_of_the_training_are_not_asked_for_by_number(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run", "instance")
+    loaded = SUPERVISORS["instance"](backbone=tiny_backbone()).load(tmp_path / "run")
+    assert (
+        "by their number"
+        in Page(loaded.report(tmp_path / "run", most_images=FEW, images=images[:14])).text
+    )
+    assert (
+        "by their number"
+        not in Page(loaded.report(tmp_path / "run", most_images=FEW, images=images)).text
+    )
+
+
+def test_other_weights_than_those_of_the_checkpoint_have_no_record(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run")
+    fresh = RotateNetSupervisor(images, backbone=tiny_backbone())
+    assert find_record(fresh, tmp_path / "run") is None
+    assert (
+        "There is no record of the training"
+        in Page(fresh.report(tmp_path / "run", most_images=FEW)).text
+    )
+
+
+def test_checkpoints_of_before_provenance_was_kept_are_told_as_far_as_they_go(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run")
+    state = read_checkpoint(checkpoint_path(tmp_path / "run"))
+    del state["provenance"]
+    write_checkpoint(checkpoint_path(tmp_path / "run"), state)
+    loaded = RotateNetSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    text = Page(loaded.report(tmp_path / "run", most_images=FEW)).text
+    assert "Trained for 2 epochs in" in text and "images 22" in text
+
+
+@pytest.mark.parametrize("algorithm", ["bigan", "cpc"])
+def test_algorithms_of_many_views_and_of_several_players_have_pages(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = SUPERVISORS[algorithm](images, backbone=tiny_backbone())
+    supervisor.supervise(epochs=1, batch_size=8, name=None, progress=False)
+    assert Page(supervisor.report(tmp_path / "run", most_images=FEW)).ids == SECTIONS
+
+
+def test_a_supervisor_of_ones_own_has_a_page(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    def collate(samples: list[Any]) -> Any:
+        return torch.stack([torch.as_tensor(sample[0]) for sample in samples]), torch.zeros(1)
+
+    network = CombinedNet(tiny_backbone(), nn.Identity())
+    supervisor = Supervisor(network, images, nn.MSELoss(), collate)
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    assert "A function of your own makes the batches" in text and "has no exhibit" in text
+
+
+def test_an_evaluation_brings_its_table_and_its_confusion_matrix(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    labelled = (images, torch.arange(22) % 2)
+    supervisor = train(images, tiny_backbone(), None)
+    found = evaluate(supervisor, labelled, labelled, protocols=("knn",))
+    page = Page(supervisor.report(tmp_path / "run", most_images=FEW, evaluation=found))
+    assert page.ids == [*SECTIONS[:-1], "evaluation", "settings"]
+    assert "knn" in page.text and any("Confusion" in alt for alt in page.alts)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install super-selfish\[plots\]"):
+        supervisor.report(tmp_path / "run", most_images=FEW)
+    assert not (tmp_path / "run.html").exists()
+
+
+def test_wrong_arguments_are_refused(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    with pytest.raises(ValueError, match="most_images must be at least 1, got 0"):
+        supervisor.report(tmp_path / "run", most_images=0)
+    with pytest.raises(TypeError, match="evaluation must be the Evaluation of a call, got dict"):
+        supervisor.report(tmp_path / "run", most_images=FEW, evaluation={})
+    with pytest.raises(TypeError, match="comparison must be the Comparison of a call, got str"):
+        supervisor.report(tmp_path / "run", most_images=FEW, comparison="moco")
+
+
+def test_looking_changes_nothing(images: Tensor, tiny_backbone: Backbones, tmp_path: Path) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    before = {name: value.clone() for name, value in supervisor.state_dict().items()}
+    write_report(supervisor, tmp_path / "run", most_images=FEW)
+    assert supervisor.training
+    assert all(torch.equal(value, before[n]) for n, value in supervisor.state_dict().items())

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Subset, TensorDataset
+
+from super_selfish.evaluation import evaluate
+from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.features import open_data
+
+
+class Counting(nn.Module):
+    """Counts the images it is shown."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        return self.get_buffer("scale") * images.mean(dim=3).flatten(1)
+
+
+def labelled(images: Tensor) -> tuple[Tensor, Tensor]:
+    return images, torch.arange(len(images)) % 2
+
+
+def test_a_second_evaluation_computes_nothing(images: Tensor, tmp_path: Path) -> None:
+    train, test = labelled(images), labelled(images.flip(3))
+    first, second = Counting(), Counting()
+    expected = evaluate(first, train, test, untrained=None, cache=tmp_path / "features")
+    again = evaluate(second, train, test, untrained=None, cache=tmp_path / "features")
+    assert (first.seen, second.seen) == (44, 0)
+    assert again == expected
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_other_weights_images_labels_and_preprocessing_have_other_files(
+    images: Tensor, tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path)
+    changed = images.clone()
+    changed[3, 0, 0, 0] += 1
+    plain = open_data(labelled(images))
+    paths = [
+        cache.path(Counting(), plain, None),
+        cache.path(Counting(2.0), plain, None),
+        cache.path(Counting(), plain, nn.Identity()),
+        cache.path(Counting(), open_data(labelled(changed)), None),
+        cache.path(Counting(), open_data((images, torch.zeros(22, dtype=torch.int64))), None),
+        cache.path(Counting(), open_data(labelled(images), 40), None),
+    ]
+    assert len(set(paths)) == len(paths)
+    assert cache.path(Counting(), open_data(labelled(images)), None) == paths[0]
+
+
+def test_parts_of_one_data_set_have_files_of_their_own(images: Tensor, tmp_path: Path) -> None:
+    whole = TensorDataset(*labelled(images.repeat(3, 1, 1, 1)))  # all thirds look the same
+    paths = {
+        FeatureCache(tmp_path).path(Counting(), open_data(Subset(whole, part)), None)
+        for part in (range(22), range(22, 44))
+    }
+    assert len(paths) == 2
+
+
+def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "a"
+    folder.mkdir(parents=True)
+    for number in range(40):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number:02}.png")
+    cache = FeatureCache(tmp_path / "features")
+    before = cache.path(Counting(), open_data(tmp_path / "images"), None)
+    Image.new("RGB", (32, 32), (200, 100, 30)).save(folder / "01.png")
+    assert cache.path(Counting(), open_data(tmp_path / "images"), None) != before
+
+
+def test_data_without_labels_are_refused_from_the_cache_too(images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the test part has no labels"):
+        evaluate(Counting(), labelled(images), images, untrained=None, cache=tmp_path)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from super_selfish.evaluation.result import Evaluation
+from super_selfish.evaluation.subject import Score
+
+
+def few(*draws: float) -> Score:
+    return Score(
+        sum(draws) / len(draws), {"labels": 6.0, "draws": float(len(draws))}, {}, tuple(draws)
+    )
+
+
+def whole(value: float) -> Score:
+    return Score(value, {"k": 3}, {"accuracy": value, "balanced_accuracy": value / 2})
+
+
+EVALUATION = Evaluation(
+    scores={
+        "pretrained": {"knn": whole(0.8), "1%": few(0.5, 0.7)},
+        "imagenet": {"knn": whole(0.9), "1%": few(0.7, 0.7)},
+        "untrained": {"knn": whole(0.4), "1%": few(0.3, 0.4)},
+    },
+    metric="accuracy",
+    chance=0.25,
+    train_images=600,
+    test_images=100,
+    classes=4,
+    class_names=("a", "b", "c", "d"),
+)
+
+
+def test_figures_are_told_by_network_and_protocol() -> None:
+    assert EVALUATION.pretrained == pytest.approx({"knn": 0.8, "1%": 0.6})
+    assert EVALUATION.untrained == pytest.approx({"knn": 0.4, "1%": 0.35})
+    assert EVALUATION.difference == pytest.approx({"knn": 0.4, "1%": 0.25})
+    assert EVALUATION.others["imagenet"] == pytest.approx({"knn": 0.9, "1%": 0.7})
+    assert EVALUATION.settings["imagenet"]["knn"] == {"k": 3}
+
+
+def test_the_spread_of_the_difference_is_that_of_the_draws_one_by_one() -> None:
+    assert EVALUATION.spread["pretrained"] == pytest.approx({"1%": 0.1 * 2**0.5})
+    assert EVALUATION.spread["imagenet"] == {"1%": 0.0}
+    assert EVALUATION.spread["difference"] == pytest.approx({"1%": 0.05 * 2**0.5})  # 0.2, 0.3
+
+
+def test_the_table_shows_spread_and_labels() -> None:
+    assert str(EVALUATION).splitlines() == [
+        "              knn           1%",
+        "pretrained   80.0  60.0 ± 14.1",
+        "imagenet     90.0   70.0 ± 0.0",
+        "untrained    40.0   35.0 ± 7.1",
+        "difference  +40.0  +25.0 ± 7.1",
+        "accuracy in %; 600 training and 100 test images, 4 classes, chance 25.0",
+        "labels used: 1% = 6; mean ± standard deviation of 2 draws",
+    ]
+
+
+def test_a_table_of_another_metric_leaves_cells_empty() -> None:
+    lines = EVALUATION.table("balanced_accuracy").splitlines()
+    assert lines[1:5] == [
+        "pretrained   40.0",
+        "imagenet     45.0",
+        "untrained    20.0",
+        "difference  +20.0",
+    ]
+    assert lines[5].startswith("balanced accuracy in %; 600 training")
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    expected = r"metric must be one of \['accuracy', 'balanced_accuracy'\], got 'f1'"
+    with pytest.raises(ValueError, match=expected):
+        EVALUATION.table("f1")
+
+
+def test_a_dictionary_goes_through_json() -> None:
+    read = json.loads(json.dumps(EVALUATION.as_dict()))
+    assert read["others"] == {"imagenet": EVALUATION.others["imagenet"]}
+    assert read["draws"]["pretrained"] == {"1%": [0.5, 0.7]}
+    assert read["metrics"]["untrained"]["knn"]["balanced_accuracy"] == 0.2
+    assert read["class_names"] == ["a", "b", "c", "d"]
+
+
+def test_it_draws_itself(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figure = EVALUATION.plot(tmp_path / "figures" / "evaluation.png")
+    assert (tmp_path / "figures" / "evaluation.png").stat().st_size > 5000
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "pretrained",
+        "imagenet",
+        "untrained",
+        "chance",
+    ]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["knn", "1%"]
+    heights = [bar.get_bbox().height for bar in axes.patches]  # type: ignore[attr-defined]
+    assert sorted(map(round, heights)) == [35, 40, 60, 70, 80, 90]
