@@ -1,0 +1,100 @@
+"""Other people's augmentation pipelines, with the parameters of a recipe given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import elasticdeform
+import numpy as np
+import torch
+import torchvision.transforms.functional as TF
+from kornia import augmentation as kornia
+from lightly.transforms.simclr_transform import SimCLRViewTransform
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+
+Jitter = tuple[float, float, float, float]
+
+
+def lightly_view(size: int, min_scale: float, jitter: Jitter, blur: float) -> Any:
+    """View transform of lightly, from a PIL image to a tensor `[C, H, W]`."""
+    brightness, contrast, saturation, hue = jitter
+    return SimCLRViewTransform(
+        input_size=size,
+        cj_prob=0.8,
+        cj_strength=1.0,
+        cj_bright=brightness,
+        cj_contrast=contrast,
+        cj_sat=saturation,
+        cj_hue=hue,
+        min_scale=min_scale,
+        random_gray_scale=0.2,
+        gaussian_blur=blur,
+        normalize=None,
+    )
+
+
+def kornia_view(size: int, min_scale: float, jitter: Jitter, blur: float, kernel: int) -> Any:
+    """Batched view of kornia, from float `[B, C, H, W]` to the same."""
+    steps = [
+        kornia.RandomResizedCrop((size, size), scale=(min_scale, 1.0)),
+        kornia.RandomHorizontalFlip(p=0.5),
+        kornia.ColorJitter(*jitter, p=0.8),
+        kornia.RandomGrayscale(p=0.2),
+    ]
+    if blur:
+        steps.append(kornia.RandomGaussianBlur((kernel, kernel), (0.1, 2.0), p=blur))
+    return kornia.AugmentationSequential(*steps)
+
+
+def cpc_of_pil(size: int, seed: int = 0) -> Callable[[Image.Image], Tensor]:
+    """The primitives of our CPC recipe by torchvision on PIL images, and by elasticdeform."""
+    random = np.random.default_rng(seed)
+
+    def factor() -> float:
+        return float(random.uniform(0.1, 1.9))
+
+    def affine(image: Image.Image, **changed: Any) -> Image.Image:
+        settings = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], **changed}
+        return TF.affine(image, interpolation=TF.InterpolationMode.BILINEAR, **settings)
+
+    def shift() -> int:
+        return round(float(random.uniform(-0.3, 0.3)) * size)
+
+    erase = transforms.RandomErasing(1.0, (0.02, 0.33), (0.3, 3.3))
+    primitives: Sequence[Callable[[Image.Image], Image.Image]] = (
+        lambda image: affine(image, angle=float(random.uniform(-30, 30))),
+        lambda image: affine(image, shear=[float(random.uniform(-30, 30)), 0.0]),
+        lambda image: affine(image, translate=[shift(), shift()]),
+        TF.autocontrast,
+        TF.invert,
+        TF.equalize,
+        lambda image: TF.solarize(image, 128),
+        lambda image: TF.posterize(image, int(random.integers(5, 9))),
+        lambda image: TF.adjust_saturation(image, factor()),
+        lambda image: TF.adjust_brightness(image, factor()),
+        lambda image: TF.adjust_contrast(image, factor()),
+        lambda image: TF.adjust_sharpness(image, factor()),
+        lambda image: TF.to_pil_image(erase(TF.to_tensor(image))),
+    )
+
+    def view(image: Image.Image) -> Tensor:
+        image = TF.resize(image, [size, size])
+        for choice in random.integers(len(primitives), size=3):
+            image = primitives[choice](image)
+        if random.random() < 0.2:
+            displacement = random.normal(0.0, 10.0 * size / 225, (2, 3, 3))
+            deformed = elasticdeform.deform_grid(np.asarray(image), displacement, axis=(0, 1))
+            image = Image.fromarray(deformed)
+        if random.random() < 0.25:
+            image = TF.rgb_to_grayscale(image, 3)
+        return TF.to_tensor(image)
+
+    return view
+
+
+def on_each(view: Callable[[Image.Image], Tensor], images: Sequence[Image.Image]) -> Tensor:
+    """Views of images, one after the other, as a batch."""
+    return torch.stack([view(image) for image in images])
