@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Shape
-from super_selfish.augmentations.chunks import samples_per_chunk
+from super_selfish.augmentations.chunks import map_chunks, samples_per_chunk
 from super_selfish.augmentations.color import (
     ColorMatrix,
     apply_color_matrix,
     shift_hue,
     transform_linearly,
 )
+from super_selfish.augmentations.compiled import compiled, is_wanted
 from super_selfish.augmentations.draws import uniform
+from super_selfish.augmentations.one_pass import jitter_in_one_pass
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations in `JitterParameters.order`
 
@@ -109,6 +111,8 @@ class ColorJitter(Augmentation):
         turned, plain = shifted.nonzero().flatten(), (~shifted).nonzero().flatten()
         before, after = before.to(images, non_blocking=True), after.to(images, non_blocking=True)
         hue = parameters.hue.to(images, non_blocking=True)
+        if is_wanted():
+            return map_chunks(compiled(jitter_in_one_pass), images, before, hue, after)
 
         output = torch.empty_like(images)
         size = samples_per_chunk(images)

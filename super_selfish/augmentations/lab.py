@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.chunks import map_chunks
+from super_selfish.augmentations.compiled import compiled_where_wanted
 
 Matrix = tuple[tuple[float, float, float], ...]
 
@@ -52,7 +53,7 @@ def rgb_to_lab(images: Tensor) -> Tensor:
     Raises:
         ValueError: If the images are not float with three channels.
     """
-    return map_chunks(_rgb_to_lab, _checked(images, "RGB"))
+    return map_chunks(compiled_where_wanted(_rgb_to_lab), _checked(images, "RGB"))
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     Raises:
         ValueError: If the images are not float with three channels.
     """
-    return map_chunks(_lab_to_rgb, _checked(lab, "L*a*b*"))
+    return map_chunks(compiled_where_wanted(_lab_to_rgb), _checked(lab, "L*a*b*"))
 
 
 def normalize_lab(lab: Tensor) -> Tensor:

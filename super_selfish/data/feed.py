@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from super_selfish.augmentations.compiled import compiled_augmentation
 from super_selfish.data.collate import Batch, Collator, move
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
@@ -29,6 +30,8 @@ class Feed:
         device: torch.device,
         seed: int,
         rank: int = 0,
+        *,
+        compile_augmentation: bool = False,
     ) -> None:
         """Takes the parts of a run.
 
@@ -38,12 +41,14 @@ class Feed:
             device: Where the networks are.
             seed: Seed of the run.
             rank: Number of this process.
+            compile_augmentation: Whether what gains by it is compiled.
         """
         self.loader = loader
         self.collate_fn = collate_fn
         self.device = device
         self.seed = seed
         self.rank = rank
+        self.compile_augmentation = compile_augmentation
         self.images = 0  # of the present step
         self.waited = 0.0  # seconds that the present step waited for its data
         self.read = 0.0  # seconds of these until the loader had it
@@ -88,9 +93,9 @@ class Feed:
             warnings.warn(f"left out: {'; '.join(self.unreadable)}", stacklevel=2)
         if not self.images:
             raise ValueError(f"no image of a batch can be read: {', '.join(self.unreadable)}")
-        return self.collate_fn.augment(
-            Batch(*(move(value, self.device) for value in batch)), generator
-        )
+        moved = Batch(*(move(value, self.device) for value in batch))
+        with compiled_augmentation(self.compile_augmentation):
+            return self.collate_fn.augment(moved, generator)
 
 
 def count_images(data: Any) -> int:

@@ -172,6 +172,7 @@ class Supervisor(nn.Module):
         dataset_on_device: bool = False,
         channels_last: bool | None = None,
         compile: bool = False,
+        compile_augmentation: bool = False,
     ) -> Supervisor:
         """Trains.
 
@@ -208,6 +209,8 @@ class Supervisor(nn.Module):
                 classes of your own, whose `view` of a map may want another layout.
             compile: Whether `torch.compile` runs the networks while they train: minutes the first
                 time, then faster steps. The modules and their checkpoints stay what they are.
+            compile_augmentation: Whether `torch.compile` runs colours and blur of the augmentation:
+                half a minute the first time, then the same views sooner.
 
         Returns:
             This supervisor.
@@ -240,6 +243,7 @@ class Supervisor(nn.Module):
             num_images=len(self.source),
             monitor=monitor,
             compile=compile,
+            compile_augmentation=compile_augmentation,
         )
         self._reading = Reading(cache, dataset_on_device, progress and distributed.rank() == 0)
         stored = None
@@ -364,7 +368,14 @@ class Supervisor(nn.Module):
     ) -> None:
         """Loops over epochs and steps, and stores the run however it ends."""
         run, _ = self._running()
-        feed = Feed(train_loader, self.collate_fn, run.device, run.seed, distributed.rank())
+        feed = Feed(
+            train_loader,
+            self.collate_fn,
+            run.device,
+            run.seed,
+            distributed.rank(),
+            compile_augmentation=run.compile_augmentation,
+        )
         has_cache = self._reading.cache is not None
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
         bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)

@@ -65,6 +65,7 @@ class Run:
     lr_scheduler: Any = None
     monitor: EpochMonitor | None = None
     compile: bool = False
+    compile_augmentation: bool = False
     history: History = field(default_factory=History)
 
     # A run that goes on must be the run that stopped: these decide which images a step sees.

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations import compiled as augmentation
 from super_selfish.models import CombinedNet, EfficientFeatures, MomentumEncoder
 from super_selfish.models.combined_net import compiled_maps, feature_map
 from super_selfish.supervisors import SUPERVISORS
@@ -148,6 +149,23 @@ def test_compiled_training_is_the_same_training(
     assert fast.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
     assert list(fast.state_dict()) == list(plain.state_dict())
     torch.save(fast.get_backbone(), tmp_path / "backbone.pt")
+
+
+def test_compiled_augmentation_is_the_same_training(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(function: Any, backend: str) -> Any:
+        seen.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(augmentation, "_compile", note)
+    plain, fast = (
+        trained("moco", images, tiny_backbone(), compile_augmentation=c) for c in (False, True)
+    )
+    assert set(seen) == {"jitter_in_one_pass"}
+    assert fast.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
 
 
 @pytest.mark.slow
