@@ -9,6 +9,7 @@ import csv
 import functools
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
@@ -106,8 +108,23 @@ def embed(
 
 
 def _name(source: ImageSource, position: int) -> str:
+    """The file of an image, or its number in the data."""
     name = source.name(position)
-    return str(position) if name == f"item {position}" else name
+    if not re.fullmatch(r"item \d+", name):
+        return name
+    return _file_within(source.dataset, position) or name.removeprefix("item ")
+
+
+def _file_within(dataset: Any, position: int) -> str | None:
+    """The file of an item of torchvision's folders, through `Subset` and `random_split`."""
+    while isinstance(dataset, Subset):
+        dataset, position = dataset.dataset, int(dataset.indices[position])
+    samples = getattr(dataset, "samples", None)
+    if not isinstance(samples, list) or not 0 <= position < len(samples):
+        return None
+    entry = samples[position]
+    path = entry[0] if isinstance(entry, tuple) else entry
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else None
 
 
 def _files(path: Path) -> list[tuple[Path, Callable[[Embedding, BinaryIO], None]]]:

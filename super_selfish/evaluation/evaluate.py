@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from super_selfish.data.sources import Sample
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.labels import count_classes, is_multilabel
 from super_selfish.evaluation.metrics import chance_level
-from super_selfish.evaluation.protocols import PROTOCOLS, expand_protocols
+from super_selfish.evaluation.protocols import check_layers, expand_protocols
 from super_selfish.evaluation.result import DIFFERENCE, PRETRAINED, UNTRAINED, Evaluation
-from super_selfish.evaluation.subject import Score, Subject, no_labels
+from super_selfish.evaluation.subject import Score, Subject, check_parts_fit, metric_of
 from super_selfish.models.backbones import untrained_twin
+from super_selfish.models.dry_run import feature_shape
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -32,6 +32,11 @@ class _Network(NamedTuple):
 
     module: nn.Module
     preprocess: nn.Module | None
+
+    @property
+    def takes_images_as_they_are(self) -> bool:
+        """Whether nothing is done to the images before."""
+        return self.preprocess is None or isinstance(self.preprocess, nn.Identity)
 
 
 def evaluate(
@@ -66,6 +71,8 @@ def evaluate(
             size and channels of `train`.
         protocols: Names from `PROTOCOLS`, in the order of the columns: "knn", "linear",
             "finetune", "1%", "10%", "5-per-class", ...; "few-label" stands for all of the latter.
+            Also "2%", "20-per-class", or "finetune-from-blocks.2", with any number or layer: what
+            comes before that layer is frozen.
         untrained: "twin" for a freshly initialised copy of the backbone, a module of your own, or
             `None` for no comparison.
         others: Further backbones or supervisors by name, each a row. They are given the very same
@@ -83,8 +90,9 @@ def evaluate(
         The scores.
 
     Raises:
-        ValueError: If a protocol is unknown, a part has no labels, the labels of both parts are
-            not of one kind, or a name of `others` is taken.
+        ValueError: If a protocol or a layer is unknown, a part has no labels, the labels of both
+            parts are not of one kind, a name of `others` is taken, or a network cannot take such
+            images.
         TypeError: If `backbone`, `untrained` or one of `others` is none of the above.
     """
     columns = expand_protocols(protocols)
@@ -100,8 +108,13 @@ def evaluate(
         networks[UNTRAINED] = _Network(baseline, rated.preprocess)
     train_source = open_data(train, image_size, in_channels)
     test_source = open_data(test, train_source.images.image_size, train_source.images.in_channels)
-    _check_first_label(train_source, "train")
-    _check_first_label(test_source, "test")
+    check_parts_fit(train_source, test_source)
+    for name, network in networks.items():
+        check_layers(list(columns), network.module)
+        if name not in (PRETRAINED, UNTRAINED) and network.takes_images_as_they_are:
+            # The first is asked at once anyway; these would be after all protocols of the first.
+            form = train_source.images
+            feature_shape(network.module, form.in_channels, form.image_size)
 
     scores: dict[str, dict[str, Score]] = {}
     for name, network in networks.items():
@@ -115,17 +128,12 @@ def evaluate(
             seed,
             None if cache is None else FeatureCache(cache),
         )
-        train_labels, test_labels = subject.train_features[1], subject.test_features[1]
-        if train_labels.shape[1:] != test_labels.shape[1:]:
-            raise ValueError(
-                "labels of both parts must be of one kind, got "
-                f"{list(train_labels.shape)} and {list(test_labels.shape)}"
-            )
-        scores[name] = {column: PROTOCOLS[column](subject) for column in columns}
+        scores[name] = {column: rate(subject) for column, rate in columns.items()}
+        train_labels, test_labels = subject.train_labels, subject.test_labels
 
     return Evaluation(
         scores=scores,
-        metric="mean average precision" if is_multilabel(test_labels) else "accuracy",
+        metric=metric_of(train_source),
         chance=chance_level(test_labels),
         train_images=len(train_labels),
         test_images=len(test_labels),
@@ -175,14 +183,6 @@ def _untrained_network(
     if untrained != "twin":
         raise TypeError(f'untrained must be "twin", an nn.Module or None, got {untrained!r}')
     return untrained_twin(backbone, seed=seed)
-
-
-def _check_first_label(source: LabelledSource, part: str) -> None:
-    """Notices missing labels before the first forward pass."""
-    if source.labels is None:
-        sample = source.images[0]
-        if isinstance(sample, Sample) and sample.label is None:
-            raise ValueError(no_labels(part))
 
 
 def _class_names(

@@ -56,14 +56,20 @@ def open_data(
 
     Raises:
         ValueError: If there are not as many labels as images.
-        TypeError: If labels are neither integers nor rows of zeros and ones.
+        TypeError: If labels are neither integers nor rows of zeros and ones, or are text.
     """
     if isinstance(data, LabelledSource):
         return LabelledSource(as_source(data.images, image_size, in_channels), data.labels)
     if not _is_pair(data):
         return LabelledSource(as_source(data, image_size, in_channels), None)
     images = as_source(data[0], image_size, in_channels)
-    labels = torch.as_tensor(data[1])
+    try:
+        labels = torch.as_tensor(data[1])
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "labels must be whole numbers, one an image, or rows of zeros and ones, all of one "
+            f"length, got {data[1][0]!r} and so on"
+        ) from error
     if len(labels) != len(images):
         raise ValueError(
             f"expected (images, labels) with one label an image, "
@@ -109,6 +115,7 @@ def extract_features(
     Raises:
         ValueError: If no image can be read, only some images have a label, or the backbone returns
             features that are not finite.
+        RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
     if batch_size < 1:
@@ -137,7 +144,7 @@ def extract_features(
             images = to_unit_range(batch.images.to(device, non_blocking=True))  # [B, C, H, W]
             if preprocess is not None:
                 images = preprocess(images)
-            features.append(pooled_features(backbone, images).float().cpu())  # [B, D]
+            features.append(features_of(backbone, images).cpu())  # [B, D]
             labels.append(_labels_of_batch(batch, source.labels))
     if unreadable:
         warnings.warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}", stacklevel=2)
@@ -152,6 +159,22 @@ def extract_features(
     return Features(stacked, _join_labels(labels))
 
 
+def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Pooled features `[B, D]` in float32 of images `[B, C, H, W]`.
+
+    Raises:
+        RuntimeError: If the backbone raises it; says what images it was given.
+    """
+    try:
+        return pooled_features(backbone, images).float()
+    except RuntimeError as error:
+        channels, height, width = images.shape[1:]
+        raise RuntimeError(
+            f"the backbone {type(backbone).__name__} failed on images of {height}x{width} pixels "
+            f"and {channels} channels (in_channels= and image_size= bring them to others): {error}"
+        ) from error
+
+
 def _is_pair(data: Any) -> bool:
     """Whether data is `(images, labels)`: a tuple of two whose second is numbers in rows."""
     if not isinstance(data, tuple) or len(data) != 2:
@@ -159,7 +182,16 @@ def _is_pair(data: Any) -> bool:
     images, labels = data
     if hasattr(labels, "ndim"):  # two gray images [H, W] are no pair
         return labels.ndim == 1 or (labels.ndim == 2 and getattr(images, "ndim", 4) > 2)
-    return isinstance(labels, Sequence) and all(isinstance(label, int) for label in labels)
+    if not isinstance(labels, Sequence) or isinstance(labels, str):
+        return False
+    return all(_is_label(label) for label in labels)
+
+
+def _is_label(value: Any) -> bool:
+    """A number, a row of numbers, or a name, which is refused later; no image."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(number, int | float) for number in value)
+    return isinstance(value, int | str) or getattr(value, "ndim", None) == 0
 
 
 def _labels_of_batch(batch: Batch, labels: Tensor | None) -> Tensor | None:

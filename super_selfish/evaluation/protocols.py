@@ -1,12 +1,18 @@
 """The protocols by name: each is a function from a `Subject` to a `Score`.
 
-One's own joins by its line: `PROTOCOLS["2%"] = FewLabels(share=0.02)`, or
-`PROTOCOLS["top"] = partial(rate_finetune, freeze_until="layer4")`.
+Those with a number or a layer in their name need no line here: "0.5%", "20-per-class" and
+"finetune-from-blocks.2" (layers before `blocks.2` are frozen) are built from it. One's own joins by
+its line: `PROTOCOLS["thrice"] = FewLabels(per_class=5, draws=3)`, or
+`PROTOCOLS["quick"] = partial(rate_finetune, lrs=(1e-3,), max_updates=50)`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import nn
 
 from super_selfish.evaluation.few_label import FALLBACK, FewLabels
 from super_selfish.evaluation.finetune import BACKBONE_LR_FACTOR, LRS, MAX_UPDATES, finetune
@@ -14,6 +20,9 @@ from super_selfish.evaluation.knn import default_neighbours, knn_scores
 from super_selfish.evaluation.labels import count_classes, is_multilabel
 from super_selfish.evaluation.linear import fit_linear_probe
 from super_selfish.evaluation.subject import Score, Subject, score_predictions
+from super_selfish.models.freezing import check_layer
+
+Protocol = Callable[[Subject], Score]
 
 
 def rate_knn(subject: Subject) -> Score:
@@ -52,7 +61,7 @@ def rate_finetune(
         backbone_lr_factor: As for `finetune`.
         freeze_until: As for `finetune`.
     """
-    labels, test_labels = subject.train_features[1], subject.test_features[1]
+    labels = subject.train_labels
     if not is_multilabel(labels) and count_classes(labels) == len(labels):
         lrs = (min(lrs),)
     result = finetune(
@@ -67,10 +76,10 @@ def rate_finetune(
         num_workers=subject.num_workers,
         seed=subject.seed,
     )
-    return score_predictions(result.logits, result.classes, test_labels, result.settings)
+    return score_predictions(result.logits, result.classes, subject.test_labels, result.settings)
 
 
-PROTOCOLS: dict[str, Callable[[Subject], Score]] = {
+PROTOCOLS: dict[str, Protocol] = {
     "knn": rate_knn,
     "linear": rate_linear,
     "finetune": rate_finetune,
@@ -87,11 +96,36 @@ PROTOCOL_GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def expand_protocols(names: Sequence[str]) -> list[str]:
-    """Names from `PROTOCOLS`, each once, with groups replaced by what they stand for.
+# Names that hold what they need; the part in brackets is given to the function.
+FINETUNE_FROM = "finetune-from-"
+_FAMILIES: tuple[tuple[str, Callable[[str], Protocol]], ...] = (
+    (r"(\d+(?:\.\d+)?)%", lambda share: FewLabels(share=float(share) / 100)),
+    (r"(\d+)-per-class", lambda images: FewLabels(per_class=int(images))),
+    (FINETUNE_FROM + "(.+)", lambda layer: partial(rate_finetune, freeze_until=layer)),
+)
+
+
+def find_protocol(name: str) -> Protocol | None:
+    """The protocol of a name, from `PROTOCOLS` or built from the name; `None` if there is none.
+
+    Raises:
+        ValueError: If the number in the name is out of range.
+    """
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    for pattern, build in _FAMILIES:
+        match = re.fullmatch(pattern, name)
+        if match is not None:
+            return build(match[1])
+    return None
+
+
+def expand_protocols(names: Sequence[str]) -> dict[str, Protocol]:
+    """Protocols by name, each once, with groups replaced by what they stand for.
 
     Args:
-        names: From `PROTOCOLS` and `PROTOCOL_GROUPS`.
+        names: From `PROTOCOLS` and `PROTOCOL_GROUPS`, or "2%", "20-per-class",
+            "finetune-from-LAYER" with any number or layer.
 
     Raises:
         TypeError: If `names` is a string.
@@ -100,7 +134,20 @@ def expand_protocols(names: Sequence[str]) -> list[str]:
     if isinstance(names, str):
         raise TypeError(f"protocols must be a sequence of names, got the string {names!r}")
     expanded = [part for name in names for part in PROTOCOL_GROUPS.get(name, (name,))]
-    if not expanded or not set(expanded) <= PROTOCOLS.keys():
-        known = [*PROTOCOLS, *PROTOCOL_GROUPS]
-        raise ValueError(f"protocols must be some of {known}, got {list(names)}")
-    return list(dict.fromkeys(expanded))
+    found = {name: find_protocol(name) for name in expanded}
+    known = {name: protocol for name, protocol in found.items() if protocol is not None}
+    if not known or len(known) < len(found):
+        names_known = [*PROTOCOLS, *PROTOCOL_GROUPS, f"{FINETUNE_FROM}LAYER"]
+        raise ValueError(f"protocols must be some of {names_known}, got {list(names)}")
+    return known
+
+
+def check_layers(names: Sequence[str], backbone: nn.Module) -> None:
+    """Refuses protocols that name a layer which the backbone has not.
+
+    Raises:
+        ValueError: Lists layers whose names are near.
+    """
+    for name in names:
+        if name not in PROTOCOLS and name.startswith(FINETUNE_FROM):
+            check_layer(backbone, name.removeprefix(FINETUNE_FROM))

@@ -191,13 +191,24 @@ def displayable(images: Tensor) -> Tensor:
     return to_unit_range(images.detach().cpu()).float().clamp(0, 1)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A white figure of a size in inches, with a canvas of its own and nothing global."""
+def require_matplotlib() -> None:
+    """Says what to install if matplotlib is missing; to be called before anything of it is used.
+
+    Raises:
+        ImportError: If it is missing.
+    """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install super-selfish[plots]") from error
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A white figure of a size in inches, with a canvas of its own and nothing global."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -20,6 +20,7 @@ from super_selfish.evaluation.sheets import (
     show_image,
     write_below,
 )
+from super_selfish.evaluation.views import spread_positions
 from super_selfish.supervisors import Supervisor
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def show_algorithm(
     Args:
         supervisor: One of `SUPERVISORS`, with a dataset.
         index: Positions of images in `supervisor.source`, of which some algorithms show the first
-            two or three only. Default: four, spread over the dataset.
+            two or three only. Default: four that can be read, spread over the dataset.
         seed: Of the augmentation.
 
     Returns:
@@ -85,7 +86,7 @@ def show_algorithm(
         raise ValueError("give the supervisor a dataset: an exhibit shows images of it")
     total = len(supervisor.source)
     if index is None:
-        chosen = torch.linspace(0, total - 1, min(IMAGES, total)).long().tolist()
+        chosen = spread_positions(supervisor.source, IMAGES)
     else:
         chosen = [int(position) for position in index]
     if not chosen or not all(0 <= position < total for position in chosen):

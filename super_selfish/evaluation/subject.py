@@ -13,10 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, extract_features
-from super_selfish.evaluation.labels import is_multilabel
+from super_selfish.evaluation.labels import as_classes, is_multilabel
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,25 @@ class Subject:
     def test_features(self) -> tuple[Tensor, Tensor]:
         """Features `[M, D]` and labels `[M]` or `[M, Y]` of the test part, computed once."""
         return self._features(self.test, "test")
+
+    @cached_property
+    def train_labels(self) -> Tensor:
+        """Labels `[N]` or `[N, Y]` of the training part; no image is shown to the network."""
+        return self._labels(self.train, "train")
+
+    @cached_property
+    def test_labels(self) -> Tensor:
+        """Labels `[M]` or `[M, Y]` of the test part; no image is shown to the network."""
+        return self._labels(self.test, "test")
+
+    def _labels(self, data: LabelledSource, part: str) -> Tensor:
+        # Which images cannot be read, and so have no row of features, shows on reading them.
+        if f"{part}_features" in vars(self) or data.images.on_error == "skip":
+            return self.train_features[1] if part == "train" else self.test_features[1]
+        labels = labels_of(data.images) if data.labels is None else data.labels
+        if labels is None:
+            raise ValueError(no_labels(part))
+        return as_classes(labels)
 
     def _features(self, data: LabelledSource, part: str) -> tuple[Tensor, Tensor]:
         path, known = None, None
@@ -159,5 +179,54 @@ def no_labels(part: str) -> str:
     """What to tell a user whose training or test part has no labels."""
     return (
         f"the {part} part has no labels, which evaluation needs: give a dataset whose items are "
-        "(image, label), or a pair (images, labels)"
+        "(image, label), or a pair (images, labels); a label is a whole number, or a row of zeros "
+        "and ones"
     )
+
+
+def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
+    """Notices, before the first forward pass, parts that cannot be rated by one another.
+
+    Args:
+        train: Of which the first image that can be read is looked at.
+        test: As `train`.
+
+    Raises:
+        ValueError: If a part has no labels, the labels of both are not of one kind, or one number
+            stands for classes of different names.
+        TypeError: If a label is neither an integer nor a row of zeros and ones.
+    """
+    first, second = _first_label(train, "train"), _first_label(test, "test")
+    if first is not None and second is not None and first.shape != second.shape:
+        raise ValueError(
+            "labels of both parts must be of one kind, "
+            f"got {list(first.shape)} and {list(second.shape)} for an image"
+        )
+    if train.labels is not None or test.labels is not None:
+        return
+    names = zip(train.images.classes or (), test.images.classes or (), strict=False)
+    for number, (ours, theirs) in enumerate(names):
+        if ours != theirs:
+            raise ValueError(
+                f"class {number} is {ours!r} in the train part and {theirs!r} in the test part: "
+                "number classes alike, or give (images, labels)"
+            )
+
+
+def metric_of(train: LabelledSource) -> str:
+    """What scores are, told by the first label: "accuracy", or "mean average precision"."""
+    label = _first_label(train, "train")
+    return "accuracy" if label is None or label.dim() == 0 else "mean average precision"
+
+
+def _first_label(data: LabelledSource, part: str) -> Tensor | None:
+    """The label of the first image that can be read; `None` if none can."""
+    if data.labels is not None:
+        return data.labels[0]
+    samples = (data.images[index] for index in range(len(data.images)))
+    sample = next((sample for sample in samples if isinstance(sample, Sample)), None)
+    if sample is None:
+        return None
+    if sample.label is None:
+        raise ValueError(no_labels(part))
+    return as_classes(sample.label[None])[0]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from super_selfish.data.collate import Batch, Collator, move
-from super_selfish.data.sources import images_at
+from super_selfish.data.collate import Collator, move
+from super_selfish.data.sources import ImageSource, Sample
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.randomness import step_generator
 
@@ -26,12 +26,38 @@ def seen_batch(supervisor: Supervisor, index: Sequence[int], seed: int = 0) -> A
         What `_forward` eats.
 
     Raises:
-        ValueError: If there is no dataset, or a plain function collates.
+        ValueError: If there is no dataset, a plain function collates, or an image cannot be read.
     """
     if supervisor.source is None or not isinstance(supervisor.collate_fn, Collator):
         raise ValueError("views can be shown of a supervisor with a dataset and a Collator")
-    batch = Batch(images_at(supervisor.source, index), torch.as_tensor(index))
+    if not index:
+        raise ValueError("there is no image to show, or none that can be read")
+    batch = supervisor.collate_fn.stack(supervisor.source.__getitems__(list(index)))
+    if batch.unreadable:
+        raise ValueError(f"cannot read image {batch.unreadable[0]}")
     return move(supervisor.collate_fn.augment(batch, step_generator(seed)), supervisor.device)
+
+
+def spread_positions(source: ImageSource, count: int) -> list[int]:
+    """Positions of images, spread evenly over a dataset; for one that is skipped, one beside it.
+
+    Args:
+        source: Where from.
+        count: Number of images at most.
+
+    Returns:
+        Positions of images that can be read, in ascending order.
+    """
+    total = len(source)
+    chosen: list[int] = []
+    for start in torch.linspace(0, total - 1, min(count, total)).long().tolist():
+        following = ((start + step) % total for step in range(total))
+        new = (position for position in following if position not in chosen)
+        found = next((position for position in new if isinstance(source[position], Sample)), None)
+        if found is None:  # there are no more
+            break
+        chosen.append(found)
+    return sorted(chosen)
 
 
 def seen_views(supervisor: Supervisor, count: int = 6, seed: int = 0) -> Tensor:
@@ -39,7 +65,7 @@ def seen_views(supervisor: Supervisor, count: int = 6, seed: int = 0) -> Tensor:
 
     Args:
         supervisor: Has a dataset and a `Collator`.
-        count: Number of images, spread over the dataset.
+        count: Number of images, spread over the dataset; fewer if it has fewer.
         seed: Of the augmentation.
 
     Returns:
@@ -47,10 +73,10 @@ def seen_views(supervisor: Supervisor, count: int = 6, seed: int = 0) -> Tensor:
         collator's output that are no images are left out.
 
     Raises:
-        ValueError: If there is no dataset, or a plain function collates.
+        ValueError: If there is no dataset, a plain function collates, or no image can be read.
     """
-    total = 0 if supervisor.source is None else len(supervisor.source)
-    data = seen_batch(supervisor, torch.linspace(0, total - 1, count).long().tolist(), seed)
+    index = [] if supervisor.source is None else spread_positions(supervisor.source, count)
+    data = seen_batch(supervisor, index, seed)
     rows = []
     for values in data:
         if not isinstance(values, Tensor) or not values.is_floating_point():

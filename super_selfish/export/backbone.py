@@ -178,14 +178,21 @@ def _require(format: str, packages: set[str]) -> None:
 
 def _standalone(module: nn.Module) -> nn.Module:
     original = getattr(module, "_orig_mod", module)  # what torch.compile wraps
-    alone = copy.deepcopy(original).requires_grad_(False).eval()
+    # Spectral norm keeps the weight of its last pass, with the graph that deepcopy does not take.
+    passed = {
+        id(value): value.detach().clone()
+        for part in original.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    alone = copy.deepcopy(original, passed).requires_grad_(False).eval()
     # Not channels-last: torch.export warns of such weights, and safetensors does not take them.
     return alone.to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
 
 
 def _require_finite(network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        if not torch.isfinite(tensor).all():
+    for name, value in network.state_dict().items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise ValueError(f"{name} of the backbone is not finite: did training diverge?")
 
 
@@ -200,12 +207,18 @@ def _rewrite(network: nn.Module, format: str, size: tuple[int, int], in_channels
     return Rewritten(dict(network.state_dict()), [], None)
 
 
-def _weights(state: dict[str, Tensor], description: dict[str, Any] | None) -> bytes:
-    own = {name: tensor.clone() for name, tensor in state.items()}  # safetensors refuses sharing
+def _weights(state: dict[str, Any], description: dict[str, Any] | None) -> bytes:
     if description is not None:
         from safetensors.torch import save
 
+        for name, value in state.items():
+            if not isinstance(value, Tensor):  # `get_extra_state` gives whatever it likes
+                raise ValueError(
+                    f"safetensors holds tensors alone, and {name} of the backbone is "
+                    f'{type(value).__name__}: "state_dict" takes it'
+                )
+        own = {name: tensor.clone() for name, tensor in state.items()}  # it refuses sharing
         return save(own, {name: json.dumps(value) for name, value in description.items()})
     buffer = io.BytesIO()
-    torch.save(own, buffer)
+    torch.save(copy.deepcopy(state), buffer)
     return buffer.getvalue()

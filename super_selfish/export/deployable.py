@@ -75,12 +75,11 @@ def torch_export_bytes(network: Deployable, images: Tensor) -> bytes:
         What `torch.export.load` reads.
 
     Raises:
-        ValueError: If what was exported fits these images only.
+        ValueError: If torch cannot export it, or what was exported fits these images only.
     """
-    program = _exported(network, images)
+    program = _exported("torch.export", network, images)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
-    _require_agreement("torch.export", network, program.module(), images)
     return buffer.getvalue()
 
 
@@ -93,16 +92,27 @@ def onnx_bytes(network: Deployable, images: Tensor) -> bytes:
 
     Returns:
         An ONNX model with the weights inside, up to the 2 GiB that the format holds.
+
+    Raises:
+        ValueError: If torch cannot export it, what was exported fits these images only, or ONNX
+            has no counterpart of an operation.
     """
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # from torch 2.5 on
-        program: Any = torch.onnx.export(
-            _exported(network, images),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_shapes={"images": {0: "batch"}},
-            verbose=False,
-        )
+        exported = _exported("onnx", network, images)
+        try:
+            program: Any = torch.onnx.export(
+                exported,
+                dynamo=True,
+                input_names=["images"],
+                output_names=["features"],
+                dynamic_shapes={"images": {0: "batch"}},
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ValueError(
+                f"{_kind(network)} has an operation that ONNX has not, or that torch cannot write: "
+                f'{_reason(error)}; "torch.export" and "torchscript" need no counterpart'
+            ) from error
         return program.model_proto.SerializeToString()
     return traced_onnx_bytes(network, images)
 
@@ -128,20 +138,42 @@ def traced_onnx_bytes(network: Deployable, images: Tensor) -> bytes:
         return file.read_bytes()
 
 
-def _exported(network: Deployable, images: Tensor) -> torch.export.ExportedProgram:
+def _exported(format: str, network: Deployable, images: Tensor) -> torch.export.ExportedProgram:
     shapes = {"images": {0: torch.export.Dim("batch")}}
-    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+    try:
+        program = torch.export.export(network, (images,), dynamic_shapes=shapes)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{format} cannot follow the forward of {_kind(network)}, where Python decides by the "
+            f"number of images or by their values: {_reason(error)}; write it with tensors, or "
+            'take "state_dict", which holds the weights alone'
+        ) from error
+    _require_agreement(format, network, program.module(), images)
+    return program
+
+
+def _kind(network: Deployable) -> str:
+    return type(network.backbone).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what caused an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).partition("\n")[0].rstrip(". ")
 
 
 def _require_agreement(
     format: str, network: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor
 ) -> None:
     """Compares the two on another number of other images."""
-    others = torch.cat([images, images[:1]]).flip(0, 3)
+    # Of another mean and another maximum as well: what was read as a number may be either.
+    others = torch.cat([images, images[:1]]).flip(0, 3).square() / 2
     with torch.no_grad():
-        if not features_agree(exported(others), network(others)):
-            raise ValueError(
-                f"what {format} made of the network gives other features than the network: its "
-                "forward draws at random, or depends on the number of images or on their values "
-                "by Python's own numbers; write it with tensors"
-            )
+        features, reference = exported(others), network(others)
+    if len(reference) != len(others) or not features_agree(features, reference):
+        raise ValueError(
+            f"what {format} made of the network gives other features than the network: its "
+            "forward draws at random, or depends on the number of images or on their values "
+            "by Python's own numbers; write it with tensors"
+        )

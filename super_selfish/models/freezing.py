@@ -53,12 +53,10 @@ def freeze_until(module: nn.Module, name: str) -> None:
     Raises:
         ValueError: If there is no such layer; lists names that are near.
     """
-    parts = dict(module.named_modules())
-    if name == "" or name not in parts:
-        raise ValueError(_unknown_layer(module, name))
+    check_layer(module, name)
     unfreeze(module)
     held: set[nn.Module] = set()
-    for part_name, part in parts.items():
+    for part_name, part in module.named_modules():
         if part_name == name:
             return
         _hold_parameters(part)
@@ -66,6 +64,20 @@ def freeze_until(module: nn.Module, name: str) -> None:
         if not is_around and part not in held:
             _hold_mode(part)
             held.update(part.modules())
+
+
+def check_layer(module: nn.Module, name: str) -> None:
+    """Refuses a name that no layer of a network has.
+
+    Args:
+        module: Network.
+        name: As for `freeze_until`.
+
+    Raises:
+        ValueError: If there is no such layer; lists names that are near.
+    """
+    if name == "" or name not in dict(module.named_modules()):
+        raise ValueError(_unknown_layer(module, name))
 
 
 def unfreeze(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import labels_of
+from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.supervisors.base import Size, Supervisor
 
@@ -92,7 +93,8 @@ class LabelSupervisor(Supervisor):
 
         Args:
             dataset: Images with labels, as anything that `ImageSource` takes.
-            backbone: A pretrained network, such as `supervisor.get_backbone()`.
+            backbone: A pretrained network, such as `supervisor.get_backbone()`; or backbone and
+                head in one, a `CombinedNet`, which is trained itself.
             predictor: Head on the features. Default: one linear layer.
             loss: Function of logits and labels. Default: binary cross-entropy for labels of the
                 shape of the logits, cross-entropy for all others. Logits of masks are resized
@@ -113,8 +115,15 @@ class LabelSupervisor(Supervisor):
 
         Raises:
             ValueError: If neither labels nor `num_classes` nor a head say how many classes there
-                are, the backbone has no layer `freeze_until`, or a number is out of its range.
+                are, the backbone has no layer `freeze_until`, a number is out of its range, or a
+                `CombinedNet` comes with a second head or normalisation.
         """
+        whole = backbone if isinstance(backbone, CombinedNet) else None
+        if whole is not None and (predictor is not None or normalize is not None):
+            raise ValueError(
+                "a CombinedNet has its head and its preprocessing: leave predictor= and normalize= "
+                "out, or give its backbone alone"
+            )
         super().__init__(
             None,
             dataset,
@@ -128,14 +137,15 @@ class LabelSupervisor(Supervisor):
                 f"freeze_until={freeze_until!r} says where the backbone begins to train, but "
                 "finetune=False freezes all of it: give finetune=True as well"
             )
-        if num_classes is None and predictor is None and self.source is not None:
+        has_head = whole is not None or predictor is not None
+        if num_classes is None and not has_head and self.source is not None:
             num_classes = _count_classes(labels_of(self.source))
         self._resolve(num_classes=num_classes)
         self.finetune = finetune
         self.freeze_until = freeze_until
         self.backbone_lr_factor = backbone_lr_factor
         self.layer_decay = layer_decay
-        self.model = self._combine(
+        self.model = whole or self._combine(
             backbone,
             predictor,
             lambda features: nn.Linear(features.dim, num_classes or 1),

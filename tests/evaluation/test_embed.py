@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.embed import embed
 from super_selfish.evaluation.features import extract_features
 from super_selfish.supervisors import RotateNetSupervisor
@@ -138,3 +140,21 @@ def test_another_ending_is_refused_before_anything_is_computed(
 ) -> None:
     with pytest.raises(ValueError, match=r"ends in \.npz or \.csv"):
         embed(tiny_backbone(5), images, tmp_path / "features.parquet")
+
+
+def test_files_are_named_through_subsets(
+    tmp_path: Path, folder: Path, tiny_backbone: Backbones
+) -> None:
+    whole = ImageFolder(str(folder))
+    some = Subset(Subset(whole, [5, 3, 0]), [0, 2])
+    embedding = embed(tiny_backbone(), some, tmp_path / "features.npz")
+    assert embedding.names == [whole.samples[5][0], whole.samples[0][0]]
+    assert embedding.labels is not None
+    assert embedding.labels.tolist() == [1, 0]
+
+
+def test_images_of_a_part_of_the_data_keep_their_numbers(
+    tmp_path: Path, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    part = ImageSubset(ImageSource(images), [7, 2])
+    assert embed(tiny_backbone(), part, tmp_path / "features.npz").names == ["7", "2"]

@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from super_selfish.evaluation import PROTOCOLS, Score, Subject, evaluate
-from super_selfish.evaluation.protocols import PROTOCOL_GROUPS, rate_finetune
+from super_selfish.evaluation.protocols import PROTOCOL_GROUPS, find_protocol, rate_finetune
 
 
 class MeanColor(nn.Module):
@@ -266,6 +267,99 @@ def test_fine_tuning_is_a_protocol(
     assert evaluation.pretrained["finetune"] > 0.6
     assert evaluation.settings["untrained"]["finetune"]["lr"] == 1e-2
     assert evaluation.scores["pretrained"]["finetune"].confusion is not None
+
+
+def test_fine_tuning_from_a_named_layer_is_a_column_of_its_own(
+    tiny_backbone: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str | None] = []
+
+    def rate(subject: Subject, freeze_until: str | None = None) -> Score:
+        given.append(freeze_until)
+        return rate_finetune(subject, lrs=(1e-2,), max_updates=3, freeze_until=freeze_until)
+
+    monkeypatch.setattr("super_selfish.evaluation.protocols.rate_finetune", rate)
+    monkeypatch.setitem(PROTOCOLS, "finetune", rate)
+    columns = ("finetune", "finetune-from-layers.3")
+    evaluation = evaluate(tiny_backbone(), TRAIN, TEST, protocols=columns, untrained=None)
+    assert tuple(evaluation.pretrained) == columns
+    assert given == [None, "layers.3"]
+
+
+def test_a_layer_that_a_network_has_not_is_refused_before_any_work(
+    tiny_backbone: Callable[..., nn.Module],
+) -> None:
+    class Unasked(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError("no image may be shown")
+
+    others = {"tiny": tiny_backbone()}
+    protocols = ("knn", "finetune-from-layers.3")
+    with pytest.raises(ValueError, match=r"Unasked has no layers, so none is named 'layers.3'"):
+        evaluate(Unasked(), TRAIN, TEST, protocols=protocols, untrained=None, others=others)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("20%", 12), ("0.5%", 3), ("7-per-class", 21)])
+def test_any_number_of_labels_is_a_protocol(name: str, labels: int) -> None:
+    evaluation = evaluate(MeanColor(), TRAIN, TEST, protocols=[name], untrained=None)
+    assert evaluation.settings["pretrained"][name]["labels"] == labels
+
+
+def test_numbers_out_of_range_in_names_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\], got 2.0"):
+        evaluate(MeanColor(), TRAIN, TEST, protocols=["200%"])
+    with pytest.raises(ValueError, match="per_class must be >= 1, got 0"):
+        evaluate(MeanColor(), TRAIN, TEST, protocols=["0-per-class"])
+    assert find_protocol("many-per-class") is None
+
+
+def test_fine_tuning_alone_computes_no_features(
+    tiny_backbone: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "finetune", partial(rate_finetune, lrs=(1e-2,), max_updates=3))
+    monkeypatch.setattr(Subject, "_features", lambda *_: pytest.fail("features were computed"))
+    evaluation = evaluate(tiny_backbone(), TRAIN, TEST, protocols=["finetune"])
+    assert (evaluation.train_images, evaluation.test_images, evaluation.classes) == (60, 30, 3)
+
+
+class Folders(Dataset[tuple[Tensor, int]]):
+    """Labelled images with names for the classes."""
+
+    def __init__(self, part: tuple[Tensor, Tensor], classes: list[str]) -> None:
+        self.images, self.numbers = part
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.numbers[index])
+
+
+def test_one_number_for_two_classes_is_refused() -> None:
+    train = Folders(TRAIN, ["blue", "green", "red"])
+    test = Folders((TEST[0], (TEST[1] - 1).clamp(min=0)), ["green", "red"])  # no folder "blue"
+    expected = "class 0 is 'blue' in the train part and 'green' in the test part"
+    with pytest.raises(ValueError, match=expected):
+        evaluate(MeanColor(), train, test)
+    first = Folders((TEST[0], TEST[1].clamp(max=1)), ["blue", "green"])  # the same numbers
+    assert evaluate(MeanColor(), train, first, untrained=None).class_names == tuple(train.classes)
+
+
+def test_images_that_a_second_backbone_cannot_take_are_refused_before_any_work(
+    tiny_backbone: Callable[..., nn.Module],
+) -> None:
+    class Unasked(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError("no image may be shown")
+
+    with pytest.raises(ValueError, match="TinyBackbone could not take images of shape"):
+        evaluate(Unasked(), TRAIN, TEST, others={"grey": tiny_backbone(1)}, untrained=None)
+
+
+def test_labels_that_are_text_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"labels must be whole numbers, .* got 'red' and so on"):
+        evaluate(MeanColor(), (TRAIN[0], ["red"] * 60), TEST)
 
 
 def test_a_supervisor_brings_backbone_preprocessing_and_size() -> None:

@@ -127,6 +127,31 @@ def test_labels_come_in_the_order_of_the_images(images: Tensor) -> None:
     assert torch.equal(from_items.features, from_pair.features)
 
 
+def test_labels_may_be_numbers_of_any_kind(images: Tensor) -> None:
+    expected = LABELS.tolist()
+    for labels in (expected, tuple(expected), list(LABELS), list(LABELS.numpy())):
+        features = extract_features(FlatPixels(), (images, labels))
+        assert features.labels is not None
+        assert features.labels.tolist() == expected
+    rows = [[1, 0, 1]] * 22
+    assert extract_features(FlatPixels(), (images, rows)).labels is not None
+
+
+def test_labels_that_are_text_or_of_several_lengths_are_refused(images: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"labels must be whole numbers.* got 'cat' and so on"):
+        extract_features(FlatPixels(), (images, ["cat"] * 22))
+    with pytest.raises(TypeError, match=r"all of one length, got \[1, 0\] and so on"):
+        extract_features(FlatPixels(), (images, [[1, 0]] * 21 + [[1]]))
+
+
+def test_images_that_a_backbone_cannot_take_are_told_of(
+    images: Tensor, tiny_backbone: Callable[..., nn.Module]
+) -> None:
+    expected = r"TinyBackbone failed on images of 32x32 pixels and 3 channels \(in_channels= and"
+    with pytest.raises(RuntimeError, match=expected):
+        extract_features(tiny_backbone(1), images)
+
+
 def test_a_pair_may_be_a_source_and_a_list(images: Tensor) -> None:
     labels = extract_features(FlatPixels(), (ImageSource(images), LABELS.tolist())).labels
     assert labels is not None

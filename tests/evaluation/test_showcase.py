@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
 pytest.importorskip("matplotlib")
 
+from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.exhibits import EXHIBITS
 from super_selfish.evaluation.exhibits.pictures import picture
 from super_selfish.evaluation.showcase import Exhibit, plot_exhibits, show_algorithm
@@ -23,7 +25,7 @@ Backbones = Callable[..., nn.Module]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "all_algorithms.py"
 
 
-def build(algorithm: str, images: Tensor, backbone: nn.Module, **options: Any) -> Any:
+def build(algorithm: str, images: Any, backbone: nn.Module, **options: Any) -> Any:
     torch.manual_seed(0)
     return SUPERVISORS[algorithm](images, backbone=backbone, **options)
 
@@ -164,3 +166,20 @@ def test_the_example_runs_for_two_steps(
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     assert capsys.readouterr().out.count("loss") == len(SUPERVISORS)
     assert (tmp_path / "out" / "sheet.png").exists()
+
+
+def test_what_the_memory_holds_of_a_skipped_image_is_never_shown(
+    tmp_path: Path, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    for number, image in enumerate(images):
+        to_pil_image(image).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "05.png").write_bytes(b"no image")
+    source = ImageSource(tmp_path, on_error="skip")
+    supervisor: Any = build("instance", source, tiny_backbone())
+    seen = supervisor.eval().model(seen_batch(supervisor, [7]).views)
+    with torch.no_grad():
+        supervisor.bank.rows[5] = seen[0]  # nearest of all, by chance
+        supervisor.bank.rows[9] = seen[0] + 0.1 * supervisor.bank.rows[9]
+    (group,) = show_algorithm(supervisor, [7]).groups
+    assert torch.equal(group[2].image, picture(images[9], "").image)
+    assert show_algorithm(supervisor).score is not None  # of four that can be read

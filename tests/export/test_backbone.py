@@ -175,3 +175,33 @@ def test_a_supervisor_exports_its_backbone(tmp_path: Path, tiny_backbone: Backbo
     assert weights.keys() == supervisor.get_backbone().state_dict().keys()
     assert sidecar(path)["mean"] == [0.485, 0.456, 0.406]
     assert sidecar(path)["image_size"] == [32, 32]
+
+
+@pytest.mark.parametrize("format", ["state_dict", "torchscript"])
+def test_a_backbone_with_spectral_norm_can_be_exported_after_training(
+    tmp_path: Path, pictures: Tensor, format: str
+) -> None:
+    backbone = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.ReLU())
+    backbone(pictures).sum().backward()
+    weight: Tensor = backbone[0].weight  # type: ignore[assignment]  # of the last pass
+    assert not weight.is_leaf
+    export_backbone(backbone, tmp_path / "a", format, image_size=32)
+    assert backbone[0].weight is weight
+
+
+class KeepsADict(nn.Conv2d):
+    """Has a state that is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 3}
+
+
+def test_state_that_is_no_tensor_goes_where_there_is_room_for_it(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    path = export_backbone(KeepsADict(3, 4, 3), tmp_path / "a.pt", image_size=32)
+    KeepsADict(3, 4, 3).load_state_dict(torch.load(path, weights_only=True))
+    with pytest.raises(ValueError, match='_extra_state of the backbone is dict: "state_dict"'):
+        export_backbone(KeepsADict(3, 4, 3), tmp_path / "a.safetensors", image_size=32)

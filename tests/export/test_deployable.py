@@ -150,3 +150,59 @@ def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="what torchscript made of the network gives other"):
         export_backbone(CountsImages(), tmp_path / "a", "torchscript", image_size=32)
     assert not list(tmp_path.iterdir())
+
+
+class DrawsAtRandom(nn.Module):
+    """Gives other features every time."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)) + torch.rand(1)
+
+
+class KnowsTheNumberOfImages(nn.Module):
+    """Fits the two images that exports are made with."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.reshape(2, 3, -1).mean(dim=2)
+
+
+class ReadsAValue(nn.Module):
+    """Takes a number out of the images into Python."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)) * float(images.max())
+
+
+class HasNoCounterpart(nn.Module):
+    """Computes what ONNX cannot."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = images.mean(dim=1)
+        return torch.linalg.eigvalsh(maps @ maps.transpose(1, 2))
+
+
+def test_a_network_that_draws_at_random_is_refused(tmp_path: Path, format: str) -> None:
+    with pytest.raises(ValueError, match=f"what {format} made of the network gives other"):
+        export_backbone(DrawsAtRandom(), tmp_path / "a", format, image_size=32)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("network", [KnowsTheNumberOfImages(), ReadsAValue()])
+def test_a_network_that_fits_its_example_alone_is_refused(
+    tmp_path: Path, format: str, network: nn.Module
+) -> None:
+    said = {
+        "torchscript": "what torchscript made of the network gives other",
+        "torch.export": f"torch.export cannot follow the forward of {type(network).__name__}",
+        "onnx": f"onnx cannot follow the forward of {type(network).__name__}",
+    }
+    with pytest.raises(ValueError, match=said[format]):
+        export_backbone(network, tmp_path / "a", format, image_size=32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_onnx_has_no_operation_for_is_refused_with_what_works(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with pytest.raises(ValueError, match=r"has not.*_linalg_eigh.*\"torch.export\" and \"torchsc"):
+        export_backbone(HasNoCounterpart(), tmp_path / "a.onnx", image_size=32)
+    export_backbone(HasNoCounterpart(), tmp_path / "a.pt2", image_size=32)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.resampling import RandomHorizontalFlip
-from super_selfish.models import ImageDecoder, NarrowResNet
+from super_selfish.models import CombinedNet, ImageDecoder, NarrowResNet, Normalize
 from super_selfish.models.freezing import freeze_until
 from super_selfish.supervisors import LabelSupervisor
 from tests.conftest import TinyBackbone
@@ -68,6 +68,39 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(tiny_backbone: Ba
     assert same(backbone, before) == list(before)
     assert supervisor.get_backbone() is backbone
     assert supervisor.history[-1]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("finetune", [False, True])
+def test_a_combined_net_is_trained_itself(tiny_backbone: Backbone, finetune: bool) -> None:
+    backbone, head = tiny_backbone(), nn.Linear(16, 2)
+    normalize = Normalize([0.5] * 3, [0.25] * 3)
+    network = CombinedNet(backbone, head, normalize)
+    before = tensors(backbone), tensors(head)
+    supervisor = LabelSupervisor(striped(), network, finetune=finetune)
+    supervisor.supervise(**settings())
+    assert supervisor.model is network
+    assert supervisor.get_backbone() is backbone
+    assert supervisor.preprocess is normalize
+    assert same(head, before[1]) == []
+    assert same(backbone, before[0]) == ([] if finetune else list(before[0]))
+
+
+def test_a_combined_net_survives_save_and_load(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    images = torch.rand(3, 3, 32, 32)
+    supervisor = LabelSupervisor(striped(), CombinedNet(tiny_backbone(), nn.Linear(16, 2)))
+    supervisor.supervise(**settings(name=tmp_path / "net"))
+    network = CombinedNet(tiny_backbone(), nn.Linear(16, 2))
+    loaded = LabelSupervisor(backbone=network)
+    loaded.load(tmp_path / "net")
+    assert torch.equal(loaded.predict(images), supervisor.predict(images))
+
+
+def test_a_combined_net_with_a_second_head_is_refused(tiny_backbone: Backbone) -> None:
+    network = CombinedNet(tiny_backbone(), nn.Linear(16, 2))
+    more: list[dict[str, Any]] = [{"predictor": nn.Linear(2, 2)}, {"normalize": "imagenet"}]
+    for keywords in more:
+        with pytest.raises(ValueError, match="a CombinedNet has its head and its preprocessing"):
+            LabelSupervisor(striped(), network, **keywords)
 
 
 def test_fine_tuning_moves_all_of_the_backbone(tiny_backbone: Backbone) -> None:

@@ -21,7 +21,6 @@ from super_selfish.evaluation.comparison.plan import (
     Kind,
     algorithms_by_name,
     check_budget,
-    check_labels,
     device_of,
     numbers_of,
     options_of,
@@ -41,6 +40,7 @@ from super_selfish.evaluation.comparison.run import (
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.protocols import expand_protocols
+from super_selfish.evaluation.subject import check_parts_fit, metric_of
 
 WAIT = 1.0  # seconds between two looks at what other processes have finished
 
@@ -135,7 +135,7 @@ def compare(
         epochs=epochs,
         device=device_of(device, backbone),
     )
-    check_labels(conditions)
+    check_parts_fit(conditions.train, conditions.test)
     entries = plan_entries(
         conditions,
         kinds,
@@ -203,6 +203,7 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "train_images": len(conditions.train.images),
         "test_images": len(conditions.test.images),
         "protocols": list(conditions.protocols),
+        "metric": metric_of(conditions.train),
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
     }

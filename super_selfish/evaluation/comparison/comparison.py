@@ -12,6 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from super_selfish.evaluation.comparison.cells import (
+    HEALTHY,
+    NOTHING,
+    PLUS_MINUS,
+    costs,
+    health_of,
+    number,
+    percent,
+)
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
 from super_selfish.evaluation.comparison.standings import (
     UNTRAINED,
@@ -25,11 +34,6 @@ from super_selfish.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MB = 1_000_000  # bytes
-HEALTHY = "healthy"  # how a verdict begins that nothing need be said of
-NOTHING = "\N{EN DASH}"
-PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Comparison:
         rated = (run["accuracy"] for run in self.runs if run["accuracy"])
         return list(next(rated, {}))
 
+    @property
+    def metric(self) -> str:
+        """What the figures are: "accuracy", or of a multi-label set "mean average precision"."""
+        return str(self.settings.get("metric", "accuracy"))
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, fit for JSON."""
         return {
@@ -84,7 +93,7 @@ class Comparison:
     def conditions(self) -> str:
         """What the numbers are, and what all runs shared, in one line."""
         shared = self.settings
-        text = f"accuracy in %, {PLUS_MINUS} standard deviation over seeds"
+        text = f"{self.metric} in %, {PLUS_MINUS} standard deviation over seeds"
         if not shared:
             return text
         epochs = shared["epochs"]
@@ -159,7 +168,7 @@ class Comparison:
         Raises:
             ImportError: If matplotlib is missing.
         """
-        return plot_leaderboard(self.leaderboard, path)
+        return plot_leaderboard(self.leaderboard, path, metric=self.metric)
 
     def _cells(self) -> list[list[str]]:
         """The table: header, untrained network, algorithms."""
@@ -168,7 +177,7 @@ class Comparison:
         header = ["algorithm", "seeds"]
         for name in protocols:
             header += [name, "gain"]
-        header += ["images/s", "memory MB", "minutes", "steps", "health (rank)"]
+        header += [*costs(Standing(UNTRAINED)), "steps", "health (rank)"]
         if sensitive:
             header += [f"{name} sensitivity" for name in protocols]
         baseline = [UNTRAINED, ""]
@@ -183,13 +192,7 @@ class Comparison:
                     percent(entry.accuracy.get(name)),
                     percent(entry.gain.get(name), signed=True),
                 ]
-            row += [
-                number(entry.images_per_second),
-                number(entry.peak_memory, scale=1 / MB),
-                number(entry.minutes, digits=2),
-                number(entry.steps),
-                health_of(entry),
-            ]
+            row += [*costs(entry).values(), number(entry.steps), health_of(entry)]
             if sensitive:
                 found = entry.sensitivity or {}
                 row += [
@@ -230,28 +233,6 @@ class Comparison:
         yield "health", " ".join(entry.verdicts)
         yield "warnings", " ".join(entry.warnings)
         yield "error", " ".join(entry.errors)
-
-
-def percent(value: Spread | None, *, signed: bool = False) -> str:
-    """Such as `"+9.1 ± 1.9"`; without a deviation where there is a single seed."""
-    if value is None:
-        return NOTHING
-    text = f"{100 * value.mean:{'+' if signed else ''}.1f}"
-    if value.deviation is None:
-        return text
-    return f"{text} {PLUS_MINUS} {100 * value.deviation:.1f}"
-
-
-def number(value: Spread | None, *, digits: int = 0, scale: float = 1.0) -> str:
-    """The mean alone."""
-    return NOTHING if value is None else f"{value.mean * scale:,.{digits}f}"
-
-
-def health_of(entry: Standing) -> str:
-    """Such as `"healthy (34.1)"`, with the effective rank of the features."""
-    if entry.rank is None:
-        return NOTHING
-    return f"{'/'.join(entry.findings)} ({entry.rank.mean:.1f})"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

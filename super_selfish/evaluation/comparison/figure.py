@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from super_selfish.evaluation.comparison.cells import HEALTHY, costs, health_of
 from super_selfish.evaluation.comparison.standings import Spread, Standing
 from super_selfish.evaluation.sheets import ACCENT, FONT, INK, QUIET, new_figure, save_figure
 
@@ -22,6 +23,8 @@ GAIN = "#00798c"
 _BAR = 0.36  # of the distance between two rows
 _ROW = 0.3  # inches
 _WIDTH = 3.6  # inches of a panel, without its gains
+_GAIN = 0.9  # inches, right of every panel
+_COLUMN = 0.85  # inches of "images/s", "memory MB", "minutes"
 _CURVES = 3.0  # inches: height of the panels of curves
 _LETTER = 0.07  # inches: width of an average letter
 _COLORS = (
@@ -39,17 +42,22 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def plot_leaderboard(
-    leaderboard: Sequence[Standing], path: str | os.PathLike[str] | None = None
+    leaderboard: Sequence[Standing],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    metric: str = "accuracy",
 ) -> Figure:
     """Draws a panel for each protocol: a bar from untrained to pretrained for each algorithm.
 
-    Thin lines are standard deviations over seeds; behind each bar stands the gain. Where
+    Thin lines are standard deviations over seeds; behind each bar stands the gain, and behind the
+    last panel what pretraining took, and what its health is with the effective rank. Where
     pretraining was repeated with several numbers of images, a second row of panels shows the
     mean accuracy by that number, and the legend the sensitivity.
 
     Args:
         leaderboard: From the top down.
         path: The file to write; its ending gives the format. None writes nothing.
+        metric: What the figures are.
 
     Returns:
         The figure.
@@ -64,7 +72,9 @@ def plot_leaderboard(
     good = [entry for entry in leaderboard if not entry.has_failed]
     failed = [entry for entry in leaderboard if entry.has_failed]
     curves = any(entry.sensitivity for entry in good)
-    width = 1.2 + (_WIDTH + 0.9) * len(protocols)
+    facts = _facts(good)
+    beside = sum(inches for inches, _ in facts.values())
+    width = 1.2 + (_WIDTH + _GAIN) * len(protocols) + beside
     labels = _curve_labels(good)
     columns = max(1, int(width / (0.5 + _LETTER * max(map(len, labels.values()), default=1))))
     heights = [_ROW * len(good) + 0.9]
@@ -88,10 +98,12 @@ def plot_leaderboard(
     grid = figure.add_gridspec(len(heights), len(protocols), height_ratios=heights)
     for column, protocol in enumerate(protocols):
         axes = figure.add_subplot(grid[0, column])
-        _draw_bars(axes, good, protocol, names=column == 0)
+        _draw_bars(axes, good, protocol, metric, names=column == 0)
+        if column == len(protocols) - 1:
+            _write_facts(axes, good, facts)
         if curves:
             axes = figure.add_subplot(grid[1, column])
-            _draw_curves(axes, good, protocol)
+            _draw_curves(axes, good, protocol, metric)
     if curves:
         _draw_legend(figure.add_subplot(grid[2, :]), good, labels, columns)
     if complaints:
@@ -106,7 +118,9 @@ def plot_leaderboard(
     return save_figure(figure, path)
 
 
-def _draw_bars(axes: Axes, good: Sequence[Standing], protocol: str, *, names: bool) -> None:
+def _draw_bars(
+    axes: Axes, good: Sequence[Standing], protocol: str, metric: str, *, names: bool
+) -> None:
     """One protocol: rows from the top down."""
     from matplotlib.lines import Line2D
 
@@ -125,22 +139,13 @@ def _draw_bars(axes: Axes, good: Sequence[Standing], protocol: str, *, names: bo
             text = f"{100 * gain.mean:+.1f}".replace("-", MINUS)
             if gain.deviation is not None:
                 text += f" \N{PLUS-MINUS SIGN} {100 * gain.deviation:.1f}"
-            axes.annotate(
-                text,
-                (1, row),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=FONT,
-                color=color,
-            )
+            _write_behind(axes, row, text, 6, color)
     low, high = min(ends), max(ends)
     margin = 0.04 * max(high - low, 1.0)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(len(good) - 0.4, -0.6)
     axes.set_yticks(range(len(good)), [entry.algorithm for entry in good] if names else [])
-    _style(axes, f"{protocol}: accuracy in %")
+    _style(axes, f"{protocol}: {metric} in %")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -160,15 +165,45 @@ def _draw_bars(axes: Axes, good: Sequence[Standing], protocol: str, *, names: bo
             borderaxespad=0.2,
             handletextpad=0.2,
         )
+    _write_behind(axes, None, "gain", 6, QUIET)
+
+
+def _facts(good: Sequence[Standing]) -> dict[str, tuple[float, list[str]]]:
+    """Columns of what pretraining took and made, by their heads: width in inches, and cells."""
+    columns = {head: (_COLUMN, [costs(entry)[head] for entry in good]) for head in costs(good[0])}
+    health = [health_of(entry) for entry in good]
+    columns["health (rank)"] = (0.3 + _LETTER * max(13, *map(len, health)), health)
+    return columns
+
+
+def _write_facts(
+    axes: Axes, good: Sequence[Standing], facts: dict[str, tuple[float, list[str]]]
+) -> None:
+    """Writes the columns behind the gains of a panel; what is not healthy in red."""
+    end = 72 * _GAIN  # points
+    for head, (inches, cells) in facts.items():
+        end += 72 * inches
+        _write_behind(axes, None, head, end, QUIET, align="right")
+        for row, (entry, text) in enumerate(zip(good, cells, strict=True)):
+            is_well = not head.startswith("health") or entry.findings == (HEALTHY,)
+            _write_behind(axes, row, text, end, INK if is_well else ACCENT, align="right")
+
+
+def _write_behind(
+    axes: Axes, row: int | None, text: str, points: float, color: str, *, align: str = "left"
+) -> None:
+    """A text right of a panel, so far from it: in a row, or above all of them."""
+    is_head = row is None
     axes.annotate(
-        "gain",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(6, 4),
+        text,
+        (1, 1 if row is None else row),
+        xycoords="axes fraction" if is_head else axes.get_yaxis_transform(),
+        xytext=(points, 4 if is_head else 0),
         textcoords="offset points",
-        va="bottom",
+        ha=align,
+        va="bottom" if is_head else "center",
         fontsize=FONT,
-        color=QUIET,
+        color=color,
     )
 
 
@@ -212,7 +247,7 @@ def _curve_style(position: int) -> dict[str, Any]:
     }
 
 
-def _draw_curves(axes: Axes, good: Sequence[Standing], protocol: str) -> None:
+def _draw_curves(axes: Axes, good: Sequence[Standing], protocol: str, metric: str) -> None:
     """Mean accuracy by number of pretraining images, a line for each algorithm."""
     from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -232,7 +267,7 @@ def _draw_curves(axes: Axes, good: Sequence[Standing], protocol: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     _style(axes, "pretraining images")
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_ylabel(f"{protocol}: accuracy in %", fontsize=FONT, color=INK)
+    axes.set_ylabel(f"{protocol}: {metric} in %", fontsize=FONT, color=INK)
 
 
 def _draw_legend(
@@ -251,6 +286,7 @@ def _draw_legend(
         list(labels.values()),
         title="sensitivity: standard deviation over the numbers of images, in points",
         title_fontsize=FONT,
+        alignment="left",
         loc="upper left",
         borderaxespad=0,
         ncols=columns,

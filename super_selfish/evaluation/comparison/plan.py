@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from super_selfish.data.sources import Sample
 from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
 from super_selfish.evaluation.comparison.run import (
     Backbone,
@@ -21,7 +20,6 @@ from super_selfish.evaluation.comparison.run import (
     draw_backbone,
 )
 from super_selfish.evaluation.comparison.standings import UNTRAINED
-from super_selfish.evaluation.subject import no_labels
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.training.run import parse_interval
 
@@ -111,29 +109,27 @@ def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[s
 
 def seeds_of(seeds: int | Sequence[int]) -> list[int]:
     """The seeds, each once."""
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    if not chosen:
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    if not _are_whole(chosen) or not chosen:
         raise ValueError(f"seeds must be a number of at least 1, or seeds, got {seeds!r}")
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def check_budget(budget: str | None, epochs: int | None) -> None:
     """Refuses both, neither, or nothing."""
     if (budget is None) == (epochs is None):
         raise ValueError('give either budget="10min" or epochs=, which is for every run')
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if epochs is not None and (not _are_whole([epochs]) or epochs < 1):
+        raise ValueError(f"epochs must be a whole number of at least 1, got {epochs!r}")
     if budget is not None and not parse_interval(budget)[1]:
         raise ValueError(f'budget is a time such as "10min", got {budget!r}')
 
 
-def check_labels(conditions: Conditions) -> None:
-    """Notices missing labels before the first pretraining."""
-    for part, data in (("train", conditions.train), ("test", conditions.test)):
-        if data.labels is None:
-            sample = data.images[0]
-            if isinstance(sample, Sample) and sample.label is None:
-                raise ValueError(no_labels(part))
+def _are_whole(numbers: Any) -> bool:
+    """Whether these are whole numbers in a row."""
+    return isinstance(numbers, Sequence) and all(
+        isinstance(number, int) and not isinstance(number, bool) for number in numbers
+    )
 
 
 def device_of(device: torch.device | str | None, backbone: Backbone) -> torch.device:
@@ -150,6 +146,9 @@ def settings_of(
     kinds: Mapping[str, Kind], given: Mapping[str, Any], *, timed: bool
 ) -> dict[str, dict[str, Any]]:
     """Keywords of `supervise()` for each algorithm; refuses those that it does not take."""
+    _check_mapping("supervise", given)
+    for name in kinds.keys() & given.keys():
+        _check_mapping(f"supervise[{name!r}]", given[name])
     shared = {name: value for name, value in given.items() if name not in kinds}
     settings = {name: {**shared, **given.get(name, {})} for name in kinds}
     known = inspect.signature(Supervisor.supervise).parameters.keys() - {"self"}
@@ -175,12 +174,14 @@ def settings_of(
 
 def options_of(kinds: Mapping[str, Kind], given: Mapping[str, Options]) -> dict[str, Options]:
     """Keywords of the constructors; refuses those of nobody, and misspelt ones."""
+    _check_mapping("options", given)
     unknown = [name for name in given if name not in kinds]
     if unknown:
         raise ValueError(f"options are for {unknown}, which is none of {list(kinds)}")
     for name, keywords in given.items():
         if callable(keywords):
             continue  # its result is judged by the constructor
+        _check_mapping(f"options[{name!r}]", keywords)
         known = inspect.signature(kinds[name]).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
         wrong = [keyword for keyword in keywords if keyword not in known]
@@ -196,18 +197,21 @@ def numbers_of(
     available: int,
 ) -> dict[str, list[tuple[int | None, int]]]:
     """For each algorithm the base sizes, and how many images it pretrains on at each."""
+    _check_mapping("images", images)
     unknown = [name for name in images if name not in kinds]
     if unknown:
         raise ValueError(f"images are for {unknown}, which is none of {list(kinds)}")
-    sizes: list[int | None] = [None]
-    if base_sizes is not None:
-        sizes = [*dict.fromkeys(base_sizes)]
-    wrong = [n for n in (*sizes, *images.values()) if n is not None and not 1 <= n <= available]
-    if wrong or not sizes:
-        raise ValueError(
-            f"images and base_sizes must be from 1 to the {available} images that there are for "
-            f"pretraining, got {wrong or base_sizes}"
-        )
+    for numbers in (list(images.values()), base_sizes):
+        if numbers is None:
+            continue
+        if not _are_whole(numbers) or any(not 1 <= number <= available for number in numbers):
+            raise ValueError(
+                "images and base_sizes must be whole numbers from 1 to the "
+                f"{available} images that there are for pretraining, got {numbers!r}"
+            )
+    if base_sizes is not None and not base_sizes:
+        raise ValueError("base_sizes must have at least one number, or be None, got none")
+    sizes = [None] if base_sizes is None else [*dict.fromkeys(base_sizes)]
     return {
         name: [
             (size, min(available if size is None else size, images.get(name, available)))
@@ -215,3 +219,9 @@ def numbers_of(
         ]
         for name in kinds
     }
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    """Refuses an argument that is no dictionary."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dictionary of keywords or names, got {value!r}")

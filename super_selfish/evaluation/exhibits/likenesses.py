@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from super_selfish.data.sources import Sample
 from super_selfish.evaluation.exhibits.pictures import (
     Group,
     originals,
@@ -21,7 +22,7 @@ from super_selfish.evaluation.exhibits.pictures import (
     verdict,
 )
 from super_selfish.evaluation.exhibits.restorations import colors_alone, lightness_alone
-from super_selfish.evaluation.views import seen_batch
+from super_selfish.evaluation.views import seen_batch, spread_positions
 from super_selfish.models import CombinedNet
 from super_selfish.models.color_split import as_split_predictions
 from super_selfish.supervisors import (
@@ -95,9 +96,7 @@ def _among_views(
         index: Images to show.
         seed: Of the augmentation.
     """
-    source = supervisor.source
-    number = 0 if source is None else len(source)
-    spread = torch.linspace(0, number - 1, min(number, MOST_OTHERS)).long().tolist()
+    spread = [] if supervisor.source is None else spread_positions(supervisor.source, MOST_OTHERS)
     pool = list(dict.fromkeys([*index, *spread]))  # own images first
     data = seen_batch(supervisor, pool, seed)
     first = data.first[: len(index)]
@@ -137,6 +136,11 @@ class _Shown:
     def __getitem__(self, position: int) -> Tensor:
         return self.show(originals(self.supervisor, [position]))[0]
 
+    def __contains__(self, position: int) -> bool:
+        """Whether the image can be read: of one that cannot, the memory holds random numbers."""
+        source = self.supervisor.source
+        return source is not None and isinstance(source[position], Sample)
+
 
 def _groups(
     views: Tensor,
@@ -150,9 +154,7 @@ def _groups(
     groups = []
     for number, (view, row) in enumerate(zip(views, cosines, strict=True)):
         position = own[number]
-        others = row.clone()
-        others[position] = -torch.inf
-        nearest = int(others.argmax())
+        nearest = _nearest_other(row, position, counterparts)
         is_right = bool(row[position] > row[nearest])
         own_text = f"{own_caption}\n{_number(row[position])} {verdict(is_right)}"
         groups.append(
@@ -163,6 +165,13 @@ def _groups(
             ]
         )
     return groups
+
+
+def _nearest_other(cosines: Tensor, own: int, counterparts: Tensor | _Shown) -> int:
+    """The most similar entry that is not one's own and can be shown; one's own if it is alone."""
+    others = (position for position in cosines.argsort(descending=True).tolist() if position != own)
+    known = (p for p in others if isinstance(counterparts, Tensor) or p in counterparts)
+    return next(known, own)
 
 
 def _cosines(first: Tensor, second: Tensor) -> Tensor:

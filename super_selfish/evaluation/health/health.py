@@ -19,7 +19,12 @@ from super_selfish.augmentations.base import Augmentation, Compose
 from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.subset import ImageSubset
-from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
+from super_selfish.evaluation.features import (
+    LabelledSource,
+    extract_features,
+    features_of,
+    open_data,
+)
 from super_selfish.evaluation.health.measures import (
     alignment,
     dead_share,
@@ -29,7 +34,6 @@ from super_selfish.evaluation.health.measures import (
     variance_shares,
 )
 from super_selfish.evaluation.health.verdict import judge
-from super_selfish.models.combined_net import pooled_features
 from super_selfish.supervisors.diagnostics import spread
 
 CARRIED = 0.99  # of the variance, by so many directions
@@ -293,4 +297,4 @@ class _Threefold(nn.Module):
         views = [images, *(self.augmentation(images, self.generator) for _ in range(2))]
         if self.preprocess is not None:
             views = [self.preprocess(view) for view in views]
-        return torch.cat([pooled_features(self.backbone, view).float() for view in views], dim=1)
+        return torch.cat([features_of(self.backbone, view) for view in views], dim=1)  # [B, 3 D]

@@ -86,9 +86,9 @@ class Monitor:
                 a linear probe, which is rated on the other half. Default: those of a pair
                 `(images, labels)`, else none.
             every: So many epochs, or `"auto"`: whenever the time that all measurements of the run
-                have taken, this one included, stays below 2 % of the time trained. The last epoch
-                of a run is measured in any case (for which `"auto"` leaves time), so a run too
-                short to afford a single measurement has one.
+                have taken, this one included, stays below 2 % of the time trained. It leaves time
+                for the last epoch of a run, and a run too short to afford a single measurement has
+                one there all the same. With a number the last epoch is always measured.
             probe: `"knn"`, or `"linear"`, which takes longer.
             neighbours: Of the k-NN; default: as in `knn_accuracy`.
             keep_best: `"rankme"`, `"uniformity"`, `"knn"` or `"linear"`: writes a checkpoint
@@ -188,17 +188,18 @@ class Monitor:
         Args:
             run: Its position, and in its history what training and measuring have taken.
         """
-        if run.is_over():
-            return True
+        is_last = run.is_over()
         if self.every != "auto":
-            return run.epoch % self.every == 0
+            return is_last or run.epoch % self.every == 0
         rows = run.history.rows
         trained = sum(row["seconds"] for row in rows)
         spent = [row[COST] for row in rows if COST in row]
         cost = spent[-1] if spent else self._expected_cost(rows[-1])
+        is_affordable = sum(spent) + cost <= SHARE * trained
+        if is_last:
+            return is_affordable or not spent
         whole_run = trained * run.epochs / run.epoch
-        affordable = sum(spent) + cost <= SHARE * trained
-        return affordable and sum(spent) + 2 * cost <= SHARE * whole_run  # 2: and the last epoch's
+        return is_affordable and sum(spent) + 2 * cost <= SHARE * whole_run  # 2: and the last's
 
     def _expected_cost(self, row: Row) -> float:
         """Seconds of a first measurement: three forward passes an image, of a third of a step."""

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from super_selfish.evaluation.plots.neighbours import Images, image_at
 from super_selfish.evaluation.plots.projection import project_features
-from super_selfish.evaluation.sheets import DPI, FONT, INK, new_figure, save_figure
+from super_selfish.evaluation.sheets import (
+    DPI,
+    FONT,
+    INK,
+    new_figure,
+    require_matplotlib,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +73,7 @@ def plot_feature_map(
         ValueError: If arguments do not match one another, or as `project_features`.
         ImportError: If matplotlib is missing, or what the method needs.
     """
+    require_matplotlib()  # before a map is computed, which takes a while
     number = len(features)
     if images is not None and len(images) != number:
         raise ValueError(f"expected {number} images, one for each feature, got {len(images)}")

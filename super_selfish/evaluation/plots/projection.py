@@ -75,7 +75,9 @@ def _tsne(features: Tensor, seed: int) -> Tensor:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise ImportError('method="tsne" needs scikit-learn: pip install scikit-learn') from error
+        raise ImportError(
+            'method="tsne" needs scikit-learn: pip install scikit-learn, or super-selfish[maps]'
+        ) from error
     kept = principal_components(F.normalize(features, dim=1), min(_KEPT, *features.shape))
     perplexity = min(30.0, (len(features) - 1) / 3)  # neighbours that count, about
     # Not init="pca", which divides by the spread: there is none in collapsed features.
@@ -87,7 +89,9 @@ def _umap(features: Tensor, seed: int) -> Tensor:
     try:
         umap = importlib.import_module("umap")
     except ImportError as error:
-        raise ImportError('method="umap" needs umap-learn: pip install umap-learn') from error
+        raise ImportError(
+            'method="umap" needs umap-learn: pip install umap-learn, or super-selfish[maps]'
+        ) from error
     neighbours = min(15, len(features) - 1)
     # One job: with a seed UMAP works in one, and warns if it is not told so.
     embedding = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, n_jobs=1)

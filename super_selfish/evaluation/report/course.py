@@ -23,6 +23,24 @@ from super_selfish.training.history import Row
 _LARGE = (5.2, 2.9)  # inches: width and height of the curve of the loss
 _LISTED = 60  # epochs in the table
 _NOT_DRAWN = ("epoch", "seconds", "waited_for_data", "unreadable", "monitor_seconds")
+_LAST_DRAWN = ("lr", "images_per_second")
+# What one looks for first comes first; what an algorithm logs of itself stands between.
+MEANINGS = {
+    "knn": "Share of labels that a k-NN on the features gets right. More is better.",
+    "linear": "Share of labels that a linear probe on the features gets right. More is better.",
+    "rankme": "Effective rank of the features. More is better; 1 is collapse.",
+    "directions": "Directions that carry 99 % of the variance. Very few are collapse.",
+    "top_variance": "Share of the variance in one direction. Near 1 is collapse.",
+    "feature_std": "Spread of the features: 0 if all images have the same, 1 if directions are "
+    "independent.",
+    "alignment": "Squared distance of two views of an image. Less is better, as long as different "
+    "images stay apart.",
+    "uniformity": "How evenly the features fill the sphere. Less is better; 0 is collapse.",
+    "dead": "Share of features that are the same for every image. Less is better.",
+    "accuracy": "Share of right answers to the algorithm's own question, in training.",
+    "lr": "Learning rate at the end of the epoch.",
+    "images_per_second": "Speed of training, the wait for data included.",
+}
 _UNKNOWN = (
     "There is no record of the training of these networks: they were not trained here, and no "
     "checkpoint of this name holds them."
@@ -41,7 +59,7 @@ def summary(record: Record | None, health: Health | None) -> list[Html]:
     note = element("p", text(verdict if verdict.endswith(".") else f"{verdict}."))
     kind = "note" if health.is_healthy else "note bad"
     rows = [
-        [_spaced(name), number(value)]
+        [_spaced(name), number(value), MEANINGS.get(name, "")]
         for name, value in health.as_dict().items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
@@ -61,7 +79,9 @@ def facts(record: Record) -> Html:
             ("waited for data", percent(record.waited_share), ""),
         ]
     if record.rows:
-        found.append(("final loss", number(record.rows[-1]["loss"]), ""))
+        is_done = record.epochs is None or record.epoch >= record.epochs
+        name = "final loss" if is_done else "loss so far"
+        found.append((name, number(record.rows[-1]["loss"]), ""))
     cells = [
         element(
             "div",
@@ -90,12 +110,15 @@ def curves(record: Record | None) -> list[Html]:
         body.append(embedded(figure, alt, "Mean loss of each epoch.", vector=True))
         others = [
             name
-            for name in columns
+            for name in _by_interest(columns)
             if name not in _NOT_DRAWN and not name.startswith("loss") and _changes(rows, name)
         ]
         plates = [
             embedded(
-                plot_curves(rows, [name]), f"Curve of {_spaced(name)} over epochs", vector=True
+                plot_curves(rows, [name]),
+                f"Curve of {_spaced(name)} over epochs",
+                MEANINGS.get(name, ""),
+                vector=True,
             )
             for name in others
         ]
@@ -111,6 +134,13 @@ def curves(record: Record | None) -> list[Html]:
     opened = {"open": "open"} if len(rows) == 1 else {}
     body.append(element("details", element("summary", text(label)), listed, **opened))
     return body
+
+
+def _by_interest(columns: Sequence[str]) -> list[str]:
+    """The columns: what the monitor measured, what the algorithm logged, speed and rate."""
+    known = [name for name in MEANINGS if name in columns and name not in _LAST_DRAWN]
+    last = [name for name in _LAST_DRAWN if name in columns]
+    return [*known, *(name for name in columns if name not in (*known, *last)), *last]
 
 
 def _changes(rows: Sequence[Row], name: str) -> bool:

@@ -25,6 +25,8 @@ Html = NewType("Html", str)
 
 _CSS_PIXELS = 96  # an inch, in CSS
 _SHOWN = 192  # pixels: larger pictures are shrunk to it
+_LARGEST_PNG = 1_000_000  # bytes
+_JPEG = {"quality": 90, "subsampling": 0}  # whole colours: captions and frames stay sharp
 
 
 def text(words: object) -> Html:
@@ -97,20 +99,28 @@ def embedded(figure: Figure, alt: str, caption: str = "", *, vector: bool = Fals
         figure: The figure.
         alt: What it shows, for those who do not see it.
         caption: A sentence below; "" for none.
-        vector: Whether it becomes an SVG, for lines; pictures become a PNG.
+        vector: Whether it becomes an SVG, for lines; pictures become a PNG, or a JPEG where that
+            would be too large to be sent to anyone.
     """
     file = io.BytesIO()
-    kind = "svg" if vector else "png"
-    # Without a date, equal figures are equal files.
-    figure.savefig(file, format=kind, dpi=DPI, metadata={"Date": None} if vector else None)
+    if vector:
+        kind = "svg+xml"
+        # Without a date, equal figures are equal files.
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    else:
+        kind = "png"
+        figure.savefig(file, format="png", dpi=DPI)
+        if file.tell() > _LARGEST_PNG:
+            kind, file = "jpeg", io.BytesIO()
+            figure.savefig(file, format="jpeg", dpi=DPI, pil_kwargs=_JPEG)
     width, height = (round(side * _CSS_PIXELS) for side in figure.get_size_inches())
     image = void(
         "img",
-        src=_data_url("svg+xml" if vector else "png", file.getvalue()),
+        src=_data_url(kind, file.getvalue()),
         alt=alt,
         width=width,
         height=height,
-        style=f"min-width:{min(width, max(300, round(0.7 * width)))}px",
+        style=f"min-width:{min(width, max(300, round(0.62 * width)))}px",
     )
     frame = element("div", image, class_="plate scroll", tabindex=0)
     below = [element("figcaption", text(caption))] if caption else []

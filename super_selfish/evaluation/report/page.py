@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.plots import PROJECTIONS
 from super_selfish.evaluation.report import course, pictures, results
 from super_selfish.evaluation.report.html import Html, element, joined, text, void
 from super_selfish.evaluation.report.look import look_at, showing
@@ -18,7 +19,7 @@ from super_selfish.evaluation.report.settings import settings
 from super_selfish.evaluation.report.style import STYLE
 from super_selfish.evaluation.report.words import Algorithm, describe_algorithm, moment
 from super_selfish.evaluation.result import Evaluation
-from super_selfish.evaluation.sheets import new_figure
+from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.checkpoint import beside, write_atomically
 
@@ -40,6 +41,7 @@ def write_report(
     comparison: Comparison | None = None,
     title: str | None = None,
     most_images: int = 1000,
+    map_method: str | None = None,
     seed: int = 0,
 ) -> Path:
     """Writes a page about a supervisor: one HTML file that needs nothing beside it.
@@ -54,6 +56,8 @@ def write_report(
         comparison: What `compare` returned.
         title: Heading of the page; default: the name of the algorithm.
         most_images: Images, spread over the dataset, of which features are computed.
+        map_method: How the map of the features is made: `"pca"`, `"tsne"` or `"umap"`, as for
+            `project_features`. Default: t-SNE where scikit-learn is installed, else PCA.
         seed: Of the augmentation and of the map of the features.
 
     Returns:
@@ -61,14 +65,17 @@ def write_report(
 
     Raises:
         TypeError: If `evaluation` or `comparison` is something else.
-        ValueError: If `most_images` is not positive, or the checkpoint is broken.
-        ImportError: If matplotlib is missing.
+        ValueError: If `most_images` is not positive, there is no such map, or the checkpoint is
+            broken.
+        ImportError: If matplotlib is missing, or what the map needs.
     """
     if most_images < 1:
         raise ValueError(f"most_images must be at least 1, got {most_images}")
+    if map_method is not None and map_method not in PROJECTIONS:
+        raise ValueError(f"map_method must be one of {sorted(PROJECTIONS)}, got {map_method!r}")
     _require("evaluation", evaluation, Evaluation)
     _require("comparison", comparison, Comparison)
-    new_figure(1, 1)  # if matplotlib is missing, this says so before the features are computed
+    require_matplotlib()  # before the features are computed
     record = find_record(supervisor, name)
     algorithm = describe_algorithm(type(supervisor))
     source = _images_to_look_at(supervisor, images)
@@ -84,7 +91,7 @@ def write_report(
             Section("views", "What the network sees", pictures.views(supervisor, seed)),
             Section("answers", "What it makes of that", answers),
             Section("neighbours", "Nearest neighbours", pictures.neighbours(look)),
-            Section("map", "Map of the features", pictures.feature_map(look, seed)),
+            Section("map", "Map of the features", pictures.feature_map(look, seed, map_method)),
         ]
     if evaluation is not None:
         parts.append(Section("evaluation", "Did it help?", results.evaluation(evaluation)))

@@ -6,9 +6,11 @@ import importlib.util
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.data.collate import Collator
+from super_selfish.data.collate import Collator, LabelCollator
 from super_selfish.evaluation.exhibits import EXHIBITS
 from super_selfish.evaluation.plots import (
     plot_feature_map,
@@ -29,8 +31,9 @@ from super_selfish.evaluation.report.html import (
 from super_selfish.evaluation.report.look import Look
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.report.words import plural
+from super_selfish.evaluation.sheets import GAP, displayable
 from super_selfish.evaluation.showcase import show_algorithm
-from super_selfish.evaluation.views import seen_views
+from super_selfish.evaluation.views import seen_views, spread_positions
 from super_selfish.supervisors import (
     ContrastiveMultiviewCodingSupervisor,
     ExemplarNetSupervisor,
@@ -39,6 +42,7 @@ from super_selfish.supervisors import (
     Supervisor,
 )
 
+_WIDEST = 1350  # pixels of a row of images on a sheet: the width of the page
 _VIEWED = 5  # images of which views are shown
 _BESIDE = 8  # views side by side; of more, those of one image are shown in a square
 _QUERIES, _NEIGHBOURS = 8, 7
@@ -52,16 +56,21 @@ _REMEMBERING = (
 )
 _NO_IMAGES = "There are no images: give the supervisor a dataset, or report() images=."
 _NONE_READ = "There are no images, or none of them could be read."
+_NO_LABELS = "The network learns from labels, and these images have none."
 _NO_COLLATOR = "A function of your own makes the batches: it does not tell which are the views."
+
+_NEAR = (
+    "What lies side by side looks alike to the backbone; distances further than that, and the "
+    "axes, mean nothing."
+)
+_VARIANCE = "The axes are the two directions of the largest variance."
 
 
 def views(supervisor: Supervisor, seed: int) -> list[Html]:
     """A sheet of what the network is shown in training."""
-    if supervisor.source is None:
-        return [absent(_NO_IMAGES)]
-    if not isinstance(supervisor.collate_fn, Collator):
-        return [absent(_NO_COLLATOR)]
-    shown = seen_views(supervisor, min(_VIEWED, len(supervisor.source)), seed)  # (R, V, C, H, W)
+    if reason := _why_no_views(supervisor):
+        return [absent(reason)]
+    shown = seen_views(supervisor, _VIEWED, seed)  # (R, V, C, H, W)
     count = shown.shape[1]
     if count <= _BESIDE:
         rows: Sequence[Tensor] = list(shown)
@@ -69,13 +78,14 @@ def views(supervisor: Supervisor, seed: int) -> list[Html]:
     else:
         rows = shown[0].split(math.isqrt(count - 1) + 1)
         what = f"The {count} views of one image"
+    rows = [_shrunk(row, len(rows[0])) for row in rows]
     alt = f"Sheet of images as the network sees them: {what[0].lower()}{what[1:]}"
     caption = f"{what}, as drawn with seed {seed}. Every epoch draws others."
     return [
         paragraph(
             "Images after the augmentation of the algorithm, as they enter the network; where it "
-            "paints, what it is to paint stands beside them. If "
-            "something that matters to you is no longer visible here, it cannot be learned."
+            "paints, what it is to paint stands beside them. If something that matters to you is "
+            "no longer visible here, it cannot be learned."
         ),
         embedded(plot_views(rows), alt, caption),
     ]
@@ -94,8 +104,8 @@ def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: 
         return [absent(_NO_IMAGES)]
     if not any(kind in EXHIBITS for kind in type(supervisor).__mro__):
         return [absent(f"{type(supervisor).__name__} has no exhibit of its own.")]
-    if not isinstance(supervisor.collate_fn, Collator):
-        return [absent(_NO_COLLATOR)]
+    if reason := _why_no_views(supervisor):
+        return [absent(reason)]
     trained_on = None if record is None else record.provenance.get("num_images")
     if is_lent and isinstance(supervisor, _REMEMBERING) and trained_on != len(supervisor.source):
         return [
@@ -132,7 +142,10 @@ def neighbours(look: Look | None) -> list[Html]:
         return [absent("One image alone has no neighbours.")]
     count = min(_NEIGHBOURS, len(look.images) - 1)
     figure = plot_neighbours(
-        look.features, look.images, queries=min(_QUERIES, len(look.images)), neighbours=count
+        look.features,
+        _shrunk(look.images, 1 + count),
+        queries=min(_QUERIES, len(look.images)),
+        neighbours=count,
     )
     return [
         paragraph(
@@ -149,23 +162,21 @@ def neighbours(look: Look | None) -> list[Html]:
     ]
 
 
-def feature_map(look: Look | None, seed: int) -> list[Html]:
+def feature_map(look: Look | None, seed: int, method: str | None = None) -> list[Html]:
     """A map of the features with small images, and where there are labels one of classes."""
     if look is None:
         return [absent(_NONE_READ)]
     if len(look.images) < _LEAST_MAPPED:
         return [absent(f"A map needs at least {_LEAST_MAPPED} images.")]
-    has_sklearn = importlib.util.find_spec("sklearn") is not None
-    method = "tsne" if has_sklearn else "pca"
+    how = _NEAR
+    if method == "pca":
+        how = _VARIANCE
+    elif method is None and importlib.util.find_spec("sklearn") is None:
+        method = "pca"
+        how = f"{_VARIANCE} With scikit-learn installed this would be a t-SNE, which shows more."
+    method = method or "tsne"
     places = project_features(look.features, method, seed)
-    name = {"tsne": "t-SNE", "pca": "PCA"}[method]
-    how = (
-        "What lies side by side looks alike to the backbone; distances further than that, and the "
-        "axes, mean nothing."
-        if has_sklearn
-        else "The axes are the two directions of the largest variance. With scikit-learn installed "
-        "this would be a t-SNE, which shows more."
-    )
+    name = {"tsne": "t-SNE", "pca": "PCA", "umap": "UMAP"}[method]
     thumbnails = plot_feature_map(
         look.features, look.images, labels=look.labels, classes=look.classes, coordinates=places
     )
@@ -188,6 +199,35 @@ def feature_map(look: Look | None, seed: int) -> list[Html]:
         )
         body.append(embedded(dots, f"Map of the features by {name}, coloured by class", caption))
     return body
+
+
+def _why_no_views(supervisor: Supervisor) -> str | None:
+    """Why there is nothing that the network would see; `None` if there is."""
+    if supervisor.source is None:
+        return _NO_IMAGES
+    if not isinstance(supervisor.collate_fn, Collator):
+        return _NO_COLLATOR
+    first = spread_positions(supervisor.source, 1)
+    if not first:
+        return _NONE_READ
+    if isinstance(supervisor.collate_fn, LabelCollator):
+        if supervisor.source.label(first[0]) is None:
+            return _NO_LABELS
+    return None
+
+
+def _shrunk(images: Tensor, columns: int) -> Tensor:
+    """Images `[N, C, H, W]`, so small that a row of them needs not be shrunk with its captions."""
+    most = _WIDEST // columns - GAP
+    if max(images.shape[-2:]) <= most:
+        return images
+    scale = most / max(images.shape[-2:])
+    size = [max(1, round(scale * side)) for side in images.shape[-2:]]
+    parts = [
+        F.interpolate(displayable(part), size=size, mode="bilinear", antialias=True)
+        for part in images.split(64)
+    ]
+    return torch.cat([(255 * part).round().byte() for part in parts])
 
 
 def _how_many(look: Look) -> str:

@@ -15,6 +15,9 @@ from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
 from super_selfish.training.history import Row
 
+# Position, what is told elsewhere, and how the numbers are computed, which does not change them.
+_NO_OPTIONS = ("params", "lr", "initial_lr", "base_lrs", "last_epoch", "foreach", "fused")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -99,6 +102,9 @@ def _record(run: Mapping[str, Any], provenance: Mapping[str, Any] | None) -> Rec
     settings = {**told, **{k: v for k, v in run["settings"].items() if k not in told}}
     num_images = settings.pop("num_images", None)
     known.setdefault("num_images", num_images)
+    for name in ("optimizer", "lr_scheduler"):
+        if options := _options(run[name]):
+            settings[f"{name} options"] = options
     rows = list(run["history"]["rows"])
     images, _, seconds, waited = run["history"]["others"]  # of the epoch under way
     return Record(
@@ -111,6 +117,32 @@ def _record(run: Mapping[str, Any], provenance: Mapping[str, Any] | None) -> Rec
         seconds=seconds + sum(row["seconds"] for row in rows),
         waited=waited + sum(row["waited_for_data"] for row in rows),
     )
+
+
+def _options(state: Mapping[str, Any] | None) -> str:
+    """Numbers of an optimizer or a schedule, the learning rate apart; of the first of several."""
+    if not state:
+        return ""
+    if "param_groups" in state:
+        numbers = state["param_groups"][0]
+    elif all(isinstance(value, Mapping) for value in state.values()):  # a player each
+        return _options(next(iter(state.values())))
+    else:
+        numbers = state
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in numbers.items()
+        if name not in _NO_OPTIONS and not name.startswith("_") and _is_number(value)
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number or several; switches count if they are on."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, list | tuple):
+        return all(_is_number(inner) for inner in value)
+    return isinstance(value, int | float)
 
 
 def _same_tensors(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -10,8 +10,11 @@ from super_selfish.evaluation.result import PRETRAINED, Evaluation
 
 def evaluation(found: Evaluation) -> list[Html]:
     """Table, figure and confusion matrix of an `Evaluation`."""
+    lines = found.table().splitlines()
+    rows = 1 + len(found.scores) + (found.difference is not None)
     body = [
-        element("pre", text(found), tabindex=0),
+        element("pre", text("\n".join(lines[:rows])), tabindex=0),
+        *(element("p", text(_sentence(line)), class_="quiet") for line in lines[rows:]),
         embedded(found.plot(), "Bars: score of each network by each protocol"),
     ]
     scores = found.scores[PRETRAINED]
@@ -32,7 +35,16 @@ def evaluation(found: Evaluation) -> list[Html]:
 
 def comparison(found: Comparison) -> list[Html]:
     """Table and figure of a `Comparison`."""
+    table, _, _ = str(found).partition("\n\n")  # conditions and notes are long lines: they wrap
+    notes = [element("li", text(note)) for note in found.notes]
     return [
-        element("pre", text(found), tabindex=0),
+        element("pre", text(table), tabindex=0),
+        element("p", text(_sentence(found.conditions)), class_="quiet"),
+        *([element("ul", *notes, class_="quiet")] if notes else []),
         embedded(found.plot(), "Leaderboard of the algorithms that were compared"),
     ]
+
+
+def _sentence(line: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{line[:1].upper()}{line[1:]}."

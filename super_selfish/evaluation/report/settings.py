@@ -70,7 +70,11 @@ def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSourc
         ["size", f"{height} \N{MULTIPLICATION SIGN} {width} pixels"],
         ["channels", supervisor.in_channels],
     ]
-    if source is not None and source.classes is not None:
+    if source is None:
+        return rows
+    if source is not supervisor.source and "dataset" in known:  # lent to the page alone
+        return [*rows, ["looked at", f"{describe_dataset(source.dataset)}, {len(source):,} images"]]
+    if source.classes is not None:
         rows.append(["classes", _classes(source.classes)])
     return rows
 

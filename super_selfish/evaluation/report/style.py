@@ -46,6 +46,7 @@ nav a:hover, nav a:focus { color: var(--accent); text-decoration: underline; }
         margin: 1rem 0; max-width: 42rem; }
 .note p:last-child { margin: 0; }
 .note.bad { border-color: var(--bad); }
+ul { margin: 0 0 0.9rem; padding-left: 1.1rem; max-width: 42rem; }
 .absent { color: var(--quiet); font-style: italic; }
 
 figure { margin: 1rem 0 1.5rem; }
@@ -59,6 +60,7 @@ img { max-width: 100%; height: auto; display: block; }
 .plates figure { margin: 0.4rem 0; }
 .plates .plate { width: 100%; }
 .plates img { width: 100%; }
+.plates figcaption { margin-top: 0.3rem; font-size: 0.82rem; line-height: 1.35; }
 .pixels { image-rendering: pixelated; }
 
 .exhibit { display: grid; gap: 1.4rem 2rem; margin: 1.2rem 0 1.5rem;
@@ -66,6 +68,7 @@ img { max-width: 100%; height: auto; display: block; }
 .group { display: flex; flex-wrap: wrap; gap: 0.6rem; }
 .group figure { margin: 0; flex: 0 1 6.1rem; min-width: 4.2rem; }
 .group.many figure { flex-basis: 4.4rem; }
+@media (max-width: 32rem) { .group figure { flex-basis: calc(25% - 0.6rem); } }
 .group img { width: 100%; border-radius: 2px; background: #fff; }
 .group figcaption { margin-top: 0.3rem; white-space: pre-line; font-size: 0.78rem;
                     line-height: 1.3; }
@@ -84,7 +87,7 @@ thead + tbody td { white-space: nowrap; }
 .columns > div { break-inside: avoid; padding-bottom: 1.4rem; }
 .columns h3 { margin-top: 0; }
 pre { overflow-x: auto; background: var(--wash); padding: 0.8rem 1rem; border-radius: 4px;
-      font: 0.85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+      font: 0.82rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }

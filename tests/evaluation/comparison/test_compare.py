@@ -335,6 +335,19 @@ def test_pretraining_images_may_be_others_and_fewer() -> None:
         ({"algorithms": "rotate"}, TypeError, "sequence"),
         ({"algorithms": []}, ValueError, "at least one"),
         ({"seeds": 0}, ValueError, "seeds"),
+        ({"seeds": 1.5}, ValueError, "seeds must be a number of at least 1, or seeds, got 1.5"),
+        ({"seeds": [0, 0.5]}, ValueError, "seeds must be"),
+        ({"epochs": 1.5}, ValueError, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"epochs": 0}, ValueError, "epochs must be a whole number of at least 1, got 0"),
+        ({"base_sizes": []}, ValueError, "base_sizes must have at least one number"),
+        ({"base_sizes": 8}, ValueError, "whole numbers from 1 to the 16 images .* got 8"),
+        ({"base_sizes": [4.5]}, ValueError, r"whole numbers from 1 .* got \[4.5\]"),
+        ({"images": {"light": 3.5}}, ValueError, "whole numbers from 1 to the 16"),
+        ({"images": 8}, TypeError, "images must be a dictionary of keywords or names, got 8"),
+        ({"supervise": 3}, TypeError, "supervise must be a dictionary"),
+        ({"supervise": {"light": 3}}, TypeError, r"supervise\['light'\] must be a dictionary"),
+        ({"options": {"light": 3}}, TypeError, r"options\['light'\] must be a dictionary"),
+        ({"protocols": ["finetune-from-layre"]}, ValueError, "did you mean layer"),
         ({"protocols": ["guess"]}, ValueError, "guess"),
         ({"options": {"light": {"wieght": 1}}}, TypeError, "wieght"),
         ({"options": {"dark": {}}}, ValueError, "dark"),
@@ -357,6 +370,32 @@ def test_data_without_labels_are_refused_before_anything_runs() -> None:
     images, _ = labelled(8, 0)
     with pytest.raises(ValueError, match="train part has no labels"):
         compare({"light": Brightness}, images, labelled(8, 1), epochs=1, path=None)
+
+
+def test_parts_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    (images, labels), test = labelled(8, 0), labelled(8, 1)
+    rows = nn.functional.one_hot(labels)
+    with pytest.raises(ValueError, match=r"labels of both parts must be of one kind, got \[2\]"):
+        compare({"light": Brightness}, (images, rows), test, epochs=1, path=None)
+
+
+def test_a_multi_label_set_is_rated_by_its_own_metric() -> None:
+    (images, labels), (others, more) = labelled(16, 0), labelled(12, 1)
+    rows, test = nn.functional.one_hot(labels), (others, nn.functional.one_hot(more))
+    comparison = compare(
+        {"light": Brightness},
+        (images, rows),
+        test,
+        epochs=1,
+        backbone=TinyNet,
+        seeds=1,
+        protocols=("knn",),
+        supervise={"batch_size": 4},
+        path=None,
+    )
+    assert comparison.metric == "mean average precision"
+    assert comparison.conditions.startswith("mean average precision in %")
+    assert comparison.plot().axes[0].get_xlabel() == "knn: mean average precision in %"
 
 
 def test_torchs_own_random_stream_is_left_alone() -> None:

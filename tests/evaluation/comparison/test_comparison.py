@@ -175,7 +175,31 @@ def test_figures_have_a_panel_for_each_protocol_and_curve(
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["good", "own", "bad"]
     assert "failed failed: ValueError: needs colour" in figure.texts[0].get_text()
+    written = [text.get_text() for text in figure.axes[1].texts]
+    for head in ("images/s", "memory MB", "minutes", "health (rank)"):
+        assert head in written
+    assert written.count("250") == 3
+    assert {"healthy (21.0)", "collapsed (1.0)"} <= set(written)
     assert len(study.plot().axes) == 5  # bars, curves, and the legend of the curves
+
+
+def test_no_text_of_the_figure_lies_on_another() -> None:
+    pytest.importorskip("matplotlib")
+    verdicts = ("healthy: fine", "close to collapse: beware", "dead features: some")
+    health = [{"verdict": verdict, "rankme": 20.0} for verdict in verdicts]
+    runs = [record("untrained", seed, 0.5) for seed in range(3)]
+    runs += [record("many", seed, 0.6, health=health[seed]) for seed in range(3)]
+    figure = Comparison(tuple(runs), SETTINGS).plot()
+    figure.canvas.draw()
+    boxes = [t.get_window_extent() for axes in figure.axes for t in axes.texts]
+    overlaps = [
+        (one, other)
+        for position, one in enumerate(boxes)
+        for other in boxes[position + 1 :]
+        if one.overlaps(other)
+    ]
+    assert overlaps == []
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_nothing_to_draw_is_refused() -> None:

@@ -141,6 +141,23 @@ def test_collapse_is_warned_of_once_there_is_something_to_judge(images: Tensor) 
     assert len(caught) == 1  # the fifth epoch ends after 55 steps: too early to judge
 
 
+def test_a_run_that_pulls_all_features_together_is_told_of(images: Tensor) -> None:
+    class Pulls(Flips):
+        def _forward(self, data: Any) -> Any:
+            features = self.model.features(data.images)
+            return (features - features.mean(dim=0).detach()).square().sum(dim=1).mean()
+
+    supervisor = flip_supervisor(images)
+    supervisor.__class__ = Pulls
+    before = health(supervisor, images)
+    with pytest.warns(HealthWarning, match="collapsed: .*; (raise the batch|lower the learning)"):
+        train(supervisor, Monitor(every=200), epochs=200, batch_size=8, lr=0.03)
+    after = health(supervisor, images)
+    assert not before.verdict.startswith("collapsed")
+    assert after.verdict.startswith("collapsed")
+    assert after.feature_std < 0.2 * before.feature_std
+
+
 def test_keep_best_keeps_the_best(
     images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,18 +202,21 @@ def test_a_resumed_run_goes_on_and_remembers_the_best(
         assert torch.equal(value, tensors(resumed)[name]), name
 
 
-def simulate(monitor: Monitor, epochs: int, cost: float) -> Rows:
+def simulate(
+    monitor: Monitor, epochs: int, cost: float, time_is_up_after: int | None = None
+) -> Rows:
     """History of a run whose epochs take ten seconds, and whose measurements cost so much.
 
     Before the first, two images at 2.2 images a second are thought to cost 0.9 seconds.
     """
     rows: Rows = []
-    for epoch in range(1, epochs + 1):
+    last = time_is_up_after or epochs
+    for epoch in range(1, last + 1):
         rows.append({"epoch": epoch, "seconds": 10.0, "images_per_second": 2.2})
         run = SimpleNamespace(
             epoch=epoch,
             epochs=epochs,
-            is_over=lambda epoch=epoch: epoch == epochs,
+            is_over=lambda epoch=epoch: epoch == last,
             history=SimpleNamespace(rows=rows),
         )
         if monitor.is_due(run):  # type: ignore[arg-type]
@@ -223,6 +243,13 @@ def test_auto_stays_below_two_percent_at_every_moment(cost: float, times: int) -
 
 def test_auto_waits_after_a_measurement_that_took_longer_than_thought() -> None:
     assert epochs_measured(simulate(Monitor(num_images=2), 60, cost=5.0)) == [5, 60]
+
+
+@pytest.mark.parametrize("last", range(5, 30))
+def test_auto_stays_below_two_percent_when_the_time_is_up(last: int) -> None:
+    rows = simulate(Monitor(num_images=2), 1_000_000, cost=0.9, time_is_up_after=last)
+    assert sum(row.get(COST, 0.0) for row in rows) <= 0.02 * sum(row["seconds"] for row in rows)
+    assert epochs_measured(rows)
 
 
 def test_a_run_too_short_for_one_measurement_has_one_at_its_end() -> None:

@@ -56,3 +56,20 @@ def test_a_figure_lies_inside_of_the_page_with_its_words(vector: bool, kind: str
     assert f"data:image/{kind};base64," in built
     assert 'alt="what &lt;it&gt; shows"' in built and 'width="192"' in built
     assert "<figcaption>below</figcaption>" in built
+
+
+def test_a_large_picture_becomes_a_jpeg_that_looks_the_same() -> None:
+    pytest.importorskip("matplotlib")
+    figure = new_figure(8, 8)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(np.random.default_rng(0).random((300, 300, 3)), interpolation="bicubic")
+    built = embedded(figure, "noise")
+    content = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', built)[0]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(float)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    whole = np.asarray(Image.open(file).convert("RGB")).astype(float)
+    assert len(content) < 0.8 * file.tell() * 4 / 3
+    assert shown.shape == whole.shape
+    assert abs(shown - whole).mean() < 4

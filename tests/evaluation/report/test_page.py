@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_pil_image
 
 pytest.importorskip("matplotlib")
 
-from super_selfish.evaluation import evaluate
+from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation import Monitor, compare, evaluate
 from super_selfish.evaluation.report import write_report
 from super_selfish.evaluation.report.record import find_record
 from super_selfish.models import CombinedNet
-from super_selfish.supervisors import SUPERVISORS, RotateNetSupervisor, Supervisor
+from super_selfish.supervisors import (
+    SUPERVISORS,
+    LabelSupervisor,
+    RotateNetSupervisor,
+    Supervisor,
+)
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 
 Backbones = Callable[..., nn.Module]
@@ -240,3 +249,142 @@ def test_looking_changes_nothing(images: Tensor, tiny_backbone: Backbones, tmp_p
     write_report(supervisor, tmp_path / "run", most_images=FEW)
     assert supervisor.training
     assert all(torch.equal(value, before[n]) for n, value in supervisor.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_images_that_cannot_be_read_are_passed_over(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(images):
+        to_pil_image(image).save(folder / f"{number:02}.png")
+    for number in (0, 7, 21):
+        (folder / f"{number:02}.png").write_bytes(b"no image")
+    source = ImageSource(folder, on_error="skip")
+    for algorithm in ("instance", "moco"):
+        supervisor = train(source, tiny_backbone(), None, algorithm)
+        page = Page(supervisor.report(tmp_path / algorithm))
+        assert "3 images could not be read and were left out." in page.text
+        assert "Among 19 of 22 images" in page.text
+        assert "of the 4 answers below" in page.text
+
+
+def test_a_supervisor_that_learns_labels_has_a_page(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = LabelSupervisor(
+        TensorDataset(images, torch.arange(22) % 2), backbone=tiny_backbone()
+    )
+    supervisor.supervise(epochs=2, batch_size=8, name=tmp_path / "run", progress=False)
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    assert "A row for each image" in text and "has no exhibit of its own" in text
+    loaded = LabelSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    text = Page(loaded.report(tmp_path / "run", most_images=FEW, images=images)).text
+    assert "The network learns from labels, and these images have none." in text
+
+
+def test_settings_tell_the_images_of_the_training_and_those_that_were_lent(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    train(images, tiny_backbone(), tmp_path / "run")
+    loaded = RotateNetSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    for number, image in enumerate(images[:14]):
+        place = tmp_path / "lent" / f"class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(place / f"{number}.png")
+    lent = tmp_path / "lent"
+    text = Page(loaded.report(tmp_path / "run", most_images=FEW, images=lent)).text
+    assert "dataset Tensor of shape [22, 3, 32, 32] images 22" in text
+    assert f"looked at {lent}, 14 images" in text and "classes 2" not in text
+
+
+def test_what_an_optimizer_and_a_schedule_were_told_is_told(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    optimizer = partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    for algorithm in ("rotate", "bigan"):  # one optimizer, and one a player
+        supervisor = SUPERVISORS[algorithm](images, backbone=tiny_backbone())
+        supervisor.supervise(
+            lr=0.01,
+            epochs=1,
+            batch_size=8,
+            name=None,
+            optimizer=optimizer,
+            lr_scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=7, gamma=0.5),
+            progress=False,
+        )
+        text = Page(supervisor.report(tmp_path / algorithm, most_images=FEW)).text
+        told = "momentum 0.9, dampening 0, weight_decay 0.0001, nesterov True"
+        assert f"optimizer options {told} lr_scheduler options step_size 7, gamma 0.5" in text
+
+
+def test_what_a_monitor_measured_comes_first_and_is_explained(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    monitor = Monitor(images, torch.arange(22) % 2, every=1)
+    supervisor.supervise(epochs=3, batch_size=8, name=None, monitor=monitor, progress=False)
+    page = Page(supervisor.report(tmp_path / "run", most_images=FEW))
+    curves = [alt.split(" over ")[0] for alt in page.alts if alt.startswith("Curve of ")]
+    assert curves[0] == "Curve of the loss"
+    assert curves.index("Curve of rankme") < curves.index("Curve of accuracy")
+    assert curves[-1] == "Curve of images per second"
+    assert page.text.count("Effective rank of the features. More is better") == 2  # table, curve
+
+
+def test_the_loss_of_a_run_that_was_stopped_is_not_final(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train(images, tiny_backbone(), None)
+    assert "final loss" in Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    supervisor.run.epochs = 9
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    assert "loss so far" in text and "final loss" not in text
+
+
+@pytest.mark.parametrize(("method", "name"), [("pca", "PCA"), ("tsne", "t-SNE"), (None, "t-SNE")])
+def test_the_map_is_made_as_one_likes(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, method: str | None, name: str
+) -> None:
+    pytest.importorskip("sklearn")
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    page = Page(write_report(supervisor, tmp_path / "run", map_method=method))
+    assert f"in two dimensions, by {name}." in page.text
+    assert ("directions of the largest variance" in page.text) == (method == "pca")
+    with pytest.raises(ValueError, match=r"map_method must be one of .*'umap'.*, got 'mds'"):
+        write_report(supervisor, tmp_path / "run", map_method="mds")
+
+
+def test_a_comparison_brings_its_table_its_notes_and_its_figure(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    labelled = (images, torch.arange(22) % 2)
+    found = compare(
+        ["rotate", "moco"],
+        labelled,
+        labelled,
+        epochs=1,
+        backbone=tiny_backbone(),
+        seeds=1,
+        protocols=("knn",),
+        path=None,
+        progress=False,
+    )
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    page = Page(supervisor.report(tmp_path / "run", most_images=FEW, comparison=found))
+    assert page.ids == [*SECTIONS[:-1], "comparison", "settings"]
+    first = str(found).splitlines()
+    for line in (*first[:4], *found.notes, found.conditions[1:]):
+        assert " ".join(line.split()) in page.text
+    assert any("Leaderboard" in alt for alt in page.alts)
+
+
+def test_sheets_of_large_images_fit_the_page(
+    tiny_backbone: Backbones, tmp_path: Path, generator: torch.Generator
+) -> None:
+    large = torch.randint(256, (9, 3, 300, 200), generator=generator, dtype=torch.uint8)
+    supervisor = RotateNetSupervisor(large, backbone=tiny_backbone())
+    written = supervisor.report(tmp_path / "run")
+    widths = [int(width) for width in re.findall(r' width="(\d+)"', written.read_text())]
+    assert len(widths) == 2 and max(widths) <= 952  # views, neighbours; no map of nine images
