@@ -12,14 +12,21 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import torch
 from interleaved import Best, best_times
-from memory_bank import NEGATIVES, Step, algorithm_step, clocked, highest_rise
+from memory_bank import (
+    NEGATIVES,
+    Step,
+    algorithm_step,
+    clocked,
+    first_batch,
+    highest_rise,
+    loop_times,
+)
 from provenance import provenance
 
 from super_selfish.data import Batch
@@ -97,11 +104,7 @@ AXES = (
 
 def loop_best(size: int) -> Best:
     """Least milliseconds of a step of `supervise()` on `size` images."""
-    supervisor = clocked(size)
-    supervisor.ends = []
-    supervisor.supervise(epochs=1000, batch_size=64, name=None, time_limit="4s", progress=False)
-    ends = supervisor.ends[2:]
-    times = [b.milliseconds_since(a) for a, b in pairwise(ends)]
+    times = loop_times(clocked(size), seconds=4)
     return Best(min(t.clock for t in times), min(t.processor for t in times))
 
 
@@ -156,8 +159,8 @@ def main() -> None:
         memory = {value: highest_rise(step) for value, step in steps.items()}
         note(axis.name, axis.expected, times, memory)
     loops = {size: loop_best(size) for size in DATASETS}
-    orders = {size: 8e-6 * size for size in DATASETS}  # one int64 an image
-    note("images in the dataset", "flat; its order is 8 bytes each", loops, orders)
+    orders = {size: highest_rise(first_batch(size)) for size in DATASETS}
+    note("images in the dataset", "flat; memory: the order of an epoch", loops, orders)
     draw(rows, options.out.with_suffix(".png"))
     text = "\n".join([*lines, "", "![growth](growth.png)", "", provenance("matplotlib"), ""])
     options.out.parent.mkdir(parents=True, exist_ok=True)

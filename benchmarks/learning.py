@@ -144,6 +144,18 @@ def learning_table(comparisons: Mapping[str, Comparison]) -> str:
     return "\n".join(lines)
 
 
+def where_and_when(comparisons: Mapping[str, Comparison]) -> str:
+    """On which machines the runs were done, and on which days: a benchmark may go on elsewhere."""
+    runs = [run for comparison in comparisons.values() for run in comparison.runs]
+    days: dict[str, list[str]] = {}
+    for run in runs:
+        days.setdefault(run["machine"]["device"], []).append(run["date"][:10])
+    parts = [
+        f"{len(each)} on {device} ({', '.join(sorted(set(each)))})" for device, each in days.items()
+    ]
+    return f"Runs: {'; '.join(parts)}."
+
+
 def write_learning(path: Path, comparisons: Mapping[str, Comparison], minutes: float) -> None:
     """What issue 3 asks: does each beat its untrained twin?"""
     path.write_text(
@@ -159,6 +171,7 @@ def write_learning(path: Path, comparisons: Mapping[str, Comparison], minutes: f
                 "",
                 learning_table(comparisons),
                 "",
+                where_and_when(comparisons),
                 provenance("torchvision"),
                 "",
             ]
@@ -179,7 +192,8 @@ def write_comparison(path: Path, comparisons: Mapping[str, Comparison]) -> None:
             "",
             comparison.to_markdown(),
         ]
-    path.write_text("\n".join([*parts, provenance("torchvision"), ""]))
+    notes = [where_and_when(comparisons), provenance("torchvision")]
+    path.write_text("\n".join([*parts, *notes, ""]))
 
 
 def main() -> None:

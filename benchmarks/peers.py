@@ -14,6 +14,7 @@ from lightly.transforms.simclr_transform import SimCLRViewTransform
 from PIL import Image
 from torch import Tensor
 from torchvision import transforms
+from torchvision.transforms import v2
 
 Jitter = tuple[float, float, float, float]
 
@@ -34,6 +35,22 @@ def lightly_view(size: int, min_scale: float, jitter: Jitter, blur: float) -> An
         gaussian_blur=blur,
         normalize=None,
     )
+
+
+def torchvision_view(size: int, min_scale: float, jitter: Jitter, blur: float) -> Any:
+    """Transform of torchvision v2, from a PIL image to two views `[C, H, W]`, as tensors."""
+    steps = [
+        v2.ToImage(),
+        v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.RandomApply([v2.ColorJitter(*jitter)], p=0.8),
+        v2.RandomGrayscale(0.2),
+    ]
+    if blur:
+        taps = max(3, 2 * (size // 20) + 1)
+        steps.append(v2.RandomApply([v2.GaussianBlur(taps, (0.1, 2.0))], p=blur))
+    view = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
+    return lambda image: (view(image), view(image))
 
 
 def kornia_view(size: int, min_scale: float, jitter: Jitter, blur: float, kernel: int) -> Any:

@@ -7,9 +7,10 @@ import importlib.metadata
 import os
 import platform
 import sys
-from pathlib import Path
 
 import torch
+
+from super_selfish.evaluation.comparison.resources import processor_name
 
 
 def provenance(*packages: str) -> str:
@@ -29,13 +30,3 @@ def provenance(*packages: str) -> str:
         f"{platform.python_version()}, {platform.platform()}, {processor_name()}, "
         f"{torch.get_num_threads()} thread(s)."
     )
-
-
-def processor_name() -> str:
-    """Name of the processor."""
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

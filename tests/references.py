@@ -285,3 +285,69 @@ def knn_shares_in_loops(
                 if train_labels[n, y]:
                     shares[m, y] += math.exp(cosines[n] / temperature) / total
     return shares
+
+
+# Pretext tasks: what the supervisors' `_forward` must come to, in float64.
+
+
+def cross_entropy_in_loops(logits: Tensor, classes: Tensor) -> float:
+    """-log softmax of the right class, one row of `[B, Y]` at a time."""
+    losses = []
+    for row, target in zip(logits.double().tolist(), classes.tolist(), strict=True):
+        losses.append(math.log(sum(math.exp(logit) for logit in row)) - row[target])
+    return sum(losses) / len(losses)
+
+
+def cross_entropy_of_places_in_loops(logits: Tensor, classes: Tensor) -> float:
+    """Zhang et al. 2017, section 3: cross-entropy of `[B, Y, h, w]` at every place, their mean."""
+    batch, _, height, width = logits.shape
+    losses = []
+    for b, y, x in itertools.product(range(batch), range(height), range(width)):
+        row = logits[b, :, y, x].double().tolist()
+        losses.append(math.log(sum(math.exp(logit) for logit in row)) - row[int(classes[b, y, x])])
+    return sum(losses) / len(losses)
+
+
+def squared_error_in_loops(predictions: Tensor, targets: Tensor) -> float:
+    """Squares of differences, one number at a time, their mean."""
+    pairs = zip(
+        predictions.double().flatten().tolist(), targets.double().flatten().tolist(), strict=True
+    )
+    squares = [(p - t) ** 2 for p, t in pairs]
+    return sum(squares) / len(squares)
+
+
+def predictive_coding_in_loops(
+    predictions: Tensor, targets: Tensor, offsets: tuple[int, ...], logit_scale: float
+) -> float:
+    """Henaff et al. 2019, the pseudo-code, for four directions, cell by cell.
+
+    `predictions` `[4, B, K, E, n, n]` say at each cell, in a grid that was turned until "ahead" is
+    below, what lies `offsets[k]` rows ahead; `targets` `[B, E, n, n]` are in the image's grid.
+    The directions are down, up, right and left; where a cell of a turned grid lies in the image
+    is written out here.
+    """
+    batch, _, side, _ = targets.shape
+    last = side - 1
+    in_image = [
+        lambda i, j: (i, j),
+        lambda i, j: (last - i, j),
+        lambda i, j: (j, i),
+        lambda i, j: (j, last - i),
+    ]
+    everything = [
+        targets[b, :, y, x].double()
+        for b, y, x in itertools.product(range(batch), range(side), range(side))
+    ]
+    means = []
+    for d, place in enumerate(in_image):
+        for k, offset in enumerate(offsets):
+            losses = []
+            for b, i, j in itertools.product(range(batch), range(side - offset), range(side)):
+                foretold = logit_scale * predictions[d, b, k, :, i, j].double()
+                logits = [float(foretold @ candidate) for candidate in everything]
+                y, x = place(i + offset, j)
+                right = logits[(b * side + y) * side + x]
+                losses.append(math.log(sum(math.exp(logit) for logit in logits)) - right)
+            means.append(sum(losses) / len(losses))
+    return sum(means) / len(means)

@@ -30,8 +30,6 @@ class Feed:
         device: torch.device,
         seed: int,
         rank: int = 0,
-        *,
-        compile_augmentation: bool = False,
     ) -> None:
         """Takes the parts of a run.
 
@@ -41,14 +39,13 @@ class Feed:
             device: Where the networks are.
             seed: Seed of the run.
             rank: Number of this process.
-            compile_augmentation: Whether what gains by it is compiled.
         """
         self.loader = loader
         self.collate_fn = collate_fn
         self.device = device
         self.seed = seed
         self.rank = rank
-        self.compile_augmentation = compile_augmentation
+        self.compiles = False  # whether the augmentation is compiled
         self.images = 0  # of the present step
         self.waited = 0.0  # seconds that the present step waited for its data
         self.read = 0.0  # seconds of these until the loader had it
@@ -94,7 +91,7 @@ class Feed:
         if not self.images:
             raise ValueError(f"no image of a batch can be read: {', '.join(self.unreadable)}")
         moved = Batch(*(move(value, self.device) for value in batch))
-        with compiled_augmentation(self.compile_augmentation):
+        with compiled_augmentation(self.compiles):
             return self.collate_fn.augment(moved, generator)
 
 

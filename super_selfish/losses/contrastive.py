@@ -5,6 +5,8 @@ Shapes: `B` batch, `D` embedding, `K` negatives.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -142,6 +144,8 @@ class NTXentLoss(nn.Module):
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
+    if temperature == math.inf:  # every loss would be constant
+        raise ValueError("temperature must be finite, got inf")
 
 
 def _check_pairs(first: Tensor, second: Tensor) -> None:

@@ -91,12 +91,18 @@ def estimate_log_normalizer(
         return exponents.flatten().logsumexp(dim=0) - number.log() + math.log(num_images)
 
 
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    if temperature == math.inf:  # every similarity would be the same
+        raise ValueError("temperature must be finite, got inf")
+
+
 def _similarities(
     queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float, exclude: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Similarities over temperature, `(B,)` and `(B, K)`; hugely negative where excluded."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
+    _check_temperature(temperature)
     if queries.ndim != 2 or queries.shape != keys.shape or len(queries) == 0:
         raise ValueError(
             f"queries and keys must be of one shape [B, D], got {list(queries.shape)} and "
@@ -149,8 +155,7 @@ class NCELoss(nn.Module):
         super().__init__()
         if num_images < 1:
             raise ValueError(f"num_images must be at least 1, got {num_images}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be > 0, got {temperature}")
+        _check_temperature(temperature)
         self.num_images = num_images
         self.temperature = temperature
         self.gather = gather

@@ -5,6 +5,8 @@ Shapes: `P` predictions, `Q` candidates, `E` embedding, `N` negatives.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,3 +91,5 @@ class CandidateInfoNCELoss(nn.Module):
 def _check_scale(logit_scale: float) -> None:
     if not logit_scale > 0:
         raise ValueError(f"logit_scale must be > 0, got {logit_scale}")
+    if logit_scale == math.inf:
+        raise ValueError("logit_scale must be finite, got inf")

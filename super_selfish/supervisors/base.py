@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from super_selfish.data.feed import Feed
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import Reading, open_loader
 from super_selfish.data.sources import ImageSource, as_source
-from super_selfish.export import export_backbone
 from super_selfish.models import (
     CombinedNet,
     FeatureShape,
@@ -26,9 +24,10 @@ from super_selfish.models import (
     build_normalize,
     feature_shape,
 )
-from super_selfish.supervisors.arguments import Arguments, record_arguments
+from super_selfish.supervisors.arguments import record_arguments
 from super_selfish.supervisors.diagnostics import warn_if_ill
-from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor, store_run
+from super_selfish.supervisors.persistence import restore_supervisor, store_run
+from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
@@ -41,11 +40,10 @@ from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
 from super_selfish.training.schedules import build_schedule, constant, steps_every_update
 
-Size = int | tuple[int, int]
 DEFAULT_IMAGE_SIZE = 225
 
 
-class Supervisor(nn.Module):
+class Supervisor(Pretrained):
     """Trains a network by a pretext task.
 
     As it stands it trains any network on what a collator makes of a dataset. An algorithm overrides
@@ -68,7 +66,6 @@ class Supervisor(nn.Module):
         object.__setattr__(self, "arguments", record_arguments(cls, args, kwargs))
         return self
 
-    arguments: Arguments  # of the constructor, by name
     clip_norm: float | None = None  # an algorithm's own, where supervise() is given none
 
     def __init__(
@@ -108,40 +105,6 @@ class Supervisor(nn.Module):
         self.run: Run | None = None
         self._parts: dict[str, Tensor] = {}
         self._reading = Reading()
-
-    # ---------------------------------------------------------------- what users call
-
-    @property
-    def dataset(self) -> Any:
-        """The dataset as it was given, or None."""
-        return None if self.source is None else self.source.dataset
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        tensor = next(self.parameters(), next(self.buffers(), None))
-        return torch.device("cpu") if tensor is None else tensor.device
-
-    @property
-    def preprocess(self) -> nn.Module:
-        """What is done to images in [0, 1] before the backbone; an identity unless `normalize=`."""
-        preprocess = getattr(self.model, "preprocess", None)
-        return nn.Identity() if preprocess is None else preprocess
-
-    @property
-    def history(self) -> list[Row]:
-        """A row for each finished epoch of the last run: loss and its parts, lr, images/s, ..."""
-        return [] if self.run is None else self.run.history.rows
-
-    def get_backbone(self) -> nn.Module:
-        """The network to keep: the very module that was given to the constructor, if one was."""
-        backbone: nn.Module = self.model.backbone
-        return backbone
-
-    def get_predictor(self) -> nn.Module:
-        """The network after the backbone, which solves the pretext task."""
-        predictor: nn.Module = self.model.predictor
-        return predictor
 
     def forward(self, data: Any) -> Losses:
         """The loss of a batch, as `_forward` gives it."""
@@ -265,70 +228,6 @@ class Supervisor(nn.Module):
             self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
 
-    def save(self, name: str | os.PathLike[str] = "store/base") -> Supervisor:
-        """Stores networks, and where there is a run its position, at `name + ".pt"`."""
-        save_supervisor(self, name)
-        return self
-
-    def load(self, name: str | os.PathLike[str] = "store/base") -> Supervisor:
-        """Rebuilds the networks of the checkpoint `name + ".pt"` and loads them; needs no dataset.
-
-        Raises:
-            FileNotFoundError: If there is no checkpoint.
-            ValueError: If it belongs to another class, or wants a network of the user's own.
-        """
-        restore_supervisor(self, name)
-        return self
-
-    def report(
-        self,
-        name: str | os.PathLike[str] = "store/base",
-        *,
-        images: Any = None,
-        evaluation: Any = None,
-        comparison: Any = None,
-        title: str | None = None,
-        most_images: int = 1000,
-        seed: int = 0,
-    ) -> Path:
-        """Writes a self-contained page, `name + ".html"`; `write_report` tells the arguments."""
-        # Evaluation lies on the floor above: imported by this call, never by this file.
-        from super_selfish.evaluation.report import write_report
-
-        results = {"evaluation": evaluation, "comparison": comparison}
-        return write_report(
-            self, name, images=images, title=title, most_images=most_images, seed=seed, **results
-        )
-
-    def export_backbone(
-        self,
-        path: str | os.PathLike[str],
-        format: str | None = None,
-        *,
-        image_size: Size | None = None,
-    ) -> Path:
-        """Writes the backbone alone, for other programs.
-
-        Args:
-            path: The file; beside it `<file>.json` says what it holds.
-            format: `"safetensors"`, `"state_dict"`, that in the names of `"torchvision"`, `"timm"`
-                or `"efficientnet-pytorch"`, or with the computation `"torchscript"`,
-                `"torch.export"` or `"onnx"`; see `super_selfish.export.export_backbone`. Default:
-                what the ending of the path says.
-            image_size: Of the images that it shall take. Default: that of this supervisor.
-
-        Returns:
-            The file.
-        """
-        return export_backbone(
-            self.get_backbone(),
-            path,
-            format,
-            image_size=image_size or self.image_size,
-            in_channels=self.in_channels,
-            preprocess=self.preprocess,
-        )
-
     # ---------------------------------------------------------------- hooks
 
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
@@ -368,17 +267,11 @@ class Supervisor(nn.Module):
     ) -> None:
         """Loops over epochs and steps, and stores the run however it ends."""
         run, _ = self._running()
-        feed = Feed(
-            train_loader,
-            self.collate_fn,
-            run.device,
-            run.seed,
-            distributed.rank(),
-            compile_augmentation=run.compile_augmentation,
-        )
-        has_cache = self._reading.cache is not None
+        rank, has_cache = distributed.rank(), self._reading.cache is not None
+        feed = Feed(train_loader, self.collate_fn, run.device, run.seed, rank)
+        feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
-        bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
+        bar = Progress(type(self).__name__, run, advice, shown=rank == 0)
         step = distributed.parallel(self)
         weights_are_good = True
         self.train()

@@ -29,6 +29,7 @@ from super_selfish.supervisors.adversarial import (
     discriminator_has_won,
 )
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
 
 NUM_RECONSTRUCTED = 8  # images of a batch on which the reconstruction is measured
@@ -112,6 +113,7 @@ class BiGanSupervisor(AdversarialSupervisor):
                 "latent_channels and latent_grid must be at least 1, got "
                 f"{latent_channels} and {latent_grid}"
             )
+        require_counts(latent_channels=latent_channels, latent_grid=latent_grid)
         super().__init__(
             None,
             dataset,

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.suites import byol
 from super_selfish.losses import cosine_regression
-from super_selfish.models import MLP, MomentumEncoder, feature_shape, momentum_at
+from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator, TwoViews
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
@@ -83,10 +84,11 @@ class BYOLSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If a number is out of its range, or the projector has another width.
+            ValueError: If a number is out of its range, or a head has another width.
         """
         if momentum is not None and not 0.0 <= momentum <= 1.0:
             raise ValueError(f"momentum must be in [0, 1], got {momentum}")
+        require_counts(embedding_size=embedding_size, hidden_size=hidden_size)
         super().__init__(
             None,
             dataset,
@@ -104,15 +106,13 @@ class BYOLSupervisor(Supervisor):
             backbone, predictor, lambda features: head(features.dim, features.dim), normalize
         )
         if predictor is not None:
-            width = feature_shape(self.model, self.in_channels, self.image_size).dim
-            if width != embedding_size:
-                raise ValueError(
-                    f"the projector predictor= gives {width} numbers, embedding_size is "
-                    f"{embedding_size}: give embedding_size={width}"
-                )
+            require_embedding(self, "predictor", self.model, embedding_size)
         if prediction_head is None:
             features = feature_shape(self.get_backbone(), self.in_channels, self.image_size)
             prediction_head = head(embedding_size, features.dim)
+        else:
+            foretelling = CombinedNet(self.model, prediction_head)
+            require_embedding(self, "prediction_head", foretelling, embedding_size)
         self.prediction_head = prediction_head
         self.momentum_encoder = MomentumEncoder(self.model)
         self.collate_fn = TwoViewCollator(byol(self.image_size, 1), byol(self.image_size, 2))

@@ -12,6 +12,7 @@ Shapes: `B` images, `N` blocks, `C, H, W` image, `D, h, w` map, `i, j` grid of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from super_selfish.supervisors.adversarial import (
     discriminator_has_won,
 )
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.refusals import as_numbers, require_counts, require_images
 from super_selfish.training.history import Row
 
 
@@ -136,14 +138,16 @@ class ContextNetSupervisor(AdversarialSupervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If a number is out of its range.
+            ValueError: If a number is out of its range, or the predictor gives no images like
+                those of the dataset.
         """
         if not 0.0 < p <= 1.0:
             raise ValueError(f"p is the probability of a block, above 0 and at most 1, got {p}")
-        if n_blocks < 1:
-            raise ValueError(f"n_blocks must be at least 1, got {n_blocks}")
-        check_area_and_aspect(scale, ratio)
-        if min(lambda_rec, lambda_adv) < 0 or lambda_rec + lambda_adv == 0:
+        require_counts(n_blocks=n_blocks)
+        check_area_and_aspect(as_numbers("scale", scale, 2), as_numbers("ratio", ratio, 2))
+        if scale[1] == 0:
+            raise ValueError(f"scale must leave blocks an area above 0, got {scale}")
+        if not (0 <= lambda_rec and 0 <= lambda_adv and 0 < lambda_rec + lambda_adv < math.inf):
             raise ValueError(
                 "lambda_rec and lambda_adv are weights >= 0 and not both 0, got "
                 f"{lambda_rec} and {lambda_adv}"
@@ -161,6 +165,8 @@ class ContextNetSupervisor(AdversarialSupervisor):
             adversarial_least_squares if least_squares else adversarial_cross_entropy
         )
         self.model = self._combine(backbone, predictor, self._decoder, normalize, of_map=True)
+        if predictor is not None:
+            require_images(self)
         if discriminator is None:
             discriminator = ImageDiscriminator(self.in_channels, self.image_size)
         self.discriminator = discriminator

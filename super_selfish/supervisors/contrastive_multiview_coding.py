@@ -24,6 +24,7 @@ from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.losses import InfoNCELoss
+from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import CombinedNet, ProjectionHead, feature_shape, untrained_twin
 from super_selfish.models.color_split import SplitHead, as_split_predictions
@@ -36,6 +37,7 @@ from super_selfish.supervisors.color_split import (
 )
 from super_selfish.supervisors.diagnostics import spread
 from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -87,8 +89,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
 
     Differences from the paper: lightness and colour come from two views of the image and the strong
     augmentation of CPC, instead of one mildly augmented view (`augmentation="paper"`); the loss is
-    a softmax, which the authors' code offers, instead of noise-contrastive estimation; the
-    projector has a hidden layer. Views that the augmentation has turned gray are kept.
+    a softmax, which the authors' code offers, instead of noise-contrastive estimation
+    (`form="nce"`); 3136 negatives, shared by the batch, instead of 16384; the projector has a
+    hidden layer. Views that the augmentation has turned gray are kept.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         num_images: int | None = None,
         num_negatives: int = 3136,
         temperature: float = 0.07,
+        form: Literal["softmax", "nce"] = "softmax",
         bank_momentum: float = 0.5,
         positives: Literal["memory", "batch"] = "memory",
         augmentation: Literal["cpc", "paper"] = "cpc",
@@ -117,12 +121,15 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             predictor: Projector from the features of one half to `embedding_size`; the other half
                 gets an untrained twin of it.
             loss: Function of queries, keys, negatives and a mask of negatives that do not count;
-                default: InfoNCE.
+                default: what `form` says.
             embedding_size: Width of the space in which halves are compared.
             num_images: Entries of each memory. Default: the images of the dataset.
             num_negatives: Entries that a step compares with, drawn for the whole batch; the whole
                 memory, each entry once, where the dataset is no larger.
-            temperature: Of the default loss.
+            temperature: Of the default loss. 0.07: section 4; the authors have 0.1 on STL-10.
+            form: Of the default loss: `"softmax"` (InfoNCE), or `"nce"` for a binary decision an
+                entry, as in the paper, with two constants that the first batch fixes, one for each
+                direction.
             bank_momentum: Weight of an old entry of a memory in its update, in [0, 1).
             positives: What an embedding must be close to: `"memory"`, the other half's embedding
                 that is remembered, or `"batch"`, that of now.
@@ -135,26 +142,29 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
 
         Raises:
             ValueError: If the images have no colour, there is another number of them than the
-                memories have entries, or an argument is out of its range.
+                memories have entries, the predictor has another width, or an argument is out of
+                its range.
         """
         if not 0.0 <= bank_momentum < 1.0:
             raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        require_counts(num_negatives=num_negatives, embedding_size=embedding_size)
+        if form not in ("softmax", "nce"):
+            raise ValueError(f'form must be "softmax" or "nce", got {form!r}')
         if positives not in ("batch", "memory"):
             raise ValueError(f'positives must be "batch" or "memory", got {positives!r}')
         if augmentation not in ("cpc", "paper"):
             raise ValueError(f'augmentation must be "cpc" or "paper", got {augmentation!r}')
-        super().__init__(
-            None,
-            dataset,
-            InfoNCELoss(temperature) if loss is None else loss,
-            image_size=image_size,
-            in_channels=in_channels,
-        )
+        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
         require_color(type(self).__name__, self.in_channels)
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
+        self.color_loss: nn.Module | None = None  # of colours as queries, where it is another one
+        if loss is None and form == "nce":
+            self.loss, self.color_loss = (
+                NCELoss(num_images, temperature, gather=gather) for _ in range(2)
+            )
+        elif loss is None:
+            self.loss = InfoNCELoss(temperature)
         self.positives = positives
         self.is_own = isinstance(backbone, nn.Module)
         halves = split_backbone(backbone, self.image_size, normalize)
@@ -165,6 +175,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             # the batch would tell them apart.
             predictor, twin = (ProjectionHead(dim, embedding_size) for _ in range(2))
         else:
+            of_lightness = CombinedNet(halves.lightness, predictor)
+            require_embedding(self, "predictor", of_lightness, embedding_size)
             seed = int(torch.randint(2**62, ()))  # initial weights, from torch's global stream
             twin = untrained_twin(predictor, seed).requires_grad_(True)
         self.model = CombinedNet(halves, SplitHead(predictor, twin, dim, wants_map=False))
@@ -203,7 +215,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         if self.positives == "memory":
             colors, lightnesses = self.color_bank.lookup(index), self.lightness_bank.lookup(index)
         lightness_loss = self.loss(lightness, colors, other_colors, own)
-        color_loss = self.loss(color, lightnesses, other_lightnesses, own)
+        of_color = self.loss if self.color_loss is None else self.color_loss
+        color_loss = of_color(color, lightnesses, other_lightnesses, own)
         if self.training:
             # After the memories were read: no image is told from what others are only now.
             self._remember(data.index, lightness, color)

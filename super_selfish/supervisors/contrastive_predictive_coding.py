@@ -31,6 +31,7 @@ from super_selfish.supervisors.patch_grid import (
     Patches,
     fitting_grid,
 )
+from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.training.history import Row
 
 SMALLEST_IMAGE = 32  # pixels, that every backbone takes
@@ -48,8 +49,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     Differences from the paper: 7x7 patches, fewer where patches would have less than 16 pixels
     (paper: 6x6 of 80 pixels); targets lie two and three rows ahead (the pseudo-code: three; one row
     ahead half the pixels are the same); context networks of four causal convolutions, the strong
-    augmentation of release 0.0.6, and no averaged weights. The loss is the mean and not the sum
-    over directions and offsets.
+    augmentation of release 0.0.6 (`augmentation="paper"` is the paper's), and no averaged weights.
+    The loss is the mean and not the sum over directions and offsets.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         logit_scale: float = 0.1,
         num_negatives: int | None = None,
         clip_norm: float | None = 0.01,
+        augmentation: str = "cpc",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -88,6 +90,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
                 all of them.
             clip_norm: Largest norm of the gradients, where `supervise()` is given none; None does
                 not clip. 0.01: the paper.
+            augmentation: Of every patch by itself: `"cpc"` for the recipe of release 0.0.6, or
+                `"paper"`, by which two of three colour channels are dropped as well.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -95,6 +99,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         Raises:
             ValueError: If a number is out of its range, or the backbone cannot take patches.
         """
+        require_counts(
+            embedding_size=embedding_size, context_size=context_size, num_negatives=num_negatives
+        )
         super().__init__(
             None,
             dataset,
@@ -102,6 +109,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             image_size=image_size,
             in_channels=in_channels,
         )
+        require_counts(grid=grid)
         self.grid = fitting_grid(self.image_size) if grid is None else grid
         if self.grid < FEWEST_PATCHES:
             raise ValueError(f"grid must be at least {FEWEST_PATCHES} patches, got {grid}")
@@ -112,16 +120,15 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             )
         if offsets is None:
             offsets = [offset for offset in (2, 3) if offset < self.grid]
+        offsets = as_numbers("offsets", offsets)
         if not offsets or len(set(offsets) & set(range(1, self.grid))) < len(offsets):
             raise ValueError(
                 f"offsets are different numbers of rows ahead, from 1 to {self.grid - 1} in a grid "
-                f"of {self.grid}, got {tuple(offsets)}"
+                f"of {self.grid}, got {offsets}"
             )
-        if num_negatives is not None and num_negatives < 1:
-            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
-        if clip_norm is not None and clip_norm <= 0:
+        if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, got {clip_norm}")
-        self.offsets = tuple(offsets)
+        self.offsets = tuple(int(offset) for offset in offsets)
         self.clip_norm = clip_norm
         height, width = (2 * (side // (self.grid + 1)) for side in self.image_size)
         backbone = patch_encoder(backbone, self.in_channels, (height, width))
@@ -135,7 +142,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             normalize,
             image_size=size,
         )
-        self.collate_fn = PatchCollator(self.grid, size, num_negatives)
+        self.collate_fn = PatchCollator(self.grid, size, num_negatives, augmentation)
 
     def _forward(self, data: Patches) -> Tensor:
         latents = self.model.features(data.patches.flatten(0, 1))  # (B * n * n, D)

@@ -23,6 +23,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.refusals import require_images
 from super_selfish.training.history import Row
 
 
@@ -82,7 +83,8 @@ class DenoiseNetSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If `p` leaves nothing to do or nothing to see.
+            ValueError: If `p` leaves nothing to do or nothing to see, or the predictor gives no
+                images like those of the dataset.
         """
         if not 0.0 < p < 1.0:
             raise ValueError(f"p is the share of erased pixels, between 0 and 1, got {p}")
@@ -107,11 +109,15 @@ class DenoiseNetSupervisor(Supervisor):
             normalize,
             of_map=True,
         )
+        if predictor is not None and loss is None:
+            require_images(self)
         self.collate_fn = DenoiseCollator(p, zero_input(self.model))
 
     def _forward(self, data: NoisedImages) -> Tensor:
         restored = self.model(data.noised)  # (B, C, H, W)
-        self._log(variance=data.images.float().var())
+        images = data.images.float()
+        grey = images.mean().expand_as(images)
+        self._log(variance=self.loss(grey, images))  # what one grey for all would cost
         return self.loss(restored.float(), data.images)
 
     def _health(self, row: Row) -> str | None:

@@ -27,6 +27,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.subset import ImageSubset
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
 from super_selfish.training.randomness import step_generator
 
@@ -100,8 +101,12 @@ class ExemplarNetSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If a number is out of its range, or there are less images than classes.
+            ValueError: If a number is out of its range, there are less images than classes, or
+                the predictor has not one output a class.
         """
+        require_counts(
+            num_classes=num_classes, num_transforms=num_transforms, max_elements=max_elements
+        )
         super().__init__(
             None,
             dataset,
@@ -133,6 +138,8 @@ class ExemplarNetSupervisor(Supervisor):
             lambda features: Classification(features.dim, num_classes, (1024, 1024)),
             normalize,
         )
+        if predictor is not None and loss is None:
+            require_logits(self, num_classes, "images")
         self.collate_fn = ExemplarCollator(
             FixedComposites(
                 self.image_size, num_transforms, max_elements, p, step_generator(seed, 1)
@@ -162,7 +169,8 @@ class ExemplarNetSupervisor(Supervisor):
         return self.loss(logits.float(), data.targets)
 
     def _health(self, row: Row) -> str | None:
-        if row["epoch"] <= 3 and row["accuracy"] > 0.99:
+        # An image is seen once an epoch: even by heart it takes some to know them all.
+        if row["epoch"] <= 20 and row["accuracy"] > 0.99:
             return (
                 f"{row['accuracy']:.1%} of the images are recognised after {row['epoch']:.0f} "
                 "epochs: this is too easy to teach much; raise num_classes, max_elements or p"

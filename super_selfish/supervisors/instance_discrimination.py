@@ -12,6 +12,7 @@ Shapes: `B` images, `K` negatives, `E` embedding, `C, H, W` image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from super_selfish.models import MLP
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
 from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -114,14 +116,13 @@ class InstanceDiscriminationSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If an argument is out of its range, or the dataset has another number of
-                images than the memory has entries.
+            ValueError: If an argument is out of its range, the predictor has another width, or the
+                dataset has another number of images than the memory has entries.
         """
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        require_counts(num_negatives=num_negatives, embedding_size=embedding_size)
         if not 0.0 <= bank_momentum < 1.0:
             raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
-        if proximal_weight < 0.0:
+        if not 0.0 <= proximal_weight < math.inf:
             raise ValueError(f"proximal_weight must be >= 0, got {proximal_weight}")
         if form not in ("softmax", "nce"):
             raise ValueError(f'form is "softmax" or "nce", got {form!r}')
@@ -139,6 +140,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
             lambda features: MLP(features.dim, (1024, 1024), embedding_size),
             normalize,
         )
+        if predictor is not None:
+            require_embedding(self, "predictor", self.model, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
         self.collate_fn = InstanceCollator(
             recipe(augmentation, self.image_size), num_images, num_negatives

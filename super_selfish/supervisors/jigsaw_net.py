@@ -31,6 +31,7 @@ from super_selfish.models import (
 )
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
 
 
@@ -141,8 +142,10 @@ class JigsawNetSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If a number is out of its range.
+            ValueError: If a number is out of its range, or the predictor has not one output a
+                permutation.
         """
+        require_counts(grid=grid, total_perms=total_perms, n_perms_per_image=n_perms_per_image)
         super().__init__(
             None,
             dataset,
@@ -150,6 +153,17 @@ class JigsawNetSupervisor(Supervisor):
             image_size=image_size,
             in_channels=in_channels,
         )
+        tile = cell_size(
+            *self.image_size, grid
+        )  # before the table, which takes long for large ones
+        cutter = TileCutter(grid, tile, jigsaw_tile(), tile_fraction)
+        shown = cutter.crop.tile_size(*self.image_size)
+        if shown[0] == tile[0] or shown[1] == tile[1]:
+            raise ValueError(
+                f"tile_fraction={tile_fraction} leaves no gap between cells of {tile[0]}x{tile[1]} "
+                "pixels, and edges that run on give the puzzle away: take less, a smaller grid or "
+                "larger images"
+            )
         self.register_buffer("permutations", permutation_table(grid, total_perms))
         count = len(self.permutations)
         if n_perms_per_image is None:
@@ -160,15 +174,6 @@ class JigsawNetSupervisor(Supervisor):
                 f"got {n_perms_per_image}"
             )
         self._resolve(total_perms=count, n_perms_per_image=n_perms_per_image)
-        tile = cell_size(*self.image_size, grid)
-        cutter = TileCutter(grid, tile, jigsaw_tile(), tile_fraction)
-        shown = cutter.crop.tile_size(*self.image_size)
-        if shown[0] == tile[0] or shown[1] == tile[1]:
-            raise ValueError(
-                f"tile_fraction={tile_fraction} leaves no gap between cells of {tile[0]}x{tile[1]} "
-                "pixels, and edges that run on give the puzzle away: take less, a smaller grid or "
-                "larger images"
-            )
         self.collate_fn = JigsawCollator(cutter, count, n_perms_per_image)
 
         backbone = build_backbone(backbone, self.in_channels, self.image_size)
@@ -182,6 +187,8 @@ class JigsawNetSupervisor(Supervisor):
             return nn.Sequential(bottleneck, classification)
 
         self.model = self._combine(backbone, predictor, head, normalize, of_map=has_map)
+        if predictor is not None and loss is None:
+            require_logits(self, count, "permutations")
 
     @property
     def preprocess(self) -> nn.Module:
@@ -195,9 +202,11 @@ class JigsawNetSupervisor(Supervisor):
         return self.loss(logits.float(), data.targets)
 
     def _health(self, row: Row) -> str | None:
-        if row["epoch"] == 1 and row["accuracy"] > 0.99:
+        # An epoch's mean holds what came before the mark was found, so the first is seldom enough.
+        if row["epoch"] <= 5 and row["accuracy"] > 0.99:
+            when = "one epoch" if row["epoch"] == 1 else f"{row['epoch']:.0f} epochs"
             return (
-                f"{row['accuracy']:.1%} of the puzzles are solved after one epoch: edges or marks "
+                f"{row['accuracy']:.1%} of the puzzles are solved after {when}: edges or marks "
                 "seem to give the order away (a frame, a watermark, a gradient of light); lower "
                 "tile_fraction, or crop such marks off"
             )

@@ -26,11 +26,13 @@ from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
 SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
+MANY_IMAGES = 100_000  # beyond them the queue is the paper's
 
 
 class ShuffledViews(NamedTuple):
@@ -54,8 +56,8 @@ class ShuffledViewCollator(TwoViewCollator):
 class MomentumContrastSupervisor(Supervisor):
     """Contrasts two views of an image against a queue of earlier images (MoCo v2).
 
-    Differences from the paper: the queue holds 4096 keys, and never more than half the dataset,
-    unless asked for more (the paper: 65536, for 1.28 million images). The paper shuffles the keys
+    Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
+    unless asked for more it never holds more than half the dataset. The paper shuffles the keys
     between GPUs so that batch norm cannot tell which key belongs to a query; here the batch is cut
     into groups, queries in order and keys shuffled, on one device as on many.
     """
@@ -85,23 +87,26 @@ class MomentumContrastSupervisor(Supervisor):
             predictor: Projector from features to `embedding_size`.
             loss: Function of queries, keys and negatives; default: InfoNCE.
             embedding_size: Width of the space in which views are compared.
-            queue_size: Keys in the queue. Default: 4096, at most half the dataset.
-            momentum: Weight of the old momentum encoder in an update, in [0, 1].
+            queue_size: Keys in the queue. Default: 4096, for more than 100,000 images 65536; at
+                most half the dataset.
+            momentum: Weight of the old momentum encoder in an update, in [0, 1).
             temperature: Of the default loss. 0.2: MoCo v2, section 3.
             norm_groups: Groups of a batch for which batch norm is computed separately, of at least
                 16 images each. 8: GPUs of the paper, and splits of the authors' CIFAR recipe.
-            symmetric: Whether each view is query once and key once, for twice the work.
+            symmetric: Whether each view is query once and key once, for twice the work; the loss
+                is the mean of both directions (the authors' code for CIFAR: the sum).
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If a number is out of its range.
+            ValueError: If a number is out of its range, or the predictor has another width.
         """
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-        if norm_groups < 1:
-            raise ValueError(f"norm_groups must be at least 1, got {norm_groups}")
+        require_counts(
+            embedding_size=embedding_size, queue_size=queue_size, norm_groups=norm_groups
+        )
         super().__init__(
             None,
             dataset,
@@ -110,7 +115,7 @@ class MomentumContrastSupervisor(Supervisor):
             in_channels=in_channels,
         )
         if queue_size is None:
-            queue_size = 4096 if self.source is None else max(1, min(4096, len(self.source) // 2))
+            queue_size = default_queue_size(None if self.source is None else len(self.source))
         self._resolve(queue_size=queue_size)
         self.momentum = momentum
         self.norm_groups = norm_groups
@@ -121,30 +126,38 @@ class MomentumContrastSupervisor(Supervisor):
             lambda features: ProjectionHead(features.dim, embedding_size),
             normalize,
         )
+        if predictor is not None:
+            require_embedding(self, "predictor", self.model, embedding_size)
         self.momentum_encoder = MomentumEncoder(self.model)
         self.queue = KeyQueue(queue_size, embedding_size)
         self.collate_fn = ShuffledViewCollator(moco_v2(self.image_size), moco_v2(self.image_size))
 
     def _forward(self, data: ShuffledViews) -> Tensor:
-        loss = self._contrast(data.first, data.second, data.order)
+        negatives = self.queue.snapshot()  # (K, E), a copy: backward needs it unchanged
+        loss, keys = self._contrast(data.first, data.second, data.order, negatives)
         if self.symmetric:
-            loss = (loss + self._contrast(data.second, data.first, data.order)) / 2
+            other, other_keys = self._contrast(data.second, data.first, data.order, negatives)
+            loss, keys = (loss + other) / 2, torch.cat([other_keys, keys])
+        if self.training:
+            # After both directions: a key is no negative of its own view, nor of the other one.
+            self.queue.enqueue(gather(keys))
         return loss
 
-    def _contrast(self, first: Tensor, second: Tensor, order: Tensor) -> Tensor:
+    def _contrast(
+        self, first: Tensor, second: Tensor, order: Tensor, negatives: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of the first views as queries, and the keys `[B, E]` of the second ones."""
         groups = max(1, min(self.norm_groups, len(first) // SMALLEST_GROUP))
-        queries = F.normalize(in_groups(self.model, first, groups), dim=1)  # (B, E)
+        queries = F.normalize(in_groups(self.model, first, groups).float(), dim=1)  # (B, E)
         with torch.no_grad():  # keys are targets
             # Shuffled, so that no group of keys has the statistics of a group of queries.
-            keys = in_groups(self.momentum_encoder, second[order], groups)
+            keys = in_groups(self.momentum_encoder, second[order], groups).float()
             keys = F.normalize(keys, dim=1)[order.argsort()]  # (B, E)
-        negatives = self.queue.snapshot()  # (K, E), a copy: backward needs it unchanged
-        self.queue.enqueue(gather(keys))  # after the snapshot: no key is its own negative
         with torch.no_grad():
             positive = (queries * keys).sum(dim=1)  # (B,)
             hardest = (queries @ negatives.T).amax(dim=1)  # (B,)
             self._log(accuracy=(positive > hardest).float().mean(), key_spread=spread(keys))
-        return self.loss(queries, keys, negatives)
+        return self.loss(queries, keys, negatives), keys
 
     def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
         moved = super()._update(loss, optimizer, lr_scheduler)
@@ -166,6 +179,20 @@ class MomentumContrastSupervisor(Supervisor):
                 "a backbone with layer norm"
             )
         return None
+
+
+def default_queue_size(num_images: int | None) -> int:
+    """Keys in the queue where nobody says how many.
+
+    Args:
+        num_images: Of the dataset, or None where there is none yet.
+
+    Returns:
+        4096, or for more than 100,000 images 65536 as in the paper; at most half the images.
+    """
+    if num_images is None:
+        return 4096
+    return max(1, min(4096 if num_images <= MANY_IMAGES else 65536, num_images // 2))
 
 
 def in_groups(network: nn.Module, images: Tensor, groups: int) -> Tensor:

@@ -18,12 +18,12 @@ from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, 
 from super_selfish.training.run import Run
 
 if TYPE_CHECKING:
-    from super_selfish.supervisors.base import Supervisor
+    from super_selfish.supervisors.pretrained import Pretrained
 
 Name = str | os.PathLike[str]
 
 
-def save_supervisor(supervisor: Supervisor, name: Name) -> None:
+def save_supervisor(supervisor: Pretrained, name: Name) -> None:
     """Stores networks, memories, and where there is a run its position.
 
     Args:
@@ -40,7 +40,7 @@ def save_supervisor(supervisor: Supervisor, name: Name) -> None:
     write_checkpoint(checkpoint_path(name), state)
 
 
-def store_run(supervisor: Supervisor, run: Run) -> None:
+def store_run(supervisor: Pretrained, run: Run) -> None:
     """Writes checkpoint and history of a run that has a name, in the first process.
 
     Args:
@@ -58,7 +58,7 @@ def store_run(supervisor: Supervisor, run: Run) -> None:
     run.wrote_checkpoint()
 
 
-def restore_supervisor(supervisor: Supervisor, name: Name) -> dict[str, Any] | None:
+def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | None:
     """Rebuilds the networks of a checkpoint in place, and loads their weights.
 
     Args:

@@ -34,6 +34,7 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
 from super_selfish.supervisors.instances import draw_negatives, memory_size
 from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -150,21 +151,26 @@ class PIRLSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If an argument is out of its range, or the dataset has another number of
-                images than the memory has entries.
+            ValueError: If an argument is out of its range, a head has another width, or the
+                dataset has another number of images than the memory has entries.
         """
         if not 0.0 < puzzle_weight < 1.0:
             raise ValueError(f"puzzle_weight must be in (0, 1), got {puzzle_weight}")
         if not 0.0 <= bank_momentum < 1.0:
             raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives must be at least 1, got {num_negatives}")
+        require_counts(
+            num_negatives=num_negatives,
+            embedding_size=embedding_size,
+            grid=grid,
+            total_perms=total_perms,
+        )
         if form not in ("softmax", "nce"):
             raise ValueError(f'form is "softmax" or "nce", got {form!r}')
         super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
         num_images = memory_size(self.source, num_images, type(self))
         if grid is None:
             grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2
+        recipes = recipe(augmentation, self.image_size, grid)  # before the table: refuses at once
         self.register_buffer("permutations", permutation_table(grid, total_perms))
         count = len(self.permutations)
         self._resolve(num_images=num_images, grid=grid, total_perms=count)
@@ -178,15 +184,18 @@ class PIRLSupervisor(Supervisor):
             return MLP(features.dim, (1024, 1024), embedding_size)
 
         self.model = self._combine(backbone, predictor, head, normalize)
+        has_own_puzzle_head = puzzle_predictor is not None
         if puzzle_predictor is None:
             puzzle_predictor = head(
                 feature_shape(self.model.backbone, self.in_channels, self.image_size)
             )
         self.puzzle_predictor = puzzle_predictor
+        if predictor is not None:
+            require_embedding(self, "predictor", self.model, embedding_size)
+        if has_own_puzzle_head:
+            require_embedding(self, "puzzle_predictor", self._puzzle_net, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
-        self.collate_fn = PuzzleCollator(
-            *recipe(augmentation, self.image_size, grid), count, num_images, num_negatives
-        )
+        self.collate_fn = PuzzleCollator(*recipes, count, num_images, num_negatives)
 
     def _forward(self, data: PuzzlePairs) -> Tensor:
         permutations = self.permutations[data.permutation]  # (B, n)

@@ -18,7 +18,7 @@ from super_selfish.training import distributed
 from super_selfish.training.checkpoint import is_plain
 
 if TYPE_CHECKING:
-    from super_selfish.supervisors.base import Supervisor
+    from super_selfish.supervisors.pretrained import Pretrained
 
 _PACKAGES = ("super-selfish", "torchvision")
 _SETTINGS = (
@@ -31,10 +31,12 @@ _SETTINGS = (
     "accumulate",
     "clip_norm",
     "time_limit",
+    "compile",
+    "compile_augmentation",
 )
 
 
-def provenance_of(supervisor: Supervisor) -> dict[str, Any] | None:
+def provenance_of(supervisor: Pretrained) -> dict[str, Any] | None:
     """Describes the run of a supervisor.
 
     Args:
@@ -51,9 +53,9 @@ def provenance_of(supervisor: Supervisor) -> dict[str, Any] | None:
     settings = {name: value if is_plain(value) else str(value) for name, value in settings.items()}
     if run.optimizer is not None:
         group = run.optimizer.param_groups[0]
-        settings["optimizer"] = type(run.optimizer).__name__
+        settings["optimizer"] = _kinds(run.optimizer)
         settings["lr"] = float(group.get("initial_lr", group["lr"]))
-        settings["lr_scheduler"] = type(run.lr_scheduler).__name__
+        settings["lr_scheduler"] = _kinds(run.lr_scheduler)
     return {
         "settings": settings,
         "steps_per_epoch": run.steps_per_epoch,
@@ -64,6 +66,12 @@ def provenance_of(supervisor: Supervisor) -> dict[str, Any] | None:
         "versions": package_versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _kinds(used: Any) -> str:
+    """The class of an optimizer or a schedule; of several, one for each player, each class once."""
+    parts = used.values() if isinstance(used, dict) else [used]
+    return ", ".join(dict.fromkeys(type(part).__name__ for part in parts))
 
 
 def describe_dataset(dataset: Any) -> str:

@@ -23,6 +23,7 @@ from super_selfish.augmentations.geometry import rotate_quarter
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.refusals import as_numbers, require_logits
 from super_selfish.training.history import Row
 
 
@@ -43,7 +44,7 @@ class RotateCollator(Collator):
     def __init__(self, rotations: Sequence[int], crop: bool) -> None:
         """Takes degrees, counter-clockwise, and whether to crop and flip at random."""
         super().__init__()
-        self.turns = torch.tensor([rotation // 90 % 4 for rotation in rotations])
+        self.turns = torch.tensor([int(rotation) // 90 % 4 for rotation in rotations])
         self.crop = crop
 
     def augment(self, batch: Batch, generator: torch.Generator) -> RotatedViews:
@@ -99,12 +100,14 @@ class RotateNetSupervisor(Supervisor):
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
 
         Raises:
-            ValueError: If the rotations are no different multiples of 90.
+            ValueError: If the rotations are no different multiples of 90, or the predictor has
+                not one output for each.
         """
+        rotations = as_numbers("rotations", rotations)
         turns = {rotation % 360 for rotation in rotations}
         if len(rotations) < 2 or len(turns) < len(rotations) or any(turn % 90 for turn in turns):
             raise ValueError(
-                f"rotations are at least two different multiples of 90, got {tuple(rotations)}"
+                f"rotations are at least two different multiples of 90, got {rotations}"
             )
         super().__init__(
             None,
@@ -114,13 +117,15 @@ class RotateNetSupervisor(Supervisor):
             image_size=image_size,
             in_channels=in_channels,
         )
-        self.rotations = tuple(rotations)
+        self.rotations = rotations
         self.model = self._combine(
             backbone,
             predictor,
             lambda features: Classification(features.dim, len(rotations)),
             normalize,
         )
+        if predictor is not None and loss is None:
+            require_logits(self, len(rotations), "rotations")
 
     def _forward(self, data: RotatedViews) -> Tensor:
         logits = self.model(data.views.flatten(0, 1))  # (B * R, R)
@@ -129,10 +134,12 @@ class RotateNetSupervisor(Supervisor):
         return self.loss(logits.float(), targets)
 
     def _health(self, row: Row) -> str | None:
-        if row["epoch"] == 1 and row["accuracy"] > 0.99:
+        # An epoch's mean holds what came before the mark was found, so the first is seldom enough.
+        if row["epoch"] <= 5 and row["accuracy"] > 0.99:
             return (
-                f"{row['accuracy']:.1%} of the rotations are right after one epoch: the images "
-                "seem to give the angle away (a watermark, a border); crop such marks off"
+                f"{row['accuracy']:.1%} of the rotations are right in epoch {row['epoch']:.0f}: "
+                "the images seem to give the angle away (a watermark, a border); crop such marks "
+                "off"
             )
         chance = 1 / len(self.rotations)
         if row["epoch"] >= 5 and row["accuracy"] < 1.1 * chance:

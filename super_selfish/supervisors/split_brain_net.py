@@ -12,6 +12,7 @@ Shapes: `B` images, `H, W` image, `h, w` grid of predictions, `D` features of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from super_selfish.supervisors.color_split import (
     split_backbone,
 )
 from super_selfish.supervisors.lab_bins import LabBins
+from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
 
 SQUEEZED = 32  # channels between a half and its decoder, as in release 0.0.6
@@ -63,6 +65,19 @@ class SplitBrainCollator(Collator):
             images = self.crop(batch.images, generator)
         # In L*a*b* and before the bins: the mean of two bins' numbers would be a third colour.
         return LabTargets(images, F.avg_pool2d(rgb_to_lab(images), self.stride))
+
+
+class OneOfTwo(nn.Module):
+    """One of the predictions of a network that gives two, so that its shape can be asked for."""
+
+    def __init__(self, network: nn.Module, place: int) -> None:
+        super().__init__()
+        self.network = network
+        self.place = place
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The prediction at the place, 0 or 1."""
+        return as_split_predictions(self.network(images))[self.place]
 
 
 class SplitBrainNetSupervisor(Supervisor):
@@ -119,10 +134,15 @@ class SplitBrainNetSupervisor(Supervisor):
 
         Raises:
             ValueError: If the images have no colour, a step leaves fewer than two bins, or the
-                stride does not fit into the images.
+                stride does not fit into the images, or the predictor has another number of
+                outputs than there are bins.
         """
-        if min(l_step, ab_step) <= 0:
+        if not (l_step > 0 and ab_step > 0):
             raise ValueError(f"l_step and ab_step must be > 0, got {l_step} and {ab_step}")
+        if not all(math.isfinite(offset) for offset in (l_offset, a_offset, b_offset)):
+            raise ValueError(
+                f"offsets are finite, got {l_offset} of L*, {a_offset} of a* and {b_offset} of b*"
+            )
         bins = LabBins(l_step, l_offset, ab_step, a_offset, b_offset)
         if min(bins.sizes) < 2:
             raise ValueError(
@@ -142,13 +162,18 @@ class SplitBrainNetSupervisor(Supervisor):
                 f"stride must be from 1 to the side of the images, {height}x{width} pixels, "
                 f"got {stride}"
             )
+        require_counts(stride=stride)
         self.bins = bins
         self.collate_fn = SplitBrainCollator(self.image_size, stride, crop)
         self.is_own = isinstance(backbone, nn.Module)
         halves = split_backbone(backbone, self.image_size, normalize)
+        grid = (height // stride, width // stride)
+        is_own_predictor = predictor is not None
         if predictor is None:
-            predictor = self._decoders(halves.lightness, (height // stride, width // stride))
+            predictor = self._decoders(halves.lightness, grid)
         self.model = CombinedNet(halves, predictor)
+        if is_own_predictor and loss is None:
+            self._require_bins(grid)
 
     def _decoders(self, half: nn.Module, grid: tuple[int, int]) -> SplitHead:
         features = feature_shape(half, 3, self.image_size, of_map=True)
@@ -163,6 +188,16 @@ class SplitBrainNetSupervisor(Supervisor):
         )
         # Crossed: what sees lightness tells colour.
         return SplitHead(color, lightness, features.dim, wants_map=True)
+
+    def _require_bins(self, grid: tuple[int, int]) -> None:
+        l_size, a_size, b_size = self.bins.sizes
+        told = "colours from lightness", "lightness from colours"
+        for place, size in enumerate((a_size * b_size, l_size)):
+            given = feature_shape(OneOfTwo(self.model, place), 3, self.image_size, of_map=True)
+            if given != (size, *grid):
+                raise ValueError(
+                    f"predictor= must tell {told[place]} as {[size, *grid]}, got {list(given)}"
+                )
 
     @property
     def preprocess(self) -> nn.Module:

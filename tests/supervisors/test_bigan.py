@@ -13,6 +13,7 @@ from super_selfish.data.collate import Batch
 from super_selfish.models.discriminators import PairDiscriminator
 from super_selfish.supervisors import BiGanSupervisor
 from super_selfish.supervisors.bigan import ImagesAndLatents, LatentCollator, reconstruction_ratio
+from tests.references import adversarial_cross_entropy_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -71,6 +72,18 @@ def test_generator_and_encoder_want_the_contrary_of_the_discriminator(
     bad = math.log1p(math.exp(3)) + math.log1p(math.exp(2))
     assert loss["discriminator"].item() == pytest.approx(good, rel=1e-5)
     assert loss["generator"].item() == pytest.approx(bad, rel=1e-5)
+
+
+def test_the_losses_are_those_of_the_paper(supervisor: BiGanSupervisor, images: Tensor) -> None:
+    supervisor.eval()
+    batch = batch_of(supervisor, images)
+    with torch.no_grad():
+        real = supervisor.discriminator(batch.images, supervisor.model(batch.images))
+        fake = supervisor.discriminator(supervisor.generator(batch.latents), batch.latents)
+        loss: Any = supervisor(batch)
+    loops = adversarial_cross_entropy_in_loops
+    assert loss["discriminator"].item() == pytest.approx(loops(real, True) + loops(fake, False))
+    assert loss["generator"].item() == pytest.approx(loops(real, False) + loops(fake, True))
 
 
 def test_the_discriminator_sees_each_image_with_its_latents(

@@ -12,7 +12,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import ContextNetSupervisor
 from super_selfish.supervisors.context_net import HoleCollator, HoledImages
-from tests.references import masked_squared_error_in_loops
+from tests.references import adversarial_cross_entropy_in_loops, masked_squared_error_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -67,6 +67,20 @@ def test_only_the_holes_count(images: Tensor, tiny_backbone: Backbones) -> None:
     assert isinstance(loss, dict)
     expected = 0.5 * masked_squared_error_in_loops(painted, batch.images, batch.holes)
     assert loss["generator"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_losses_are_those_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = ContextNetSupervisor(images[:2], tiny_backbone()).eval()
+    batch = batch_of(supervisor, images[:2])
+    with torch.no_grad():
+        painted = supervisor.model(batch.holed)
+        real, fake = supervisor.discriminator(batch.images), supervisor.discriminator(painted)
+        loss: Any = supervisor(batch)
+    error = masked_squared_error_in_loops(painted, batch.images, batch.holes)
+    loops = adversarial_cross_entropy_in_loops
+    expected = 0.999 * error + 0.001 * loops(fake, True)
+    assert loss["generator"].item() == pytest.approx(expected, rel=1e-5)
+    assert loss["discriminator"].item() == pytest.approx(loops(real, True) + loops(fake, False))
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0)])

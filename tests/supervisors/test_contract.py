@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,27 @@ Backbones = Callable[..., nn.Module]
 every_algorithm = pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
 
 
-def build(algorithm: str, dataset: Any, backbone: Any) -> Supervisor:
+# Every algorithm with other arguments than its defaults, where these change what is kept or seen.
+OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "byol": {"embedding_size": 12, "hidden_size": 20, "momentum": 0.9},
+    "bigan": {"latent_channels": 3, "latent_grid": 1},
+    "cmc": {"form": "nce", "positives": "batch", "augmentation": "paper", "num_negatives": 5},
+    "context": {"least_squares": True, "lambda_rec": 0.5, "lambda_adv": 0.5, "n_blocks": 3},
+    "cpc": {"offsets": (1, 2), "num_negatives": 3, "augmentation": "paper", "clip_norm": None},
+    "denoise": {"p": 0.2},
+    "exemplar": {"num_classes": 20, "num_transforms": 7, "max_elements": 3, "seed": 4},
+    "instance": {"form": "nce", "augmentation": "paper", "bank_momentum": 0.2},
+    "jigsaw": {"grid": 3, "total_perms": 30, "n_perms_per_image": 7, "tile_fraction": 0.7},
+    "moco": {"queue_size": 10, "symmetric": True, "momentum": 0.9, "embedding_size": 12},
+    "pirl": {"form": "nce", "augmentation": "paper", "grid": 3, "total_perms": 30},
+    "rotate": {"rotations": (180, 0), "crop": False},
+    "split_brain": {"ab_step": 30.0, "stride": 8, "crop": False},
+}
+
+
+def build(algorithm: str, dataset: Any, backbone: Any, **arguments: Any) -> Supervisor:
     torch.manual_seed(0)
-    return SUPERVISORS[algorithm](dataset, backbone=backbone)
+    return SUPERVISORS[algorithm](dataset, backbone=backbone, **arguments)
 
 
 def batch_of(supervisor: Supervisor, images: Tensor) -> Any:
@@ -121,27 +141,32 @@ def test_equal_seeds_give_equal_runs_with_any_number_of_workers(
 
 
 @every_algorithm
+@pytest.mark.parametrize("other", [False, True])
 def test_save_load_and_go_on_equals_never_having_stopped(
-    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path, other: bool
 ) -> None:
+    arguments = OTHER_ARGUMENTS[algorithm] if other else {}
     options: dict[str, Any] = {"epochs": 3, "batch_size": 8}
-    whole = build(algorithm, images, tiny_backbone()).supervise(**options, name=None)
-    stopped = build(algorithm, images, tiny_backbone())
+    whole = build(algorithm, images, tiny_backbone(), **arguments)
+    whole.supervise(**options, name=None)
+    stopped = build(algorithm, images, tiny_backbone(), **arguments)
     stop_before(stopped, 4)  # in the middle of the second epoch of three steps
     with pytest.raises(StopError):
         stopped.supervise(**options, name=tmp_path / "base")
     torch.manual_seed(9)  # whatever the new networks are, the checkpoint replaces
-    resumed = SUPERVISORS[algorithm](images, backbone=tiny_backbone())
+    resumed = SUPERVISORS[algorithm](images, backbone=tiny_backbone(), **arguments)
     resumed.supervise(**options, name=tmp_path / "base", resume=True)
     assert losses(resumed) == losses(whole)
     assert torch.equal(weights(resumed), weights(whole))
 
 
 @every_algorithm
+@pytest.mark.parametrize("other", [False, True])
 def test_loading_needs_no_dataset(
-    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path, other: bool
 ) -> None:
-    trained = build(algorithm, images, tiny_backbone())
+    arguments = OTHER_ARGUMENTS[algorithm] if other else {}
+    trained = build(algorithm, images, tiny_backbone(), **arguments)
     trained.supervise(epochs=1, batch_size=8, name=tmp_path / "base")
     loaded = SUPERVISORS[algorithm](backbone=tiny_backbone()).load(name=tmp_path / "base")
     assert loaded.image_size == (32, 32)
@@ -152,7 +177,8 @@ def test_loading_needs_no_dataset(
     trained.eval()
     loaded.eval()
     lay_out(loaded, None)  # as supervise() did: the layout decides the order of sums
-    first, second = (total(s(batch_of(trained, images))) for s in (trained, loaded))
+    data = batch_of(trained, images[:20])
+    first, second = (total(s(data)) for s in (trained, loaded))
     assert torch.equal(first, second)
 
 
@@ -210,10 +236,58 @@ NETWORKS: dict[str, Callable[[tuple[int, int]], Any]] = {
 def test_every_size_with_every_kind_of_network(
     algorithm: str, generator: torch.Generator, size: tuple[int, int], network: str
 ) -> None:
-    images = torch.randint(256, (2, 3, *size), generator=generator, dtype=torch.uint8)
+    images = torch.randint(256, (3, 3, *size), generator=generator, dtype=torch.uint8)
     supervisor = build(algorithm, images, NETWORKS[network](size))
-    with torch.no_grad():
-        assert torch.isfinite(total(supervisor(batch_of(supervisor, images))))
+    first = next(parameter for parameter in supervisor.parameters() if parameter.requires_grad)
+    before = first.detach().clone()
+    supervisor.supervise(epochs=1, batch_size=2, name=None)  # the third joins the others
+    assert math.isfinite(losses(supervisor)[0])
+    assert not torch.equal(first, before)
+    if algorithm not in ("cmc", "split_brain") or network != "resnet":  # else two networks
+        features = supervisor.eval().get_backbone()(to_unit_range(images[:1]))
+        assert features.shape[0] == 1
+        assert torch.isfinite(features).all()
+
+
+@every_algorithm
+def test_it_is_constructed_with_nothing(algorithm: str) -> None:
+    supervisor = SUPERVISORS[algorithm]()
+    assert supervisor.image_size == (225, 225)
+    assert supervisor.dataset is None
+    assert any(parameter.requires_grad for parameter in supervisor.get_backbone().parameters())
+    with pytest.raises(ValueError, match=r"nothing to train on: .*\(dataset\) takes the images"):
+        supervisor.supervise(epochs=1, name=None)
+
+
+@every_algorithm
+def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
+    algorithm: str,
+) -> None:
+    kind = SUPERVISORS[algorithm]
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    assert [p.name for p in parameters[:4]] == ["dataset", "backbone", "predictor", "loss"]
+    for parameter in parameters:
+        assert parameter.default is not inspect.Parameter.empty
+        assert f"            {parameter.name}: " in (kind.__init__.__doc__ or "")
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[4:])
+    assert "Differences from the paper: " in (kind.__doc__ or "")
+
+
+@every_algorithm
+def test_the_readme_has_a_line_for_it(algorithm: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{algorithm}` |")]
+    _, _, kind, paper, predicts, keeps, differs, _ = line.split(" | ".strip())
+    assert kind.strip() == f"`{SUPERVISORS[algorithm].__name__}`"
+    year = re.search(r"20[0-2][0-9]", paper)
+    assert year is not None
+    module = inspect.getmodule(SUPERVISORS[algorithm])
+    assert module is not None and year.group() in (module.__doc__ or "")
+    address = re.search(r"arxiv.org/abs/([0-9.]+)", paper)
+    assert address is None or f"arXiv {address.group(1)}" in (module.__doc__ or "").replace(
+        "\narXiv", "arXiv"
+    )
+    assert predicts.strip() and keeps.strip() and differs.strip()
 
 
 @every_algorithm

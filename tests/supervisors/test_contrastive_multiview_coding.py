@@ -19,7 +19,7 @@ from super_selfish.supervisors.contrastive_multiview_coding import (
     MultiviewCollator,
     ViewsAndNegatives,
 )
-from tests.references import info_nce_in_loops
+from tests.references import info_nce_in_loops, noise_contrastive_in_loops, normalizer_in_loops
 
 Backbones = Callable[..., nn.Module]
 CMC = ContrastiveMultiviewCodingSupervisor
@@ -77,6 +77,28 @@ def test_loss_is_that_of_the_paper_both_ways(
             expected += info_nce_in_loops(query, target, negatives, 0.07, own)
     expected /= data.views.shape[1]
     assert supervisor(data).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_by_nce_is_that_of_the_paper_with_a_constant_for_each_direction(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = CMC(images, tiny_backbone(), num_negatives=7, form="nce", augmentation="paper")
+    for norm in (m for m in supervisor.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.eval()
+    data = batch_of(supervisor, images[:5])._replace(negatives=torch.arange(9, 16))
+    lightness, color = embeddings(supervisor, data.views[:, 0])
+    expected, constants = 0.0, []
+    for query, bank in ((lightness, supervisor.color_bank), (color, supervisor.lightness_bank)):
+        rows = bank.rows.clone()
+        constants.append(normalizer_in_loops(query, rows[:5], rows[9:16], 0.07, 22))
+        expected += noise_contrastive_in_loops(query, rows[:5], rows[9:16], 0.07, constants[-1], 22)
+    assert supervisor(data).item() == pytest.approx(expected, rel=1e-4)
+    kept = (supervisor.state_dict()[f"{name}.log_normalizer"] for name in ("loss", "color_loss"))
+    assert [float(value.exp()) for value in kept] == pytest.approx(constants, rel=1e-4)
+    supervisor.supervise(epochs=1, batch_size=8, name=tmp_path / "base")
+    loaded = CMC(backbone=tiny_backbone()).load(tmp_path / "base").state_dict()
+    for name, value in supervisor.state_dict().items():
+        assert torch.equal(value, loaded[name]), name
 
 
 def test_both_halves_get_gradient_from_each_term(images: Tensor, tiny_backbone: Backbones) -> None:

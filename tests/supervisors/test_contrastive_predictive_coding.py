@@ -12,7 +12,13 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import EfficientFeatures
 from super_selfish.models.context import GridPredictions
 from super_selfish.supervisors import ContrastivePredictiveCodingSupervisor
-from super_selfish.supervisors.patch_grid import PatchCollator, Patches, fitting_grid
+from super_selfish.supervisors.patch_grid import (
+    KeepOneChannel,
+    PatchCollator,
+    Patches,
+    fitting_grid,
+)
+from tests.references import predictive_coding_in_loops
 
 Backbones = Callable[..., nn.Module]
 # How a direction of the image moves (row, column), written by hand.
@@ -75,6 +81,75 @@ def test_every_direction_is_asked_for_the_cells_that_lie_there(
     assert wrong._parts["up"] < 1e-6
     assert wrong._parts["right"] > 1
     assert wrong._parts["left"] > 1
+
+
+def test_the_loss_is_that_of_the_pseudo_code_in_four_directions(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    # Untrained, logits are near 0 and would not tell right from wrong: a large scale.
+    supervisor = small(images, tiny_backbone(), offsets=(1, 2), logit_scale=1000.0).eval()
+    data = batch_of(supervisor, images[:2])
+    with torch.no_grad():
+        latents = supervisor.get_backbone()(data.patches.flatten(0, 1))  # (B * 9, D)
+        grid = latents.view(2, 3, 3, -1).permute(0, 3, 1, 2)
+        predictions, targets = supervisor.get_predictor()(grid)
+        expected = predictive_coding_in_loops(predictions, targets, (1, 2), 1000.0)
+        assert abs(expected - math.log(18)) > 0.01
+        assert float(supervisor(data)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("direction", range(4))
+def test_no_prediction_sees_a_latent_that_lies_ahead(
+    images: Tensor, tiny_backbone: Backbones, direction: int
+) -> None:
+    supervisor = small(images, tiny_backbone(), grid=7).eval()
+    latents = torch.rand(2, 16, 7, 7, generator=torch.Generator().manual_seed(0))
+    down, right = list(MOVES.values())[direction]
+    for cell in range(7):  # counted in the direction of the prediction
+        place = cell if down + right > 0 else 6 - cell
+        changed = latents.clone()
+        (changed[:, :, place] if down else changed[..., place]).add_(1.0)
+        with torch.no_grad():
+            before = supervisor.get_predictor()(latents).predictions[direction]
+            after = supervisor.get_predictor()(changed).predictions[direction]
+        moved = (before != after).flatten(0, 2).any(dim=(0, 2))  # by row of the turned grid
+        assert moved.tolist() == [cell <= row <= cell + 4 for row in range(7)]
+
+
+def test_negatives_are_uniform_over_all_patches_but_the_positive(
+    generator: torch.Generator,
+) -> None:
+    collator = PatchCollator(3, (8, 8), 500)
+    batch = Batch(torch.zeros(4, 3, 16, 16), torch.arange(4))
+    after = collator.augment(batch, generator).negatives
+    assert after is not None
+    assert after.shape == (4, 9, 500)  # how many candidates after the positive, of 36
+    counts = after.flatten().bincount(minlength=36).double()
+    assert counts[0] == 0  # the positive
+    expected = 4 * 9 * 500 / 35
+    chi_square = float(((counts[1:] - expected) ** 2 / expected).sum())
+    assert abs(chi_square - 34) < 4 * math.sqrt(2 * 34)
+    assert after[0, 0].unique().numel() < 36 < 500  # with replacement
+    assert not torch.equal(after[0, 0], after[0, 1])
+
+
+def test_the_papers_recipe_leaves_one_channel_of_each_patch(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = small(images, tiny_backbone(), augmentation="paper")
+    patches = batch_of(supervisor, images).patches.flatten(0, 1)  # (198, 3, 16, 16)
+    lit = patches.amax(dim=(2, 3)) > 0
+    assert lit.sum(dim=1).max() == 1
+    kept = lit.float().sum(dim=0)
+    assert (kept - 66).abs().max() < 4 * math.sqrt(198 * 2 / 9)
+    supervisor.supervise(epochs=1, batch_size=11, name=None)
+    assert math.isfinite(supervisor.history[-1]["loss"])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_without_three_channels_keep_them(channels: int, generator: torch.Generator) -> None:
+    patches = torch.rand(5, channels, 8, 8, generator=generator)
+    assert torch.equal(KeepOneChannel()(patches, generator), patches)
 
 
 def test_untrained_it_chooses_by_chance_among_all_patches(

@@ -13,6 +13,7 @@ from super_selfish.data.collate import Batch
 from super_selfish.data.sources import Sample
 from super_selfish.supervisors import ExemplarNetSupervisor
 from super_selfish.supervisors.exemplar_net import ExemplarCollator, Exemplars
+from tests.references import cross_entropy_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -78,6 +79,16 @@ def test_views_are_composites_of_the_image(images: Tensor, tiny_backbone: Backbo
     views = supervisor.collate_fn.augment(same, torch.Generator().manual_seed(0)).views
     # Of one image there are as many copies as transformations, however often it is seen.
     assert len((views * 1e4).round().flatten(1).unique(dim=0)) == 3
+
+
+def test_the_loss_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = ExemplarNetSupervisor(images, tiny_backbone(), num_classes=9).eval()
+    data = Exemplars(images[:4] / 255, torch.tensor([8, 0, 3, 3]))
+    with torch.no_grad():
+        logits = supervisor.model(data.views)
+        assert logits.shape == (4, 9)
+        expected = cross_entropy_in_loops(logits, data.targets)
+        assert float(supervisor(data)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_of_a_network_that_knows_nothing_is_log_n(
@@ -149,6 +160,8 @@ def test_health_names_each_way_to_fail(images: Tensor, tiny_backbone: Backbones)
     supervisor = ExemplarNetSupervisor(images, tiny_backbone())
     assert supervisor._health({"epoch": 10, "loss": 2.0, "accuracy": 0.5}) is None
     assert "too easy" in str(supervisor._health({"epoch": 2, "loss": 0.01, "accuracy": 1.0}))
+    assert "too easy" in str(supervisor._health({"epoch": 19, "loss": 0.01, "accuracy": 1.0}))
+    assert supervisor._health({"epoch": 50, "loss": 0.01, "accuracy": 1.0}) is None
     assert "by chance" in str(supervisor._health({"epoch": 12, "loss": 3.08, "accuracy": 0.04}))
 
 
@@ -156,7 +169,7 @@ def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -
     wrong: dict[str, dict[str, Any]] = {
         "num_classes is 23 and the dataset has 22": {"num_classes": 23},
         "at least 2 classes": {"num_classes": 1},
-        "count and places": {"num_transforms": 0},
+        "^num_transforms must be at least 1, got 0$": {"num_transforms": 0},
         "p is a probability": {"p": 1.5},
     }
     for message, options in wrong.items():

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.memory import MemoryBank
 from super_selfish.supervisors.instances import draw_negatives, memory_size
 
 
@@ -35,3 +36,20 @@ def test_negatives_are_uniform_and_of_the_dataset(generator: torch.Generator) ->
 def test_a_small_memory_is_taken_whole(generator: torch.Generator) -> None:
     assert torch.equal(draw_negatives(5, 8, generator), torch.arange(5))
     assert torch.equal(draw_negatives(5, 5, generator), torch.arange(5))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_collators_draw_by_the_rule_that_the_memory_states(seed: int) -> None:
+    ours = draw_negatives(1000, 700, torch.Generator().manual_seed(seed))
+    theirs = MemoryBank(1000, 2).draw_negatives(700, torch.Generator().manual_seed(seed))
+    assert torch.equal(ours, theirs)  # whose statistics tests/memory/test_bank.py looks at
+    assert len(ours.unique()) < 700  # with replacement
+
+
+def test_drawing_costs_what_is_drawn_and_not_the_dataset() -> None:
+    states = []
+    for images in (65, 1_281_167):
+        generator = torch.Generator().manual_seed(0)
+        assert draw_negatives(images, 64, generator).shape == (64,)
+        states.append(generator.get_state())
+    assert torch.equal(*states)

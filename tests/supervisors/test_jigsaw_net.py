@@ -13,6 +13,8 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import BottleneckMap
 from super_selfish.supervisors import JigsawNetSupervisor
 from super_selfish.supervisors.jigsaw_net import JigsawTiles
+from super_selfish.supervisors.puzzles import put_together
+from tests.references import cross_entropy_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -38,6 +40,16 @@ def test_the_loss_begins_at_chance(
     assert float(supervisor(batch_of(supervisor, images)).detach()) == pytest.approx(
         expected, rel=0.2
     )
+
+
+def test_the_loss_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = JigsawNetSupervisor(images, tiny_backbone(), grid=3, total_perms=40).eval()
+    data = batch_of(supervisor, images[:6])
+    with torch.no_grad():
+        logits = supervisor.model(put_together(data.tiles, supervisor.permutations[data.targets]))
+        assert logits.shape == (6, 40)
+        expected = cross_entropy_in_loops(logits, data.targets)
+        assert float(supervisor(data)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_target_is_the_permutation_that_the_network_sees(
@@ -142,6 +154,8 @@ def test_what_makes_no_puzzle_is_refused(images: Tensor, tiny_backbone: Backbone
 def test_health_knows_shortcuts_and_chance(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = JigsawNetSupervisor(images, tiny_backbone())
     assert "solved after one epoch" in str(supervisor._health({"epoch": 1, "accuracy": 0.995}))
+    assert "solved after 4 epochs" in str(supervisor._health({"epoch": 4, "accuracy": 0.995}))
+    assert supervisor._health({"epoch": 30, "accuracy": 0.995}) is None
     assert "by chance (4.2%)" in str(supervisor._health({"epoch": 10, "accuracy": 0.045}))
     assert supervisor._health({"epoch": 1, "accuracy": 0.04}) is None
     assert supervisor._health({"epoch": 10, "accuracy": 0.4}) is None

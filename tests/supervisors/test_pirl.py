@@ -14,7 +14,7 @@ from super_selfish.losses.nce import NCELoss
 from super_selfish.supervisors import PIRLSupervisor
 from super_selfish.supervisors.pirl import PuzzlePairs
 from super_selfish.supervisors.puzzles import put_together
-from tests.references import info_nce_in_loops
+from tests.references import info_nce_in_loops, noise_contrastive_in_loops, normalizer_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -162,6 +162,29 @@ def test_the_binary_form_fixes_one_constant_for_both_views(
     assert math.isfinite(float(constant))
     supervisor(batch_of(supervisor, images, seed=1))
     assert torch.equal(supervisor.loss.log_normalizer, constant)
+
+
+def test_the_loss_by_nce_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
+    torch.manual_seed(0)
+    supervisor = PIRLSupervisor(
+        images, tiny_backbone(), form="nce", num_negatives=9, puzzle_weight=0.3
+    )
+    for norm in (m for m in supervisor.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        norm.eval()
+    data = batch_of(supervisor, images[:6])
+    data = data._replace(negatives=torch.arange(7, 16))  # of others, so nothing is masked
+    memory = supervisor.bank.rows.clone()
+    keys, negatives = memory[:6], memory[7:16]
+    with torch.no_grad():
+        plain, puzzles = embeddings(supervisor, data)
+        constant = normalizer_in_loops(puzzles, keys, negatives, 0.07, 22)
+        parts = [
+            noise_contrastive_in_loops(queries, keys, negatives, 0.07, constant, 22)
+            for queries in (puzzles, plain)
+        ]
+    assert float(supervisor(data).detach()) == pytest.approx(
+        0.3 * parts[0] + 0.7 * parts[1], rel=1e-4
+    )
 
 
 def test_heads_of_ones_own(images: Tensor, tiny_backbone: Backbones) -> None:

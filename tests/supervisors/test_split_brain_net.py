@@ -19,6 +19,7 @@ from super_selfish.supervisors.split_brain_net import (
     SplitBrainCollator,
     SplitBrainNetSupervisor,
 )
+from tests.references import cross_entropy_of_places_in_loops
 
 Backbones = Callable[..., nn.Module]
 NAMED = "shufflenet_v2_x0_5"  # small, 1024 features
@@ -44,6 +45,20 @@ def test_loss_starts_at_the_logarithm_of_the_bins(
     logged = parts(supervisor, images[:4])
     assert logged["color_loss"] == pytest.approx(math.log(81), rel=0.1)
     assert logged["lightness_loss"] == pytest.approx(math.log(50), rel=0.1)
+
+
+def test_the_loss_is_that_of_the_paper_and_crosses_over(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = SplitBrainNetSupervisor(images, tiny_backbone()).eval()
+    data = batch_of(supervisor, images[:2])
+    with torch.no_grad():
+        color, lightness = supervisor.model(data.images)
+        level = (data.lab[:, 0] / 2).floor().clamp(0, 49)
+        a_star, b_star = ((data.lab[:, n] + 128).div(26).floor() for n in (1, 2))
+        expected = cross_entropy_of_places_in_loops(color, 9 * a_star + b_star)
+        expected += cross_entropy_of_places_in_loops(lightness, level)
+        assert float(supervisor(data)) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""What can be done with a supervisor's networks besides training them: keep, look at, take away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from super_selfish.export import export_backbone
+from super_selfish.supervisors.arguments import Arguments
+from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
+from super_selfish.training.history import Row
+from super_selfish.training.run import Run
+
+Size = int | tuple[int, int]
+Self = TypeVar("Self", bound="Pretrained")
+
+
+class Pretrained(nn.Module):
+    """Networks with a backbone, which were trained, will be, or come from a checkpoint.
+
+    Attributes:
+        model: The network, usually a `CombinedNet`.
+        image_size: (height, width) in pixels of the images that it sees.
+        in_channels: Channels of these images.
+        source: The images to train on, or None.
+        run: The last call of `supervise()`, or None.
+        arguments: Of the constructor, by name.
+    """
+
+    model: Any
+    image_size: tuple[int, int]
+    in_channels: int
+    source: Any
+    run: Run | None
+    arguments: Arguments
+
+    @property
+    def dataset(self) -> Any:
+        """The dataset as it was given, or None."""
+        return None if self.source is None else self.source.dataset
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        tensor = next(self.parameters(), next(self.buffers(), None))
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def preprocess(self) -> nn.Module:
+        """What is done to images in [0, 1] before the backbone; an identity unless `normalize=`."""
+        preprocess = getattr(self.model, "preprocess", None)
+        return nn.Identity() if preprocess is None else preprocess
+
+    @property
+    def history(self) -> list[Row]:
+        """A row for each finished epoch of the last run: loss and its parts, lr, images/s, ..."""
+        return [] if self.run is None else self.run.history.rows
+
+    def get_backbone(self) -> nn.Module:
+        """The network to keep: the very module that was given to the constructor, if one was."""
+        backbone: nn.Module = self.model.backbone
+        return backbone
+
+    def get_predictor(self) -> nn.Module:
+        """The network after the backbone, which solves the pretext task."""
+        predictor: nn.Module = self.model.predictor
+        return predictor
+
+    def save(self: Self, name: str | os.PathLike[str] = "store/base") -> Self:
+        """Stores networks, and where there is a run its position, at `name + ".pt"`."""
+        save_supervisor(self, name)
+        return self
+
+    def load(self: Self, name: str | os.PathLike[str] = "store/base") -> Self:
+        """Rebuilds the networks of the checkpoint `name + ".pt"` and loads them; needs no dataset.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it belongs to another class, or wants a network of the user's own.
+        """
+        restore_supervisor(self, name)
+        return self
+
+    def report(self, name: str | os.PathLike[str] = "store/base", **options: Any) -> Path:
+        """Writes a self-contained page about the run, `name + ".html"`.
+
+        Args:
+            name: Path of the page, without its ending; that of the checkpoint.
+            **options: `images`, `evaluation`, `comparison`, `title`, `most_images`, `map_method`
+                and `seed`, as for `evaluation.write_report`.
+
+        Returns:
+            The file.
+        """
+        # Evaluation lies on the floor above: imported by this call, never by this file.
+        from super_selfish.evaluation.report import write_report
+
+        supervisor: Any = self
+        return write_report(supervisor, name, **options)
+
+    def export_backbone(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        image_size: Size | None = None,
+    ) -> Path:
+        """Writes the backbone alone, for other programs.
+
+        Args:
+            path: The file; beside it `<file>.json` says what it holds.
+            format: `"safetensors"`, `"state_dict"`, that in the names of `"torchvision"`, `"timm"`
+                or `"efficientnet-pytorch"`, or with the computation `"torchscript"`,
+                `"torch.export"` or `"onnx"`; see `super_selfish.export.export_backbone`. Default:
+                what the ending of the path says.
+            image_size: Of the images that it shall take. Default: that of this supervisor.
+
+        Returns:
+            The file.
+        """
+        return export_backbone(
+            self.get_backbone(),
+            path,
+            format,
+            image_size=image_size or self.image_size,
+            in_channels=self.in_channels,
+            preprocess=self.preprocess,
+        )

@@ -1,0 +1,115 @@
+"""What a constructor refuses at once: numbers that count nothing, and heads of another width.
+
+A head of the wrong width would fail in the first step, in torch's words, or worse be broadcast.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from super_selfish.models import feature_shape
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
+
+
+def require_counts(**counts: int | None) -> None:
+    """Refuses what is no number of things; None, which stands for a default, passes.
+
+    Args:
+        counts: Arguments by name.
+
+    Raises:
+        ValueError: If one is not whole, or below 1.
+    """
+    for name, count in counts.items():
+        if count is None:
+            continue
+        try:
+            whole = operator.index(count)
+        except TypeError:
+            raise ValueError(f"{name} must be a whole number, got {count!r}") from None
+        if whole < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def as_numbers(name: str, values: Iterable[Any], length: int | None = None) -> tuple[Any, ...]:
+    """The numbers of a sequence.
+
+    Args:
+        name: Of the argument.
+        values: What the user gave.
+        length: How many they must be; None for any number.
+
+    Returns:
+        A tuple.
+
+    Raises:
+        ValueError: If it is no sequence of that many numbers.
+    """
+    is_sequence = isinstance(values, Iterable) and not isinstance(values, str)
+    numbers = tuple(values) if is_sequence else ()
+    if not is_sequence or (length is not None and len(numbers) != length):
+        wanted = "a sequence of numbers" if length is None else f"{length} numbers (low, high)"
+        raise ValueError(f"{name} must be {wanted}, got {values!r}")
+    return numbers
+
+
+def require_embedding(
+    supervisor: Supervisor, name: str, network: nn.Module, embedding_size: int
+) -> None:
+    """Refuses a head that gives embeddings of another width.
+
+    Args:
+        supervisor: Knows the images.
+        name: Of the head's argument.
+        network: From images to embeddings, through the head.
+        embedding_size: The width that is wanted.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    width = feature_shape(network, supervisor.in_channels, supervisor.image_size).dim
+    if width != embedding_size:
+        raise ValueError(
+            f"{name}= gives {width} numbers, embedding_size is {embedding_size}: "
+            f"give embedding_size={width}"
+        )
+
+
+def require_logits(supervisor: Supervisor, num_classes: int, classes: str) -> None:
+    """Refuses a predictor that has not one output a class.
+
+    Args:
+        supervisor: Its `model` goes from images to logits.
+        num_classes: The outputs that are wanted.
+        classes: What they stand for, in the plural.
+
+    Raises:
+        ValueError: If there are more or fewer.
+    """
+    width = feature_shape(supervisor.model, supervisor.in_channels, supervisor.image_size).dim
+    if width != num_classes:
+        raise ValueError(
+            f"predictor= gives {width} numbers, but there are {num_classes} {classes} to tell "
+            f"apart: give it {num_classes} outputs"
+        )
+
+
+def require_images(supervisor: Supervisor) -> None:
+    """Refuses a predictor that gives no images like those of the dataset.
+
+    Args:
+        supervisor: Its `model` goes from images to images.
+
+    Raises:
+        ValueError: If channels, height or width differ.
+    """
+    wanted = (supervisor.in_channels, *supervisor.image_size)
+    given = feature_shape(supervisor.model, wanted[0], supervisor.image_size, of_map=True)
+    if given != wanted:
+        raise ValueError(f"predictor= must give images {list(wanted)}, got {list(given)}")

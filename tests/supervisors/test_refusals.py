@@ -1,0 +1,227 @@
+"""A wrong value is refused by the constructor, in words, whatever the algorithm."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.models.color_split import SplitHead
+from super_selfish.supervisors import SUPERVISORS
+from super_selfish.supervisors.refusals import as_numbers, require_counts
+
+Backbones = Callable[..., nn.Module]
+NAN, INF = math.nan, math.inf
+
+COUNTS = (0, -1, 2.5)
+WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
+    "byol": {
+        "embedding_size": COUNTS,
+        "hidden_size": COUNTS,
+        "momentum": (-0.1, 1.1, NAN),
+    },
+    "bigan": {"latent_channels": COUNTS, "latent_grid": COUNTS},
+    "cmc": {
+        "embedding_size": COUNTS,
+        "num_images": (1, 0),
+        "num_negatives": COUNTS,
+        "temperature": (0.0, -1.0, NAN, INF),
+        "form": ("sigmoid",),
+        "bank_momentum": (-0.1, 1.0, NAN),
+        "positives": ("both",),
+        "augmentation": ("none",),
+    },
+    "context": {
+        "p": (0.0, 1.1, NAN),
+        "n_blocks": COUNTS,
+        "scale": ((0.2, 0.1), (0.0, 0.0), (0.1,), 0.1),
+        "ratio": ((0.0, 1.0), (2.0, 1.0), (0.5,), 1.0),
+        "lambda_rec": (-0.1, NAN, INF),
+        "lambda_adv": (-0.1, NAN, INF),
+    },
+    "cpc": {
+        "grid": (2, *COUNTS),
+        "offsets": ((), (3,), (1, 1), 1),
+        "embedding_size": COUNTS,
+        "context_size": COUNTS,
+        "logit_scale": (0.0, -1.0, NAN, INF),
+        "num_negatives": COUNTS,
+        "clip_norm": (0.0, -1.0, NAN),
+        "augmentation": ("none",),
+    },
+    "denoise": {"p": (0.0, 1.0, NAN)},
+    "exemplar": {
+        "num_classes": (1, 23, *COUNTS),
+        "num_transforms": COUNTS,
+        "max_elements": COUNTS,
+        "p": (0.0, 1.1, NAN),
+    },
+    "instance": {
+        "embedding_size": COUNTS,
+        "num_negatives": COUNTS,
+        "temperature": (0.0, -1.0, NAN, INF),
+        "bank_momentum": (-0.1, 1.0, NAN),
+        "form": ("sigmoid",),
+        "proximal_weight": (-0.1, NAN, INF),
+        "augmentation": ("none",),
+        "num_images": (1, 23),
+    },
+    "jigsaw": {
+        "grid": (1, 17, *COUNTS),
+        "total_perms": (1, 25, *COUNTS),
+        "n_perms_per_image": (25, *COUNTS),
+        "tile_fraction": (0.0, 1.0, 1.5, NAN),
+    },
+    "moco": {
+        "embedding_size": COUNTS,
+        "queue_size": COUNTS,
+        "momentum": (-0.1, 1.0, NAN),
+        "temperature": (0.0, -1.0, NAN, INF),
+        "norm_groups": COUNTS,
+    },
+    "pirl": {
+        "embedding_size": COUNTS,
+        "grid": (1, 33, *COUNTS),
+        "total_perms": (1, 25, *COUNTS),
+        "num_negatives": COUNTS,
+        "temperature": (0.0, -1.0, NAN, INF),
+        "form": ("sigmoid",),
+        "puzzle_weight": (0.0, 1.0, NAN),
+        "bank_momentum": (-0.1, 1.0, NAN),
+        "augmentation": ("none",),
+        "num_images": (1, 23),
+    },
+    "rotate": {"rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0")},
+    "split_brain": {
+        "l_step": (0.0, -1.0, 500.0, NAN),
+        "l_offset": (NAN, INF),
+        "ab_step": (0.0, -1.0, 500.0, NAN),
+        "a_offset": (NAN, INF),
+        "b_offset": (NAN, INF),
+        "stride": (33, *COUNTS),
+    },
+}
+# Networks, and switches, seeds, which every value suits.
+NO_RANGE = {
+    *("self", "dataset", "backbone", "predictor", "loss"),
+    *("image_size", "in_channels", "normalize"),
+    *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
+    *("crop", "symmetric", "least_squares", "seed"),
+}
+CASES = [
+    (algorithm, name, value)
+    for algorithm, arguments in WRONG.items()
+    for name, values in arguments.items()
+    for value in values
+]
+
+
+def test_every_argument_of_every_algorithm_is_in_the_table() -> None:
+    for algorithm, kind in SUPERVISORS.items():
+        names = set(inspect.signature(kind.__init__).parameters) - NO_RANGE
+        assert names == set(WRONG[algorithm]), algorithm
+
+
+@pytest.mark.parametrize(("algorithm", "name", "value"), CASES)
+def test_a_wrong_value_is_refused_by_the_constructor_in_words(
+    algorithm: str, name: str, value: Any, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    with pytest.raises(ValueError, match=r"got|asked for|leaves no gap|(classes|images) is"):
+        SUPERVISORS[algorithm](images, tiny_backbone(), **{name: value})
+
+
+class Constant(nn.Module):
+    """A head of some shape."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(shape))
+        self.wants_map = len(shape) == 3
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.value.expand(len(features), *self.value.shape)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "head", "arguments", "message"),
+    [
+        ("rotate", (3,), {}, "gives 3 numbers, but there are 4 rotations to tell apart"),
+        ("jigsaw", (23,), {}, "gives 23 numbers, but there are 24 permutations to tell apart"),
+        ("exemplar", (23,), {}, "gives 23 numbers, but there are 22 images to tell apart"),
+        ("byol", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
+        ("cmc", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("instance", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedd"),
+        ("moco", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("pirl", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("denoise", (1, 32, 32), {}, r"must give images \[3, 32, 32\], got \[1, 32, 32\]"),
+        ("context", (3, 16, 16), {}, r"must give images \[3, 32, 32\], got \[3, 16, 16\]"),
+    ],
+)
+def test_a_head_of_another_width_is_refused(
+    algorithm: str,
+    head: tuple[int, ...],
+    arguments: dict[str, Any],
+    message: str,
+    images: Tensor,
+    tiny_backbone: Backbones,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        SUPERVISORS[algorithm](images, tiny_backbone(), Constant(*head), **arguments)
+
+
+@pytest.mark.parametrize(("algorithm", "name"), [("byol", "prediction"), ("pirl", "puzzle")])
+def test_a_second_head_of_another_width_is_refused(
+    algorithm: str, name: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    head = {"prediction": "prediction_head", "puzzle": "puzzle_predictor"}[name]
+    with pytest.raises(ValueError, match=f"^{head}= gives 9 numbers, embedding_size is 16"):
+        SUPERVISORS[algorithm](images, tiny_backbone(), embedding_size=16, **{head: Constant(9)})
+
+
+@pytest.mark.parametrize(
+    ("bins", "message"),
+    [
+        ((80, 50), r"must tell colours from lightness as \[81, 8, 8\], got \[80, 8, 8\]"),
+        ((81, 49), r"must tell lightness from colours as \[50, 8, 8\], got \[49, 8, 8\]"),
+    ],
+)
+def test_decoders_of_other_bins_are_refused(
+    bins: tuple[int, int], message: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    color, lightness = (nn.Conv2d(16, size, 1) for size in bins)
+    with pytest.raises(ValueError, match=message):
+        SUPERVISORS["split_brain"](
+            images, tiny_backbone(), SplitHead(color, lightness, 16, wants_map=True)
+        )
+
+
+def test_a_loss_of_ones_own_may_want_other_outputs(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    head = nn.Linear(16, 2)
+    supervisor = SUPERVISORS["rotate"](
+        images, tiny_backbone(), head, loss=lambda outputs, _: outputs.mean()
+    )
+    supervisor.supervise(epochs=1, batch_size=11, name=None)
+    assert supervisor.get_predictor() is head
+
+
+def test_counts_are_whole_and_from_one_on() -> None:
+    require_counts(one=1, none=None, large=torch.tensor(7))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^apples must be at least 1, got 0$"):
+        require_counts(pears=3, apples=0)
+    with pytest.raises(ValueError, match=r"^apples must be a whole number, got 1.5$"):
+        require_counts(apples=1.5)  # type: ignore[arg-type]
+
+
+def test_sequences_have_their_length() -> None:
+    assert as_numbers("x", [1, 2]) == (1, 2)
+    with pytest.raises(ValueError, match=r"^x must be 2 numbers \(low, high\), got \(1,\)$"):
+        as_numbers("x", (1,), 2)
+    with pytest.raises(ValueError, match=r"^x must be a sequence of numbers, got 3$"):
+        as_numbers("x", 3)  # type: ignore[arg-type]
