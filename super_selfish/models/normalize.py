@@ -5,7 +5,7 @@ Shapes: `B` images, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,8 @@ def build_normalize(
     if not isinstance(normalize, (tuple, list)) or len(normalize) != 2:
         raise TypeError(expected)
     mean, std = normalize
+    if not (isinstance(mean, Sized) and isinstance(std, Sized)):
+        raise TypeError(f"{expected}; mean and std are sequences of one number per channel")
     if len(mean) != channels:
         raise ValueError(
             f"the images have {channels} channels, but normalize has {len(mean)} means: "

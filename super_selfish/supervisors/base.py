@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.data.collate import Collator, LabelCollator
 from super_selfish.data.feed import Feed
+from super_selfish.data.fitting import parse_size
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import Reading, open_loader
 from super_selfish.data.sources import ImageSource, as_source
@@ -25,9 +26,10 @@ from super_selfish.models import (
     feature_shape,
 )
 from super_selfish.supervisors.arguments import record_arguments
-from super_selfish.supervisors.diagnostics import warn_if_ill
+from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
 from super_selfish.supervisors.persistence import restore_supervisor, store_run
 from super_selfish.supervisors.pretrained import Pretrained, Size
+from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
@@ -89,15 +91,21 @@ class Supervisor(Pretrained):
             image_size: Side or (height, width) in pixels to which images are resized. Default: that
                 of the dataset if it is uniform, else 225.
             in_channels: Channels of the images. Default: those of the dataset, else 3.
+
+        Raises:
+            ValueError: If `image_size` or `in_channels` is no such number.
+            TypeError: If `loss` cannot be called.
         """
         super().__init__()
         self.source = None if dataset is None else as_source(dataset, image_size, in_channels)
         if self.source is not None:
             self.image_size, self.in_channels = self.source.image_size, self.source.in_channels
         else:
-            size = image_size or DEFAULT_IMAGE_SIZE
-            self.image_size = (size, size) if isinstance(size, int) else (size[0], size[1])
-            self.in_channels = in_channels or 3
+            self.image_size = parse_size(DEFAULT_IMAGE_SIZE if image_size is None else image_size)
+            self.in_channels = 3 if in_channels is None else in_channels
+        require_counts(in_channels=self.in_channels)
+        if not (loss is None or callable(loss)):
+            raise TypeError(f"loss must be a function or a module, got {loss!r}")
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
         self.model: Any = model
         self.loss: Any = loss
@@ -224,11 +232,9 @@ class Supervisor(Pretrained):
             run.load_state_dict(stored)
         if monitor is not None:
             monitor.start(self)
-        with compiled(self, compile):
+        with compiled(self, compile), batches_of_one_explained():
             self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
-
-    # ---------------------------------------------------------------- hooks
 
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
         """Loads the weights at `name` if `pretrained`."""
@@ -350,8 +356,6 @@ class Supervisor(Pretrained):
             None, or one sentence that says how training fails and what would help.
         """
         return None
-
-    # ---------------------------------------------------------------- for algorithms
 
     def _combine(
         self,

@@ -6,6 +6,8 @@ Shapes: `B` images, `E` embedding.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -41,3 +43,21 @@ def warn_if_ill(verdict: str | None, run: Run) -> None:
     """
     if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT and rank() == 0:
         warnings.warn(f"epoch {run.epoch}: {verdict}", HealthWarning, stacklevel=3)
+
+
+@contextmanager
+def batches_of_one_explained() -> Iterator[None]:
+    """While entered, torch's word for a batch that has no statistics becomes one for users.
+
+    Raises:
+        ValueError: If batch norm of pooled features meets a batch of one image.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel"):
+            raise
+        raise ValueError(
+            "batch norm needs more than one image in a batch: raise batch_size to at least 2, give "
+            "more images, or a predictor= without batch norm"
+        ) from error

@@ -375,6 +375,33 @@ def test_a_run_ends_in_time_and_can_go_on(
     assert torch.equal(weights(resumed), weights(whole))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"image_size": 0}, ValueError, "image_size must be at least 1 pixel a side, got 0"),
+        ({"image_size": (32,)}, ValueError, "image_size must be one number or"),
+        ({"image_size": 2.5}, TypeError, "image_size"),
+        ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
+        ({"in_channels": 1.5}, ValueError, "in_channels must be a whole number, got 1.5"),
+        ({"loss": 3}, TypeError, "loss must be a function or a module, got 3"),
+    ],
+)
+def test_constructors_refuse_what_cannot_be(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Supervisor(nn.Identity(), **wrong)
+
+
+def test_a_batch_of_one_without_statistics_is_explained(images: Tensor) -> None:
+    head = nn.Sequential(nn.Linear(16, 2), nn.BatchNorm1d(2))
+    supervisor = Supervisor(
+        CombinedNet(TinyBackbone(), head), images[:1], nn.CrossEntropyLoss(), FlipCollator()
+    )
+    with pytest.raises(ValueError, match="needs more than one image in a batch: raise batch_size"):
+        supervisor.supervise(name=None)
+
+
 def test_several_processes_have_no_time_limit(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
