@@ -27,6 +27,7 @@ setup(
         "pillow>=9.4",
     ],
     extras_require={
+        "jpeg": ["simplejpeg>=1.8"],
         "plots": ["matplotlib>=3.7"],
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],

@@ -3,7 +3,9 @@
     python benchmarks/reading.py --root ../shared/datasets
 
 Photographs are Imagenette's (`imagenette/imagenette_224_sample.tar` under `--root`): the 224x224
-files as they are, and mosaics of them of 500x375, the usual size of ImageNet, stored again as JPEG.
+files as they are, and mosaics of them, stored again as JPEG, of 500x375, the usual size of
+ImageNet, and of 2000x1500, that of a camera. Ours reads with every decoder that is installed
+(`pip install simplejpeg`); what the decoder takes alone is the least that reading can take.
 Tensors are CIFAR-10 and Fashion-MNIST. What is compared takes turns in one process. The tables are
 written to `--out`.
 """
@@ -16,8 +18,10 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +31,7 @@ from PIL import Image
 from provenance import provenance
 from torch import Tensor
 
-from super_selfish.data import ImageSource
+from super_selfish.data import ImageSource, jpeg
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.fitting import fit_size
 from super_selfish.data.on_device import held_on_device
@@ -61,6 +65,7 @@ class Contest:
 
     title: str
     ways: list[Way]
+    note: str = ""
 
     def run(self, turns: int) -> None:
         """One turn to warm up, then `turns`, one way after the other."""
@@ -104,16 +109,21 @@ def photographs(root: Path, folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def mosaics(files: Sequence[Path], folder: Path, number: int, quality: int) -> list[Path]:
-    """Cuts 500x375 pixels out of 3x2 photographs each and stores them as JPEG."""
-    made = []
-    for place in range(number):
-        sheet = Image.new("RGB", (672, 448))
-        for tile in range(6):
-            with Image.open(files[(6 * place + tile) % len(files)]) as image:
-                sheet.paste(image.convert("RGB"), (tile % 3 * 224, tile // 3 * 224))
-        made.append(folder / f"{place:03}.jpg")
-        sheet.crop((86, 36, 586, 411)).save(made[-1], quality=quality)
+def mosaics(
+    files: Sequence[Path], folder: Path, number: int, quality: int, size: tuple[int, int]
+) -> list[Path]:
+    """Cuts images of one size out of photographs side by side and stores them as JPEG."""
+    (width, height), made, place = size, [], 0
+    across, down = -(-width // 224), -(-height // 224)
+    left, top = (224 * across - width) // 2, (224 * down - height) // 2
+    for image_number in range(number):
+        sheet = Image.new("RGB", (224 * across, 224 * down))
+        for tile in range(across * down):
+            with Image.open(files[place % len(files)]) as image:
+                sheet.paste(image.convert("RGB"), (tile % across * 224, tile // across * 224))
+            place += 1
+        made.append(folder / f"{image_number:03}.jpg")
+        sheet.crop((left, top, left + width, top + height)).save(made[-1], quality=quality)
     return made
 
 
@@ -146,15 +156,36 @@ def decoding(title: str, files: Sequence[Path], size: int) -> Contest:
     number = len(files)
 
     def each(read: Callable[[Path, int], Tensor]) -> Callable[[], object]:
-        return lambda: [read(file, size) for file in files]
+        return lambda: drop(read(file, size) for file in files)
+
+    def ours(decoder: jpeg.Decoder) -> Iterator[Tensor]:
+        jpeg._DECODER = decoder
+        return (source[index].image for index in range(number))
 
     ways = [
         Way("PIL: open, resize, crop", each(open_and_resize), number),
         Way("PIL: open, resize to a square", each(open_and_squeeze), number),
         Way("PIL: open; torch: resize", each(opened_and_fitted), number),
-        Way("ours: `source[i]`", lambda: [source[i] for i in range(number)], number),
     ]
-    return Contest(title, ways)
+    notes = []
+    expected = torch.stack([open_and_resize(file, size) for file in files]).float()
+    for name, decoder in sorted(jpeg.available_decoders().items(), reverse=True):
+        turn = partial(lambda decoder: drop(ours(decoder)), decoder)
+        ways.append(Way(f"ours: `source[i]`, {name}", turn, number))
+        ways.append(Way(f"{name}: decode only", each(partial(decoded_only, decoder)), number))
+        distance = (torch.stack(list(ours(decoder))).float() - expected).abs()
+        notes.append(f"{distance.max():.0f} at most and {distance.mean():.2f} on average ({name})")
+    return Contest(title, ways, f"{title}: {'; '.join(notes)}")
+
+
+def drop(images: Iterable[Tensor]) -> None:
+    """Reads images and keeps none: a loader, too, lets go of them once they are in a batch."""
+    deque(images, maxlen=0)
+
+
+def decoded_only(decoder: jpeg.Decoder, path: Path, size: int) -> Tensor:
+    """What the decoder gives of a file, in its own size."""
+    return decoder(path.read_bytes(), 3)
 
 
 def opened_and_fitted(path: Path, size: int) -> Tensor:
@@ -212,6 +243,10 @@ def in_memory(title: str, images: Tensor, labels: Tensor) -> Contest:
     return Contest(title, ways)
 
 
+def _optional(name: str) -> list[str]:
+    return [name] if name in jpeg.available_decoders() else []
+
+
 def main() -> None:
     """Measures, prints the tables and writes them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -224,15 +259,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     contests = []
     with tempfile.TemporaryDirectory() as name:
-        folders = {part: Path(name, part) for part in ("small", "75", "92")}
+        folders = {part: Path(name, part) for part in ("small", "75", "92", "large")}
         for folder in folders.values():
             folder.mkdir()
         small = photographs(options.root, folders["small"])
         for quality in (92, 75):
-            files = mosaics(small, folders[str(quality)], options.images, quality)
+            files = mosaics(small, folders[str(quality)], options.images, quality, (500, 375))
             kilobytes = statistics.mean(file.stat().st_size for file in files) / 1e3
             title = f"500x375 → {TARGET}, quality {quality} ({kilobytes:.0f} kB)"
             contests.append(decoding(title, files, TARGET))
+        large = mosaics(small, folders["large"], options.images // 8, 90, (2000, 1500))
+        contests.append(decoding(f"2000x1500 → {TARGET}", large, TARGET))
         contests.append(decoding("224x224 → 128", small[: options.images], 128))
         contests.append(decoding("224x224 as it is", small[: options.images], 224))
         contest, cost = from_cache(files, Path(name))
@@ -260,9 +297,13 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *(row for contest in contests for row in contest.rows()),
             "",
+            "Grey levels between ours and the first way, of 255:",
+            "",
+            *(f"- {contest.note}" for contest in contests if contest.note),
+            "",
             cost,
             "",
-            provenance("torchvision", "pillow", "numpy"),
+            provenance("torchvision", "pillow", "numpy", *_optional("simplejpeg")),
             "",
         ]
     )

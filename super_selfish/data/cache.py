@@ -37,6 +37,7 @@ from super_selfish.data.jpeg import DECODER_VERSION
 from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
 from super_selfish.training.checkpoint import write_atomically
+from super_selfish.training.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
@@ -109,8 +110,10 @@ def open_cache(
     note = _note(source, source.items)
     if _open(file, note) is None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(file.parent):
+        with _alone_in(file.parent) as is_alone:
             if _open(file, note) is None:  # nobody has built it while this process waited
+                if is_alone:
+                    _remove_rests(file)
                 _build(source, file, note, progress)
     return CachedImages(file, note, source.items.labels)
 
@@ -198,15 +201,27 @@ def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
     write_atomically(path, write)
 
 
+def _remove_rests(path: Path) -> None:
+    """Removes what builds left behind that were killed."""
+    for file in path.parent.iterdir():
+        if file.name.startswith(f"{path.name}.") and file.suffix == ".tmp":
+            file.unlink()
+
+
 def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadable]:
-    """All samples in order, decoded by as many threads as torch uses."""
+    """All samples in order, decoded by as many threads as torch uses.
+
+    Ctrl-C waits for the next of them: in the midst of handing work to a thread it could leave a
+    lock behind, for which the thread, and then this process, would wait for ever.
+    """
     bar = images_bar("Decoding for the cache", len(source), shown=progress)
-    with bar, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with bar, Interrupt() as interrupt, ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(source), _WINDOW):
             window = range(start, min(start + _WINDOW, len(source)))
             for sample in pool.map(source.decode, window):
                 yield sample
                 bar.update()
+                interrupt.raise_if_requested()
 
 
 def _bytes(sample: Sample, source: ImageSource) -> bytes:
@@ -219,17 +234,22 @@ def _bytes(sample: Sample, source: ImageSource) -> bytes:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process builds in a folder; the system ends the lock with a process."""
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Waits until no other process builds in a folder; the system ends the lock with a process.
+
+    Yields whether that is certain.
+    """
     if sys.platform == "win32":  # it has other locks: both build, and the last rename stays
-        yield
+        yield False
         return
+    is_alone = True
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a network folder without locks: as on Windows
             _logger.info("%s takes no locks: other processes may build the same cache", folder)
-        yield
+            is_alone = False
+        yield is_alone
     finally:
         os.close(handle)

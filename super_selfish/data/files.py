@@ -13,12 +13,14 @@ from torch import Tensor
 
 from super_selfish.data.conversion import image_from_pil, pil_channels
 from super_selfish.data.fitting import Size
-from super_selfish.data.jpeg import decode_plain_jpeg, is_plain_jpeg
+from super_selfish.data.jpeg import decode_jpeg, plain_shape, shape_by_pil
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm"),
 )
+
+_JPEG_ENDINGS = (".jpg", ".jpeg")
 
 # What PIL and its plugins raise for a file that is not an image, or a broken one.
 DECODING_ERRORS = (
@@ -117,18 +119,40 @@ def read_image(path: str | os.PathLike[str], cover: Size | None = None) -> Tenso
     Raises:
         Exception: One of `DECODING_ERRORS`.
     """
+    pixels = _read_plain_jpeg(path, cover)
+    return _read_by_pil(path, cover) if pixels is None else pixels
+
+
+def _read_plain_jpeg(path: str | os.PathLike[str], cover: Size | None) -> Tensor | None:
+    """Decodes a file without PIL, if it is a JPEG that needs no more than that."""
+    if not os.fspath(path).lower().endswith(_JPEG_ENDINGS):
+        return None
+    data = _content(path)
+    shape = plain_shape(data)
+    if shape is None or (cover is not None and min(shape[1:]) >= 4 * max(cover)):
+        return None
+    return decode_jpeg(data, shape)
+
+
+def _read_by_pil(path: str | os.PathLike[str], cover: Size | None) -> Tensor:
     with Image.open(path) as image:
         is_upright = _orientation(image) == 1
         whole = image.size
         if cover is not None:
             longest = 2 * max(cover)  # it may have to be turned
             image.draft(None, (longest, longest))  # other formats ignore it
-        if is_upright and image.size == whole and is_plain_jpeg(image):
-            pixels = decode_plain_jpeg(path, image)
+        shape = shape_by_pil(image)
+        if is_upright and image.size == whole and shape is not None:
+            pixels = decode_jpeg(_content(path), shape)
             if pixels is not None:
                 return pixels
         image.load()
         return image_from_pil(image if is_upright else ImageOps.exif_transpose(image))
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _orientation(image: Image.Image) -> int:

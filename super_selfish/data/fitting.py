@@ -27,6 +27,8 @@ def parse_size(image_size: int | Sequence[int]) -> Size:
         TypeError: It is neither.
         ValueError: A side is below 1 or there are not two sides.
     """
+    if not isinstance(image_size, int | Sequence):
+        raise TypeError(f"image_size must be one number or (height, width), got {image_size!r}")
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2:
         raise ValueError(f"image_size must be one number or (height, width), got {image_size}")
@@ -106,14 +108,18 @@ def _as_batch(image: Tensor) -> Tensor:
     `image[None]` hides that: torch asks the stride of the batch, although it has one image, and
     then resizes more slowly, into another layout.
     """
-    return image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    sides, steps = image.shape, image.stride()
+    whole = max(side * step for side, step in zip(sides, steps, strict=True))
+    return image.as_strided((1, *sides), (whole, *steps))
 
 
 def _middle(image: Tensor, height: int, width: int) -> Tensor:
     """The centre of `image`, at most `height` by `width`; a view."""
-    top = max(0, (image.shape[-2] - height) // 2)
-    left = max(0, (image.shape[-1] - width) // 2)
-    return image[..., top : top + height, left : left + width]
+    for axis, kept in ((-2, height), (-1, width)):
+        side = image.shape[axis]
+        if side > kept:
+            image = image.narrow(axis, (side - kept) // 2, kept)
+    return image
 
 
 def _rounded_to(dtype: torch.dtype, values: Tensor) -> Tensor:

@@ -84,6 +84,8 @@ class ItemReader:
             opened = opened_image(item.image, cover)
         except DECODING_ERRORS as error:
             raise ReadingError(error) from error
+        if isinstance(opened, Tensor) and is_path(item.image):  # it is what it shall be
+            return opened, item.label
         try:
             return image_from(opened), item.label
         except (TypeError, ValueError) as error:  # readable, but no image: never skipped

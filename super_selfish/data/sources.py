@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from super_selfish.data.cache import open_cache
+from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
 from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems, items_of
@@ -93,6 +94,11 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
         if cache is not None:
             self.stored = open_cache(self, cache)
+
+    @property
+    def decodes_files(self) -> bool:
+        """Whether every epoch decodes files, which a cache would end."""
+        return self.stored is None and isinstance(self.items, FileList)
 
     def __getitem__(self, index: int) -> Sample | Unreadable:
         """Reads, decodes and resizes one image.

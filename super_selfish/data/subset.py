@@ -48,6 +48,11 @@ class ImageSubset(ImageSource):
         self.image_size = whole.image_size
         self.in_channels = whole.in_channels
 
+    @property
+    def decodes_files(self) -> bool:
+        """Whether every epoch decodes files, which a cache would end."""
+        return self.stored is None and self.whole.decodes_files
+
     def decode(self, index: int) -> Sample | Unreadable:
         """One of the chosen images, as the whole gives it."""
         return self.whole[self.indices[index]]._replace(index=index)

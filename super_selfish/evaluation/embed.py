@@ -21,6 +21,7 @@ from torch.utils.data import Subset
 
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
+from super_selfish.evaluation.network import open_network
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.checkpoint import write_atomically
 
@@ -74,24 +75,21 @@ def embed(
         ValueError: If the path has another ending, or as `extract_features`.
     """
     files = _files(Path(path))
-    if isinstance(backbone, Supervisor):
-        if preprocess is not None:
-            raise ValueError("a supervisor has its own preprocess: leave preprocess= out")
-        preprocess = backbone.preprocess
-        if not isinstance(images, ImageSource | LabelledSource):  # those know their size
-            image_size = image_size or backbone.image_size
-            in_channels = in_channels or backbone.in_channels
-        backbone = backbone.get_backbone()
-    opened = open_data(images, image_size, in_channels)
+    if isinstance(backbone, Supervisor) and preprocess is not None:
+        raise ValueError("a supervisor has its own preprocess: leave preprocess= out")
+    network = open_network(backbone, preprocess, image_size, in_channels)
+    if isinstance(images, ImageSource | LabelledSource):  # those know their size
+        network = network._replace(image_size=image_size, in_channels=in_channels)
+    opened = open_data(images, network.image_size, network.in_channels)
     # Positions in place of labels: what comes back with the features says which images were read.
     numbered = LabelledSource(opened.images, torch.arange(len(opened.images)))
     features, index = extract_features(
-        backbone,
+        network.module,
         numbered,
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
-        preprocess=preprocess,
+        preprocess=network.preprocess,
     )
     if index is None:
         raise RuntimeError("extract_features lost the positions of the images")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.labels import count_classes, is_multilabel
 from super_selfish.evaluation.metrics import chance_level
+from super_selfish.evaluation.network import Network, open_network
 from super_selfish.evaluation.protocols import check_layers, expand_protocols
 from super_selfish.evaluation.result import DIFFERENCE, PRETRAINED, UNTRAINED, Evaluation
 from super_selfish.evaluation.subject import Score, Subject, check_parts_fit, metric_of
@@ -25,18 +26,6 @@ from super_selfish.models.backbones import untrained_twin
 from super_selfish.models.dry_run import feature_shape
 
 __all__ = ["Evaluation", "evaluate"]
-
-
-class _Network(NamedTuple):
-    """A network to rate, and what images go through before."""
-
-    module: nn.Module
-    preprocess: nn.Module | None
-
-    @property
-    def takes_images_as_they_are(self) -> bool:
-        """Whether nothing is done to the images before."""
-        return self.preprocess is None or isinstance(self.preprocess, nn.Identity)
 
 
 def evaluate(
@@ -96,17 +85,12 @@ def evaluate(
         TypeError: If `backbone`, `untrained` or one of `others` is none of the above.
     """
     columns = expand_protocols(protocols)
-    if callable(getattr(backbone, "get_backbone", None)):
-        if image_size is None:
-            image_size = getattr(backbone, "image_size", None)
-        if in_channels is None:
-            in_channels = getattr(backbone, "in_channels", None)
-    rated = _network_of(backbone, preprocess, "backbone")
+    rated = open_network(backbone, preprocess, image_size, in_channels)
     networks = {PRETRAINED: rated, **_other_networks(others, preprocess)}
     baseline = _untrained_network(untrained, rated.module, seed)
     if baseline is not None:
-        networks[UNTRAINED] = _Network(baseline, rated.preprocess)
-    train_source = open_data(train, image_size, in_channels)
+        networks[UNTRAINED] = rated._replace(module=baseline)
+    train_source = open_data(train, rated.image_size, rated.in_channels)
     test_source = open_data(test, train_source.images.image_size, train_source.images.in_channels)
     check_parts_fit(train_source, test_source)
     for name, network in networks.items():
@@ -142,22 +126,9 @@ def evaluate(
     )
 
 
-def _network_of(backbone: Any, preprocess: nn.Module | None, name: str) -> _Network:
-    """A module, or that of a supervisor with its preprocessing, unless another is given."""
-    if callable(getattr(backbone, "get_backbone", None)):
-        if preprocess is None:
-            preprocess = getattr(backbone, "preprocess", None)
-        backbone = backbone.get_backbone()
-    if not isinstance(backbone, nn.Module):
-        raise TypeError(
-            f"{name} must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
-        )
-    return _Network(backbone, preprocess)
-
-
 def _other_networks(
     others: Mapping[str, Any] | None, preprocess: nn.Module | None
-) -> dict[str, _Network]:
+) -> dict[str, Network]:
     """The networks that are rated as well, by name."""
     if others is None:
         return {}
@@ -170,7 +141,8 @@ def _other_networks(
     if taken:
         raise ValueError(f"others must have names of their own, got {sorted(taken)}")
     return {
-        name: _network_of(other, preprocess, f"others[{name!r}]") for name, other in others.items()
+        name: open_network(other, preprocess, name=f"others[{name!r}]")
+        for name, other in others.items()
     }
 
 

@@ -21,6 +21,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.evaluation.labels import as_classes
+from super_selfish.evaluation.network import open_network
 from super_selfish.models.combined_net import pooled_features
 
 
@@ -79,7 +80,7 @@ def open_data(
 
 
 def extract_features(
-    backbone: nn.Module,
+    backbone: Any,
     data: Any,
     *,
     batch_size: int = 256,
@@ -95,7 +96,8 @@ def extract_features(
     its parameters and its batch-norm statistics are as before when the call returns or raises.
 
     Args:
-        backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`.
+        backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor,
+            whose `preprocess`, `image_size` and `in_channels` are used unless they are given here.
         data: As for `open_data`.
         batch_size: Images per forward pass.
         num_workers: Processes that load images; 0 loads in this one.
@@ -120,7 +122,9 @@ def extract_features(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    source = open_data(data, image_size, in_channels)
+    network = open_network(backbone, preprocess, image_size, in_channels)
+    backbone, preprocess = network.module, network.preprocess
+    source = open_data(data, network.image_size, network.in_channels)
     loader: DataLoader[Any] = DataLoader(
         source.images,
         batch_size=batch_size,

@@ -273,7 +273,8 @@ class Supervisor(Pretrained):
     ) -> None:
         """Loops over epochs and steps, and stores the run however it ends."""
         run, _ = self._running()
-        rank, has_cache = distributed.rank(), self._reading.cache is not None
+        rank = distributed.rank()
+        has_cache = not getattr(train_loader.dataset, "decodes_files", False)
         feed = Feed(train_loader, self.collate_fn, run.device, run.seed, rank)
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)

@@ -8,7 +8,7 @@ import time
 from super_selfish.training.run import Measured
 
 SHARE = 0.25  # of the time; below it is not worth a word
-STEPS, SECONDS = 50, 20.0  # before the first of which nothing is said: workers start, caches fill
+STEPS, SECONDS = 50, 20.0  # before both have passed nothing is said: workers start, caches fill
 FIRST_STEPS = 5  # not counted
 ENOUGH_IMAGES = 128  # in a batch: augmentation of more gains little by still more
 
@@ -58,9 +58,11 @@ class Advice:
         of_reading = self._read >= 0.5 * self._waited
         remedies = self._faster_reading() if of_reading else self._faster_augmentation()
         work = "reading images" if of_reading else "augmentation"
+        *first, last = remedies
+        what = f"{', '.join(first)} or {last}" if first else last
         return (
             f"The networks wait for data {share:.0%} of the time, most of it for {work}. "
-            f"What would help: {' or '.join(remedies)}."
+            f"What would help: {what}."
         )
 
     def _faster_reading(self) -> list[str]:
@@ -70,11 +72,11 @@ class Advice:
             workers = min(processors, max(2, 2 * self.num_workers))
             remedies.append(f"num_workers={workers} (now {self.num_workers})")
         if not self.has_cache:
-            remedies.append('cache="images.cache", which decodes the files of a folder once')
-        return [*remedies, "dataset_on_device=True for a set that fits there"]
+            remedies.append('cache="images.cache" (decodes the files once)')
+        return [*remedies, "dataset_on_device=True (for a set that fits there)"]
 
     def _faster_augmentation(self) -> list[str]:
         remedies = []
         if self.batch_size < ENOUGH_IMAGES:
-            remedies.append(f"a larger batch_size (now {self.batch_size}), augmented as one")
-        return [*remedies, "smaller images", "an accelerator, where augmentation runs too"]
+            remedies.append(f"a larger batch_size (now {self.batch_size})")
+        return [*remedies, "smaller images", "an accelerator (it augments, too)"]

@@ -8,12 +8,14 @@ import time
 from colorama import Fore, Style
 from tqdm import tqdm
 
-from super_selfish.training.advice import Advice
+from super_selfish.training.advice import SHARE, Advice
 from super_selfish.training.run import Measured, Run
 
 
 class Progress:
-    """A bar with epoch, loss, images/s and time left; silent where the output is no terminal.
+    """A bar with epoch, loss, images/s, share of the time that the networks wait, and time left.
+
+    It is silent where the output is no terminal.
 
     A line of advice on a run that waits for its data is written once, terminal or not.
 
@@ -59,9 +61,9 @@ class Progress:
         self._next = time.monotonic() + self.interval
         loss = run.history.means()["loss"]
         text = f"epoch {run.epoch + 1}/{run.epochs}, loss {Fore.GREEN}{loss:.4f}{Style.RESET_ALL}"
-        if run.history.waited_fraction >= 0.05:
-            waited = f"{run.history.waited_fraction:.0%} waiting for data"
-            text += f", {Fore.YELLOW}{waited}{Style.RESET_ALL}"
+        waited = f"{run.history.waited_fraction:.0%} waiting for data"
+        colour = Fore.YELLOW if run.history.waited_fraction >= SHARE else ""
+        text += f", {colour}{waited}{Style.RESET_ALL if colour else ''}"
         self._bar.set_postfix_str(text, refresh=False)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -199,6 +200,38 @@ def test_an_unreadable_image_is_fatal_while_building_and_leaves_nothing(
     assert os.listdir(file.parent) == []
 
 
+def test_an_interrupted_build_leaves_nothing_and_gives_ctrl_c_back(
+    folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ImageSource(folder, 32)
+    handler = signal.getsignal(signal.SIGINT)
+    written: list[Sample] = []
+    to_bytes = cache_module._bytes
+
+    def write(sample: Sample, of: ImageSource) -> bytes:
+        if not written:
+            signal.raise_signal(signal.SIGINT)
+        written.append(sample)
+        return to_bytes(sample, of)
+
+    monkeypatch.setattr(cache_module, "_bytes", write)
+    with pytest.raises(KeyboardInterrupt):
+        source.cached(file)
+    assert len(written) == 1  # it waited for the image at hand, and for no other
+    assert os.listdir(file.parent) == []
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.skipif(os.name == "nt", reason="without locks one may not know that they are rests")
+def test_what_a_killed_build_left_behind_is_removed_by_the_next(folder: Path, file: Path) -> None:
+    file.parent.mkdir()
+    kept = ["cache.npy.txt", "other.npy.0123.tmp"]
+    for name in [*kept, "cache.npy.0123.tmp"]:
+        (file.parent / name).write_bytes(b"half")
+    ImageSource(folder, 32, cache=file)
+    assert sorted(os.listdir(file.parent)) == sorted(["cache.npy", *kept])
+
+
 def test_an_unreadable_image_is_fatal_though_the_cache_was_built_without_it(
     folder: Path, file: Path
 ) -> None:
@@ -254,6 +287,16 @@ def test_a_part_shares_the_cache_of_the_whole(
     for part, batch in zip(cached, expected, strict=True):
         assert torch.equal(stacked(part, [0]).images, batch.images)
     assert builds == [file]
+
+
+def test_only_what_decodes_files_could_do_with_a_cache(
+    folder: Path, file: Path, images: Tensor
+) -> None:
+    plain = ImageSource(folder, 32)
+    cached = plain.cached(file)
+    assert plain.decodes_files and ImageSubset(plain, [1]).decodes_files
+    assert not cached.decodes_files and not ImageSubset(cached, [1]).decodes_files
+    assert not ImageSource(images).decodes_files
 
 
 def test_a_cached_source_is_pickled_without_its_images(folder: Path, file: Path) -> None:

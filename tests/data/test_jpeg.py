@@ -45,20 +45,34 @@ def distance(first: Tensor, second: Tensor) -> int:
     return int((first.int() - second.int()).abs().max())
 
 
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that the fast decoder has read."""
-    names: list[str] = []
-    decode = jpeg.decode_plain_jpeg
+@pytest.fixture(params=["simplejpeg", "torchvision"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The fast decoder in use."""
+    decoders = jpeg.available_decoders()
+    if request.param not in decoders:
+        pytest.skip(f"needs {request.param}")
+    monkeypatch.setattr(jpeg, "_DECODER", decoders[request.param])
+    return str(request.param)
 
-    def watch(path: Any, image: Image.Image) -> Tensor | None:
-        pixels = decode(path, image)
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch, decoder: str) -> list[jpeg.Shape]:
+    """Shapes of the files that the fast decoder has read."""
+    shapes: list[jpeg.Shape] = []
+    decode = jpeg.decode_jpeg
+
+    def watch(data: bytes, shape: jpeg.Shape) -> Tensor | None:
+        pixels = decode(data, shape)
         if pixels is not None:
-            names.append(Path(path).name)
+            shapes.append(shape)
         return pixels
 
-    monkeypatch.setattr("super_selfish.data.files.decode_plain_jpeg", watch)
-    return names
+    monkeypatch.setattr("super_selfish.data.files.decode_jpeg", watch)
+    return shapes
+
+
+def refuse(*arguments: Any) -> Any:
+    raise AssertionError(f"asked for {arguments}")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -77,20 +91,57 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 )
 @pytest.mark.parametrize("size", [(60, 83), (8, 8), (1, 5)])
 def test_pixels_are_those_of_pil(
-    tmp_path: Path, mode: str, options: dict[str, Any], size: tuple[int, int], decoded: list[str]
+    tmp_path: Path,
+    mode: str,
+    options: dict[str, Any],
+    size: tuple[int, int],
+    decoded: list[jpeg.Shape],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = saved(tmp_path / "1.jpg", picture(*size).convert(mode), **options)
+    expected = by_pil(path)
+    monkeypatch.setattr(Image, "open", refuse)
     image = read_image(path)
-    assert decoded == ["1.jpg"]
+    assert decoded == [tuple(expected.shape)]
     assert image.dtype == torch.uint8
-    assert distance(image, by_pil(path)) <= DECODED
+    assert distance(image, expected) <= DECODED
 
 
+@pytest.mark.usefixtures("decoder")
 def test_colours_that_were_stored_as_rgb_are_read_as_such(tmp_path: Path) -> None:
     path = saved(tmp_path / "1.jpg", picture(), keep_rgb=True)
     assert distance(read_image(path), by_pil(path)) <= DECODED
 
 
+def test_a_header_that_says_more_is_read_by_pil_and_the_pixels_are_not(
+    tmp_path: Path, decoded: list[jpeg.Shape]
+) -> None:
+    upright = Image.Exif()
+    upright[0x0112] = 1
+    options: list[dict[str, Any]] = [{"exif": upright}, {"icc_profile": b"profile"}, {"xmp": b"<x"}]
+    for option in options:
+        path = saved(tmp_path / "1.jpg", picture(), **option)
+        assert jpeg.plain_shape(path.read_bytes()) is None
+        assert distance(read_image(path), by_pil(path)) <= DECODED
+    path = saved(tmp_path / "1.jpg", picture()).rename(tmp_path / "named otherwise")
+    assert distance(read_image(path), by_pil(path)) <= DECODED
+    assert len(decoded) == 4
+
+
+@pytest.mark.usefixtures("decoder")
+def test_pil_warns_of_a_file_with_too_many_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "1.jpg", picture(60, 83))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 83 - 1)
+    with pytest.warns(Image.DecompressionBombWarning):
+        read_image(path)
+    for limit in (60 * 83, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert read_image(path).shape == (3, 60, 83)
+
+
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("target", [(60, 60), (45, 83), (32, 48), (225, 225)])
 def test_resized_images_agree_with_open_and_resize(tmp_path: Path, target: tuple[int, int]) -> None:
     path = saved(tmp_path / "1.jpg", picture(120, 166))
@@ -111,6 +162,7 @@ def open_and_resize(path: Path | io.BytesIO, target: tuple[int, int]) -> Tensor:
     return image_from_pil(resized.crop((left, top, left + width, top + height)))
 
 
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.skipif(not PHOTOGRAPHS.is_file(), reason=f"no photographs at {PHOTOGRAPHS}")
 def test_photographs_agree_with_open_and_resize(tmp_path: Path) -> None:
     with tarfile.open(PHOTOGRAPHS) as tar:
@@ -130,7 +182,7 @@ def test_photographs_agree_with_open_and_resize(tmp_path: Path) -> None:
             assert distance(read_image(path), image_from_pil(opened)) <= DECODED
 
 
-def test_what_is_unusual_is_left_to_pil(tmp_path: Path, decoded: list[str]) -> None:
+def test_what_is_unusual_is_left_to_pil(tmp_path: Path, decoded: list[jpeg.Shape]) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     saved(tmp_path / "turned.jpg", picture(), exif=turned)
@@ -145,13 +197,13 @@ def test_what_is_unusual_is_left_to_pil(tmp_path: Path, decoded: list[str]) -> N
 
 
 def test_a_jpeg_far_too_large_is_decoded_at_a_fraction_by_pil(
-    tmp_path: Path, decoded: list[str]
+    tmp_path: Path, decoded: list[jpeg.Shape]
 ) -> None:
     path = saved(tmp_path / "1.jpg", picture(400, 400))
     assert read_image(path, (50, 50)).shape == (3, 100, 100)
     assert decoded == []
     assert read_image(path, (120, 120)).shape == (3, 400, 400)
-    assert decoded == ["1.jpg"]
+    assert decoded == [(3, 400, 400)]
 
 
 def outcome(path: Path) -> Tensor | str:
@@ -161,6 +213,7 @@ def outcome(path: Path) -> Tensor | str:
         return f"{type(error).__name__}: {error}"
 
 
+@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
 def test_broken_files_end_as_with_pil_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -172,6 +225,10 @@ def test_broken_files_end_as_with_pil_alone(
     for _ in range(60):
         changed = bytearray(whole)
         changed[generator.integers(len(whole))] = generator.integers(256)
+        broken.append(bytes(changed))
+    for place in range(whole.index(b"\xff\xda") + 14):  # of the header every byte
+        changed = bytearray(whole)
+        changed[place] = generator.integers(256)
         broken.append(bytes(changed))
     failures = 0
     for number, content in enumerate(broken):
@@ -190,18 +247,26 @@ def test_broken_files_end_as_with_pil_alone(
     assert failures > 20
 
 
+@pytest.mark.usefixtures("decoder")
 def test_a_file_that_the_fast_decoder_gives_up_is_read_by_pil(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / "1.jpg", picture())
-    with Image.open(path) as image:
-        (tmp_path / "2.jpg").write_bytes(path.read_bytes()[:500])
-        assert jpeg.decode_plain_jpeg(tmp_path / "2.jpg", image) is None
-    monkeypatch.setattr("super_selfish.data.files.decode_plain_jpeg", lambda path, image: None)
+    assert jpeg.decode_jpeg(path.read_bytes()[:500], (3, 60, 83)) is None
+    monkeypatch.setattr("super_selfish.data.files.decode_jpeg", lambda data, shape: None)
     assert torch.equal(read_image(path), by_pil(path))
 
 
+@pytest.mark.usefixtures("decoder")
 def test_a_file_that_is_not_what_its_header_promised_is_not_taken(tmp_path: Path) -> None:
+    data = saved(tmp_path / "1.jpg", picture()).read_bytes()
+    assert jpeg.decode_jpeg(data, (3, 60, 83)) is not None
+    assert jpeg.decode_jpeg(data, (3, 61, 83)) is None
+
+
+def test_without_a_fast_decoder_pil_reads_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jpeg, "_DECODER", None)
     path = saved(tmp_path / "1.jpg", picture())
-    with Image.open(saved(tmp_path / "2.jpg", picture(61))) as other:
-        assert jpeg.decode_plain_jpeg(path, other) is None
+    assert torch.equal(read_image(path), by_pil(path))

@@ -478,6 +478,18 @@ def broken_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("size", [(1, 40), (2, 40), (40, 2), (40, 1)])
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_file_one_or_two_pixels_wide_keeps_its_colours(
+    tmp_path: Path, size: tuple[int, int], ending: str
+) -> None:
+    Image.new("RGB", size, (250, 120, 10)).save(tmp_path / f"strip.{ending}")
+    sample = ImageSource(tmp_path, 32)[0]
+    assert isinstance(sample, Sample)
+    difference = sample.image.int() - torch.tensor([250, 120, 10])[:, None, None]
+    assert sample.image.shape == (3, 32, 32) and int(difference.abs().max()) <= 3
+
+
 def test_a_broken_file_is_fatal_and_named(tmp_path: Path) -> None:
     source = ImageSource(broken_folder(tmp_path))
     with pytest.raises(OSError, match=r"cannot read image .*2\.jpg: OSError: .*truncated") as info:

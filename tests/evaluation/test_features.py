@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.features import extract_features
+from super_selfish.supervisors import RotateNetSupervisor
+from tests.conftest import TinyBackbone
 
 LABELS = torch.arange(22) % 3
 
@@ -228,6 +230,17 @@ def test_a_diverged_backbone_is_noticed(images: Tensor) -> None:
     nn.init.constant_(backbone.weight, float("nan"))
     with pytest.raises(ValueError, match="not finite"):
         extract_features(backbone, images)
+
+
+def test_a_supervisor_brings_its_own_form_of_images(images: Tensor) -> None:
+    supervisor = RotateNetSupervisor(
+        images, TinyBackbone(), image_size=24, normalize=((0.5,) * 3, (0.25,) * 3)
+    )
+    result = extract_features(supervisor, images).features
+    expected = extract_features(
+        supervisor.get_backbone(), images, image_size=24, preprocess=supervisor.preprocess
+    ).features
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.gpu

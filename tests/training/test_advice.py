@@ -34,6 +34,10 @@ def test_a_run_that_waits_for_reading_is_told_of_workers_and_cache(
     assert text.startswith("The networks wait for data 50% of the time, most of it for reading")
     assert "num_workers=2 (now 0)" in text
     assert 'cache="images.cache"' in text
+    assert text.endswith(
+        'What would help: num_workers=2 (now 0), cache="images.cache" (decodes the files once) or '
+        "dataset_on_device=True (for a set that fits there)."
+    )
 
 
 def test_no_more_workers_than_processors(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +46,7 @@ def test_no_more_workers_than_processors(clock: Any, monkeypatch: pytest.MonkeyP
     (text,) = sentences(adviser, clock, waited=0.5, read=0.4, steps=advice.STEPS)
     assert "num_workers" not in text
     assert "cache=" not in text
+    assert "What would help: dataset_on_device=True" in text
 
 
 @pytest.mark.parametrize("batch_size", [16, 256])

@@ -34,6 +34,7 @@ from super_selfish.evaluation.health.measures import (
     variance_shares,
 )
 from super_selfish.evaluation.health.verdict import judge
+from super_selfish.evaluation.network import open_network
 from super_selfish.supervisors.diagnostics import spread
 
 CARRIED = 0.99  # of the variance, by so many directions
@@ -139,24 +140,17 @@ def health(
         ValueError: If there are fewer than two images, or the features are not finite.
         TypeError: If `backbone` is none of the above.
     """
-    if callable(getattr(backbone, "get_backbone", None)):
-        preprocess = getattr(backbone, "preprocess", None) if preprocess is None else preprocess
-        image_size = getattr(backbone, "image_size", None) if image_size is None else image_size
-        in_channels = getattr(backbone, "in_channels", None) if in_channels is None else in_channels
-        backbone = backbone.get_backbone()
-    if not isinstance(backbone, nn.Module):
-        raise TypeError(
-            f"backbone must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
-        )
-    source = spread_images(open_data(images, image_size, in_channels), num_images)
+    network = open_network(backbone, preprocess, image_size, in_channels)
+    data = open_data(images, network.image_size, network.in_channels)
+    source = spread_images(data, num_images)
     views = mild_views(source.images.image_size) if augmentation is None else augmentation
     features, first, second = extract_with_views(
-        backbone,
+        network.module,
         source,
         views,
         batch_size=batch_size,
         num_workers=num_workers,
-        preprocess=preprocess,
+        preprocess=network.preprocess,
         seed=seed,
     )
     return health_of_features(features, first, second)
