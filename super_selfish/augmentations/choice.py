@@ -35,12 +35,13 @@ def apply_in_groups(images: Tensor, groups: Iterable[Group]) -> Tensor:
     Returns:
         `[B, C, H, W]`, a new tensor.
     """
-    output = images.clone()
+    groups = [group for group in groups if len(group.index) > 0]
+    are_all_in_one = sum(len(group.index) for group in groups) == len(images)
+    output = torch.empty_like(images) if are_all_in_one else images.clone()
     for augmentation, index, parameters in groups:
-        if len(index) > 0:
-            index = index.to(images.device, non_blocking=True)
-            changed = augmentation.apply(images.index_select(0, index), parameters)
-            output.index_copy_(0, index, changed)
+        index = index.to(images.device, non_blocking=True)
+        changed = augmentation.apply(images.index_select(0, index), parameters)
+        output.index_copy_(0, index, changed)
     return output
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from super_selfish.augmentations.compiled import is_wanted
+
 PIXELS_PER_CHUNK = 2**17  # 0.5 MiB a float channel; measured best of 2**14 ... 2**18 at 32 px
 
 
@@ -43,9 +45,9 @@ def map_chunks(function: Callable[..., Tensor], images: Tensor, *parameters: Ten
     """
     # Export and compilation see the batch whole: a compiler fuses the passes itself, and a loop
     # would tie what it makes to the number of images.
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_whole = is_wanted() or torch.compiler.is_compiling() or torch.jit.is_tracing()
     size = samples_per_chunk(images)
-    if is_traced or len(images) <= size:
+    if is_whole or len(images) <= size:
         return function(images, *parameters)
     output = images.new_empty(images.shape)
     for start in range(0, len(images), size):

@@ -119,15 +119,16 @@ def apply_color_matrix(images: Tensor, matrix: ColorMatrix) -> Tensor:
             f"channels, got images of shape {tuple(images.shape)}"
         )
     coefficients = matrix.coefficients.to(images, non_blocking=True)
-    return map_chunks(
-        lambda chunk, rows: transform_linearly(chunk, rows, chunk.new_empty(chunk.shape)),
-        images,
-        coefficients.T,
-    )
+    return map_chunks(transform_linearly, images, coefficients.T)
 
 
-def transform_linearly(images: Tensor, coefficients: Tensor, output: Tensor) -> Tensor:
-    """Writes `(b, C, H, W)` images times `(b, 4)` coefficients into output, perhaps images."""
+def transform_linearly(
+    images: Tensor, coefficients: Tensor, output: Tensor | None = None
+) -> Tensor:
+    """Applies to images `(b, C, H, W)` the maps of `(b, 4)` coefficients.
+
+    The result lies in `output`, which may be `images`; without one it is new, and differentiable.
+    """
     own, gray, mean, offset = coefficients.T.reshape(4, -1, 1, 1, 1)
     if images.shape[1] == 3:
         plane = _gray_plane(images)
@@ -135,8 +136,7 @@ def transform_linearly(images: Tensor, coefficients: Tensor, output: Tensor) -> 
         plane = plane.mul_(gray).add_(shift)  # (b, 1, H, W)
     else:
         plane = images.mean(dim=(1, 2, 3), keepdim=True) * mean + offset
-    output = output.copy_(images) if output is not images else images
-    return output.mul_(own).add_(plane).clamp_(0.0, 1.0)
+    return torch.addcmul(plane, images, own, out=output).clamp_(0.0, 1.0)
 
 
 def _gray_plane(images: Tensor) -> Tensor:
@@ -249,18 +249,20 @@ def shift_hue(images: Tensor, shifts: Tensor) -> Tensor:
     # Gray pixels have no hue: any finite one will do, as it is multiplied by the chroma again.
     chroma.sub_(low).clamp_(min=torch.finfo(images.dtype).eps ** 2)
     hue.div_(chroma).copysign_(green - blue)
-    hue.mul_(1 / 6).add_((shifts + 1.0).view(-1, 1, 1)).frac_()  # in [0, 1): red at 0 and 1
+    torch.add((shifts + 1.0).view(-1, 1, 1), hue, alpha=1 / 6, out=hue)
+    hue.frac_()  # in [0, 1): red at 0 and 1
 
     output = torch.empty_like(images)
     channels = output.unbind(1)
     # Red is at both ends of [0, 1), so it measures the distance to its opposite, 1/2.
     for channel, center in zip(channels, (1 / 2, 1 / 3, 2 / 3), strict=True):
         torch.sub(hue, center, out=channel)
-    output.abs_().clamp_(1 / 6, 1 / 3).mul_(chroma.mul_(6.0).unsqueeze(1))  # in [d, 2d]
-    channels[0].add_(low).sub_(chroma, alpha=1 / 6)  # m - d + ...
-    low.add_(chroma, alpha=1 / 3)  # m + 2d - ...
+    output.abs_().clamp_(1 / 6, 1 / 3)  # 6 d times this is in [d, 2d]
+    lowest = torch.sub(low, chroma, out=hue)
+    torch.addcmul(lowest, channels[0], chroma, value=6.0, out=channels[0])  # m - d + ...
+    highest = low.add_(chroma, alpha=2.0)
     for channel in channels[1:]:
-        torch.sub(low, channel, out=channel)
+        torch.addcmul(highest, channel, chroma, value=-6.0, out=channel)  # m + 2d - ...
     return output
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Shape
-from super_selfish.augmentations.chunks import map_chunks, samples_per_chunk
+from super_selfish.augmentations.chunks import samples_per_chunk
 from super_selfish.augmentations.color import (
     ColorMatrix,
     apply_color_matrix,
@@ -112,7 +112,8 @@ class ColorJitter(Augmentation):
         before, after = before.to(images, non_blocking=True), after.to(images, non_blocking=True)
         hue = parameters.hue.to(images, non_blocking=True)
         if is_wanted():
-            return map_chunks(compiled(jitter_in_one_pass), images, before, hue, after)
+            jittered: Tensor = compiled(jitter_in_one_pass)(images, before, hue, after)
+            return jittered
 
         output = torch.empty_like(images)
         size = samples_per_chunk(images)
