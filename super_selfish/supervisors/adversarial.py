@@ -93,6 +93,8 @@ class AdversarialSupervisor(Supervisor, ABC):
     `AdamW` without `betas` of the user's own get beta 0.5 for the first moment (DCGAN).
     """
 
+    retains_graph = True  # a backward pass for each player, through the same forward pass
+
     @abstractmethod
     def _players(self) -> dict[str, Player]:
         """The players by the name of their loss, the one whose learning rate is reported first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def compiled(module: nn.Module, wanted: bool, backend: str | None = None) -> Ite
     network that its owner has compiled stays as it is.
 
     Args:
-        module: A supervisor.
+        module: A supervisor; if its `retains_graph` is true, backward may come more than once.
         wanted: Whether to do anything.
         backend: Of `torch.compile`. Default: `BACKEND`.
     """
@@ -105,8 +106,9 @@ def compiled(module: nn.Module, wanted: bool, backend: str | None = None) -> Ite
         network.compile(**options)
         if callable(to_map := getattr(network, "forward_features", None)):
             compiled_maps[network] = torch.compile(to_map, **options)
+    retains_graph = getattr(module, "retains_graph", False)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _reusable_buffers(bool(networks) and retains_graph):
             if networks:  # torch looks for gradients of what one network hands to another
                 warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
             yield
@@ -114,6 +116,18 @@ def compiled(module: nn.Module, wanted: bool, backend: str | None = None) -> Ite
         for network in networks:
             network._compiled_call_impl = None  # torch has no word for the way back
             compiled_maps.pop(network, None)
+
+
+def _reusable_buffers(wanted: bool) -> AbstractContextManager[object]:
+    """While entered, what is compiled can go backward more than once; torch below 2.6 always can.
+
+    Otherwise a compiled backward overwrites what the forward has kept, and refuses a second one.
+    """
+    config: Any = importlib.import_module("torch._functorch.config")
+    if not wanted or not hasattr(config, "donated_buffer"):
+        return nullcontext()
+    patched: AbstractContextManager[object] = config.patch(donated_buffer=False)
+    return patched
 
 
 def uncompiled(is_compiled: bool) -> AbstractContextManager[object]:
