@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import torch
-from provenance import provenance
+from provenance import write_result
 
 HERE = Path(__file__).parent
 SETTINGS: dict[str, dict[str, str]] = {
@@ -95,10 +95,8 @@ def main() -> None:
         lines += ["", f"Paste before training: `export {paste}`"]
     else:
         lines += ["", "Neither is worth a line here: leave the environment as it is."]
-    text = "\n".join([*lines, "", provenance(), ""])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
-    print(text)
+    write_result(options.out, lines)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

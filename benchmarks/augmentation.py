@@ -4,9 +4,10 @@
     python benchmarks/augmentation.py
 
 Every recipe has the same parameters for all who make it: lightly's own, but no blur at 32 pixels,
-as in the papers' recipes for CIFAR. One process. Images start as uint8 in memory, as PIL images or
-as float tensors for those that want them; nobody normalises. The turns of all competitors alternate
-and the best turn of each counts, so that a busy machine spoils none.
+as in the papers' recipes for CIFAR. One process. Images start in memory as each wants them: uint8
+as our loader stacks them, PIL images, float tensors; nobody normalises. The turns of all
+competitors alternate and the best turn of each counts, so that a busy machine spoils none; a turn
+lasts a while, as training does. "ours, compiled" is `supervise(compile_augmentation=True)`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import torch.nn.functional as F
 from datasets import load
 from peers import cpc_of_pil, kornia_view, lightly_view, on_each
 from PIL import Image
-from provenance import provenance
+from provenance import write_result
 from skimage.color import rgb2lab
 from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Compose, RandomApply
 from super_selfish.augmentations.color_jitter import ColorJitter
+from super_selfish.augmentations.compiled import compiled_augmentation
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.elastic import (
     draw_displacements,
@@ -43,6 +45,8 @@ HERE = Path(__file__).parent
 Competitors = dict[str, Callable[[], object]]
 
 BATCH = {32: 256, 225: 32}
+OURS, COMPILED = "ours", "ours, compiled"
+SECONDS_A_TURN = 0.3
 BLUR_FROM = 33  # pixels; smaller images are not blurred
 RECIPES: dict[str, dict[str, Any]] = {
     "MoCo v2": {"min_scale": 0.2, "jitter": (0.4, 0.4, 0.4, 0.1), "blur": 0.5},
@@ -63,12 +67,12 @@ def our_view(size: int, min_scale: float, jitter: tuple[float, ...], blur: float
 
 
 def images_of(size: int, root: Path) -> Tensor:
-    """A batch of CIFAR-10, as it comes or enlarged, uint8."""
+    """A batch of CIFAR-10, as it comes or enlarged; uint8, channels-last as by our loader."""
     images = load("cifar10", root)[0][0][: BATCH[size]]
     if size == images.shape[-1]:
-        return images
+        return images.contiguous(memory_format=torch.channels_last)
     large = F.interpolate(images.float(), size=(size, size), mode="bicubic", align_corners=False)
-    return large.clamp(0, 255).to(torch.uint8)
+    return large.clamp(0, 255).to(torch.uint8, memory_format=torch.channels_last)
 
 
 def views(size: int, root: Path) -> dict[str, Competitors]:
@@ -82,12 +86,13 @@ def views(size: int, root: Path) -> dict[str, Competitors]:
         settings = {**recipe, "blur": recipe["blur"] if size >= BLUR_FROM else 0.0}
         foreign = kornia_view(size, **settings, kernel=blur_kernel_size(size, size))
         table[f"{name}, {size} px"] = {
-            "ours": partial(our_view(size, **settings), images, generator),
+            OURS: partial(our_view(size, **settings), images, generator),
+            COMPILED: compiled(partial(our_view(size, **settings), images, generator)),
             "lightly": partial(on_each, lightly_view(size, **settings), as_pil),
             "kornia": partial(foreign, as_float),
         }
     table[f"CPC, {size} px"] = {
-        "ours": partial(cpc_v2((size, size)), images, generator),
+        OURS: partial(cpc_v2((size, size)), images, generator),
         "PIL": partial(on_each, cpc_of_pil(size), as_pil),
     }
     return table
@@ -102,28 +107,47 @@ def conversions(size: int, root: Path) -> dict[str, Competitors]:
     last = images.permute(0, 2, 3, 1).numpy()
     return {
         f"elastic deformation, {size} px": {
-            "ours": partial(elastic_deform, images, displacement),
+            OURS: partial(elastic_deform, images, displacement),
             "elasticdeform, order 1": partial(elastic_deform_reference, images, displacement, 1),
             "elasticdeform, order 3": partial(elastic_deform_reference, images, displacement, 3),
         },
         f"RGB to Lab, {size} px": {
-            "ours": partial(rgb_to_lab, images),
+            OURS: partial(rgb_to_lab, images),
+            COMPILED: compiled(partial(rgb_to_lab, images)),
             "skimage": partial(rgb2lab, last),
         },
     }
 
 
+def compiled(function: Callable[[], object]) -> Callable[[], object]:
+    """The same with compiled augmentation."""
+
+    def run() -> object:
+        with compiled_augmentation():
+            return function()
+
+    return run
+
+
 def measure(competitors: Competitors, turns: int) -> dict[str, float]:
-    """Seconds of the best turn of each, after one turn to warm up."""
-    for function in competitors.values():
-        function()
+    """Seconds of a call in the best turn of each, after one turn to warm up."""
+    calls = {name: calls_of(function) for name, function in competitors.items()}
     best = dict.fromkeys(competitors, float("inf"))
     for _ in range(turns):
         for name, function in competitors.items():
             start = time.perf_counter()
-            function()
-            best[name] = min(best[name], time.perf_counter() - start)
+            for _ in range(calls[name]):
+                function()
+            best[name] = min(best[name], (time.perf_counter() - start) / calls[name])
     return best
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """How many calls make a turn."""
+    function()  # compiles
+    start = time.perf_counter()
+    function()
+    return max(1, round(SECONDS_A_TURN / (time.perf_counter() - start)))
 
 
 def main() -> None:
@@ -137,33 +161,39 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    lines = ["| recipe | ours, images/s | peer | peer, images/s | ratio |", "|---|---|---|---|---|"]
+    lines = [
+        "| recipe | peer | peer, images/s | ours, images/s | ratio | ours, compiled | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for size in BATCH:
         cases = {**views(size, options.root), **conversions(size, options.root)}
         for case, competitors in cases.items():
             seconds = measure(competitors, options.turns)
-            ours = seconds.pop("ours")
+            ours, compiled_ours = seconds.pop(OURS), seconds.pop(COMPILED, None)
             for peer, theirs in seconds.items():
-                lines.append(
-                    f"| {case} | {BATCH[size] / ours:.0f} | {peer} | {BATCH[size] / theirs:.0f} "
-                    f"| **{theirs / ours:.1f}** |"
-                )
+                cells = [f"{BATCH[size] / theirs:.0f}", f"{BATCH[size] / ours:.0f}"]
+                cells.append(f"**{theirs / ours:.1f}**")
+                if compiled_ours is not None:
+                    cells.append(f"{BATCH[size] / compiled_ours:.0f}")
+                    cells.append(f"**{theirs / compiled_ours:.1f}**")
+                lines.append(f"| {case} | {peer} | {' | '.join([*cells, '', ''][:5])} |")
                 print(lines[-1], flush=True)
-    text = "\n".join(
-        [
-            "# Augmentation beside other libraries",
-            "",
-            "Images per second in one process, the same recipe for all: batches of 256 images of "
-            "32 pixels and of 32 images of 225.",
-            "",
-            *lines,
-            "",
-            provenance("torchvision", "lightly", "kornia", "pillow", "scikit-image"),
-            "",
-        ]
+    heading = [
+        "# Augmentation beside other libraries",
+        "",
+        "Images per second in one process, the same recipe for all: batches of 256 images of "
+        "32 pixels and of 32 images of 225.",
+        "",
+    ]
+    write_result(
+        options.out,
+        [*heading, *lines],
+        "torchvision",
+        "lightly",
+        "kornia",
+        "pillow",
+        "scikit-image",
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import torch
 from lightly_loops import Transformed, transform_of
 from peers import kornia_view, torchvision_view
 from PIL import Image
-from provenance import provenance
+from provenance import write_result
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -265,21 +265,14 @@ def main() -> None:
             for way, speed in speeds.items():
                 lines.append(f"| {network} | {way} | {speed:.0f} | {speed / bare:.0%} |")
                 print(lines[-1], flush=True)
-    text = "\n".join(
-        [
-            "# Share of the networks' own speed",
-            "",
-            f"MoCo v2, {options.size} pixels, batch {options.batch}, {options.precision}, on "
-            f"{options.device}, {options.workers} workers; images per second, two views each.",
-            "",
-            *lines,
-            "",
-            provenance("torchvision", "lightly", "kornia", "pillow"),
-            "",
-        ]
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    heading = [
+        "# Share of the networks' own speed",
+        "",
+        f"MoCo v2, {options.size} pixels, batch {options.batch}, {options.precision}, on "
+        f"{options.device}, {options.workers} workers; images per second, two views each.",
+        "",
+    ]
+    write_result(options.out, [*heading, *lines], "torchvision", "lightly", "kornia", "pillow")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from datasets import load
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead, MoCoProjectionHead
 from lightly_loops import Bootstrap, Contrast, seconds_of_an_epoch
 from PIL import Image
-from provenance import provenance
+from provenance import write_result
 from torch import nn
 from torchvision.models import efficientnet_b0, resnet18
 
@@ -117,21 +117,14 @@ def main() -> None:
             f"| {count / ours:.0f} | **{theirs / ours:.2f}** |"
         )
         print(lines[-1], flush=True)
-    text = "\n".join(
-        [
-            "# An epoch beside lightly",
-            "",
-            "Images per second of training (two views each), by the second epoch of the best turn; "
-            f"{options.workers} workers.",
-            "",
-            *lines,
-            "",
-            provenance("torchvision", "lightly", "pillow"),
-            "",
-        ]
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    heading = [
+        "# An epoch beside lightly",
+        "",
+        "Images per second of training (two views each), by the second epoch of the best turn; "
+        f"{options.workers} workers.",
+        "",
+    ]
+    write_result(options.out, [*heading, *lines], "torchvision", "lightly", "pillow")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Writes `benchmarks/results/growth.md` and `growth.png`.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,19 +26,19 @@ from memory_bank import (
     highest_rise,
     loop_times,
 )
-from provenance import provenance
+from provenance import write_result
 
 from super_selfish.data import Batch
 from super_selfish.models import NarrowResNet
 from super_selfish.supervisors import (
     InstanceDiscriminationSupervisor,
-    JigsawNetSupervisor,
     MomentumContrastSupervisor,
     RotateNetSupervisor,
 )
 
 matplotlib.use("agg")
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator
 
 HERE = Path(__file__).parent
 DATASETS = (1_000, 10_000, 100_000, 1_280_000)
@@ -92,10 +91,10 @@ AXES = (
         lambda n: step_on(RotateNetSupervisor, 16, n),
     ),
     Axis(
-        "tiles an image (Jigsaw)",
+        "views an image (RotateNet)",
         "linear",
-        (4, 9),
-        lambda n: step_on(JigsawNetSupervisor, 16, 96, grid=math.isqrt(n)),
+        (2, 3, 4),
+        lambda n: step_on(RotateNetSupervisor, 32, 32, rotations=(0, 180, 90, -90)[:n]),
     ),
     Axis("keys in the queue (MoCo)", "linear, from a base", (4_096, 16_384, 65_536), queue_step),
     Axis("images in the bank", "flat", DATASETS[1:], bank_step),
@@ -108,6 +107,14 @@ def loop_best(size: int) -> Best:
     return Best(min(t.clock for t in times), min(t.processor for t in times))
 
 
+def short(count: int) -> str:
+    """A number in few characters: 1.28M, 16k, 96."""
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
+
+
 def draw(rows: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
     """Time and memory against what grows, both to the first value."""
     figure, panels = pyplot.subplots(2, len(rows), figsize=(2.6 * len(rows), 5), squeeze=False)
@@ -117,6 +124,10 @@ def draw(rows: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
             panel.loglog(list(values), [value[row] for value in values.values()], "o-")
             low, high = panel.get_ylim()
             panel.set_ylim(low / 2, high * 2)  # so that flat looks flat
+            panel.set_xticks(list(values), [short(value) for value in values])
+            panel.minorticks_off()
+            panel.yaxis.set_major_locator(LogLocator(numticks=5, subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter("{x:g}")
             panel.set_ylabel(unit if column == 0 else "")
             panel.set_xlabel(name if row == 1 else "")
     figure.tight_layout()
@@ -137,7 +148,7 @@ def main() -> None:
         "# How a step grows",
         "",
         f"Narrow networks, least of {options.repeats} turns; {NEGATIVES} negatives from the bank. "
-        "Memory is the highest rise during a step.",
+        "Memory is the highest rise during a step. A thousand images have fewer negatives, 999.",
         "",
         "| what grows | expected | value | ms, clock | ms, processor | times the first | MB |",
         "|---|---|---|---|---|---|---|",
@@ -162,10 +173,8 @@ def main() -> None:
     orders = {size: highest_rise(first_batch(size)) for size in DATASETS}
     note("images in the dataset", "flat; memory: the order of an epoch", loops, orders)
     draw(rows, options.out.with_suffix(".png"))
-    text = "\n".join([*lines, "", "![growth](growth.png)", "", provenance("matplotlib"), ""])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
-    print(text)
+    write_result(options.out, [*lines, "", "![growth](growth.png)"], "matplotlib")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

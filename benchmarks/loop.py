@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from interleaved import Best, best_times
-from provenance import provenance
+from provenance import write_result
 from torch import Tensor, nn
 
 from super_selfish.data.loaders import EpochBatches
@@ -32,7 +32,7 @@ CLASSES, READY = 10, 4
 class ReadyBatches:
     """A loader whose batches are there already."""
 
-    num_workers = 0
+    num_workers, dataset = 0, None
 
     def __init__(self, batches: list[tuple[Tensor, Tensor]], steps: int) -> None:
         self.batches, self.steps = batches, steps
@@ -72,7 +72,7 @@ def efficientnet() -> CombinedNet:
 
 def small() -> CombinedNet:
     """About 50,000 parameters."""
-    backbone = NarrowResNet(3, 5)
+    backbone = NarrowResNet(3, 6)
     return CombinedNet(backbone, nn.Linear(backbone.num_features, CLASSES))
 
 
@@ -152,10 +152,8 @@ def main() -> None:
             for a, b in zip(hand, ours, strict=True)
         ]
         lines.append(f"| {name} | {' | '.join(cells)} | {goal} % |")
-    text = "\n".join([*lines, "", provenance(), ""])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
-    print(text)
+    write_result(options.out, lines)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import torchvision
 from efficientnet_pytorch import EfficientNet
 from interleaved import Best, best_times
-from provenance import provenance
+from provenance import write_result
 from torch import nn
 
 from super_selfish.models import CombinedNet, EfficientFeatures
@@ -81,6 +81,7 @@ def measure(size: int, options: argparse.Namespace) -> dict[str, Best]:
     steps = {name: step_of(network, size, options.batch) for name, network in networks().items()}
     steps["ours, fused Adam, as in supervise()"] = step_of(ours(), size, options.batch, fused=True)
     if options.compile:
+        torch.compiler.reset()  # or the second size would be compiled for all sizes, for an hour
         compiled = ours()
         compiled.compile()
         steps["ours, fused Adam, compile=True"] = step_of(compiled, size, options.batch, fused=True)
@@ -115,14 +116,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    tables = [table(size, measure(size, options), options.batch) for size in options.sizes]
-    heading = "# A training step of EfficientNet-B0\n"
-    intro = f"Batch {options.batch}, fp32, least of {options.repeats} turns. {GOALS}\n"
+    tables = []
+    for size in options.sizes:
+        tables.append(table(size, measure(size, options), options.batch))
+        print(tables[-1], flush=True)
+    intro = f"Batch {options.batch}, fp32, least of {options.repeats} turns. {GOALS}"
+    parts = ["# A training step of EfficientNet-B0", intro, *tables]
     packages = ("timm", "torchvision", "efficientnet-pytorch")
-    text = "\n\n".join([heading + "\n" + intro, *tables, provenance(*packages)]) + "\n"
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
-    print(text)
+    write_result(options.out, ["\n\n".join(parts)], *packages)
 
 
 if __name__ == "__main__":

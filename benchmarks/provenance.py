@@ -7,10 +7,24 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 
 from super_selfish.evaluation.comparison.resources import processor_name
+
+
+def write_result(path: Path, lines: Iterable[str], *packages: str) -> None:
+    """Writes a result with what is needed to repeat it.
+
+    Args:
+        path: The Markdown file; its folder is made.
+        lines: The result.
+        *packages: As for `provenance`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*lines, "", provenance(*packages), ""]))
 
 
 def provenance(*packages: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from datasets import Split, load
-from provenance import provenance
+from provenance import write_result
 
 from super_selfish.evaluation import extract_features, knn_accuracy
 from super_selfish.models import build_backbone
@@ -110,12 +110,8 @@ def main() -> None:
         "| epoch | minutes | k-NN |",
         "|---|---|---|",
         *(f"| {epoch} | {minutes:.2f} | {knn:.4f} |" for epoch, minutes, knn in watch.marks),
-        "",
-        provenance("torchvision"),
-        "",
     ]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join(lines))
+    write_result(options.out, lines, "torchvision")
     print(verdict)
 
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from super_selfish.models.color_split import HalfBackbone, SplitBackbone
 from super_selfish.models.combined_net import CombinedNet, compiled_maps
 from super_selfish.models.momentum import MomentumEncoder
+from super_selfish.models.narrow_resnet import FEWEST_CHANNELS_LAST
 
 BACKEND = "inductor"  # of torch.compile
 # Their networks take channels-last maps; a user's own may `view` a map, which then has no room.
@@ -61,9 +62,8 @@ def lay_out(network: nn.Module, channels_last: bool | None) -> None:
 
 def _takes_channels_last(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
-        # On a CPU the gradient of such a convolution ends the process: torch 2.14.
         is_subsampling = module.kernel_size == (1, 1) and module.stride != (1, 1)
-        if is_subsampling and module.in_channels < 8:
+        if is_subsampling and module.in_channels < FEWEST_CHANNELS_LAST:
             return False
     return type(module).__module__.split(".")[0] in _SAFE_LIBRARIES
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from super_selfish.models import NarrowResNet, build_backbone
+from super_selfish.training.acceleration import lay_out
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, (32, 32)), (3, (48, 64)), (5, (33, 35))])
@@ -24,3 +26,11 @@ def test_it_has_a_name() -> None:
 def test_a_width_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="must be >= 1, got 3, 0"):
         NarrowResNet(width=0)
+
+
+@pytest.mark.parametrize("width", [4, 8, 12, 16])
+def test_narrow_ones_train_on_large_images(width: int) -> None:
+    network = NarrowResNet(3, width)
+    lay_out(nn.ModuleList([network]), None)
+    network(torch.rand(2, 3, 256, 256)).sum().backward()  # torch may end the process here
+    assert all(parameter.grad is not None for parameter in network.parameters())
