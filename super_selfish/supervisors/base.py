@@ -29,7 +29,7 @@ from super_selfish.supervisors.arguments import record_arguments
 from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
 from super_selfish.supervisors.persistence import restore_supervisor, store_run
 from super_selfish.supervisors.pretrained import Pretrained, Size
-from super_selfish.supervisors.refusals import require_counts
+from super_selfish.supervisors.refusals import require_counts, require_functions
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
@@ -104,8 +104,7 @@ class Supervisor(Pretrained):
             self.image_size = parse_size(DEFAULT_IMAGE_SIZE if image_size is None else image_size)
             self.in_channels = 3 if in_channels is None else in_channels
         require_counts(in_channels=self.in_channels)
-        if not (loss is None or callable(loss)):
-            raise TypeError(f"loss must be a function or a module, got {loss!r}")
+        require_functions(loss=loss)
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
         self.model: Any = model
         self.loss: Any = loss
@@ -273,12 +272,11 @@ class Supervisor(Pretrained):
     ) -> None:
         """Loops over epochs and steps, and stores the run however it ends."""
         run, _ = self._running()
-        rank = distributed.rank()
         has_cache = not getattr(train_loader.dataset, "decodes_files", False)
-        feed = Feed(train_loader, self.collate_fn, run.device, run.seed, rank)
+        feed = Feed(train_loader, self.collate_fn, run.device, run.seed, distributed.rank())
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
-        bar = Progress(type(self).__name__, run, advice, shown=rank == 0)
+        bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
         step = distributed.parallel(self)
         weights_are_good = True
         self.train()

@@ -37,6 +37,20 @@ def require_counts(**counts: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
+def require_functions(**functions: object) -> None:
+    """Refuses what cannot be called; None, which stands for a default, passes.
+
+    Args:
+        functions: Arguments by name.
+
+    Raises:
+        TypeError: If one is neither a function nor a module.
+    """
+    for name, function in functions.items():
+        if not (function is None or callable(function)):
+            raise TypeError(f"{name} must be a function or a module, got {function!r}")
+
+
 def as_numbers(name: str, values: Iterable[Any], length: int | None = None) -> tuple[Any, ...]:
     """The numbers of a sequence.
 
