@@ -10,14 +10,13 @@ Shapes: `B` samples, `C, H, W` image. Images are float in [0, 1] unless a class 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 Shape = tuple[int, int, int, int]  # (B, C, H, W)
-Transform = Callable[[Tensor, Any], Tensor]  # images and parameters to images
 
 
 class Augmentation(ABC):
@@ -53,22 +52,6 @@ class Augmentation(ABC):
     def output_shape(self, shape: Shape) -> Shape:
         """Shape that `apply` returns for images of `shape`."""
         return shape
-
-    def generalized(self, shape: Shape, parameters: Any) -> tuple[Transform, Tensor] | None:
-        """The same as a case of a more general transformation that relatives share.
-
-        A rotation and a shear are affine maps: samples that drew one or the other can be
-        transformed together.
-
-        Args:
-            shape: `(b, C, H, W)` that the parameters were drawn for.
-            parameters: What `draw` returned.
-
-        Returns:
-            A function that is equal to that of relatives, and its parameters, one row a sample;
-            None where there is no such thing.
-        """
-        return None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draws and applies.

@@ -1,8 +1,7 @@
 """One of several augmentations for each sample.
 
 The batch is grouped by what the samples drew, and each augmentation runs once, on its group: the
-cost is that of one augmentation, however many there are to choose from. Affine maps are one group,
-and so are linear changes of colour: small groups cost more than their pixels.
+cost is that of one augmentation, however many there are to choose from.
 
 Shapes: `B` samples, `C, H, W` image.
 """
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Selected, Shape, Transform
+from super_selfish.augmentations.base import Augmentation, Selected, Shape
 
 
 class Group(NamedTuple):
@@ -39,29 +38,11 @@ def apply_in_groups(images: Tensor, groups: Iterable[Group]) -> Tensor:
     groups = [group for group in groups if len(group.index) > 0]
     are_all_in_one = sum(len(group.index) for group in groups) == len(images)
     output = torch.empty_like(images) if are_all_in_one else images.clone()
-    for transform, index, parameters in _with_relatives(groups, images):
+    for augmentation, index, parameters in groups:
         index = index.to(images.device, non_blocking=True)
-        changed = transform(images.index_select(0, index), parameters)
+        changed = augmentation.apply(images.index_select(0, index), parameters)
         output.index_copy_(0, index, changed)
     return output
-
-
-def _with_relatives(groups: Iterable[Group], images: Tensor) -> list[tuple[Transform, Tensor, Any]]:
-    """Transformations with samples and parameters; relatives are one (`generalized`)."""
-    alone: list[tuple[Transform, Tensor, Any]] = []
-    families: dict[Transform, list[tuple[Tensor, Tensor]]] = {}
-    _, channels, height, width = images.shape
-    for augmentation, index, parameters in groups:
-        general = augmentation.generalized((len(index), channels, height, width), parameters)
-        if general is None:
-            alone.append((augmentation.apply, index, parameters))
-        else:
-            families.setdefault(general[0], []).append((index, general[1]))
-    together = []
-    for transform, members in families.items():
-        indices, rows = zip(*members, strict=True)
-        together.append((transform, torch.cat(indices), torch.cat(rows)))
-    return [*alone, *together]
 
 
 def take_parameters(parameters: Any, index: Tensor) -> Any:

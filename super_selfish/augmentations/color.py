@@ -122,11 +122,6 @@ def apply_color_matrix(images: Tensor, matrix: ColorMatrix) -> Tensor:
     return map_chunks(transform_linearly, images, coefficients.T)
 
 
-def apply_coefficients(images: Tensor, coefficients: Tensor) -> Tensor:
-    """`apply_color_matrix` with one row `(B, 4)` a sample."""
-    return apply_color_matrix(images, ColorMatrix(coefficients.T, images.shape[1]))
-
-
 def transform_linearly(
     images: Tensor, coefficients: Tensor, output: Tensor | None = None
 ) -> Tensor:

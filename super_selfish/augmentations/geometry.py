@@ -8,13 +8,12 @@ Shapes: `B` samples, `C, H, W` image, `p` control points a side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape, Transform
+from super_selfish.augmentations.base import Augmentation, Shape
 from super_selfish.augmentations.crops import check_probability
 from super_selfish.augmentations.draws import uniform
 from super_selfish.augmentations.elastic import coarse_to_dense, draw_displacements
@@ -68,18 +67,6 @@ class AffineParameters(NamedTuple):
     scale: Tensor  # (B,)
     shear: Tensor  # (B, 2) degrees, along x and along y
     displacement: Tensor | None  # (B, 2, p, p) pixels, (dy, dx); None without elastic
-
-
-@dataclass(frozen=True)
-class AffineWarp:
-    """Samples each image once, through a matrix of its own."""
-
-    mode: GridMode
-    fill: float
-
-    def __call__(self, images: Tensor, matrices: Tensor) -> Tensor:
-        """Warps `[B, C, H, W]` by `[B, 2, 3]`."""
-        return warp(images, matrices, None, self.mode, self.fill)
 
 
 class RandomAffine(Augmentation):
@@ -171,14 +158,6 @@ class RandomAffine(Augmentation):
             torch.stack((shear_x, shear_y), dim=1),
             displacement,
         )
-
-    def generalized(
-        self, shape: Shape, parameters: AffineParameters
-    ) -> tuple[Transform, Tensor] | None:
-        """Matrices, unless there is an elastic deformation."""
-        if parameters.displacement is not None:
-            return None
-        return AffineWarp(self.mode, self.fill), affine_matrices(*parameters[:4])
 
     def apply(self, images: Tensor, parameters: AffineParameters) -> Tensor:
         """Samples each image once."""

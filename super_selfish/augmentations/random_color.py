@@ -11,13 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape, Transform
+from super_selfish.augmentations.base import Augmentation, Shape
 from super_selfish.augmentations.color import (
-    ColorMatrix,
     adjust_brightness,
     adjust_contrast,
     adjust_saturation,
-    apply_coefficients,
     to_grayscale,
 )
 from super_selfish.augmentations.draws import uniform
@@ -63,11 +61,6 @@ class RandomBrightness(RandomFactor):
         """Brightens or darkens every sample."""
         return adjust_brightness(images, parameters.factors)
 
-    def generalized(self, shape: Shape, parameters: Factors) -> tuple[Transform, Tensor]:
-        """A linear map of colours."""
-        matrix = ColorMatrix.identity(*shape[:2]).brightness(parameters.factors)
-        return apply_coefficients, matrix.coefficients.T
-
 
 class RandomContrast(RandomFactor):
     """`adjust_contrast` by a random factor."""
@@ -76,11 +69,6 @@ class RandomContrast(RandomFactor):
         """Changes the contrast of every sample."""
         return adjust_contrast(images, parameters.factors)
 
-    def generalized(self, shape: Shape, parameters: Factors) -> tuple[Transform, Tensor]:
-        """A linear map of colours."""
-        matrix = ColorMatrix.identity(*shape[:2]).contrast(parameters.factors)
-        return apply_coefficients, matrix.coefficients.T
-
 
 class RandomSaturation(RandomFactor):
     """`adjust_saturation` by a random factor (AutoAugment's "colour")."""
@@ -88,11 +76,6 @@ class RandomSaturation(RandomFactor):
     def apply(self, images: Tensor, parameters: Factors) -> Tensor:
         """Changes the saturation of every sample."""
         return adjust_saturation(images, parameters.factors)
-
-    def generalized(self, shape: Shape, parameters: Factors) -> tuple[Transform, Tensor]:
-        """A linear map of colours."""
-        matrix = ColorMatrix.identity(*shape[:2]).saturation(parameters.factors)
-        return apply_coefficients, matrix.coefficients.T
 
 
 class GrayscaleParameters(NamedTuple):

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape, Transform
-from super_selfish.augmentations.color import ColorMatrix, apply_coefficients
+from super_selfish.augmentations.base import Augmentation, Shape
 from super_selfish.augmentations.draws import uniform
 from super_selfish.augmentations.random_color import (
     Factors,
@@ -176,12 +175,6 @@ class Invert(_Fixed):
     def apply(self, images: Tensor, parameters: None) -> Tensor:
         """Inverts."""
         return invert(images)
-
-    def generalized(self, shape: Shape, parameters: None) -> tuple[Transform, Tensor]:
-        """A linear map of colours."""
-        everyone = torch.ones(shape[0], dtype=torch.bool)
-        matrix = ColorMatrix.identity(*shape[:2]).invert(everyone)
-        return apply_coefficients, matrix.coefficients.T
 
 
 class AutoContrast(_Fixed):

@@ -1,31 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from super_selfish.augmentations.base import RandomApply
 from super_selfish.augmentations.choice import (
     Group,
     RandomChoice,
-    _with_relatives,
     apply_in_groups,
     take_parameters,
 )
 from super_selfish.augmentations.erasing import RandomErasing
-from super_selfish.augmentations.geometry import (
-    RandomRotation,
-    RandomScale,
-    RandomShear,
-    RandomTranslation,
-)
-from super_selfish.augmentations.random_color import (
-    RandomBrightness,
-    RandomContrast,
-    RandomSaturation,
-)
+from super_selfish.augmentations.geometry import RandomRotation
+from super_selfish.augmentations.random_color import RandomBrightness
 from super_selfish.augmentations.tone import Invert, RandomPosterize
 
 
@@ -60,32 +47,6 @@ def test_a_batch_is_the_same_as_its_samples_one_by_one(generator: torch.Generato
             alone = take_parameters(parameters, torch.tensor([row]))
             view = augmentation.apply(images[sample : sample + 1], alone)
             torch.testing.assert_close(views[sample : sample + 1], view)
-
-
-def test_relatives_go_together_and_each_gets_its_own(
-    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = torch.rand(40, 3, 16, 16, generator=generator)
-    choice = RandomChoice(
-        [
-            *(RandomRotation(30.0), RandomShear(20.0), RandomTranslation(0.3), RandomScale(0.3)),
-            *(RandomBrightness(0.2, 2.0), RandomContrast(0.2, 2.0), RandomSaturation(0.2, 2.0)),
-            *(Invert(), RandomRotation(30.0, fill=1.0)),
-        ]
-    )
-    groups = choice.draw((40, 3, 16, 16), generator)
-    expected = images.clone()
-    for augmentation, (index, parameters) in zip(choice.augmentations, groups, strict=True):
-        expected[index] = augmentation.apply(images[index], parameters)
-    transforms = []
-
-    def note(groups: Any, images: Tensor) -> Any:
-        transforms.extend(_with_relatives(groups, images))
-        return transforms
-
-    monkeypatch.setattr("super_selfish.augmentations.choice._with_relatives", note)
-    torch.testing.assert_close(choice.apply(images, groups), expected, atol=2e-6, rtol=0)
-    assert len(transforms) == 3  # black and white corners apart, and colours
 
 
 def test_samples_of_no_group_stay() -> None:
