@@ -93,14 +93,17 @@ def byol(size: Size, view: int) -> Augmentation:
     return Compose(steps)
 
 
-def jigsaw_tile() -> Augmentation:
+def jigsaw_tile(p_grayscale: float = 0.3) -> Augmentation:
     """A tile of a jigsaw puzzle, of any size; keeps it.
 
+    Args:
+        p_grayscale: Probability that a tile is gray (Noroozi and Favaro, 2016, arXiv 1603.09246,
+            train on gray images in part, so that colour fringes do not tell the place).
+
     Returns:
-        Colour jitter (0.4, 0.4, 0.4, 0.1), grayscale with 0.3 (Noroozi and Favaro, 2016, arXiv
-        1603.09246, train on gray images in part, so that colour fringes do not tell the place).
+        Colour jitter (0.4, 0.4, 0.4, 0.1), grayscale.
     """
-    return ColorJitter(0.4, 0.4, 0.4, hue=0.1, p_grayscale=0.3)
+    return ColorJitter(0.4, 0.4, 0.4, hue=0.1, p_grayscale=p_grayscale)
 
 
 def pirl(size: Size) -> Augmentation:

@@ -45,10 +45,10 @@ class JigsawTiles(NamedTuple):
 class JigsawCollator(Collator):
     """Cuts each image into tiles that betray nothing but their content, and draws a permutation.
 
-    Each tile is a random part of its cell, its colours are jittered, it is gray with probability
-    0.3, and its brightness and contrast are normalised: mean 0.5 and standard deviation 0.25, the
-    mid and about the spread of what a backbone sees of photographs in [0, 1]. Nothing is clamped:
-    values beyond two standard deviations leave [0, 1] by a little.
+    Each tile is a random part of its cell, its colours are jittered, some are gray, and brightness
+    and contrast are normalised: mean 0.5 and standard deviation 0.25, the mid and about the spread
+    of what a backbone sees of photographs in [0, 1]. Nothing is clamped: values beyond two standard
+    deviations leave [0, 1] by a little.
     """
 
     def __init__(self, cutter: TileCutter, total_perms: int, perms_per_image: int) -> None:
@@ -120,6 +120,7 @@ class JigsawNetSupervisor(Supervisor):
         total_perms: int | None = None,
         n_perms_per_image: int | None = None,
         tile_fraction: float = GAP_FRACTION,
+        p_grayscale: float = 0.3,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -137,6 +138,7 @@ class JigsawNetSupervisor(Supervisor):
                 Default: all.
             tile_fraction: Side of the part of a cell that is shown, as a fraction of the cell's, in
                 (0, 1); the rest is the gap. 64 / 75: the paper's proportion.
+            p_grayscale: Probability that a tile is gray. 0.3: the paper's share of gray images.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -156,7 +158,7 @@ class JigsawNetSupervisor(Supervisor):
         tile = cell_size(
             *self.image_size, grid
         )  # before the table, which takes long for large ones
-        cutter = TileCutter(grid, tile, jigsaw_tile(), tile_fraction)
+        cutter = TileCutter(grid, tile, jigsaw_tile(p_grayscale), tile_fraction)
         shown = cutter.crop.tile_size(*self.image_size)
         if shown[0] == tile[0] or shown[1] == tile[1]:
             raise ValueError(

@@ -74,6 +74,17 @@ def test_tiles_have_equal_brightness_and_contrast(images: Tensor, tiny_backbone:
     assert torch.allclose(deviations, torch.tensor(0.25), atol=1e-3)
 
 
+@pytest.mark.parametrize(("p", "share"), [(0.0, 0.0), (1.0, 1.0)])
+def test_tiles_are_gray_as_often_as_asked(
+    images: Tensor, tiny_backbone: Backbones, p: float, share: float, generator: torch.Generator
+) -> None:
+    collator: Any = JigsawNetSupervisor(images, tiny_backbone(), p_grayscale=p).collate_fn
+    batch = Batch(images, torch.arange(len(images)))
+    tiles = collator.augment(batch, generator).tiles  # (B, n, C, c_h, c_w)
+    is_gray = (tiles - tiles.mean(dim=2, keepdim=True)).abs().amax(dim=(2, 3, 4)) < 1e-5
+    assert is_gray.float().mean() == share
+
+
 def test_any_image_comes_in_any_permutation(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = JigsawNetSupervisor(images, tiny_backbone())
     targets = torch.stack([batch_of(supervisor, images, seed).targets for seed in range(80)])

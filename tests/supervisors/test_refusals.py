@@ -76,6 +76,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "total_perms": (1, 25, *COUNTS),
         "n_perms_per_image": (25, *COUNTS),
         "tile_fraction": (0.0, 1.0, 1.5, NAN),
+        "p_grayscale": (-0.1, 1.5, NAN),
     },
     "moco": {
         "embedding_size": COUNTS,
