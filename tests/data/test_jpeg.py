@@ -16,7 +16,8 @@ from super_selfish.data.conversion import image_from_pil
 from super_selfish.data.files import DECODING_ERRORS, read_image
 from super_selfish.data.sources import ImageSource, Sample
 
-PHOTOGRAPHS = Path("/work/shared/datasets/imagenette/imagenette_224_sample.tar")
+DATASETS = Path(__file__).parents[2].parent / "shared" / "datasets"  # beside the repository
+PHOTOGRAPHS = DATASETS / "imagenette" / "imagenette_224_sample.tar"
 DECODED = 1  # grey levels between the two decoders: none where both hold the same libjpeg-turbo
 RESIZED = 2  # one more by the two ways to resize
 
