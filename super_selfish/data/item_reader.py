@@ -5,10 +5,12 @@ Shapes: `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from super_selfish.data.conversion import image_from
 from super_selfish.data.files import DECODING_ERRORS, FileList
@@ -41,11 +43,15 @@ class ItemReader:
 
     def name(self, index: int) -> str:
         """The path of an image, if it is known, or "item 17"."""
-        files = self.items.files if isinstance(self.items, FileList) else None
-        if files is None:
-            files = getattr(self.dataset, "samples", None)  # torchvision's folders
-        if isinstance(files, list) and len(files) == len(self):
-            entry = files[index][0] if isinstance(files[index], tuple) else files[index]
+        if isinstance(self.items, FileList):
+            return str(self.items.files[index])
+        dataset: Any = self.dataset
+        place = index
+        while isinstance(dataset, Subset):  # of torch, which random_split makes too
+            dataset, place = dataset.dataset, int(dataset.indices[place])
+        files = getattr(dataset, "samples", None)  # torchvision's folders
+        if isinstance(files, list) and isinstance(dataset, Sized) and len(files) == len(dataset):
+            entry = files[place][0] if isinstance(files[place], tuple) else files[place]
             if is_path(entry):
                 return str(entry)
         return f"item {index}"

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
@@ -108,21 +107,7 @@ def embed(
 def _name(source: ImageSource, position: int) -> str:
     """The file of an image, or its number in the data."""
     name = source.name(position)
-    if not re.fullmatch(r"item \d+", name):
-        return name
-    return _file_within(source.dataset, position) or name.removeprefix("item ")
-
-
-def _file_within(dataset: Any, position: int) -> str | None:
-    """The file of an item of torchvision's folders, through `Subset` and `random_split`."""
-    while isinstance(dataset, Subset):
-        dataset, position = dataset.dataset, int(dataset.indices[position])
-    samples = getattr(dataset, "samples", None)
-    if not isinstance(samples, list) or not 0 <= position < len(samples):
-        return None
-    entry = samples[position]
-    path = entry[0] if isinstance(entry, tuple) else entry
-    return os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    return name.removeprefix("item ") if re.fullmatch(r"item \d+", name) else name
 
 
 def _files(path: Path) -> list[tuple[Path, Callable[[Embedding, BinaryIO], None]]]:

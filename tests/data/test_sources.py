@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 
 from super_selfish.data.sources import (
     ImageSource,
@@ -686,6 +687,17 @@ def test_a_source_can_be_pickled(kind: str, tmp_path: Path) -> None:
 
 def stack(samples: list[Sample]) -> tuple[Tensor, list[int]]:
     return torch.stack([s.image for s in samples]), [s.index for s in samples]
+
+
+def test_files_are_named_through_subsets_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        write(tmp_path, name)
+    whole = ImageFolder(str(tmp_path))
+    source = ImageSource(Subset(Subset(whole, [2, 1, 0]), [0, 2]), image_size=8, in_channels=3)
+    assert [source.name(i) for i in range(2)] == [whole.samples[2][0], whole.samples[0][0]]
+    (tmp_path / "b" / "3.png").write_bytes(b"broken")
+    with pytest.raises(OSError, match=r"cannot read image .*3\.png"):
+        source[0]
 
 
 def test_two_workers_read_a_folder(tmp_path: Path) -> None:
