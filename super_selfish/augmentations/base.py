@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 Shape = tuple[int, int, int, int]  # (B, C, H, W)
+LARGE_SAMPLE = 2**14  # numbers, from which a processor copies one by one in half the time
 
 
 class Augmentation(ABC):
@@ -46,8 +47,21 @@ class Augmentation(ABC):
             parameters: What `draw` returned for this shape.
 
         Returns:
-            `[B, C, H', W']`, float in [0, 1], on the device of `images`.
+            `[B, C, H', W']`, float in [0, 1], on the device of `images`: a new tensor, which a
+            later step may overwrite, or `images` or a view of them.
         """
+
+    def apply_(self, images: Tensor, parameters: Any) -> Tensor:
+        """As `apply`, but may overwrite `images`, which saves a trip to memory.
+
+        Args:
+            images: See `apply`; not to be used afterwards.
+            parameters: See `apply`.
+
+        Returns:
+            See `apply`; where the class works in place, `images`.
+        """
+        return self.apply(images, parameters)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape that `apply` returns for images of `shape`."""
@@ -84,8 +98,11 @@ class Compose(Augmentation):
 
     def apply(self, images: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         """Applies every step with its own parameters."""
+        given = images.untyped_storage().data_ptr()
         for augmentation, drawn in zip(self.augmentations, parameters, strict=True):
-            images = augmentation.apply(images, drawn)
+            is_given = images.untyped_storage().data_ptr() == given
+            is_ours = not is_given and not images.requires_grad
+            images = (augmentation.apply_ if is_ours else augmentation.apply)(images, drawn)
         return images
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -130,30 +147,40 @@ class RandomApply(Augmentation):
 
     def apply(self, images: Tensor, parameters: Selected) -> Tensor:
         """Transforms the selected samples and leaves the others as they are."""
-        return apply_to_selected(images, parameters.index, self.augmentation, parameters.parameters)
+        if len(parameters.index) == 0:
+            return images
+        if len(parameters.index) == len(images):
+            return self.augmentation.apply(images, parameters.parameters)
+        return self.apply_(images.clone(), parameters)
+
+    def apply_(self, images: Tensor, parameters: Selected) -> Tensor:
+        """Transforms the selected samples in place."""
+        index, drawn = parameters
+        if len(index) == 0:
+            return images
+        if len(index) == len(images):
+            return self.augmentation.apply_(images, drawn)
+        chosen = images.index_select(0, index.to(images.device, non_blocking=True))
+        return put_samples(images, index, self.augmentation.apply_(chosen, drawn))
 
 
-def apply_to_selected(
-    images: Tensor, index: Tensor, augmentation: Augmentation, parameters: Any
-) -> Tensor:
-    """Applies an augmentation to some samples of a batch only.
+def put_samples(images: Tensor, index: Tensor, samples: Tensor) -> Tensor:
+    """Overwrites some samples of a batch.
 
     Args:
-        images: `[B, C, H, W]`.
-        index: `(b,)`, CPU, the selected samples, without repetition.
-        augmentation: Keeps the shape of the images.
-        parameters: Drawn for `b` samples.
+        images: `[B, C, H, W]`, overwritten.
+        index: `(b,)`, without repetition.
+        samples: `[b, C, H, W]`.
 
     Returns:
-        `[B, C, H, W]`, a new tensor unless nothing was selected.
+        `images`.
     """
-    if len(index) == 0:
+    is_on_processor = images.device.type == index.device.type == "cpu"
+    if is_on_processor and images[0].numel() >= LARGE_SAMPLE:
+        for place, sample in zip(index.tolist(), samples, strict=True):
+            images[place] = sample
         return images
-    if len(index) == len(images):
-        return augmentation.apply(images, parameters)
-    index = index.to(images.device, non_blocking=True)
-    chosen = images.index_select(0, index)  # much faster than images[index]
-    return images.index_copy(0, index, augmentation.apply(chosen, parameters))
+    return images.index_copy_(0, index.to(images.device, non_blocking=True), samples)
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Selected, Shape
+from super_selfish.augmentations.base import Augmentation, Selected, Shape, put_samples
 
 
 class Group(NamedTuple):
@@ -29,20 +29,17 @@ def apply_in_groups(images: Tensor, groups: Iterable[Group]) -> Tensor:
     """Applies to each group its augmentation; samples of no group stay as they are.
 
     Args:
-        images: `[B, C, H, W]`, float in [0, 1].
+        images: `[B, C, H, W]`, float in [0, 1], overwritten.
         groups: Without a sample that is in two of them; their augmentations keep the shape.
 
     Returns:
-        `[B, C, H, W]`, a new tensor.
+        `images`.
     """
-    groups = [group for group in groups if len(group.index) > 0]
-    are_all_in_one = sum(len(group.index) for group in groups) == len(images)
-    output = torch.empty_like(images) if are_all_in_one else images.clone()
     for augmentation, index, parameters in groups:
-        index = index.to(images.device, non_blocking=True)
-        changed = augmentation.apply(images.index_select(0, index), parameters)
-        output.index_copy_(0, index, changed)
-    return output
+        if len(index) > 0:
+            chosen = images.index_select(0, index.to(images.device, non_blocking=True))
+            put_samples(images, index, augmentation.apply_(chosen, parameters))
+    return images
 
 
 def take_parameters(parameters: Any, index: Tensor) -> Any:
@@ -87,16 +84,23 @@ class RandomChoice(Augmentation):
 
     def draw(self, shape: Shape, generator: torch.Generator) -> tuple[Selected, ...]:
         """Draws who gets which augmentation, then its parameters; a group per augmentation."""
-        choices = torch.randint(len(self.augmentations), (shape[0],), generator=generator)
+        count = len(self.augmentations)
+        choices = torch.randint(count, (shape[0],), generator=generator)
+        sizes = choices.bincount(minlength=count).tolist()
         groups = []
-        for number, augmentation in enumerate(self.augmentations):
-            index = (choices == number).nonzero().flatten()
+        for augmentation, index in zip(
+            self.augmentations, choices.argsort(stable=True).split(sizes), strict=True
+        ):
             drawn = augmentation.draw((len(index), *shape[1:]), generator)
             groups.append(Selected(index, drawn))
         return tuple(groups)
 
     def apply(self, images: Tensor, parameters: tuple[Selected, ...]) -> Tensor:
         """Applies to every group its augmentation."""
+        return self.apply_(images.clone(), parameters)
+
+    def apply_(self, images: Tensor, parameters: tuple[Selected, ...]) -> Tensor:
+        """Applies to every group its augmentation, in place."""
         pairs = zip(self.augmentations, parameters, strict=True)
         return apply_in_groups(
             images, (Group(augmentation, *group) for augmentation, group in pairs)

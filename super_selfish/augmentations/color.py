@@ -172,8 +172,7 @@ def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    _check_factors(images, factors)
-    return apply_color_matrix(images, _identity(images, factors).brightness(factors))
+    return (images * _factors(images, factors)).clamp_(0.0, 1.0)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
@@ -189,8 +188,10 @@ def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    _check_factors(images, factors)
-    return apply_color_matrix(images, _identity(images, factors).contrast(factors))
+    own = _factors(images, factors)
+    gray = _gray_plane(images) if images.shape[1] == 3 else images
+    mean = gray.mean(dim=(1, 2, 3), keepdim=True)
+    return (images * own).add_(mean * (1.0 - own)).clamp_(0.0, 1.0)
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
@@ -206,10 +207,10 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    _check_factors(images, factors)
+    own = _factors(images, factors)
     if images.shape[1] != 3:
         return images
-    return apply_color_matrix(images, _identity(images, factors).saturation(factors))
+    return (images * own).add_(_gray_plane(images).mul_(1.0 - own)).clamp_(0.0, 1.0)
 
 
 def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
@@ -266,10 +267,6 @@ def shift_hue(images: Tensor, shifts: Tensor) -> Tensor:
     return output
 
 
-def _identity(images: Tensor, factors: Tensor) -> ColorMatrix:
-    return ColorMatrix.identity(len(images), images.shape[1], factors.device)
-
-
 def _span(values: Tensor) -> str:
     return f"{float(values.min()):.4g} ... {float(values.max()):.4g}"
 
@@ -282,8 +279,10 @@ def _check_one_per_sample(images: Tensor, values: Tensor, name: str) -> None:
         )
 
 
-def _check_factors(images: Tensor, factors: Tensor) -> None:
+def _factors(images: Tensor, factors: Tensor) -> Tensor:
+    """Checks that there is one factor a sample and returns them as `(B, 1, 1, 1)`."""
     _check_one_per_sample(images, factors, "factors")
     # Only where looking is free: on another device it would wait for everything before it.
     if factors.device.type == "cpu" and bool((factors < 0.0).any()):
         raise ValueError(f"factors must be >= 0, got {_span(factors)}")
+    return factors.to(images, non_blocking=True).view(-1, 1, 1, 1)

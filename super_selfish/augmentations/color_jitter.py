@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape
+from super_selfish.augmentations.base import Augmentation, Shape, put_samples
 from super_selfish.augmentations.chunks import samples_per_chunk
 from super_selfish.augmentations.color import (
     ColorMatrix,
@@ -103,28 +103,33 @@ class ColorJitter(Augmentation):
 
     def apply(self, images: Tensor, parameters: JitterParameters) -> Tensor:
         """Applies the drawn operations in the drawn order."""
+        return self.apply_(images.clone(), parameters)
+
+    def apply_(self, images: Tensor, parameters: JitterParameters) -> Tensor:
+        """Applies the drawn operations in place."""
         channels = images.shape[1]
         before, after = self._compose(parameters, channels)  # (B, 4) each
         if channels != 3:
             return apply_color_matrix(images, ColorMatrix(before.T, channels))
-        shifted = parameters.hue != 0.0
-        turned, plain = shifted.nonzero().flatten(), (~shifted).nonzero().flatten()
         before, after = before.to(images, non_blocking=True), after.to(images, non_blocking=True)
         hue = parameters.hue.to(images, non_blocking=True)
         if is_wanted():
             jittered: Tensor = compiled(jitter_in_one_pass)(images, before, hue, after)
             return jittered
 
-        output = torch.empty_like(images)
+        shifted = parameters.hue != 0.0
+        turned, plain = shifted.nonzero().flatten(), (~shifted).nonzero().flatten()
         size = samples_per_chunk(images)
-        for index in plain.to(images.device, non_blocking=True).split(size):
+        for chosen in plain.split(size):
+            index = chosen.to(images.device, non_blocking=True)
             chunk = images.index_select(0, index)
-            output.index_copy_(0, index, transform_linearly(chunk, before[index], chunk))
-        for index in turned.to(images.device, non_blocking=True).split(size):
+            put_samples(images, chosen, transform_linearly(chunk, before[index], chunk))
+        for chosen in turned.split(size):
+            index = chosen.to(images.device, non_blocking=True)
             chunk = images.index_select(0, index)
             chunk = shift_hue(transform_linearly(chunk, before[index], chunk), hue[index])
-            output.index_copy_(0, index, transform_linearly(chunk, after[index], chunk))
-        return output
+            put_samples(images, chosen, transform_linearly(chunk, after[index], chunk))
+        return images
 
     def _compose(self, parameters: JitterParameters, channels: int) -> tuple[Tensor, Tensor]:
         """The linear maps before and after the hue, `(B, 4)` each; all before if there is none."""

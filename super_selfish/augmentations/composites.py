@@ -99,6 +99,7 @@ class FixedComposites(Augmentation):
                 f"the composites are for images of {self.size}, got {tuple(images.shape[2:])}: "
                 "resize first"
             )
+        images = images.clone()
         for choices, drawn in zip(self.choices.T, self.parameters, strict=True):
             present = choices[parameters]  # (B,), the primitives at this place
             groups = []
@@ -107,5 +108,5 @@ class FixedComposites(Augmentation):
                     index = (present == number).nonzero().flatten()
                     own = take_parameters(drawn[number], parameters[index])
                     groups.append(Group(self.primitives[number], index, own))
-            images = apply_in_groups(images, groups)
+            apply_in_groups(images, groups)
         return images

@@ -21,6 +21,7 @@ from super_selfish.augmentations.compiled import compiled_where_wanted, is_wante
 from super_selfish.augmentations.draws import uniform
 
 LONGEST_SUM = 3  # taps; see the module docstring
+BLOCK = 16  # samples; whatever their channels, they fill oneDNN's blocks of 16
 
 
 def blur_kernel_size(height: int, width: int) -> int:
@@ -96,11 +97,9 @@ def gaussian_kernels(sigmas: Tensor, kernel_size: int) -> Tensor:
 
 
 def _blur_by_sums(images: Tensor, kernels: Tensor) -> Tensor:
-    radius = kernels.shape[1] // 2
-    rows = F.pad(images, (0, 0, radius, radius), mode="reflect")
-    blurred: Tensor = compiled_where_wanted(_sum_of_rows)(rows, kernels)
-    columns = F.pad(blurred, (radius, radius, 0, 0), mode="reflect")
-    blurred = compiled_where_wanted(_sum_of_columns)(columns, kernels)
+    padded = F.pad(images, (kernels.shape[1] // 2,) * 4, mode="reflect")
+    rows = compiled_where_wanted(_sum_of_rows)(padded, kernels)
+    blurred: Tensor = compiled_where_wanted(_sum_of_columns)(rows, kernels)
     return blurred
 
 
@@ -125,20 +124,31 @@ def _sum_of_shifts(padded: Tensor, kernels: Tensor, dim: int) -> Tensor:
 
 
 def _blur_by_convolution(images: Tensor, kernels: Tensor) -> Tensor:
+    count = round(len(images) / BLOCK) if _can_block(images) else 1
+    if count <= 1:
+        return _convolve(images, kernels)
+    parts = zip(images.chunk(count), kernels.chunk(count), strict=True)
+    return torch.cat([_convolve(*part) for part in parts])
+
+
+def _convolve(images: Tensor, kernels: Tensor) -> Tensor:
     batch, channels, height, width = images.shape
     radius = kernels.shape[1] // 2
-    groups = batch * channels
-    weights = kernels.repeat_interleave(channels, dim=0)  # (B * C, k)
-    rows = F.pad(images, (0, 0, radius, radius), mode="reflect")
-    rows = rows.reshape(1, groups, height + 2 * radius, width)
-    if images.device.type == "cpu":  # a processor runs over groups five times as fast as over rows
-        rows = rows.contiguous(memory_format=torch.channels_last)
-    blurred = F.conv2d(rows, weights[:, None, :, None], groups=groups)
-    columns = F.pad(blurred, (radius, radius, 0, 0), mode="reflect")
-    blurred = F.conv2d(columns, weights[:, None, None, :], groups=groups)
-    if images.device.type == "cpu":  # as a matrix, which torch transposes five times as fast
-        blurred = blurred.permute(0, 2, 3, 1).reshape(height * width, groups).t().contiguous()
-    return blurred.view(images.shape)
+    weights = kernels.repeat_interleave(channels, dim=0)[:, None]  # (B * C, 1, k)
+    padded = F.pad(images, (radius,) * 4, mode="reflect")
+    planes = padded.view(1, batch * channels, height + 2 * radius, width + 2 * radius)
+    if _can_block(images):
+        planes = planes.to_mkldnn()
+    planes = F.conv2d(planes, weights[..., :, None], groups=batch * channels)
+    planes = F.conv2d(planes, weights[..., None, :], groups=batch * channels)
+    return (planes.to_dense() if planes.is_mkldnn else planes).view(images.shape)
+
+
+def _can_block(images: Tensor) -> bool:
+    """Whether oneDNN can lay sixteen channels side by side: twice as fast for so many groups."""
+    is_plain = images.dtype == torch.float32 and not images.requires_grad
+    is_on_processor = images.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return is_plain and is_on_processor and not torch.jit.is_tracing()
 
 
 class BlurParameters(NamedTuple):

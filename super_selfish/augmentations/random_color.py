@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Shape
+from super_selfish.augmentations.base import Augmentation, Shape, put_samples
 from super_selfish.augmentations.color import (
     adjust_brightness,
     adjust_contrast,
@@ -99,8 +99,14 @@ class RandomGrayscale(Augmentation):
 
     def apply(self, images: Tensor, parameters: GrayscaleParameters) -> Tensor:
         """Turns the selected samples gray; leaves images without three channels as they are."""
+        if images.shape[1] != 3 or not parameters.selected.any():
+            return images
+        return self.apply_(images.clone(), parameters)
+
+    def apply_(self, images: Tensor, parameters: GrayscaleParameters) -> Tensor:
+        """Turns the selected samples gray in place."""
         index = parameters.selected.nonzero().flatten()
         if images.shape[1] != 3 or len(index) == 0:
             return images
-        index = index.to(images.device, non_blocking=True)
-        return images.index_copy(0, index, to_grayscale(images.index_select(0, index)))
+        chosen = images.index_select(0, index.to(images.device, non_blocking=True))
+        return put_samples(images, index, to_grayscale(chosen))

@@ -124,15 +124,18 @@ def _resized_crop_one_by_one(
     if not is_bytes:
         images = to_unit_range(images)
     layout = torch.channels_last if is_bytes else torch.contiguous_format
-    dtype = torch.float32 if is_bytes else images.dtype
-    results = torch.empty((*images.shape[:2], *size), dtype=dtype)
+    shape = (*images.shape[:2], *size)
+    results = torch.empty(shape, dtype=images.dtype, memory_format=layout)
     mirrored = [False] * len(images) if flip is None else flip.tolist()
     for index, (top, left, height, width) in enumerate(boxes.to(torch.int64).tolist()):
         view = images[index : index + 1, :, top : top + height, left : left + width]
-        view = view.contiguous(memory_format=layout)
-        view = F.interpolate(view, size=size, mode=mode, align_corners=False, antialias=True)
-        results[index] = view[0].flip(-1) if mirrored[index] else view[0]
-    return results.div_(255.0) if is_bytes else results
+        view = (view.flip(-1) if mirrored[index] else view).contiguous(memory_format=layout)
+        results[index : index + 1] = F.interpolate(
+            view, size=size, mode=mode, align_corners=False, antialias=True
+        )
+    if not is_bytes:
+        return results
+    return results.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
 def _check_boxes(images: Tensor, boxes: Tensor) -> None:

@@ -33,6 +33,7 @@ from super_selfish.supervisors.refusals import require_counts, require_functions
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
+from super_selfish.training.allocator import kept_memory
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.history import Row
 from super_selfish.training.interrupt import Interrupt
@@ -231,7 +232,8 @@ class Supervisor(Pretrained):
             run.load_state_dict(stored)
         if monitor is not None:
             monitor.start(self)
-        with compiled(self, compile), batches_of_one_explained():
+        is_on_cpu = device.type == "cpu"
+        with kept_memory(is_on_cpu), compiled(self, compile), batches_of_one_explained():
             self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
 

@@ -51,7 +51,7 @@ def test_a_batch_is_the_same_as_its_samples_one_by_one(generator: torch.Generato
 
 def test_samples_of_no_group_stay() -> None:
     images = torch.rand(4, 1, 8, 8)
-    views = apply_in_groups(images, [Group(Invert(), torch.tensor([2]), None)])
+    views = apply_in_groups(images.clone(), [Group(Invert(), torch.tensor([2]), None)])
     assert torch.equal(views[[0, 1, 3]], images[[0, 1, 3]])
     assert torch.equal(views[2], 1.0 - images[2])
 

@@ -98,3 +98,19 @@ def test_wrong_parameters_are_refused() -> None:
         RandomGaussianBlur((0.0, 2.0))
     with pytest.raises(ValueError, match="odd"):
         RandomGaussianBlur(kernel_size=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_a_large_batch_is_blurred_as_its_samples_are(
+    channels: int, generator: torch.Generator
+) -> None:
+    images = torch.rand(43, channels, 40, 37, generator=generator)  # more than two of our blocks
+    sigmas = 0.1 + 2.0 * torch.rand(43, generator=generator)
+    expected = [gaussian_blur(images[i : i + 1], sigmas[i : i + 1], 9) for i in range(43)]
+    torch.testing.assert_close(gaussian_blur(images, sigmas, 9), torch.cat(expected))
+
+
+def test_a_blur_is_differentiable(generator: torch.Generator) -> None:
+    images = torch.rand(2, 1, 12, 12, generator=generator, dtype=torch.float64, requires_grad=True)
+    sigmas = torch.tensor([0.5, 1.5], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: gaussian_blur(x, sigmas, 5), images, fast_mode=True)

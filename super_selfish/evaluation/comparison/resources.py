@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import platform
 import threading
@@ -13,6 +11,8 @@ from types import TracebackType
 from typing import Any
 
 import torch
+
+from super_selfish.training.allocator import give_back_memory
 
 _STATM = Path("/proc/self/statm")
 INTERVAL = 0.02  # seconds between two looks; what is held for less may be missed
@@ -83,15 +83,6 @@ class PeakMemory:
 def resident_memory() -> int:
     """Bytes of this process that lie in memory, as Linux tells them."""
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def give_back_memory() -> None:
-    """Frees what nobody uses any more, and returns it to the operating system if glibc is there."""
-    gc.collect()
-    if platform.system() == "Linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
