@@ -23,6 +23,7 @@ from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network
 from super_selfish.models.combined_net import pooled_features
+from super_selfish.training.allocator import kept_memory
 
 
 class Features(NamedTuple):
@@ -141,6 +142,7 @@ def extract_features(
         if preprocess is not None:
             stack.enter_context(_frozen(preprocess, device))
         stack.enter_context(torch.inference_mode())
+        stack.enter_context(kept_memory(device.type == "cpu"))
         for batch in loader:
             unreadable += batch.unreadable
             if len(batch.index) == 0:

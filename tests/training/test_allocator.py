@@ -97,9 +97,7 @@ def test_what_the_user_has_settled_stays(
     assert recorder.calls == []
 
 
-def test_other_tunables_settle_nothing(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_tunables_settle_nothing(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     with kept_memory():
         pass
