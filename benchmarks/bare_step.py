@@ -34,6 +34,7 @@ from super_selfish.augmentations.filters import blur_kernel_size
 from super_selfish.supervisors import MomentumContrastSupervisor
 from super_selfish.supervisors.momentum_contrast import ShuffledViews
 from super_selfish.training.acceleration import fused, lay_out
+from super_selfish.training.allocator import kept_memory
 from super_selfish.training.precision import autocast
 
 HERE = Path(__file__).parent
@@ -200,11 +201,13 @@ def measure(network: str, paths: list[Path], options: argparse.Namespace) -> dic
     def plain(views: Iterator[Views]) -> float:
         return images_per_second(Step(network, options), views, options.batch, options.seconds)
 
+    with kept_memory(options.device == "cpu"):  # the limit for `supervise()`, which keeps it too
+        limit = plain(ready_views(options))
     compiled = {"compile_augmentation": True}
     with tempfile.TemporaryDirectory() as folder:
         cache = {"cache": Path(folder) / "images"}
         return {
-            "bare step": plain(ready_views(options)),
+            "bare step": limit,
             "supervise(), JPEG files": by_supervise(network, paths, options),
             "supervise(), cache": by_supervise(network, paths, options, **cache),
             "supervise(), cache, compiled augmentation": by_supervise(
