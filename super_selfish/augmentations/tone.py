@@ -107,11 +107,11 @@ def equalize(images: Tensor) -> Tensor:
     histogram = torch.zeros(len(values), 256, dtype=torch.int32, device=images.device)
     one = torch.ones(1, 1, dtype=torch.int32, device=images.device)
     histogram.scatter_add_(1, values, one.expand_as(values))
-    darker = histogram.cumsum(1) - histogram  # (B * C, 256)
+    darker = histogram.cumsum(1, dtype=torch.int32) - histogram  # (B * C, 256)
     brightest = values.amax(dim=1, keepdim=True)
     step = darker.gather(1, brightest) // 255  # all pixels but the brightest are darker than it
     table = (darker + step // 2) // step.clamp(min=1)
-    identity = torch.arange(256, device=images.device)
+    identity = torch.arange(256, dtype=torch.int32, device=images.device)
     table = torch.where(step == 0, identity, table.clamp_(max=255)).to(images.dtype).div_(255.0)
     return table.gather(1, values).view(images.shape)
 
