@@ -131,7 +131,7 @@ def main() -> None:
     torch.manual_seed(0)
     count = sum(parameter.numel() for parameter in small().parameters())
     rows = [
-        ("EfficientNet-B0, 64 px, batch 32", efficientnet, 64, 32, 5, 2),
+        ("EfficientNet-B0, 64 px, batch 32", efficientnet, 64, 32, 20, 2),
         (f"{count:,} parameters, 32 px, batch 32", small, 32, 32, 100, 5),
     ]
     lines = [
