@@ -98,11 +98,10 @@ class Compose(Augmentation):
 
     def apply(self, images: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         """Applies every step with its own parameters."""
-        given = images.untyped_storage().data_ptr()
+        given = images
         for augmentation, drawn in zip(self.augmentations, parameters, strict=True):
-            is_given = images.untyped_storage().data_ptr() == given
-            is_ours = not is_given and not images.requires_grad
-            images = (augmentation.apply_ if is_ours else augmentation.apply)(images, drawn)
+            apply = augmentation.apply_ if _is_another(images, given) else augmentation.apply
+            images = apply(images, drawn)
         return images
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -110,6 +109,13 @@ class Compose(Augmentation):
         for augmentation in self.augmentations:
             shape = augmentation.output_shape(shape)
         return shape
+
+
+def _is_another(images: Tensor, given: Tensor) -> bool:
+    """Whether images may be overwritten: they share no memory with those that were given."""
+    if images is given or images.requires_grad or torch.compiler.is_compiling():
+        return False
+    return images.untyped_storage().data_ptr() != given.untyped_storage().data_ptr()
 
 
 class Selected(NamedTuple):
