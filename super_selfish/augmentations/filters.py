@@ -146,9 +146,11 @@ def _convolve(images: Tensor, kernels: Tensor) -> Tensor:
 
 def _can_block(images: Tensor) -> bool:
     """Whether oneDNN can lay sixteen channels side by side: twice as fast for so many groups."""
+    library = torch.backends.mkldnn
+    if images.device.type != "cpu" or not (library.is_available() and library.enabled):
+        return False
     is_plain = images.dtype == torch.float32 and not images.requires_grad
-    is_on_processor = images.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return is_plain and is_on_processor and not torch.jit.is_tracing()
+    return is_plain and not torch.is_autocast_enabled("cpu") and not torch.jit.is_tracing()
 
 
 class BlurParameters(NamedTuple):

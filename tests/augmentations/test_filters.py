@@ -114,3 +114,23 @@ def test_a_blur_is_differentiable(generator: torch.Generator) -> None:
     images = torch.rand(2, 1, 12, 12, generator=generator, dtype=torch.float64, requires_grad=True)
     sigmas = torch.tensor([0.5, 1.5], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: gaussian_blur(x, sigmas, 5), images, fast_mode=True)
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # torch's own, on every such switch
+def test_a_blur_is_the_same_without_onednn(generator: torch.Generator) -> None:
+    images = torch.rand(3, 3, 40, 36, generator=generator)
+    sigmas = torch.tensor([0.3, 1.0, 2.0])
+    expected = gaussian_blur(images, sigmas, 9)
+    with torch.backends.mkldnn.flags(enabled=False):
+        torch.testing.assert_close(gaussian_blur(images, sigmas, 9), expected)
+
+
+def test_a_blur_works_amid_inference_and_autocast(generator: torch.Generator) -> None:
+    images = torch.rand(3, 3, 40, 36, generator=generator)
+    sigmas = torch.tensor([0.3, 1.0, 2.0])
+    expected = gaussian_blur(images, sigmas, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(gaussian_blur(images, sigmas, 9), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # convolutions round there, as anywhere
+        rounded = gaussian_blur(images, sigmas, 9).float()
+    torch.testing.assert_close(rounded, expected, atol=1e-2, rtol=0)
