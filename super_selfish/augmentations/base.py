@@ -166,7 +166,8 @@ class RandomApply(Augmentation):
             return images
         if len(index) == len(images):
             return self.augmentation.apply_(images, drawn)
-        chosen = images.index_select(0, index.to(images.device, non_blocking=True))
+        index = index.to(images.device, non_blocking=True)
+        chosen = images.index_select(0, index)
         return put_samples(images, index, self.augmentation.apply_(chosen, drawn))
 
 
@@ -175,18 +176,17 @@ def put_samples(images: Tensor, index: Tensor, samples: Tensor) -> Tensor:
 
     Args:
         images: `[B, C, H, W]`, overwritten.
-        index: `(b,)`, without repetition.
+        index: `(b,)`, without repetition, where the images are.
         samples: `[b, C, H, W]`.
 
     Returns:
         `images`.
     """
-    is_on_processor = images.device.type == index.device.type == "cpu"
-    if is_on_processor and images[0].numel() >= LARGE_SAMPLE:
+    if images.device.type == "cpu" and images[0].numel() >= LARGE_SAMPLE:
         for place, sample in zip(index.tolist(), samples, strict=True):
             images[place] = sample
         return images
-    return images.index_copy_(0, index.to(images.device, non_blocking=True), samples)
+    return images.index_copy_(0, index, samples)
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ def apply_in_groups(images: Tensor, groups: Iterable[Group]) -> Tensor:
     """
     for augmentation, index, parameters in groups:
         if len(index) > 0:
-            chosen = images.index_select(0, index.to(images.device, non_blocking=True))
+            index = index.to(images.device, non_blocking=True)
+            chosen = images.index_select(0, index)
             put_samples(images, index, augmentation.apply_(chosen, parameters))
     return images
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.chunks import map_chunks
+from super_selfish.augmentations.draws import factors_per_sample, per_sample, span
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # torchvision's; they add up to 0.9999
 
@@ -172,7 +173,7 @@ def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    return (images * _factors(images, factors)).clamp_(0.0, 1.0)
+    return (images * factors_per_sample(images, factors)).clamp_(0.0, 1.0)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
@@ -188,10 +189,9 @@ def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    own = _factors(images, factors)
+    own = factors_per_sample(images, factors)
     gray = _gray_plane(images) if images.shape[1] == 3 else images
-    mean = gray.mean(dim=(1, 2, 3), keepdim=True)
-    return (images * own).add_(mean * (1.0 - own)).clamp_(0.0, 1.0)
+    return _blend(images, gray.mean(dim=(1, 2, 3), keepdim=True), own)
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
@@ -207,10 +207,8 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    own = _factors(images, factors)
-    if images.shape[1] != 3:
-        return images
-    return (images * own).add_(_gray_plane(images).mul_(1.0 - own)).clamp_(0.0, 1.0)
+    own = factors_per_sample(images, factors)
+    return _blend(images, _gray_plane(images), own) if images.shape[1] == 3 else images
 
 
 def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
@@ -226,9 +224,9 @@ def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one shift a sample, or one is out of range.
     """
-    _check_one_per_sample(images, shifts, "shifts")
+    per_sample(images, shifts, "shifts")
     if shifts.device.type == "cpu" and bool((shifts.abs() > 0.5).any()):
-        raise ValueError(f"hue shifts must be in [-0.5, 0.5] turns, got {_span(shifts)}")
+        raise ValueError(f"hue shifts must be in [-0.5, 0.5] turns, got {span(shifts)}")
     if images.shape[1] != 3:
         return images
     return map_chunks(shift_hue, images, shifts.to(images, non_blocking=True))
@@ -267,22 +265,6 @@ def shift_hue(images: Tensor, shifts: Tensor) -> Tensor:
     return output
 
 
-def _span(values: Tensor) -> str:
-    return f"{float(values.min()):.4g} ... {float(values.max()):.4g}"
-
-
-def _check_one_per_sample(images: Tensor, values: Tensor, name: str) -> None:
-    if values.shape != images.shape[:1]:
-        raise ValueError(
-            f"{name} must hold one number per sample, shape ({len(images)},), "
-            f"got {tuple(values.shape)}"
-        )
-
-
-def _factors(images: Tensor, factors: Tensor) -> Tensor:
-    """Checks that there is one factor a sample and returns them as `(B, 1, 1, 1)`."""
-    _check_one_per_sample(images, factors, "factors")
-    # Only where looking is free: on another device it would wait for everything before it.
-    if factors.device.type == "cpu" and bool((factors < 0.0).any()):
-        raise ValueError(f"factors must be >= 0, got {_span(factors)}")
-    return factors.to(images, non_blocking=True).view(-1, 1, 1, 1)
+def _blend(images: Tensor, target: Tensor, own: Tensor) -> Tensor:
+    """`own * images + (1 - own) * target`, clamped; overwrites the target."""
+    return (images * own).add_(target.mul_(1.0 - own)).clamp_(0.0, 1.0)

@@ -103,10 +103,14 @@ class ColorJitter(Augmentation):
 
     def apply(self, images: Tensor, parameters: JitterParameters) -> Tensor:
         """Applies the drawn operations in the drawn order."""
-        return self.apply_(images.clone(), parameters)
+        return self._apply_into(torch.empty_like(images), images, parameters)
 
     def apply_(self, images: Tensor, parameters: JitterParameters) -> Tensor:
         """Applies the drawn operations in place."""
+        return self._apply_into(images, images, parameters)
+
+    def _apply_into(self, output: Tensor, images: Tensor, parameters: JitterParameters) -> Tensor:
+        """Writes into `output`, which may be `images`, unless a new tensor comes at no cost."""
         channels = images.shape[1]
         before, after = self._compose(parameters, channels)  # (B, 4) each
         if channels != 3:
@@ -120,16 +124,14 @@ class ColorJitter(Augmentation):
         shifted = parameters.hue != 0.0
         turned, plain = shifted.nonzero().flatten(), (~shifted).nonzero().flatten()
         size = samples_per_chunk(images)
-        for chosen in plain.split(size):
-            index = chosen.to(images.device, non_blocking=True)
+        for index in plain.to(images.device, non_blocking=True).split(size):
             chunk = images.index_select(0, index)
-            put_samples(images, chosen, transform_linearly(chunk, before[index], chunk))
-        for chosen in turned.split(size):
-            index = chosen.to(images.device, non_blocking=True)
+            put_samples(output, index, transform_linearly(chunk, before[index], chunk))
+        for index in turned.to(images.device, non_blocking=True).split(size):
             chunk = images.index_select(0, index)
             chunk = shift_hue(transform_linearly(chunk, before[index], chunk), hue[index])
-            put_samples(images, chosen, transform_linearly(chunk, after[index], chunk))
-        return images
+            put_samples(output, index, transform_linearly(chunk, after[index], chunk))
+        return output
 
     def _compose(self, parameters: JitterParameters, channels: int) -> tuple[Tensor, Tensor]:
         """The linear maps before and after the hue, `(B, 4)` each; all before if there is none."""

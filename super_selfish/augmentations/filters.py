@@ -124,24 +124,25 @@ def _sum_of_shifts(padded: Tensor, kernels: Tensor, dim: int) -> Tensor:
 
 
 def _blur_by_convolution(images: Tensor, kernels: Tensor) -> Tensor:
-    count = round(len(images) / BLOCK) if _can_block(images) else 1
+    in_blocks = _can_block(images)
+    count = round(len(images) / BLOCK) if in_blocks else 1
     if count <= 1:
-        return _convolve(images, kernels)
+        return _convolve(images, kernels, in_blocks)
     parts = zip(images.chunk(count), kernels.chunk(count), strict=True)
-    return torch.cat([_convolve(*part) for part in parts])
+    return torch.cat([_convolve(*part, in_blocks) for part in parts])
 
 
-def _convolve(images: Tensor, kernels: Tensor) -> Tensor:
+def _convolve(images: Tensor, kernels: Tensor, in_blocks: bool) -> Tensor:
     batch, channels, height, width = images.shape
     radius = kernels.shape[1] // 2
     weights = kernels.repeat_interleave(channels, dim=0)[:, None]  # (B * C, 1, k)
     padded = F.pad(images, (radius,) * 4, mode="reflect")
     planes = padded.view(1, batch * channels, height + 2 * radius, width + 2 * radius)
-    if _can_block(images):
+    if in_blocks:
         planes = planes.to_mkldnn()
     planes = F.conv2d(planes, weights[..., :, None], groups=batch * channels)
     planes = F.conv2d(planes, weights[..., None, :], groups=batch * channels)
-    return (planes.to_dense() if planes.is_mkldnn else planes).view(images.shape)
+    return (planes.to_dense() if in_blocks else planes).view(images.shape)
 
 
 def _can_block(images: Tensor) -> bool:

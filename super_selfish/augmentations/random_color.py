@@ -108,5 +108,5 @@ class RandomGrayscale(Augmentation):
         index = parameters.selected.nonzero().flatten()
         if images.shape[1] != 3 or len(index) == 0:
             return images
-        chosen = images.index_select(0, index.to(images.device, non_blocking=True))
-        return put_samples(images, index, to_grayscale(chosen))
+        index = index.to(images.device, non_blocking=True)
+        return put_samples(images, index, to_grayscale(images.index_select(0, index)))

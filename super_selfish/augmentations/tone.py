@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Shape
-from super_selfish.augmentations.draws import uniform
+from super_selfish.augmentations.draws import factors_per_sample, per_sample, uniform
 from super_selfish.augmentations.random_color import (
     Factors,
     RandomFactor,
@@ -47,7 +47,7 @@ def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one threshold a sample.
     """
-    limits = _per_sample(images, thresholds, "thresholds").to(images, non_blocking=True)
+    limits = per_sample(images, thresholds, "thresholds").to(images, non_blocking=True)
     return torch.where(images >= limits, 1.0 - images, images)
 
 
@@ -70,7 +70,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
     # Only where looking is free: on another device it would wait for everything before it.
     if bits.device.type == "cpu" and bool(((bits < 0) | (bits > 8)).any()):
         raise ValueError(f"bits must be in 0 ... 8, got {int(bits.min())} ... {int(bits.max())}")
-    mask = (256 - 2 ** (8 - _per_sample(images, bits, "bits"))).to(torch.uint8)
+    mask = (256 - 2 ** (8 - per_sample(images, bits, "bits"))).to(torch.uint8)
     mask = mask.to(images.device, non_blocking=True)
     return _from_bytes(_to_bytes(images).bitwise_and_(mask), images)
 
@@ -129,13 +129,10 @@ def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
     Raises:
         ValueError: If there is not one factor a sample, or one is negative.
     """
-    weights = _per_sample(images, factors, "factors")
-    if factors.device.type == "cpu" and bool((factors < 0.0).any()):
-        raise ValueError(f"factors must be >= 0, got {float(factors.min()):.4g}")
+    weights = factors_per_sample(images, factors)
     output = images.clone()
     if min(images.shape[2:]) < 3:
         return output
-    weights = weights.to(images, non_blocking=True)
     rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
     box = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])  # sum of 3x3
     # f x + (1 - f) (box + 4 x) / 13, since the middle is in the box once and has weight 5.
@@ -150,16 +147,6 @@ def _to_bytes(images: Tensor) -> Tensor:
 
 def _from_bytes(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).div_(255.0)
-
-
-def _per_sample(images: Tensor, values: Tensor, name: str) -> Tensor:
-    """Checks that there is one value a sample and returns them as `(B, 1, 1, 1)`."""
-    if values.shape != images.shape[:1]:
-        raise ValueError(
-            f"{name} must hold one number per sample, shape ({len(images)},), "
-            f"got {tuple(values.shape)}"
-        )
-    return values.view(-1, 1, 1, 1)
 
 
 class _Fixed(Augmentation):
