@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -58,7 +59,7 @@ def time_here(options: argparse.Namespace) -> str:
         with torch.inference_mode():
             network.eval()(images)
 
-    with kept_memory(options.kept):
+    with kept_memory() if options.kept else nullcontext():
         step = step_of(network, options.size, options.batch, fused=True)
         return f"{median_time(step, options.repeats)} {median_time(forward, options.repeats)}"
 

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from datasets import load
+from interleaved import best_times
 from peers import cpc_of_pil, kornia_view, lightly_view, on_each
 from PIL import Image
 from provenance import write_result
@@ -134,16 +135,16 @@ def compiled(function: Callable[[], object]) -> Callable[[], object]:
 def measure(competitors: Competitors, turns: int) -> dict[str, float]:
     """Seconds of a call in the best turn of each, after one turn to warm up."""
     calls = {name: calls_of(function) for name, function in competitors.items()}
-    best = dict.fromkeys(competitors, float("inf"))
-    for _ in range(turns):
-        for name, function in competitors.items():
-            with kept_memory(name in (OURS, COMPILED)):
-                function()  # comes back to a processor that did other work
-                start = time.perf_counter()
-                for _ in range(calls[name]):
-                    function()
-                best[name] = min(best[name], (time.perf_counter() - start) / calls[name])
-    return best
+    cases = {name: partial(repeat, competitors[name], calls[name]) for name in competitors}
+    ours = dict.fromkeys((OURS, COMPILED), kept_memory)
+    best = best_times(cases, turns, surroundings=ours)
+    return {name: best[name].clock / 1e3 / calls[name] for name in competitors}
+
+
+def repeat(function: Callable[[], object], times: int) -> None:
+    """Calls a function some times."""
+    for _ in range(times):
+        function()
 
 
 def calls_of(function: Callable[[], object]) -> int:

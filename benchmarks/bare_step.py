@@ -201,7 +201,9 @@ def measure(network: str, paths: list[Path], options: argparse.Namespace) -> dic
     def plain(views: Iterator[Views]) -> float:
         return images_per_second(Step(network, options), views, options.batch, options.seconds)
 
-    with kept_memory(options.device == "cpu"):  # the limit for `supervise()`, which keeps it too
+    with kept_memory(
+        torch.device(options.device)
+    ):  # the limit for `supervise()`, which keeps it too
         limit = plain(ready_views(options))
     compiled = {"compile_augmentation": True}
     with tempfile.TemporaryDirectory() as folder:

@@ -142,7 +142,7 @@ def extract_features(
         if preprocess is not None:
             stack.enter_context(_frozen(preprocess, device))
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(kept_memory(device.type == "cpu"))
+        stack.enter_context(kept_memory(device))
         for batch in loader:
             unreadable += batch.unreadable
             if len(batch.index) == 0:

@@ -232,8 +232,7 @@ class Supervisor(Pretrained):
             run.load_state_dict(stored)
         if monitor is not None:
             monitor.start(self)
-        is_on_cpu = device.type == "cpu"
-        with kept_memory(is_on_cpu), compiled(self, compile), batches_of_one_explained():
+        with kept_memory(device), compiled(self, compile), batches_of_one_explained():
             self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
 

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 # Parameters of mallopt(3), and values.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER_TRIM, _NEVER_MAP = -1, 0
@@ -35,7 +37,7 @@ _depth = 0
 
 
 @contextmanager
-def kept_memory(wanted: bool = True) -> Iterator[None]:
+def kept_memory(device: torch.device | None = None) -> Iterator[None]:
     """While entered, freed memory waits for the next tensor, in large pages where there are some.
 
     Afterwards it goes back to the system. Does nothing without glibc, or where an environment
@@ -43,9 +45,10 @@ def kept_memory(wanted: bool = True) -> Iterator[None]:
     in several threads, count as one.
 
     Args:
-        wanted: Whether to do anything.
+        device: Where the tensors are; nothing happens unless that is a CPU. None: a CPU.
     """
-    library = _glibc() if wanted and not _is_settled() else None
+    is_on_cpu = device is None or device.type == "cpu"
+    library = _glibc() if is_on_cpu and not _is_settled() else None
     if library is None:
         yield
         return
