@@ -19,7 +19,6 @@ Shapes: `N` training images, `M` test images, `Y` classes.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.linear import stratified_split
 from super_selfish.evaluation.subject import no_labels
+from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze
 from super_selfish.supervisors.label import LabelSupervisor
@@ -138,7 +138,7 @@ def finetune(
             torch.default_generator.manual_seed(seed)
             supervisor = LabelSupervisor(
                 images,
-                copy.deepcopy(backbone),
+                copy_module(backbone),
                 nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(classes))),
                 finetune=True,
                 freeze_until=freeze_until,
@@ -146,7 +146,7 @@ def finetune(
                 augmentation=augmentation,
             )
         if preprocess is not None:
-            supervisor.model.preprocess = copy.deepcopy(preprocess)
+            supervisor.model.preprocess = copy_module(preprocess)
             freeze(supervisor.model.preprocess)
         supervisor.to(next(backbone.parameters(), torch.empty(0)).device)
         supervisor.supervise(

@@ -27,6 +27,7 @@ from super_selfish.export.deployable import (
 )
 from super_selfish.export.description import constants, describe, steps_of
 from super_selfish.export.foreign import REWRITERS
+from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.checkpoint import write_atomically
 
@@ -177,15 +178,7 @@ def _require(format: str, packages: set[str]) -> None:
 
 
 def _standalone(module: nn.Module) -> nn.Module:
-    original = getattr(module, "_orig_mod", module)  # what torch.compile wraps
-    # Spectral norm keeps the weight of its last pass, with the graph that deepcopy does not take.
-    passed = {
-        id(value): value.detach().clone()
-        for part in original.modules()
-        for value in vars(part).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    alone = copy.deepcopy(original, passed).requires_grad_(False).eval()
+    alone = copy_module(module).requires_grad_(False).eval()
     # Not channels-last: torch.export warns of such weights, and safetensors does not take them.
     return alone.to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
 

@@ -9,7 +9,6 @@ Shapes: `B` images, `C, H, W` image.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from super_selfish.export.efficientnets import (
     in_names_of_efficientnet_pytorch,
 )
 from super_selfish.models import EfficientFeatures, TorchvisionFeatures, build_backbone
+from super_selfish.models.copying import copy_module
 
 
 def in_names_of_torchvision(backbone: nn.Module, images: Tensor) -> Rewritten:
@@ -142,7 +142,7 @@ def _changes(ours: nn.Module, original: nn.Module) -> list[tuple[str, nn.Module]
 def _exchange(network: nn.Module, path: str, layer: nn.Module) -> str:
     """Exchanges a layer, and returns the code for it: torch's layers print as their code."""
     parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, copy.deepcopy(layer))
+    setattr(network.get_submodule(parent), name, copy_module(layer))
     place = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split("."))
     return f"network{place} = nn.{layer!r}"
 

@@ -5,11 +5,12 @@ Grill et al., 2020, arXiv 2006.07733, section 3.1; He et al., 2019, arXiv 1911.0
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
+
+from super_selfish.models.copying import copy_module
 
 
 class MomentumEncoder(nn.Module):
@@ -27,7 +28,7 @@ class MomentumEncoder(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         """Args: network: What to follow; it is copied, not kept."""
         super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy_module(network).requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
+
+from super_selfish.models.copying import copy_module
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def untrained_twin(backbone: nn.Module, seed: int = 0) -> nn.Module:
     Returns:
         A new module, in the mode and on the device of the given one.
     """
-    twin = copy.deepcopy(backbone)
+    twin = copy_module(backbone)
     tensors = [*twin.named_parameters(), *twin.named_buffers()]
     devices = {name: tensor.device for name, tensor in tensors}
     twin.cpu()

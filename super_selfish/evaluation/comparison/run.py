@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import time
 import warnings
@@ -22,6 +21,7 @@ from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.evaluation.health.health import health
 from super_selfish.models import build_backbone, untrained_twin
+from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
@@ -126,7 +126,7 @@ def build_options(options: Options | None, in_channels: int) -> dict[str, Any]:
     """
     if options is None:
         return {}
-    return dict(options(in_channels) if callable(options) else copy.deepcopy(options))
+    return dict(options(in_channels) if callable(options) else copy_module(options))
 
 
 def some_images(source: ImageSource, number: int, seed: int) -> ImageSource:
@@ -207,7 +207,7 @@ def _pretrain_and_rate(
         kept = supervisor.get_backbone()
         # Where images reach the network as they are, its twin is that of all the others.
         shares_twin = kept is network and isinstance(supervisor.preprocess, nn.Identity)
-        before = None if shares_twin else copy.deepcopy((kept, supervisor.preprocess))
+        before = None if shares_twin else copy_module((kept, supervisor.preprocess))
         pretraining = _pretrain(supervisor, entry, conditions, checkpoint)
     result = {
         **pretraining,
