@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: install demo gallery test lint unit slow clean
+.PHONY: install demo gallery test lint unit slow mutants clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ unit: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
+
+# Small faults, one at a time, and how many of them the tests notice.
+mutants: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) -m tests.mutants.run $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

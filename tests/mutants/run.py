@@ -1,0 +1,306 @@
+"""Puts small faults into the package and counts those that its tests notice.
+
+Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
+holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
+that import from it), and those that hold the papers' numbers. Of these only the ones run that
+reach the line. Faults in `accepted.txt` are left out: it says of each why it cannot matter.
+
+    python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
+
+About five seconds a fault. Exits with 1 where fewer than nine in ten are noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.mutants.accepted import Fault, read_accepted
+from tests.mutants.changes import KINDS, Change, changed, changes
+
+ROOT = Path(__file__).parents[2]
+PAPERS = Path("tests/papers")
+FOLDERS = [
+    f"super_selfish/{name}"
+    for name in ("losses", "memory", "models", "augmentations", "supervisors", "training")
+] + ["super_selfish/evaluation"]
+GOAL = 0.9
+# What a test may take that a fault keeps from ending: so many times its own time, and seconds.
+PATIENCE, SLACK = 5.0, 20.0
+
+
+class Reached(NamedTuple):
+    """What a test does where nothing is wrong."""
+
+    test: str
+    seconds: float
+    lines: frozenset[int]  # of the file that is watched
+
+
+class Trial(NamedTuple):
+    """One fault and whether a test failed."""
+
+    file: str
+    change: Change
+    is_noticed: bool
+
+
+def own_tests(root: Path, file: Path) -> list[str]:
+    """The test files of a file of the package, relative to the root.
+
+    Args:
+        root: Of the repository.
+        file: Relative to the root.
+    """
+    inside = file.relative_to("super_selfish")
+    mirror = Path("tests", inside.parent, f"test_{inside.stem}.py")
+    if (root / mirror).exists():
+        own = [mirror]
+    else:
+        module = ".".join(file.with_suffix("").parts)
+        pattern = re.compile(rf"(from|import) {re.escape(module)}\b")
+        own = [
+            test.relative_to(root)
+            for test in sorted((root / "tests" / inside.parts[0]).rglob("test_*.py"))
+            if pattern.search(test.read_text(encoding="utf-8"))
+        ]
+    papers = sorted(test.relative_to(root) for test in (root / PAPERS).glob("test_*.py"))
+    return [str(test) for test in [*own, *papers]]
+
+
+class Watch:
+    """Notes which lines of one file each test reaches, and how long it takes."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = str(file)
+        self.reached: list[Reached] = []
+        self.failed: list[str] = []
+        self._lines: set[int] = set()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+        self._lines = set()
+        started = time.perf_counter()
+        sys.settrace(self._enter)
+        yield
+        sys.settrace(None)
+        seconds = time.perf_counter() - started
+        self.reached.append(Reached(item.nodeid, seconds, frozenset(self._lines)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename != self.file:
+            return None
+        self._lines.add(frame.f_lineno)
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
+        self._lines.add(frame.f_lineno)
+        return self._step
+
+
+def in_child(work: Callable[[], int], seconds: float) -> int | None:
+    """The result of a function in a process of its own; None where it took too long.
+
+    Forked, so that what is imported here need not be imported for every fault.
+    """
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        silence = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(silence, stream)
+        try:
+            os._exit(work())
+        finally:
+            os._exit(70)
+    deadline = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.02)
+
+
+def pytest_in(root: Path, tests: list[str], *plugins: Any) -> int:
+    """Runs tests of a copy of the repository until one fails."""
+    os.chdir(root)
+    os.environ["PYTHONPATH"] = str(root)
+    # This very package is imported from the copy, in which faults are.
+    sys.path[0:0] = [str(root)]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "super_selfish")]:
+        if not name.startswith("tests.mutants"):
+            del sys.modules[name]
+    quiet = ["-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "--rootdir", str(root)]
+    return int(pytest.main([*quiet, *([] if plugins else ["-x"]), *tests], plugins=list(plugins)))
+
+
+class Bench:
+    """A copy of the repository in which faults are tried."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "repository"
+        self.root.mkdir()
+        for name in ("super_selfish", "tests", "examples"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "setup.py"):
+            shutil.copy(ROOT / name, self.root / name)
+        for above in (ROOT.parent, ROOT.parent.parent):
+            if (above / "shared").is_dir():
+                (folder / "shared").symlink_to(above / "shared")
+                break
+        compileall.compile_dir(self.root / "super_selfish", quiet=2)
+        self.notes = folder / "reached.json"
+
+    def reached(self, file: Path) -> list[Reached]:
+        """What the tests of a file reach in it.
+
+        Raises:
+            RuntimeError: If one fails where nothing is wrong.
+        """
+        tests = own_tests(self.root, file)
+        if not tests:
+            return []
+
+        def watch() -> int:
+            seen = Watch(self.root / file)
+            pytest_in(self.root, tests, seen)
+            found = [(r.test, r.seconds, sorted(r.lines)) for r in seen.reached]
+            self.notes.write_text(json.dumps({"found": found, "failed": seen.failed}))
+            return 0
+
+        self.notes.unlink(missing_ok=True)
+        if in_child(watch, 1200.0) != 0:
+            raise RuntimeError(f"the tests of {file} do not end: {tests}")
+        notes = json.loads(self.notes.read_text())
+        if notes["failed"]:
+            raise RuntimeError(f"without any fault these fail: {notes['failed']}")
+        return [Reached(test, took, frozenset(lines)) for test, took, lines in notes["found"]]
+
+    def is_noticed(self, file: Path, change: Change, reached: list[Reached]) -> bool:
+        """Whether a test fails with a fault."""
+        first, last = change.lines
+        concerned = [r for r in reached if any(first <= line <= last for line in r.lines)]
+        if change.at_import or not concerned:
+            concerned = reached
+        if not concerned:
+            return False
+        concerned = sorted(concerned, key=lambda r: r.seconds)
+        path = self.root / file
+        whole = path.read_text(encoding="utf-8")
+        for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            cached.unlink()
+
+        def try_it() -> int:
+            sys.dont_write_bytecode = True
+            return pytest_in(self.root, [r.test for r in concerned])
+
+        path.write_text(changed(whole, change), encoding="utf-8")
+        try:
+            patience = PATIENCE * sum(r.seconds for r in concerned) + SLACK
+            return in_child(try_it, patience) != 0
+        finally:
+            path.write_text(whole, encoding="utf-8")
+
+
+def chosen(paths: list[str], number: int, seed: int) -> list[tuple[Path, list[Change]]]:
+    """Faults by file, drawn evenly from all that are not accepted, in random order of the files."""
+    chance = random.Random(seed)
+    accepted = read_accepted()
+    every: list[tuple[Path, Change]] = []
+    left_out = 0
+    for path in paths:
+        files = sorted((ROOT / path).rglob("*.py")) if (ROOT / path).is_dir() else [ROOT / path]
+        for file in files:
+            source = file.read_text(encoding="utf-8")
+            name = file.relative_to(ROOT)
+            for change in changes(source):
+                if Fault.of(str(name), source, change) in accepted:
+                    left_out += 1
+                else:
+                    every.append((name, change))
+    print(f"{len(every)} faults to draw from; {left_out} are left out, as they cannot matter")
+    drawn = chance.sample(every, min(number, len(every)))
+    files = list(dict.fromkeys(file for file, _ in drawn))
+    return [(file, [change for of, change in drawn if of == file]) for file in files]
+
+
+def report(trials: list[Trial], planned: int) -> bool:
+    """Prints what was noticed. Returns whether it is enough."""
+    missed = [trial for trial in trials if not trial.is_noticed]
+    for trial in missed:
+        source = (ROOT / trial.file).read_text(encoding="utf-8")
+        print(f"\n{trial.file}, line {trial.change.line}, {trial.change.kind}:")
+        print(Fault.of(trial.file, source, trial.change).shown())
+    print()
+    for kind in KINDS:
+        of_kind = [trial.is_noticed for trial in trials if trial.change.kind == kind]
+        if of_kind:
+            print(f"{kind:12} {sum(of_kind):4} of {len(of_kind):4} noticed")
+    folders = Counter("/".join(Path(trial.file).parts[:2]) for trial in trials)
+    for folder, count in sorted(folders.items()):
+        unseen = sum(trial.file.startswith(folder + "/") for trial in missed)
+        print(f"{folder:30} {count - unseen:4} of {count:4} noticed")
+    share = 1 - len(missed) / max(len(trials), 1)
+    print(f"{len(trials)} of {planned} faults tried, {share:.1%} noticed (goal: {GOAL:.0%})")
+    return share >= GOAL
+
+
+def main() -> int:
+    """Reads the arguments and runs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("paths", nargs="*", default=FOLDERS, help="files or folders")
+    parser.add_argument("--minutes", type=float, default=8.0, help="after which no fault is begun")
+    parser.add_argument("--number", type=int, default=100, help="of faults")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
+    arguments = parser.parse_args()
+    import torch  # noqa: F401  # before any fork, as it takes longest
+    import torchvision  # noqa: F401
+
+    started, trials = time.monotonic(), []
+    files = chosen(arguments.paths, arguments.number, arguments.seed)
+    planned = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        bench = Bench(Path(folder))
+        for file, found in files:
+            found = [change for change in found if change.kind in arguments.kinds]
+            planned += len(found)
+            if time.monotonic() - started > 60 * arguments.minutes or not found:
+                continue
+            reached = bench.reached(file)
+            for change in found:
+                if time.monotonic() - started > 60 * arguments.minutes:
+                    break
+                trials.append(Trial(str(file), change, bench.is_noticed(file, change, reached)))
+                mark = "." if trials[-1].is_noticed else "S"
+                print(mark, end="", flush=True)
+    return 0 if report(trials, planned) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Faults are put where they are meant, and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.accepted import Fault, read_accepted
+from tests.mutants.changes import KINDS, changed, changes
+from tests.mutants.run import ROOT, own_tests
+
+SOURCE = '''"""Doc 1."""
+
+LIMIT = 0.5  # 2 lines
+
+
+def judge(value: float, most: int = 8, *, name: str = "a") -> str | None:
+    """Says 3."""
+    total = value * most + 1
+    total += 2
+    if total >= LIMIT and not name:
+        raise ValueError(f"{value:.3f} is " + "high")
+    print(total, stacklevel=3)
+    return None if value is None else name
+'''
+
+
+def faults(kind: str) -> set[tuple[str, str]]:
+    found = [change for change in changes(SOURCE) if change.kind == kind]
+    return {Fault.of("x.py", SOURCE, change)[1:] for change in found}
+
+
+def test_every_change_leaves_a_source_that_can_be_read() -> None:
+    found = changes(SOURCE)
+    assert {change.kind for change in found} == set(KINDS)
+    for change in found:
+        text = changed(SOURCE, change)
+        assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(SOURCE))
+        assert len(set(text.splitlines()) - set(SOURCE.splitlines())) == 1
+
+
+def test_numbers_are_changed_in_code_and_defaults_and_not_in_words() -> None:
+    before = {fault[0] for fault in faults("number")}
+    assert before == {
+        "LIMIT = 0.5  # 2 lines",
+        'def judge(value: float, most: int = 8, *, name: str = "a") -> str | None:',
+        "total = value * most + 1",
+        "total += 2",
+    }
+
+
+def test_numbers_become_clearly_others() -> None:
+    for text, others in {"0.5": "0.4 0.625", "8": "7 9", "0": "1", "4096": "3277 5120"}.items():
+        source = f"number = {text}\n"
+        (change,) = changes(source)
+        assert changed(source, change).split()[-1] in others.split()
+
+
+def test_operators_comparisons_conditions_and_statements_are_changed() -> None:
+    assert faults("comparison") == {
+        ("if total >= LIMIT and not name:", "if total > LIMIT and not name:"),
+        ("return None if value is None else name", "return None if value is not None else name"),
+    }
+    assert faults("arithmetic") == {
+        ("total = value * most + 1", "total = value * most - 1"),
+        ("total = value * most + 1", "total = value / most + 1"),
+    }
+    assert faults("condition") == {
+        ("if total >= LIMIT and not name:", "if total >= LIMIT or not name:"),
+        ("if total >= LIMIT and not name:", "if (not (total >= LIMIT and not name)):"),
+        (
+            "return None if value is None else name",
+            "return None if (not (value is None)) else name",
+        ),
+    }
+    assert {after for _, after in faults("statement")} == {"pass"}
+    assert len(faults("statement")) == 3
+
+
+def test_what_acts_at_import_is_known() -> None:
+    at_import = {change.line for change in changes(SOURCE) if change.at_import}
+    assert at_import == {3, 6}  # the constant and the default
+
+
+def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it() -> None:
+    of_byol = own_tests(ROOT, Path("super_selfish/supervisors/byol.py"))
+    assert of_byol[0] == "tests/supervisors/test_byol.py"
+    assert "tests/papers/test_defaults.py" in of_byol
+    of_crops = own_tests(ROOT, Path("super_selfish/augmentations/crops.py"))
+    assert "tests/augmentations/test_resampling.py" in of_crops
+    assert "tests/supervisors/test_byol.py" not in of_crops
+
+
+def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "accepted.txt"
+    path.write_text("# A heading.\n\n# Why.\nsuper_selfish/x.py\n- a < b\n+ a <= b\n- c\n+ pass\n")
+    first = Fault("super_selfish/x.py", "a < b", "a <= b")
+    assert read_accepted(path) == {first, Fault("super_selfish/x.py", "c", "pass")}
+    path.write_text("super_selfish/x.py\n- a\n+ b\n")
+    with pytest.raises(ValueError, match="a reason"):
+        read_accepted(path)

@@ -1,0 +1,318 @@
+"""The numbers of the papers, once: what a paper has, where that is read, what we have, and why.
+
+"code" is the authors' released code, "text" the paper where the two disagree, "0.0.6" the first
+release of this package. `AS_PAPER` means that our default is the paper's number. The tests beside
+this file hold signatures, recipes, heads and state to it; `METHODS` names the section of the
+project's method reference that was followed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+
+class _AsPaper:
+    def __repr__(self) -> str:
+        return "as in the paper"
+
+
+AS_PAPER: Final = _AsPaper()
+
+
+class Number(NamedTuple):
+    """One number."""
+
+    paper: Any  # None where the paper has none
+    source: str
+    ours: Any = AS_PAPER  # our default
+    why: str = ""  # we depart
+
+    @property
+    def default(self) -> Any:
+        """Our default."""
+        return self.paper if self.ours is AS_PAPER else self.ours
+
+
+RESOLVED = "None stands for a number that depends on the data; test_resolved.py holds it"
+SMALL = "small images and small datasets are what this library is for"
+POOL = "the strong recipe of CPC v2 serves where a paper is silent, as in 0.0.6"
+ONE_BATCH = "as many as keep a step cheap on one device; shared by the batch"
+
+# Arguments that are no numbers of an algorithm: data, networks, and options of all supervisors.
+PLUMBING = {
+    *("dataset", "backbone", "predictor", "loss", "image_size", "in_channels", "normalize"),
+    *("prediction_head", "puzzle_predictor", "generator", "discriminator", "num_images"),
+}
+
+SIGNATURES: dict[str, dict[str, Number]] = {
+    "rotate": {
+        "rotations": Number(
+            (0, 90, 180, 270), "2.1; text, section 3", (0, 90, 180, -90), "-90 is 270: 0.0.6"
+        ),
+        "crop": Number(True, "2.1; code, CIFAR: RandomCrop 32 pad 4, flip"),
+    },
+    "exemplar": {
+        "num_classes": Number(8000, "2.2; text: 8000 to 32000", None, RESOLVED),
+        "num_transforms": Number(100, "2.2; text: 100 to 150 copies a class"),
+        "max_elements": Number(None, "0.0.6: max_elms", 10, "other primitives than the paper's"),
+        "p": Number(None, "0.0.6", 0.5, "other primitives than the paper's"),
+        "seed": Number(None, "a seed", 0, "any"),
+    },
+    "jigsaw": {
+        "grid": Number(3, "2.3; text, section 4", 2, "nine tiles are too hard for " + SMALL),
+        "total_perms": Number(1000, "2.3; text: 1000, code: 100, VISSL: 2000", None, RESOLVED),
+        "n_perms_per_image": Number(None, "0.0.6: 24", None, RESOLVED),
+        "tile_fraction": Number(64 / 75, "1.5 R4; text: 64 of 75 at 225, code: 64 of 85 at 255"),
+        "p_grayscale": Number(0.3, "2.3; text: 30 % of the images, VISSL: 0.66"),
+    },
+    "denoise": {
+        "p": Number((0.1, 0.25, 0.5), "2.4; text: fractions", 0.7, "0.0.6: images are redundant"),
+    },
+    "context": {
+        "p": Number(None, "2.5; 0.0.6", 0.3, "random blocks instead of the paper's centre"),
+        "n_blocks": Number(None, "2.5; 0.0.6", 10, "as above"),
+        "scale": Number(None, "2.5; 0.0.6", (0.05, 0.1), "as above"),
+        "ratio": Number(None, "2.5; 0.0.6", (0.3, 3.3), "as above"),
+        "lambda_rec": Number(0.999, "2.5; text, section 4"),
+        "lambda_adv": Number(0.001, "2.5; text, section 4"),
+        "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
+    },
+    "split_brain": {
+        "l_step": Number(1.0, "2.6; text: 100 classes", 2.0, "0.0.6: 50 classes"),
+        "l_offset": Number(0.0, "2.6"),
+        "ab_step": Number(10.0, "2.6; text: 313 classes in gamut", 26.0, "0.0.6: 9 x 9 classes"),
+        "a_offset": Number(None, "2.6; 0.0.6", 128.0, "where the lowest bin begins"),
+        "b_offset": Number(None, "2.6; 0.0.6", 128.0, "where the lowest bin begins"),
+        "stride": Number(None, "2.6: 4 or 8", 4, "colours are predicted at a quarter of the side"),
+        "crop": Number(True, "2.6; text: 180 of 256 pixels"),
+    },
+    "bigan": {
+        "latent_channels": Number(200, "2.7; code: a vector", 32, "0.0.6: a map"),
+        "latent_grid": Number(1, "2.7; code: a vector", 2, "at most 128 numbers: 512 never won"),
+    },
+    "instance": {
+        "embedding_size": Number(128, "2.8; code"),
+        "num_negatives": Number(4096, "2.8; code", 500, ONE_BATCH),
+        "temperature": Number(0.07, "2.8; text, section 4; code for CIFAR: 0.1"),
+        "bank_momentum": Number(0.5, "2.8; code; 0.0.6 replaced"),
+        "form": Number("nce", "2.8; text", "softmax", "the authors' later model, which is better"),
+        "proximal_weight": Number(30.0, "2.8; text, section 3.3", 0.01, "steadies NCE; 0.0.6"),
+        "augmentation": Number("paper", "1.4 A-ID; code", "cpc", POOL),
+    },
+    "cpc": {
+        "grid": Number(6, "2.9; text: 6 x 6 of 80 pixels at 260", None, RESOLVED),
+        "offsets": Number((3,), "2.9; pseudo-code: range(2, 3)", None, RESOLVED),
+        "embedding_size": Number(64, "2.9; pseudo-code"),
+        "context_size": Number(256, "2.9; pseudo-code", 128, "0.0.6"),
+        "logit_scale": Number(0.1, "2.9; pseudo-code"),
+        "num_negatives": Number(None, "2.9; pseudo-code: all others; 0.0.6: 2"),
+        "clip_norm": Number(0.01, "2.9; text, appendix"),
+        "augmentation": Number("paper", "1.4 A-CPC", "cpc", POOL),
+    },
+    "moco": {
+        "embedding_size": Number(128, "2.10; code"),
+        "queue_size": Number(65536, "2.10; code; CIFAR: 4096", None, RESOLVED),
+        "momentum": Number(0.999, "2.10; code; CIFAR: 0.99"),
+        "temperature": Number(0.2, "2.10; text, section 3; CIFAR: 0.1"),
+        "norm_groups": Number(8, "2.10; code: GPUs, CIFAR: splits"),
+        "symmetric": Number(False, "2.10; code"),
+    },
+    "cmc": {
+        "embedding_size": Number(128, "2.11; code"),
+        "num_negatives": Number(16384, "2.11; code; readme: 4096", 3136, "0.0.6; " + ONE_BATCH),
+        "temperature": Number(0.07, "2.11; code; STL-10: 0.1"),
+        "form": Number("nce", "2.11; code", "softmax", "better, says the authors' readme"),
+        "bank_momentum": Number(0.5, "2.11; code"),
+        "positives": Number("memory", "2.11; code; 0.0.6: batch"),
+        "augmentation": Number("paper", "2.11; code: RRC(0.2), flip", "cpc", POOL),
+    },
+    "byol": {
+        "embedding_size": Number(256, "2.12; text, section 3.3"),
+        "hidden_size": Number(4096, "2.12; text, section 3.3", None, RESOLVED),
+        "momentum": Number(0.996, "2.12; text, section 3.3; presets: 0.99", None, RESOLVED),
+    },
+    "pirl": {
+        "embedding_size": Number(128, "2.13"),
+        "grid": Number(3, "2.13", None, RESOLVED),
+        "total_perms": Number(None, "2.13; text: any of 9!; 0.0.6's report: 1000", None, RESOLVED),
+        "num_negatives": Number(32000, "2.13", 3136, "0.0.6; " + ONE_BATCH),
+        "temperature": Number(0.07, "2.13"),
+        "form": Number("nce", "2.13", "softmax", "as for the other memories"),
+        "puzzle_weight": Number(0.5, "2.13: lambda"),
+        "bank_momentum": Number(0.5, "2.13"),
+        "augmentation": Number("paper", "1.4 A-PIRL", "cpc", POOL),
+    },
+}
+
+SUPERVISE = {
+    "lr": Number(None, "2; 0.0.6", 1e-3, "Adam's own"),
+    "epochs": Number(None, "2; 0.0.6", 10, "as in 0.0.6"),
+    "batch_size": Number(None, "2; 0.0.6", 32, "as in 0.0.6"),
+    "shuffle": Number(True, "2"),
+    "accumulate": Number(1, "every paper updates once a batch"),
+}
+
+# Classes and functions whose signatures hold numbers of papers, by their address.
+ELSEWHERE: dict[str, dict[str, Number]] = {
+    "training.optimizers.LARS": {
+        "momentum": Number(0.9, "5.1; BYOL, code"),
+        "weight_decay": Number(1.5e-6, "2.12; BYOL, text, section 3.3; Barlow Twins' code: 1e-6"),
+        "trust_coefficient": Number(1e-3, "5.1; BYOL's and Barlow Twins' code"),
+    },
+    "memory.MemoryBank": {"momentum": Number(0.5, "2.8; InstDisc, code")},
+    "losses.InfoNCELoss": {"temperature": Number(0.2, "2.10; MoCo v2, section 3")},
+    "losses.NTXentLoss": {"temperature": Number(0.5, "3.7; SimCLR on CIFAR-10, appendix B.9")},
+    "losses.nce.NCELoss": {"temperature": Number(0.07, "2.8; InstDisc, section 4")},
+    "losses.predictive.candidate_info_nce": {"logit_scale": Number(0.1, "2.9; pseudo-code")},
+    "losses.predictive.CandidateInfoNCELoss": {"logit_scale": Number(0.1, "2.9; pseudo-code")},
+    "models.heads.ProjectionHead": {
+        "out_features": Number(128, "2.10; MoCo, section 3.3"),
+        "hidden_features": Number(2048, "2.10: of ResNet-50's 2048", None, "that of the features"),
+    },
+    "models.heads.Classification": {
+        "hidden": Number(None, "2.1; 0.0.6", (1024, 256), "an MLP for any backbone"),
+    },
+    "models.heads.BottleneckMap": {
+        "channels": Number(None, "2; 0.0.6: 3136 = 64 * 49", 64, "as in 0.0.6"),
+        "size": Number(None, "2; 0.0.6: 3136 = 64 * 49", 7, "as in 0.0.6"),
+    },
+    "models.decoders.ImageDecoder": {
+        "channels": Number(None, "2.4; 0.0.6", (256, 256, 128, 64), "as in 0.0.6"),
+    },
+    "models.discriminators.DiscriminatorFeatures": {
+        "channels": Number((64, 128, 256, 512), "DCGAN for 64 x 64 pixels"),
+        "norm": Number(True, "DCGAN, section 3"),
+    },
+    "models.discriminators.PairDiscriminator": {
+        "hidden": Number(None, "2.7; 0.0.6: 1024, 256", (512, 256), "on fewer features"),
+    },
+    "models.context.ContextNetwork": {
+        "out_channels": Number(256, "2.9; pseudo-code", 128, "0.0.6"),
+        "hidden": Number((256,) * 5, "2.9: residual blocks", (256, 256, 128), "0.0.6: 4 layers"),
+    },
+    "augmentations.elastic.RandomElastic": {
+        "sigma": Number(10.0, "1.4; U-Net, arXiv 1505.04597, section 3.1"),
+        "points": Number(3, "1.4; U-Net, section 3.1"),
+    },
+    "augmentations.resampling.RandomResizedCrop": {
+        "scale": Number((0.08, 1.0), "1.4 RRC; arXiv 1409.4842, section 6"),
+        "ratio": Number((3 / 4, 4 / 3), "1.4 RRC; arXiv 1409.4842, section 6"),
+    },
+    "augmentations.cpc.cpc_primitives": {
+        "rotation": Number(30.0, "1.4 A-CPC; 0.0.6"),
+        "shear": Number(30.0, "1.4 A-CPC; 0.0.6"),
+        "translation": Number(0.3, "1.4 A-CPC; 0.0.6"),
+        "thresholds": Number((128 / 255, 128 / 255), "1.4 A-CPC; 0.0.6"),
+        "bits": Number((5, 8), "1.4 A-CPC; 0.0.6"),
+        "factors": Number((0.1, 1.9), "1.4: AutoAugment; 0.0.6: (0, 1), which only weakens"),
+        "erasing_area": Number((0.02, 0.33), "1.4; torchvision's defaults, as in 0.0.6"),
+        "erasing_ratio": Number((0.3, 3.3), "1.4; torchvision's defaults, as in 0.0.6"),
+    },
+    "augmentations.cpc.autoaugment_primitives": {
+        "rotation": Number(30.0, "1.4: AutoAugment"),
+        "slope": Number(0.3, "1.4: AutoAugment"),
+        "translation": Number(0.45, "1.4: AutoAugment"),
+        "thresholds": Number((0.0, 1.0), "1.4: AutoAugment: U(0, 256)"),
+        "bits": Number((4, 8), "1.4: AutoAugment"),
+        "factors": Number((0.1, 1.9), "1.4: AutoAugment"),
+        "cutout": Number(0.18, "1.4: AutoAugment"),
+    },
+    "augmentations.cpc.cpc_v2": {
+        "elastic_sigma": Number(10.0, "1.4 A-CPC"),
+        "elastic_points": Number(3, "1.4 A-CPC"),
+        "p_elastic": Number(0.2, "1.4 A-CPC"),
+        "p_grayscale": Number(0.25, "1.4 A-CPC"),
+        "paper": Number(True, "1.4 A-CPC", False, POOL),
+    },
+    "augmentations.suites.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
+    "augmentations.suites.simclr": {"strength": Number(1.0, "1.4 A-SIMCLR; CIFAR: 0.5")},
+}
+
+
+class Recipe(NamedTuple):
+    """What a recipe draws. Jitter in the order brightness, contrast, saturation, hue."""
+
+    source: str
+    area: tuple[float, float] | None = None  # of a random resized crop; None: no crop
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.0
+    jitter: tuple[float, float, float, float] | None = None
+    p_jitter: float = 1.0
+    p_gray: float = 0.0
+    p_blur: float = 0.0  # with sigma from 0.1 to 2 pixels at 224
+    p_solarize: float = 0.0
+
+
+MOCO_JITTER = (0.4, 0.4, 0.4, 0.1)
+
+# At 64 pixels; A-... are the names of METHODS 1.4.
+RECIPES: dict[str, Recipe] = {
+    "moco": Recipe(
+        "A-MOCO2; code",
+        area=(0.2, 1.0),
+        flip=0.5,
+        jitter=MOCO_JITTER,
+        p_jitter=0.8,
+        p_gray=0.2,
+        p_blur=0.5,
+    ),
+    "simclr": Recipe(
+        "A-SIMCLR; code",
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=(0.8, 0.8, 0.8, 0.2),
+        p_jitter=0.8,
+        p_gray=0.2,
+        p_blur=0.5,
+    ),
+    "simclr for CIFAR": Recipe(
+        "A-SIMCLR(0.5); code; without blur at 32 pixels",
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.4, 0.1),
+        p_jitter=0.8,
+        p_gray=0.2,
+        p_blur=0.5,
+    ),
+    "byol 1": Recipe(
+        "A-BYOL; text, table 6",
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.2, 0.1),
+        p_jitter=0.8,
+        p_gray=0.2,
+        p_blur=1.0,
+    ),
+    "byol 2": Recipe(
+        "A-BYOL; text, table 6",
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.2, 0.1),
+        p_jitter=0.8,
+        p_gray=0.2,
+        p_blur=0.1,
+        p_solarize=0.2,
+    ),
+    "instance": Recipe(
+        "A-ID; code", area=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.4), p_gray=0.2
+    ),
+    "cmc": Recipe("2.11; code", area=(0.2, 1.0), flip=0.5),
+    "split_brain": Recipe(
+        "2.6; text: 180 of 256 pixels, half of the area; ours: of random size, from that on",
+        area=(0.5, 1.0),
+        flip=0.5,
+    ),
+    "jigsaw tile": Recipe("2.3; 0.0.6; text: channels are shifted", jitter=MOCO_JITTER, p_gray=0.3),
+    "pirl": Recipe(
+        "A-PIRL; solarize is one of a photometric set, drawn with that probability",
+        area=(0.08, 1.0),
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.4, 0.2),
+        p_gray=0.2,
+        p_solarize=0.66,
+    ),
+    "pirl tile": Recipe(
+        "A-PIRL", flip=0.5, jitter=(0.4, 0.4, 0.4, 0.2), p_gray=0.2, p_solarize=0.66
+    ),
+    "pirl puzzle": Recipe("A-PIRL: RRC(0.6)", area=(0.6, 1.0)),
+}

@@ -1,0 +1,69 @@
+"""Defaults are the papers' numbers, or depart from them as the table says."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+from super_selfish.supervisors import SUPERVISORS, Supervisor
+from tests.papers.numbers import AS_PAPER, ELSEWHERE, PLUMBING, SIGNATURES, SUPERVISE, Number
+
+
+def defaults(function: Any) -> dict[str, Any]:
+    """Arguments with their defaults, without what `**` takes."""
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return {p.name: p.default for p in named if p.name != "self"}
+
+
+def found(address: str) -> Any:
+    module, _, name = address.rpartition(".")
+    return getattr(importlib.import_module(f"super_selfish.{module}"), name)
+
+
+def test_the_table_covers_the_thirteen_algorithms() -> None:
+    assert set(SIGNATURES) == set(SUPERVISORS)
+
+
+@pytest.mark.parametrize("algorithm", sorted(SIGNATURES))
+def test_every_number_of_an_algorithm_is_in_the_table(algorithm: str) -> None:
+    arguments = set(defaults(SUPERVISORS[algorithm].__init__)) - PLUMBING
+    assert arguments == set(SIGNATURES[algorithm])
+
+
+def rows() -> list[tuple[str, str, Number]]:
+    of_algorithms = [(a, name, n) for a, table in SIGNATURES.items() for name, n in table.items()]
+    of_others = [(a, name, n) for a, table in ELSEWHERE.items() for name, n in table.items()]
+    return [
+        *of_algorithms,
+        *of_others,
+        *[("supervise", name, number) for name, number in SUPERVISE.items()],
+    ]
+
+
+@pytest.mark.parametrize(("where", "name", "number"), rows(), ids=lambda value: str(value)[:40])
+def test_a_default_is_the_table_s(where: str, name: str, number: Number) -> None:
+    if where == "supervise":
+        function: Any = Supervisor.supervise
+    elif where in SUPERVISORS:
+        function = SUPERVISORS[where].__init__
+    else:
+        function = found(where)
+    default = defaults(function)[name]
+    assert type(default) is type(number.default)
+    assert default == number.default
+
+
+def test_who_departs_from_a_paper_says_why() -> None:
+    for where, name, number in rows():
+        assert number.source, (where, name)
+        assert (number.ours is AS_PAPER) == (number.why == ""), (where, name)
+
+
+def test_the_optimizer_and_the_schedule_are_those_of_the_first_release() -> None:
+    given = defaults(Supervisor.supervise)
+    assert given["optimizer"].__name__ == "Adam"
+    assert getattr(given["lr_scheduler"], "__name__", "") == "constant"

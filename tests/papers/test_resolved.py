@@ -1,0 +1,182 @@
+"""What None stands for, and numbers that are no arguments: by METHODS, on both sides of a bound."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from super_selfish.supervisors import SUPERVISORS
+from super_selfish.supervisors.byol import hidden_width
+from super_selfish.supervisors.exemplar_net import MOST_CLASSES
+from super_selfish.supervisors.momentum_contrast import default_queue_size
+from super_selfish.supervisors.patch_grid import fitting_grid
+from super_selfish.supervisors.puzzles import permutation_table
+from super_selfish.training.optimizers import LARS
+from tests.papers.numbers import SIGNATURES
+from tests.papers.test_heads import Wide
+
+
+def built(algorithm: str, size: int = 64, dataset: Any = None, **arguments: Any) -> Any:
+    return SUPERVISORS[algorithm](dataset, Wide(16), image_size=size, **arguments)
+
+
+def test_moco_s_queue_is_the_paper_s_for_large_datasets_and_the_authors_cifar_s_for_others() -> (
+    None
+):
+    sizes = {None: 4096, 3: 1, 5000: 2500, 8192: 4096, 50_000: 4096, 100_000: 4096}
+    sizes |= {100_001: 50_000, 131_072: 65536, 1_281_167: 65536}
+    assert {images: default_queue_size(images) for images in sizes} == sizes
+    assert built("moco").queue.keys.shape == (4096, 128)
+
+
+@pytest.mark.parametrize(
+    ("features", "hidden"),
+    [(16, 512), (128, 512), (129, 516), (512, 2048), (1023, 4092), (1024, 4096), (2048, 4096)],
+)
+def test_byol_s_heads_are_as_wide_as_the_paper_s_from_1024_features_on(
+    features: int, hidden: int
+) -> None:
+    assert hidden_width(features) == hidden
+
+
+@pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.996)])
+def test_byol_s_momentum_begins_at_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
+    run = SimpleNamespace(
+        epochs=epochs, total_updates=10 * epochs, epoch=0, step=0, accumulate=1, updates=0
+    )
+    assert built("byol", 32).momentum_now(run) == pytest.approx(momentum)
+    assert SIGNATURES["byol"]["momentum"].paper == 0.996
+
+
+def test_byol_s_momentum_rises_to_one_along_half_a_cosine() -> None:
+    supervisor = built("byol", 32, momentum=0.9)
+    for epoch, step, expected in ((0, 0, 0.9), (5, 0, 0.95), (9, 8, 0.99997)):
+        run = SimpleNamespace(epochs=10, total_updates=100, epoch=epoch, step=step, accumulate=1)
+        done = epoch * 10 + step
+        exact = 1 - 0.1 * (1 + math.cos(math.pi * done / 100)) / 2
+        assert supervisor.momentum_now(run) == pytest.approx(exact, abs=1e-9)
+        assert exact == pytest.approx(expected, abs=1e-3)
+
+
+def test_exemplars_are_the_smallest_of_the_paper_s_choices_or_the_whole_dataset() -> None:
+    assert MOST_CLASSES == SIGNATURES["exemplar"]["num_classes"].paper
+    assert built("exemplar", num_transforms=1).num_classes == 8000
+    images = torch.zeros(9, 3, 64, 64, dtype=torch.uint8)
+    assert built("exemplar", dataset=images, num_transforms=1).num_classes == 9
+
+
+@pytest.mark.parametrize(("grid", "count"), [(2, 24), (3, 1000)])
+def test_puzzles_have_all_permutations_or_the_paper_s_thousand(grid: int, count: int) -> None:
+    table = permutation_table(grid)
+    assert table.shape == (count, grid * grid)
+    assert count in (24, SIGNATURES["jigsaw"]["total_perms"].paper)
+    if count == 1000:  # METHODS 2.3, as the published set: mean distance 8.01, at least 2
+        different = (table[:, None] != table[None]).sum(dim=2)
+        apart = different[~torch.eye(1000, dtype=torch.bool)]
+        assert int(apart.min()) >= 2
+        assert float(apart.float().mean()) == pytest.approx(8.01, abs=0.02)
+
+
+def test_a_jigsaw_takes_every_permutation_of_every_image() -> None:
+    supervisor = built("jigsaw")
+    assert supervisor.collate_fn.total_perms == supervisor.collate_fn.perms_per_image == 24
+    assert supervisor.permutations.shape == (24, 4)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(32, 2), (47, 2), (48, 3), (225, 3)])
+def test_pirl_cuts_nine_tiles_where_cells_have_sixteen_pixels(side: int, grid: int) -> None:
+    supervisor = built("pirl", side, total_perms=2)
+    assert supervisor.permutations.shape == (2, grid**2)
+
+
+@pytest.mark.parametrize(
+    ("side", "grid"), [(16, 3), (32, 3), (40, 4), (48, 5), (56, 6), (63, 6), (64, 7), (225, 7)]
+)
+def test_cpc_cuts_as_many_patches_of_sixteen_pixels_as_there_are_up_to_seven(
+    side: int, grid: int
+) -> None:
+    assert fitting_grid((side, 2 * side)) == grid  # METHODS 1.5, R5
+
+
+def test_cpc_foretells_two_and_three_rows_ahead() -> None:
+    assert built("cpc").offsets == (2, 3)
+    assert built("cpc", 32).offsets == (2,)  # of three rows
+
+
+def test_the_discriminator_of_context_encoders_learns_at_a_tenth() -> None:
+    players = built("context")._players()  # METHODS 2.5: 2e-3 for the painter, 2e-4 for D
+    assert players["generator"].lr_factor == 1.0
+    assert players["discriminator"].lr_factor == pytest.approx(0.1)
+
+
+def test_adversaries_have_dcgan_s_moments() -> None:
+    supervisor = built("bigan", dataset=torch.zeros(4, 3, 64, 64, dtype=torch.uint8))
+    supervisor.supervise(epochs=1, batch_size=4, name=None)
+    groups = supervisor.run.optimizer.param_groups
+    assert [group["betas"] for group in groups] == [(0.5, 0.999)] * 2
+
+
+def test_memories_are_uniform_on_the_sphere_and_as_large_as_the_dataset() -> None:
+    images = torch.zeros(300, 3, 64, 64, dtype=torch.uint8)
+    banks = [built("instance", dataset=images).bank]
+    banks += [built("pirl", dataset=images, total_perms=2).bank]
+    both = built("cmc", dataset=images)
+    banks += [both.lightness_bank, both.color_bank]
+    for bank in banks:
+        assert bank.rows.shape == (300, 128)
+        assert bank.momentum == 0.5
+        torch.testing.assert_close(bank.rows.norm(dim=1), torch.ones(300))
+        assert float(bank.rows.std()) == pytest.approx(128**-0.5, rel=0.02)
+    assert not torch.equal(both.lightness_bank.rows, both.color_bank.rows)
+
+
+@pytest.mark.parametrize("algorithm", ["instance", "cmc", "pirl"])
+def test_losses_of_memories_have_the_paper_s_temperature(algorithm: str) -> None:
+    for form in ("softmax", "nce"):
+        arguments = {"total_perms": 2} if algorithm == "pirl" else {}
+        supervisor = built(algorithm, form=form, **arguments)
+        assert supervisor.loss.temperature == SIGNATURES[algorithm]["temperature"].paper
+
+
+def test_the_other_losses_have_the_papers_scales() -> None:
+    assert built("moco").loss.temperature == 0.2
+    assert built("cpc").loss.logit_scale == 0.1
+
+
+@pytest.mark.parametrize("algorithm", ["instance", "cmc", "pirl"])
+def test_memories_are_asked_for_as_many_negatives_as_the_signature_says(algorithm: str) -> None:
+    arguments = {"total_perms": 2} if algorithm == "pirl" else {}
+    supervisor = built(algorithm, num_images=10_000, **arguments)
+    number = SIGNATURES[algorithm]["num_negatives"].default
+    assert supervisor.collate_fn.num_negatives == number
+
+
+def test_split_brain_has_fifty_and_eighty_one_bins() -> None:
+    """METHODS 2.6: i = floor((a + 128) / 26), 0 to 8 for colours of sRGB, class 9 i_a + i_b."""
+    assert built("split_brain").bins.sizes == (50, 9, 9)
+
+
+def test_lars_takes_two_steps_of_its_formula_with_its_own_numbers() -> None:
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]))  # length 5
+        layer.bias.fill_(2.0)
+    optimizer = LARS(layer.parameters(), lr=2.0)
+    layer.weight.grad = torch.tensor([[0.0, 0.0, 0.3], [0.0, 0.0, 0.4]])  # length 0.5
+    layer.bias.grad = torch.full((2,), 0.25)
+    direction = layer.weight.grad + 1.5e-6 * layer.weight.detach()
+    step = 1e-3 * 5.0 / direction.norm() * direction
+    weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    optimizer.step()
+    torch.testing.assert_close(layer.weight.detach(), weight - 2 * step)
+    torch.testing.assert_close(layer.bias.detach(), bias - 2 * 0.25)  # neither decay nor trust
+    optimizer.step()
+    second = layer.weight.grad + 1.5e-6 * (weight - 2 * step)
+    second = 0.9 * step + 1e-3 * (weight - 2 * step).norm() / second.norm() * second
+    torch.testing.assert_close(layer.weight.detach(), weight - 2 * step - 2 * second)
+    torch.testing.assert_close(layer.bias.detach(), bias - 2 * 0.25 - 2 * (0.9 + 1) * 0.25)
