@@ -3,11 +3,53 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
+from super_selfish.supervisors.options import NAMES as OPTIONS
 from super_selfish.training.checkpoint import is_plain
+from super_selfish.training.spelling import unknown_keyword
 
 Arguments = dict[str, Any]
+
+# Of this machine and these images: neither stored nor asked for by load().
+_NOT_STORED = frozenset({"dataset", *OPTIONS})
+
+
+def constructor_keywords(kind: Any) -> list[str]:
+    """Names of the arguments that a supervisor's constructor takes, those of every one included.
+
+    Args:
+        kind: The class.
+    """
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return names + [name for name in sorted(OPTIONS) if name not in names]
+
+
+def takes_any_keyword(kind: Any) -> bool:
+    """Whether a constructor passes on keywords that are not ours, which nobody can know."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD and p.annotation != "Unpack[Options]" for p in parameters)
+
+
+def check_keywords(kind: Any, given: Iterable[str], elsewhere: dict[str, Iterable[str]]) -> None:
+    """Refuses a keyword that a constructor does not take, with the one that was probably meant.
+
+    Args:
+        kind: The class that is constructed.
+        given: Keywords of the call.
+        elsewhere: Other calls in which a keyword may belong, with theirs.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    if takes_any_keyword(kind):
+        return
+    known = constructor_keywords(kind)
+    for name in given:
+        if name not in known:
+            raise unknown_keyword(f"{kind.__name__}()", name, known, elsewhere)
 
 
 def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
@@ -19,21 +61,37 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         kwargs: Keyword arguments of the call.
 
     Returns:
-        Name to value, without `self`.
+        Name to value, without `self`; keywords that are passed on by their own names.
+
+    Raises:
+        TypeError: If there are more positional arguments than the constructor takes.
     """
-    bound = inspect.signature(kind.__init__).bind_partial(None, *args, **kwargs)
+    signature = inspect.signature(kind.__init__)
+    places = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if len(args) > len(places) and not takes_any:
+        named = ", ".join(p.name for p in places)
+        raise TypeError(
+            f"{kind.__name__}() takes at most {len(places)} arguments without a name ({named}), "
+            f"got {len(args)}: give the others by name"
+        )
+    bound = signature.bind_partial(None, *args, **kwargs)
     bound.apply_defaults()
-    return dict(list(bound.arguments.items())[1:])
+    arguments = dict(list(bound.arguments.items())[1:])
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    return arguments
 
 
 def stored_arguments(arguments: Arguments) -> Arguments:
     """The part that a checkpoint can hold: plain values; a network of the user's own by its class.
 
-    Data sets are left out: a checkpoint is read without one.
+    Data sets and options are left out: a checkpoint is read without them.
     """
     stored: Arguments = {}
     for name, value in arguments.items():
-        if name == "dataset":
+        if name in _NOT_STORED:
             continue
         stored[name] = {"plain": value} if is_plain(value) else {"own": type(value).__name__}
     return stored
@@ -53,7 +111,7 @@ def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> A
     Raises:
         ValueError: If the checkpoint was made with an object of the user's own that is not here.
     """
-    arguments: Arguments = {name: present[name] for name in ("dataset",) if name in present}
+    arguments: Arguments = {name: present[name] for name in present if name in _NOT_STORED}
     for name, entry in stored.items():
         if "plain" in entry:
             arguments[name] = entry["plain"]

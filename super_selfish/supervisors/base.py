@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -25,9 +26,14 @@ from super_selfish.models import (
     build_normalize,
     feature_shape,
 )
-from super_selfish.supervisors.arguments import record_arguments
+from super_selfish.supervisors.arguments import (
+    check_keywords,
+    constructor_keywords,
+    record_arguments,
+)
 from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
 from super_selfish.supervisors.persistence import restore_supervisor, store_run
+from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import require_counts, require_functions
 from super_selfish.training import distributed
@@ -35,6 +41,7 @@ from super_selfish.training.acceleration import compiled, fused, lay_out, uncomp
 from super_selfish.training.advice import Advice
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.checkpoint import checkpoint_path
+from super_selfish.training.devices import parse_device
 from super_selfish.training.history import Row
 from super_selfish.training.interrupt import Interrupt
 from super_selfish.training.monitoring import EpochMonitor
@@ -42,8 +49,14 @@ from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
 from super_selfish.training.schedules import build_schedule, constant, steps_every_update
+from super_selfish.training.spelling import spelling_checked
 
 DEFAULT_IMAGE_SIZE = 225
+
+
+def _constructor(supervisor: object) -> dict[str, Iterable[str]]:
+    """Where a keyword that `supervise()` does not take may belong."""
+    return {f"{type(supervisor).__name__}()": constructor_keywords(type(supervisor))}
 
 
 class Supervisor(Pretrained):
@@ -65,6 +78,7 @@ class Supervisor(Pretrained):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Supervisor:
         """Keeps the arguments of the constructor, of every subclass, for the checkpoint."""
+        check_keywords(cls, kwargs, {"supervise()": inspect.signature(cls.supervise).parameters})
         self = super().__new__(cls)
         object.__setattr__(self, "arguments", record_arguments(cls, args, kwargs))
         return self
@@ -80,6 +94,7 @@ class Supervisor(Pretrained):
         *,
         image_size: Size | None = None,
         in_channels: int | None = None,
+        device: torch.device | str | int | None = None,
     ) -> None:
         """Builds a supervisor.
 
@@ -92,10 +107,14 @@ class Supervisor(Pretrained):
             image_size: Side or (height, width) in pixels to which images are resized. Default: that
                 of the dataset if it is uniform, else 225.
             in_channels: Channels of the images. Default: those of the dataset, else 3.
+            device: Where the networks are, and train. Default: on the CPU until `supervise()`,
+                which trains on an accelerator where torch finds one; of several the first, or with
+                `torchrun` that of the process. `.to(device)` and `.cpu()` say it as well.
 
         Raises:
-            ValueError: If `image_size` or `in_channels` is no such number.
-            TypeError: If `loss` cannot be called.
+            ValueError: If `image_size` or `in_channels` is no such number, or there is no such
+                device.
+            TypeError: If `loss` cannot be called, or a keyword is none of the constructor's.
         """
         super().__init__()
         self.source = None if dataset is None else as_source(dataset, image_size, in_channels)
@@ -106,6 +125,8 @@ class Supervisor(Pretrained):
             self.in_channels = 3 if in_channels is None else in_channels
         require_counts(in_channels=self.in_channels)
         require_functions(loss=loss)
+        if device is not None:
+            parse_device(device)  # before networks are built; they go there once all are
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
         self.model: Any = model
         self.loss: Any = loss
@@ -118,6 +139,7 @@ class Supervisor(Pretrained):
         """The loss of a batch, as `_forward` gives it."""
         return self._forward(data)
 
+    @spelling_checked(_constructor)
     def supervise(
         self,
         lr: float = 1e-3,
@@ -195,6 +217,7 @@ class Supervisor(Pretrained):
             raise ValueError(
                 f"there is nothing to train on: {type(self).__name__}(dataset) takes the images"
             )
+        place_for_training(self)
         device = self.device
         distributed.join_processes(device)
         self.run = run = Run(

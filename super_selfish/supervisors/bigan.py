@@ -12,7 +12,7 @@ Shapes: `B` images, `C, H, W` image, `L, i, j` latents.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,11 @@ from super_selfish.supervisors.adversarial import (
 from super_selfish.supervisors.base import Size
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 NUM_RECONSTRUCTED = 8  # images of a batch on which the reconstruction is measured
 
@@ -85,6 +90,7 @@ class BiGanSupervisor(AdversarialSupervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -104,6 +110,7 @@ class BiGanSupervisor(AdversarialSupervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If there are no latents.
@@ -120,6 +127,7 @@ class BiGanSupervisor(AdversarialSupervisor):
             adversarial_cross_entropy if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
 
         def head(features: FeatureShape) -> nn.Module:

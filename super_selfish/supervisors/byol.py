@@ -13,7 +13,7 @@ Shapes: `B` images, `D` features, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,11 @@ from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator, TwoViews
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 SHORT_RUN = 300  # epochs up to which the momentum starts at 0.99; appendix and authors' presets
 
@@ -62,6 +67,7 @@ class BYOLSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -82,6 +88,7 @@ class BYOLSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, or a head has another width.
@@ -95,6 +102,7 @@ class BYOLSupervisor(Supervisor):
             cosine_regression if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         self.momentum = momentum
 

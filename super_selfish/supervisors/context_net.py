@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,11 @@ from super_selfish.supervisors.adversarial import (
 from super_selfish.supervisors.base import Size
 from super_selfish.supervisors.refusals import as_numbers, require_counts, require_images
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class HoledImages(NamedTuple):
@@ -115,6 +120,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -136,6 +142,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, or the predictor gives no images like
@@ -158,6 +165,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
             masked_mean_squared_error if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         self.lambda_rec = lambda_rec
         self.lambda_adv = lambda_adv

@@ -13,7 +13,7 @@ Shapes: `B` images, `V` views of each, `N` images of the dataset, `K` negatives,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,11 @@ from super_selfish.supervisors.instances import draw_negatives, memory_size
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class ViewsAndNegatives(NamedTuple):
@@ -112,6 +117,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -139,6 +145,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the images have no colour, there is another number of them than the
@@ -154,7 +161,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             raise ValueError(f'positives must be "batch" or "memory", got {positives!r}')
         if augmentation not in ("cpc", "paper"):
             raise ValueError(f'augmentation must be "cpc" or "paper", got {augmentation!r}')
-        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
+        super().__init__(
+            None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
+        )
         require_color(type(self).__name__, self.in_channels)
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,11 @@ from super_selfish.supervisors.patch_grid import (
 )
 from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 SMALLEST_IMAGE = 32  # pixels, that every backbone takes
 SMALL_PATCH = 64  # pixels up to which an EfficientNet gets a stem of stride 1
@@ -71,6 +76,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -95,6 +101,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, or the backbone cannot take patches.
@@ -108,6 +115,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             CandidateInfoNCELoss(logit_scale) if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         require_counts(grid=grid)
         self.grid = fitting_grid(self.image_size) if grid is None else grid

@@ -12,7 +12,7 @@ Shapes: `B` images, `C, H, W` image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.refusals import require_images
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class NoisedImages(NamedTuple):
@@ -69,6 +74,7 @@ class DenoiseNetSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -81,6 +87,7 @@ class DenoiseNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If `p` leaves nothing to do or nothing to see, or the predictor gives no
@@ -94,6 +101,7 @@ class DenoiseNetSupervisor(Supervisor):
             nn.MSELoss() if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         self.p = p
         self.model = self._combine(

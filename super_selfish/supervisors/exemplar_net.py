@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,11 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
 from super_selfish.training.randomness import step_generator
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 MOST_CLASSES = 8000  # unless asked for more; of the paper's choices the smallest
 
@@ -82,6 +87,7 @@ class ExemplarNetSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -99,6 +105,7 @@ class ExemplarNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, there are less images than classes, or
@@ -113,6 +120,7 @@ class ExemplarNetSupervisor(Supervisor):
             nn.CrossEntropyLoss() if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         images = MOST_CLASSES if self.source is None else len(self.source)
         if num_classes is None:

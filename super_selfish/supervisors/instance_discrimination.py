@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,11 @@ from super_selfish.supervisors.instances import draw_negatives, memory_size
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class InstanceViews(NamedTuple):
@@ -91,6 +96,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -114,6 +120,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If an argument is out of its range, the predictor has another width, or the
@@ -126,7 +133,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
             raise ValueError(f"proximal_weight must be >= 0, got {proximal_weight}")
         if form not in ("softmax", "nce"):
             raise ValueError(f'form is "softmax" or "nce", got {form!r}')
-        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
+        super().__init__(
+            None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
+        )
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
         if loss is None:

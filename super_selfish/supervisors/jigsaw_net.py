@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,11 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class JigsawTiles(NamedTuple):
@@ -124,6 +129,7 @@ class JigsawNetSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -142,6 +148,7 @@ class JigsawNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, or the predictor has not one output a
@@ -154,6 +161,7 @@ class JigsawNetSupervisor(Supervisor):
             nn.CrossEntropyLoss() if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         tile = cell_size(
             *self.image_size, grid

@@ -9,7 +9,7 @@ Shapes: `B` images, `C, H, W` image, `Y` classes, `h, w` map.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,11 @@ from super_selfish.data.sources import labels_of
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.supervisors.base import Size, Supervisor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 _IS_OURS = "_frozen_by_label_supervisor"  # marks a backbone that the next one may release
 
@@ -88,6 +93,7 @@ class LabelSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -112,6 +118,7 @@ class LabelSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If neither labels nor `num_classes` nor a head say how many classes there
@@ -131,6 +138,7 @@ class LabelSupervisor(Supervisor):
             LabelCollator() if augmentation is None else AugmentedLabelCollator(augmentation),
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         if freeze_until is not None and not finetune:
             raise ValueError(

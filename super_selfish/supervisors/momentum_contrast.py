@@ -13,7 +13,7 @@ Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,11 @@ from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
 MANY_IMAGES = 100_000  # beyond them the queue is the paper's
@@ -78,6 +83,7 @@ class MomentumContrastSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -98,6 +104,7 @@ class MomentumContrastSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If a number is out of its range, or the predictor has another width.
@@ -113,6 +120,7 @@ class MomentumContrastSupervisor(Supervisor):
             InfoNCELoss(temperature) if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         if queue_size is None:
             queue_size = default_queue_size(None if self.source is None else len(self.source))

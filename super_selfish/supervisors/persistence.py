@@ -80,12 +80,12 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         )
     if not same_arguments(state["arguments"], supervisor.arguments):
         arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, os.fspath(name))
-        device, run = supervisor.device, supervisor.run
+        device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
         supervisor.arguments.update(arguments)
         with torch.random.fork_rng(devices=[]):  # the new weights are overwritten at once
             type(supervisor).__init__(supervisor, **arguments)
         supervisor.to(device)
-        supervisor.run = run
+        supervisor.is_placed, supervisor.run = is_placed, run
     supervisor.load_state_dict(state["model"])
     run_state: dict[str, Any] | None = state["run"]
     return run_state

@@ -14,7 +14,7 @@ Shapes: `B` images, `n` tiles, `P` permutations, `K` negatives, `E` embedding, `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,11 @@ from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 SMALLEST_CELL = 16  # pixels; smaller cells of a 3x3 puzzle hold too little, so it becomes 2x2
 
@@ -124,6 +129,7 @@ class PIRLSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -149,6 +155,7 @@ class PIRLSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If an argument is out of its range, a head has another width, or the
@@ -166,7 +173,9 @@ class PIRLSupervisor(Supervisor):
         )
         if form not in ("softmax", "nce"):
             raise ValueError(f'form is "softmax" or "nce", got {form!r}')
-        super().__init__(None, dataset, loss, image_size=image_size, in_channels=in_channels)
+        super().__init__(
+            None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
+        )
         num_images = memory_size(self.source, num_images, type(self))
         if grid is None:
             grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2

@@ -12,6 +12,7 @@ from torch import nn
 from super_selfish.export import export_backbone
 from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
+from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -19,7 +20,7 @@ Size = int | tuple[int, int]
 Self = TypeVar("Self", bound="Pretrained")
 
 
-class Pretrained(nn.Module):
+class Pretrained(nn.Module, metaclass=SupervisorType):
     """Networks with a backbone, which were trained, will be, or come from a checkpoint.
 
     Attributes:
@@ -29,6 +30,7 @@ class Pretrained(nn.Module):
         source: The images to train on, or None.
         run: The last call of `supervise()`, or None.
         arguments: Of the constructor, by name.
+        is_placed: Whether the user has said on which device the networks shall be.
     """
 
     model: Any
@@ -37,6 +39,7 @@ class Pretrained(nn.Module):
     source: Any
     run: Run | None
     arguments: Arguments
+    is_placed = False
 
     @property
     def dataset(self) -> Any:
@@ -48,6 +51,16 @@ class Pretrained(nn.Module):
         """Where the networks are."""
         tensor = next(self.parameters(), next(self.buffers(), None))
         return torch.device("cpu") if tensor is None else tensor.device
+
+    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
+        """Moves or converts the networks, as `nn.Module.to`; where to is heeded by `supervise`."""
+        moved: Self = super().to(*args, **kwargs)
+        self.is_placed |= torch._C._nn._parse_to(*args, **kwargs)[0] is not None
+        return moved
+
+    def cpu(self: Self) -> Self:
+        """Moves the networks to the CPU, where `supervise` leaves them."""
+        return self.to("cpu")
 
     @property
     def preprocess(self) -> nn.Module:

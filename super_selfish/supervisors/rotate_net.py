@@ -12,7 +12,7 @@ Shapes: `B` images, `R` rotations, `C, S` image (square), `D` features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.refusals import as_numbers, require_logits
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 
 class RotatedViews(NamedTuple):
@@ -85,6 +90,7 @@ class RotateNetSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -98,6 +104,7 @@ class RotateNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the rotations are no different multiples of 90, or the predictor has
@@ -116,6 +123,7 @@ class RotateNetSupervisor(Supervisor):
             RotateCollator(rotations, crop),
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         self.rotations = rotations
         self.model = self._combine(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,11 @@ from super_selfish.supervisors.color_split import (
 from super_selfish.supervisors.lab_bins import LabBins
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
 
 SQUEEZED = 32  # channels between a half and its decoder, as in release 0.0.6
 
@@ -112,6 +117,7 @@ class SplitBrainNetSupervisor(Supervisor):
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
+        **options: Unpack[Options],
     ) -> None:
         """Builds the supervisor.
 
@@ -131,6 +137,7 @@ class SplitBrainNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
+            **options: `device`, as for every supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the images have no colour, a step leaves fewer than two bins, or the
@@ -154,6 +161,7 @@ class SplitBrainNetSupervisor(Supervisor):
             nn.CrossEntropyLoss() if loss is None else loss,
             image_size=image_size,
             in_channels=in_channels,
+            **options,
         )
         require_color(type(self).__name__, self.in_channels)
         height, width = self.image_size

@@ -266,10 +266,11 @@ def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
     kind = SUPERVISORS[algorithm]
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     assert [p.name for p in parameters[:4]] == ["dataset", "backbone", "predictor", "loss"]
-    for parameter in parameters:
+    assert parameters[-1].kind is inspect.Parameter.VAR_KEYWORD  # device= and its like
+    for parameter in parameters[:-1]:
         assert parameter.default is not inspect.Parameter.empty
         assert f"            {parameter.name}: " in (kind.__init__.__doc__ or "")
-    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[4:])
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[4:-1])
     assert "Differences from the paper: " in (kind.__doc__ or "")
 
 

@@ -110,7 +110,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
 # Networks, and switches, seeds, which every value suits.
 NO_RANGE = {
     *("self", "dataset", "backbone", "predictor", "loss"),
-    *("image_size", "in_channels", "normalize"),
+    *("image_size", "in_channels", "normalize", "options"),
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed"),
 }

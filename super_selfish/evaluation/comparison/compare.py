@@ -110,7 +110,8 @@ def compare(
         progress: Whether to show a bar, where there is a terminal.
         image_size: Images are brought to this size in pixels, a side or (height, width).
         in_channels: Images are brought to this many channels.
-        device: Where networks run. Default: where `backbone` lies, else the CPU.
+        device: Where networks run. Default: where `backbone` lies, else on an accelerator where
+            torch finds one, else on the CPU.
         retry: Whether runs that failed before are done again.
         keep: Whether checkpoints of finished runs stay, as `path/<key>.pt`.
 

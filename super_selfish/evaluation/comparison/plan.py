@@ -21,6 +21,8 @@ from super_selfish.evaluation.comparison.run import (
 )
 from super_selfish.evaluation.comparison.standings import UNTRAINED
 from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
+from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.run import parse_interval
 
 Kind = Callable[..., Supervisor]
@@ -133,13 +135,13 @@ def _are_whole(numbers: Any) -> bool:
 
 
 def device_of(device: torch.device | str | None, backbone: Backbone) -> torch.device:
-    """The device that was asked for; else that of a given backbone, or the CPU."""
+    """The device that was asked for; else that of a given backbone, or where training goes."""
     if device is not None:
-        return torch.device(device)
+        return parse_device(device)
     if isinstance(backbone, nn.Module):
         for parameter in backbone.parameters():
             return parameter.device
-    return torch.device("cpu")
+    return default_device()
 
 
 def settings_of(
@@ -182,11 +184,13 @@ def options_of(kinds: Mapping[str, Kind], given: Mapping[str, Options]) -> dict[
         if callable(keywords):
             continue  # its result is judged by the constructor
         _check_mapping(f"options[{name!r}]", keywords)
-        known = inspect.signature(kinds[name]).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        kind = kinds[name]
+        if not isinstance(kind, type) or takes_any_keyword(kind):
+            continue
+        known = constructor_keywords(kind)
         wrong = [keyword for keyword in keywords if keyword not in known]
-        if wrong and not takes_any:
-            raise TypeError(f"options[{name!r}]: {wrong} are none of {list(known)}")
+        if wrong:
+            raise TypeError(f"options[{name!r}]: {wrong} are none of {known}")
     return dict(given)
 
 

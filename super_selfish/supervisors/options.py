@@ -1,0 +1,21 @@
+"""What every constructor takes beyond its own arguments, said once.
+
+An algorithm's constructor ends with `**options: Unpack[Options]` and hands them to
+`Supervisor.__init__`, which names and documents each. They belong to this machine and these images,
+not to the networks: a checkpoint does not hold them, and `load()` never asks for them.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+
+
+class Options(TypedDict, total=False):
+    """Keywords of every supervisor; their defaults and meaning stand in `Supervisor.__init__`."""
+
+    device: torch.device | str | int | None
+
+
+NAMES = frozenset(Options.__annotations__)

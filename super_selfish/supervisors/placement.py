@@ -1,0 +1,41 @@
+"""When networks go where they run: at once if the user says where, else as training begins."""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from super_selfish.training.devices import default_device, parse_device
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.pretrained import Pretrained
+
+
+class SupervisorType(ABCMeta):
+    """Moves a supervisor to `device=` once the constructor of every subclass has built its part."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Constructs, then moves."""
+        supervisor = super().__call__(*args, **kwargs)
+        device = supervisor.arguments.get("device")
+        return supervisor if device is None else supervisor.to(parse_device(device))
+
+
+def place_for_training(supervisor: Pretrained) -> None:
+    """Moves networks to an accelerator, if there is one and nobody has said where they shall be.
+
+    A part that is on an accelerator already, such as a backbone of the user's own, draws all the
+    others there.
+
+    Args:
+        supervisor: Stays where it is after `device=`, `.to(device)`, or `.cpu()`.
+    """
+    if supervisor.is_placed:
+        return
+    tensors = [*supervisor.parameters(), *supervisor.buffers()]
+    away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]
+    device = away[0] if away else default_device()
+    if any(tensor.device != device for tensor in tensors):
+        nn.Module.to(supervisor, device)

@@ -1,0 +1,100 @@
+"""Where networks run: what the user said, or else what this machine has.
+
+No kind of accelerator is named here; torch says which one there is.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+import torch
+
+# Which of a machine's processes this is: set by torchrun, and by SLURM's srun.
+_LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")
+
+
+def accelerator() -> torch.device | None:
+    """The kind of accelerator that torch can use on this machine, or None."""
+    known: Any = getattr(torch, "accelerator", None)  # from torch 2.6 on
+    if known is not None:
+        found: torch.device | None = known.current_accelerator() if known.is_available() else None
+        return found
+    for name, module in vars(torch).items():
+        if isinstance(module, ModuleType) and name != "cpu" and hasattr(module, "device_count"):
+            if _says_available(module) or _says_available(getattr(torch.backends, name, None)):
+                return torch.device(name)
+    return None
+
+
+def _says_available(module: Any) -> bool:
+    ask = getattr(module, "is_available", None)
+    return ask is not None and bool(ask())
+
+
+def default_device() -> torch.device:
+    """Where networks train if nobody has said where: on an accelerator, or else the CPU."""
+    found = accelerator()
+    return torch.device("cpu") if found is None else own_device(found)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """One device for each process of a machine, where several were started together.
+
+    Args:
+        device: With an index it stays as it is.
+
+    Returns:
+        The device that belongs to this process.
+    """
+    index: int | None = device.index
+    ranks = [os.environ[name] for name in _LOCAL_RANKS if name in os.environ]
+    if device.type == "cpu" or index is not None or "WORLD_SIZE" not in os.environ:
+        return device
+    count = device_count(device)
+    if not ranks or count < 2:
+        return device
+    return torch.device(device.type, int(ranks[0]) % count)
+
+
+def device_count(device: torch.device) -> int:
+    """How many devices of this kind can be used here."""
+    if device.type in ("cpu", "meta"):
+        return 1
+    module: Any = torch.get_device_module(device)
+    if not (_says_available(module) or _says_available(getattr(torch.backends, device.type, None))):
+        return 0
+    count: int = module.device_count() if hasattr(module, "device_count") else 1
+    return count
+
+
+def parse_device(device: torch.device | str | int) -> torch.device:
+    """Reads what a user gave as `device=`.
+
+    Args:
+        device: As `torch.device` takes it; a bare number counts accelerators.
+
+    Returns:
+        The device; of several accelerators the one that belongs to this process, unless a number
+        says which.
+
+    Raises:
+        ValueError: If there is no such device here.
+        TypeError: If it is none at all.
+    """
+    found = accelerator()
+    here = '"cpu"' if found is None else f'"{found.type}" or "cpu"'
+    if isinstance(device, bool) or not isinstance(device, torch.device | str | int):
+        raise TypeError(f"device must be a device such as {here}, got {device!r}")
+    if isinstance(device, int) and found is not None:
+        device = torch.device(found.type, device)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is none that torch knows: give {here}") from error
+    count = device_count(wanted)
+    if (wanted.index or 0) >= count:
+        number = "no such device" if count == 0 else f"{count} of this kind"
+        raise ValueError(f"device={str(wanted)!r}: torch finds {number} here; give {here}")
+    return own_device(wanted)

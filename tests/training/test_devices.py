@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from super_selfish.training import devices
+
+SIX = torch.device("meta")  # stands for an accelerator: every machine has it
+
+
+@pytest.fixture
+def six_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "accelerator", lambda: SIX)
+    monkeypatch.setattr(devices, "device_count", lambda device: 6 if device == SIX else 1)
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_torch_is_asked_for_its_accelerator(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = SimpleNamespace(is_available=lambda: is_there, current_accelerator=lambda: SIX)
+    monkeypatch.setattr(torch, "accelerator", told, raising=False)
+    assert devices.accelerator() == (SIX if is_there else None)
+    assert devices.default_device() == (SIX if is_there else torch.device("cpu"))
+
+
+@pytest.mark.parametrize("where", ["torch", "backends", "nowhere"])
+def test_an_older_torch_is_asked_kind_by_kind(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch, "accelerator", raising=False)
+    fake: Any = ModuleType("fake")
+    fake.device_count = lambda: 1
+    if where == "torch":
+        fake.is_available = lambda: True
+    monkeypatch.setattr(torch, "mtia", fake, raising=False)
+    if where == "backends":  # Apple's were asked for there only
+        answer = SimpleNamespace(is_available=lambda: True)
+        monkeypatch.setattr(torch.backends, "mtia", answer, raising=False)
+    for name, module in list(vars(torch).items()):
+        if module is not fake and isinstance(module, ModuleType) and name != "cpu":
+            if hasattr(module, "device_count") and hasattr(module, "is_available"):
+                monkeypatch.setattr(module, "is_available", lambda: False)
+    found = devices.accelerator()
+    assert found == (None if where == "nowhere" else torch.device("mtia"))
+
+
+@pytest.mark.usefixtures("six_accelerators")
+@pytest.mark.parametrize("rank", ["LOCAL_RANK", "SLURM_LOCALID"])
+def test_each_process_of_a_machine_has_an_accelerator_of_its_own(
+    rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(rank, "4")
+    assert devices.default_device() == SIX  # one process, whatever the variable
+    monkeypatch.setenv("WORLD_SIZE", "12")
+    assert devices.default_device() == torch.device("meta", 4)
+    assert devices.parse_device("meta") == torch.device("meta", 4)
+    assert devices.own_device(torch.device("meta", 1)) == torch.device("meta", 1)
+    assert devices.own_device(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setenv(rank, "7")  # a machine may have more processes than accelerators
+    assert devices.default_device() == torch.device("meta", 1)
+
+
+@pytest.mark.usefixtures("six_accelerators")
+def test_a_number_counts_accelerators() -> None:
+    assert devices.parse_device(0) == torch.device("meta", 0)
+    assert devices.parse_device("cpu") == torch.device("cpu")
+    assert devices.parse_device(torch.device("meta")) == SIX
+
+
+WRONG = [
+    ("gpu", ValueError, "device='gpu' is none that torch knows: give \"cpu\""),
+    ("cpu:3", ValueError, "device='cpu:3': torch finds 1 of this kind here; give \"cpu\""),
+    ("xpu", ValueError, "device='xpu': torch finds no such device here; give \"cpu\""),
+    (True, TypeError, 'device must be a device such as "cpu", got True'),
+    (1.0, TypeError, 'device must be a device such as "cpu", got 1.0'),
+]
+
+
+@pytest.mark.parametrize(("device", "kind", "sentence"), WRONG)
+def test_what_is_no_device_here_is_refused(
+    device: Any, kind: type[Exception], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "accelerator", lambda: None)
+    monkeypatch.setattr(devices, "_says_available", lambda module: False)
+    with pytest.raises(kind) as caught:
+        devices.parse_device(device)
+    assert str(caught.value) == sentence
