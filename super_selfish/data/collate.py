@@ -28,6 +28,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
     labels: Tensor | None = None  # (B, ...) where the dataset has labels
     unreadable: tuple[str, ...] = ()  # names of images that were left out
+    no_labels: str = ""  # why there are none, where the dataset has some
 
 
 class Labelled(NamedTuple):
@@ -68,12 +69,13 @@ class Collator(ABC):
         )
         if not good:
             return Batch(torch.empty(0), torch.empty(0, dtype=torch.int64), None, unreadable)
-        labels = [sample.label for sample in good if sample.label is not None]
+        labels, no_labels = stack_labels([sample.label for sample in good])
         return Batch(
             stack_images([sample.image for sample in good]),
             torch.tensor([sample.index for sample in good]),
-            torch.stack(labels) if len(labels) == len(good) else None,
+            labels,
             unreadable,
+            no_labels,
         )
 
     @abstractmethod
@@ -110,10 +112,35 @@ class LabelCollator(Collator):
         """
         if batch.labels is None:
             raise ValueError(
-                "the dataset gives no labels: its items should be (image, label), "
+                batch.no_labels
+                or "the dataset gives no labels: its items should be (image, label), "
                 'or a dict with "image" and "label"'
             )
         return Labelled(to_unit_range(batch.images), batch.labels)
+
+
+def stack_labels(labels: list[Tensor | None]) -> tuple[Tensor | None, str]:
+    """Puts the labels of a batch side by side, if they can lie so.
+
+    Most algorithms use no labels, so boxes, masks of several sizes, or labels of some images only,
+    are no reason to stop.
+
+    Args:
+        labels: One of each image; at least one image.
+
+    Returns:
+        `[B, ...]`, or `None` and, where there are labels, what is wrong with them.
+    """
+    known = [label for label in labels if label is not None]
+    if len(known) < len(labels):
+        missing = len(labels) - len(known)
+        why = f"{missing} of the {len(labels)} images of a batch have no label" if known else ""
+        return None, why
+    shapes = {tuple(label.shape) for label in known}
+    if len(shapes) > 1:
+        few = " and ".join(str(list(shape)) for shape in sorted(shapes)[:2])
+        return None, f"labels of a batch must be of one shape, got {few}: make them alike"
+    return torch.stack(known), ""
 
 
 def move(data: Any, device: torch.device) -> Any:

@@ -5,17 +5,16 @@ Shapes: `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from super_selfish.data.conversion import image_from
-from super_selfish.data.files import DECODING_ERRORS, FileList
+from super_selfish.data.files import DECODING_ERRORS
 from super_selfish.data.fitting import Size
 from super_selfish.data.items import is_path, opened_image, split_item
+from super_selfish.data.known_labels import Labels, known_file, known_labels
 from super_selfish.data.labels import SKIPPED_LABEL
 from super_selfish.data.samples import ReadingError
 
@@ -43,18 +42,7 @@ class ItemReader:
 
     def name(self, index: int) -> str:
         """The path of an image, if it is known, or "item 17"."""
-        if isinstance(self.items, FileList):
-            return str(self.items.files[index])
-        dataset: Any = self.dataset
-        place = index
-        while isinstance(dataset, Subset):  # of torch, which random_split makes too
-            dataset, place = dataset.dataset, int(dataset.indices[place])
-        files = getattr(dataset, "samples", None)  # torchvision's folders
-        if isinstance(files, list) and isinstance(dataset, Sized) and len(files) == len(dataset):
-            entry = files[place][0] if isinstance(files[place], tuple) else files[place]
-            if is_path(entry):
-                return str(entry)
-        return f"item {index}"
+        return known_file(self.items, index) or f"item {index}"
 
     def label(self, index: int) -> Tensor | None:
         """The label of one item; -1 if the item cannot be read and is skipped."""
@@ -64,6 +52,10 @@ class ItemReader:
             if self.on_error == "skip":
                 return torch.tensor(SKIPPED_LABEL)
             self.fail(index, ReadingError(error))
+
+    def known_labels(self) -> Labels | None:
+        """The labels of all items, if they are known without reading the items."""
+        return known_labels(self.items)
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):

@@ -145,25 +145,30 @@ def split_item(item: object) -> Item:
                 f"got the keys {list(item)}"
             )
         label = next((item[key] for key in LABEL_KEYS if key in item), None)
-        return Item(item[key], _as_label(label))
+        return Item(item[key], as_label(label))
     if isinstance(item, tuple) and "image" in getattr(item, "_fields", ()):  # such as a Sample
-        return Item(getattr(item, "image"), _as_label(getattr(item, "label", None)))  # noqa: B009
+        return Item(getattr(item, "image"), as_label(getattr(item, "label", None)))  # noqa: B009
     if isinstance(item, (tuple, list)):
         if not item:
             raise TypeError("an item that is a tuple must begin with an image, got an empty one")
-        return Item(item[0], _as_label(item[1]) if len(item) > 1 else None)
+        return Item(item[0], as_label(item[1]) if len(item) > 1 else None)
     return Item(item, None)
 
 
-def _as_label(label: object) -> Tensor | None:
+def as_label(label: object) -> Tensor | None:
+    """A label as a tensor, int64 if it is one whole number; `None` for what is no label."""
     if isinstance(label, (int, np.integer)):
-        return torch.tensor(int(label))
+        number = int(label)
+        return torch.tensor(number) if -(2**63) <= number < 2**63 else None
     if isinstance(label, np.generic | np.ndarray) and label.dtype.kind in "biuf":
-        label = torch.as_tensor(np.array(label))
+        if label.dtype.itemsize > 8:  # long double, which torch does not know
+            return None
+        label = torch.as_tensor(np.array(label, dtype=label.dtype.newbyteorder("=")))
     if not isinstance(label, Tensor):
         return None
     is_whole = not label.dtype.is_floating_point and not label.dtype.is_complex
-    return label.detach().cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
+    label = label.detach()
+    return label.cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
 
 
 def opened_image(image: object, cover: Size | None = None) -> object:

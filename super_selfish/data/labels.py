@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import time
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from super_selfish.data.files import FileList
-from super_selfish.data.items import LABEL_KEYS, ArrayItems, as_column
+from super_selfish.data.bar import images_bar
+from super_selfish.data.items import as_column, as_label
+from super_selfish.data.known_labels import is_our_source
+from super_selfish.data.samples import Unreadable
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
 
 SKIPPED_LABEL = -1  # of an item that cannot be read, where such items are skipped
+_LONG = 60.0  # seconds of reading items for their labels, beyond which it is worth a word
+_TRIED_FOR = 2.0  # seconds of reading, after which the rest is estimated
 
 
-def labels_of(source: ImageSource) -> Tensor | None:
-    """Labels of all images in order.
+def labels_of(source: ImageSource, *, instead: str = "") -> Tensor | None:
+    """Labels of all images in order, as the items give them.
 
-    What the dataset keeps in one piece is used if its first, middle and last entry are what the
-    items give; otherwise every item is read.
+    A list that the dataset keeps beside its items is used where it is sure to be what they give
+    (see `super_selfish.data.known_labels`). Otherwise every item is read once, which takes as long
+    as the dataset takes to give them; where that is more than a minute, a warning says so.
 
     Args:
         source: Where from.
+        instead: What the caller's user may do to avoid it, as the end of the warning's sentence.
 
     Returns:
         `[N, ...]`, or `None` if an item has none. The label of an item that cannot be read and
@@ -35,68 +41,45 @@ def labels_of(source: ImageSource) -> Tensor | None:
     Raises:
         ValueError: The labels differ in shape.
     """
-    if isinstance(source.items, FileList | ArrayItems):
-        return source.items.labels
-    last = len(source) - 1
-    stored = stored_labels(source.items)
-    if stored is not None and all(
-        _is_label(source, index, stored[index]) for index in {0, last // 2, last}
-    ):
-        return stored
+    known = source.known_labels() if is_our_source(source) else None
+    if isinstance(known, Tensor):
+        return as_column(known)
+    if known is not None and known and all(type(value) is int for value in known):
+        return torch.tensor(known)
+    given = _read(source, instead) if known is None else (as_label(value) for value in known)
     found: list[Tensor] = []
-    for index in range(len(source)):
-        label = source.label(index)
+    for label in given:
         if label is None:
             return None
-        found.append(label)
+        found.append(label.detach().cpu())
     shapes = {tuple(label.shape) for label in found}
     if len(shapes) > 1:
         raise ValueError(f"labels must be of one shape, got {sorted(shapes)[:5]}")
     return torch.stack(found)
 
 
-def _is_label(source: ImageSource, index: int, stored: Tensor) -> bool:
-    given = source.label(index)
-    return given is not None and torch.equal(given, stored)
+def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:
+    """The labels of the items, one by one; says once how long that takes, if it takes long."""
+    total, started, is_said = len(source), time.monotonic(), False
+    with images_bar("Reading labels", total, shown=True) as bar:
+        for index in range(total):
+            yield label_at(source, index)
+            bar.update()
+            passed = time.monotonic() - started
+            if not is_said and passed > _TRIED_FOR:
+                is_said = True
+                seconds = passed / (index + 1) * total
+                if seconds > _LONG:
+                    warnings.warn(
+                        f"the labels of {type(source.dataset).__name__} are known only by reading "
+                        f"all its {total:,} items, about {seconds / 60:.0f} min{instead}",
+                        stacklevel=2,
+                    )
 
 
-def stored_labels(dataset: Any) -> Tensor | None:
-    """Labels that a dataset keeps in one piece, without reading its items.
-
-    Looks at `labels`, `targets` (torchvision), `tensors` (`TensorDataset`), the column of a
-    Hugging Face dataset, and through `Subset` and `ConcatDataset`. Whether they are what the
-    items give is for the caller to check: a `target_transform` may stand between.
-
-    Returns:
-        `[N, ...]`, or `None` if there is nothing of the kind.
-    """
-    if isinstance(dataset, Subset):
-        whole = stored_labels(dataset.dataset)
-        return None if whole is None else whole[torch.as_tensor(dataset.indices, dtype=torch.int64)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [stored_labels(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        return torch.cat(known) if len(known) == len(parts) else None
-    if isinstance(dataset, TensorDataset):
-        return _as_column(dataset.tensors[1]) if len(dataset.tensors) > 1 else None
-    columns = getattr(dataset, "column_names", None)
-    if isinstance(columns, list):
-        key = next((key for key in LABEL_KEYS if key in columns), None)
-        return None if key is None else _as_column(list(dataset[key]))
-    for name in ("labels", "targets"):
-        column = _as_column(getattr(dataset, name, None))
-        if column is not None and len(column) == len(dataset):
-            return column
-    return None
-
-
-def _as_column(values: object) -> Tensor | None:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        values = torch.as_tensor(np.array(values))
-    elif isinstance(values, Sequence) and not isinstance(values, str):
-        if not values or not all(isinstance(value, (int, np.integer)) for value in values):
-            return None
-        values = torch.tensor([int(value) for value in values])
-    if not isinstance(values, Tensor) or values.ndim == 0:
-        return None
-    return as_column(values)
+def label_at(source: ImageSource, index: int) -> Tensor | None:
+    """The label of one image; -1 if it cannot be read and is skipped."""
+    if is_our_source(source):
+        return source.label(index)
+    sample = source[index]  # a class of the user's own may give other labels than its dataset
+    return torch.tensor(SKIPPED_LABEL) if isinstance(sample, Unreadable) else sample.label

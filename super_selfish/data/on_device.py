@@ -100,7 +100,7 @@ def _column(
 ) -> Tensor | None:
     """Labels of all images on the device; `None` if there are not always some."""
     known = [part for part in labels if part is not None]
-    if len(known) < len(labels):
+    if len(known) < len(labels) or len({part.shape[1:] for part in known}) > 1:
         return None
     values = torch.cat(known)
     column = values.new_zeros(number, *values.shape[1:])

@@ -24,6 +24,7 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
 from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems, items_of
+from super_selfish.data.known_labels import known_classes
 from super_selfish.data.labels import labels_of
 from super_selfish.data.probing import default_size, probed_shapes
 from super_selfish.data.samples import ReadingError, Sample, SampleBatch, Unreadable, images_at
@@ -47,7 +48,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         items: The same as something that gives items one by one.
         image_size: `(height, width)` of every sample, in pixels.
         in_channels: Number of channels of every sample.
-        classes: Names of the classes, if `dataset` tells them, else `None`.
+        classes: Names of the classes, if `dataset` tells those of its labels, else `None`.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
     """
 
@@ -87,7 +88,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.dataset = data
         self.on_error = on_error
         self.items = items_of(data)
-        self.classes: list[str] | None = getattr(self.items, "classes", None)
+        self.classes = known_classes(self.items)
         size = None if image_size is None else parse_size(image_size)
         shapes = probed_shapes(self, wants_size=size is None)
         self.image_size = default_size(shapes) if size is None else size
@@ -131,7 +132,8 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         if wrong:
             self._checked(wrong[0])
         chosen = torch.tensor(indices, dtype=torch.int64).remainder(total)
-        batch = self.select(chosen)
+        gives_its_own = type(self).__getitem__ is not ImageSource.__getitem__  # a user's class
+        batch = None if gives_its_own else self.select(chosen)
         return [self[index] for index in chosen.tolist()] if batch is None else batch
 
     def select(self, indices: Tensor) -> SampleBatch | None:

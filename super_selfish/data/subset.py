@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from super_selfish.data.known_labels import Labels, chosen_labels, is_our_source
+from super_selfish.data.labels import label_at
 from super_selfish.data.samples import Sample, SampleBatch, Unreadable
 from super_selfish.data.sources import ImageSource
 
@@ -65,6 +67,8 @@ class ImageSubset(ImageSource):
         """
         if self.stored is not None:
             return self.stored.select(indices)
+        if not is_our_source(self.whole):  # one by one, as a class of the user's own gives them
+            return None
         batch = self.whole.select(torch.tensor([self.indices[index] for index in indices.tolist()]))
         return None if batch is None else SampleBatch(batch.images, indices, batch.labels)
 
@@ -82,4 +86,9 @@ class ImageSubset(ImageSource):
 
     def label(self, index: int) -> Tensor | None:
         """The label of one item."""
-        return self.whole.label(self.indices[self._checked(index)])
+        return label_at(self.whole, self.indices[self._checked(index)])
+
+    def known_labels(self) -> Labels | None:
+        """The labels of the chosen images, if those of the whole are known without reading them."""
+        known = self.whole.known_labels() if is_our_source(self.whole) else None
+        return None if known is None else chosen_labels(known, self.indices)

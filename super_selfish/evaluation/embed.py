@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.sources import ImageSource, labels_of
-from super_selfish.evaluation.features import LabelledSource, extract_features, open_data
+from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.features import LabelledSource, extract, open_data
 from super_selfish.evaluation.network import open_network
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.checkpoint import write_atomically
@@ -80,28 +80,33 @@ def embed(
     if isinstance(images, ImageSource | LabelledSource):  # those know their size
         network = network._replace(image_size=image_size, in_channels=in_channels)
     opened = open_data(images, network.image_size, network.in_channels)
-    # Positions in place of labels: what comes back with the features says which images were read.
-    numbered = LabelledSource(opened.images, torch.arange(len(opened.images)))
-    features, index = extract_features(
+    found = extract(
         network.module,
-        numbered,
+        opened,
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
         preprocess=network.preprocess,
     )
-    if index is None:
-        raise RuntimeError("extract_features lost the positions of the images")
-    labels = opened.labels if opened.labels is not None else labels_of(opened.images)
+    labels = _joined(found.labels)
     embedding = Embedding(
-        features,
-        [_name(opened.images, position) for position in index.tolist()],
-        labels[index] if labels is not None and labels.ndim <= 2 else None,
+        found.features,
+        [_name(opened.images, position) for position in found.index.tolist()],
+        labels,
         opened.images.classes,
     )
     for file, write in files:
         write_atomically(file, functools.partial(write, embedding))
     return embedding
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Labels `[N]` or `[N, Y]` of all batches; `None` if an image has none, or one like a mask."""
+    known = [part for part in parts if part is not None]
+    shapes = {part.shape[1:] for part in known}
+    if len(known) < len(parts) or len(shapes) > 1 or known[0].ndim > 2:
+        return None
+    return torch.cat(known)
 
 
 def _name(source: ImageSource, position: int) -> str:

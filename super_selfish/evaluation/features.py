@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import to_unit_range
-from super_selfish.data.collate import Batch, LabelCollator
+from super_selfish.data.collate import LabelCollator
 from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network
@@ -31,6 +31,15 @@ class Features(NamedTuple):
 
     features: Tensor  # [N, D] float32, CPU
     labels: Tensor | None  # [N] or [N, Y] int64, CPU
+
+
+class Extraction(NamedTuple):
+    """What one pass over a data set gives, before anybody asks whether its labels are classes."""
+
+    features: Tensor  # [N, D] float32, CPU
+    index: Tensor  # type: ignore[assignment]  # [N] int64, positions in the data set
+    labels: list[Tensor | None]  # of each batch, as the items give them
+    no_labels: str  # why a batch has none, if its items have some
 
 
 class LabelledSource(NamedTuple):
@@ -121,6 +130,49 @@ def extract_features(
         RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
+    found = extract(
+        backbone,
+        data,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        image_size=image_size,
+        in_channels=in_channels,
+        device=device,
+        preprocess=preprocess,
+    )
+    return Features(found.features, _classes_of(found))
+
+
+def extract(
+    backbone: Any,
+    data: Any,
+    *,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    device: torch.device | str | None = None,
+    preprocess: nn.Module | None = None,
+) -> Extraction:
+    """Computes features as `extract_features` does, and takes labels as they are.
+
+    Args:
+        backbone: As for `extract_features`, and so are all others.
+        data: As for `extract_features`.
+        batch_size: As for `extract_features`.
+        num_workers: As for `extract_features`.
+        image_size: As for `extract_features`.
+        in_channels: As for `extract_features`.
+        device: As for `extract_features`.
+        preprocess: As for `extract_features`.
+
+    Returns:
+        Features, which images they are of, and the labels that came along.
+
+    Raises:
+        ValueError: If no image can be read, or the backbone returns features that are not finite.
+        RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     network = open_network(backbone, preprocess, image_size, in_channels)
@@ -136,7 +188,9 @@ def extract_features(
     device = torch.device(device) if device is not None else _device_of(backbone)
     features: list[Tensor] = []
     labels: list[Tensor | None] = []
+    index: list[Tensor] = []
     unreadable: list[str] = []
+    no_labels = ""
     with ExitStack() as stack:
         stack.enter_context(_frozen(backbone, device))
         if preprocess is not None:
@@ -151,7 +205,9 @@ def extract_features(
             if preprocess is not None:
                 images = preprocess(images)
             features.append(features_of(backbone, images).cpu())  # [B, D]
-            labels.append(_labels_of_batch(batch, source.labels))
+            index.append(batch.index)
+            labels.append(batch.labels if source.labels is None else source.labels[batch.index])
+            no_labels = no_labels or batch.no_labels
     if unreadable:
         warnings.warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}", stacklevel=2)
     if not features:
@@ -162,7 +218,7 @@ def extract_features(
         raise ValueError(
             "the backbone returned features that are not finite: did training diverge?"
         )
-    return Features(stacked, _join_labels(labels))
+    return Extraction(stacked, torch.cat(index), labels, no_labels)
 
 
 def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
@@ -200,19 +256,20 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, int | str) or getattr(value, "ndim", None) == 0
 
 
-def _labels_of_batch(batch: Batch, labels: Tensor | None) -> Tensor | None:
-    """Labels `[B]` of a batch: those that came apart from the images, else the items' own."""
-    if labels is not None:
-        return labels[batch.index]
-    return None if batch.labels is None else as_classes(batch.labels)
-
-
-def _join_labels(labels: Sequence[Tensor | None]) -> Tensor | None:
+def _classes_of(found: Extraction) -> Tensor | None:
     """Labels of all batches, or `None`; refuses data that are labelled in part."""
-    known = [label for label in labels if label is not None]
-    if known and len(known) < len(labels):
+    known = [label for label in found.labels if label is not None]
+    if not known and not found.no_labels:
+        return None
+    if found.no_labels:
+        raise ValueError(found.no_labels)
+    if len(known) < len(found.labels):
         raise ValueError("expected a label for every image or for none, got some without")
-    return torch.cat(known) if known else None
+    classes = [as_classes(labels) for labels in known]
+    shapes = {tuple(labels.shape[1:]) for labels in classes}
+    if len(shapes) > 1:
+        raise ValueError(f"labels must be of one shape, got {sorted(shapes)[:5]}")
+    return torch.cat(classes)
 
 
 def _device_of(module: nn.Module) -> torch.device:

@@ -215,10 +215,15 @@ class _Relabelled(ImageSubset):
     def label(self, index: int) -> Tensor:
         return self.targets[self._checked(index)]
 
+    def known_labels(self) -> Tensor:
+        return self.targets
+
 
 def _drawn_targets(train: LabelledSource, most: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Which images to use, their targets (`[n]` column numbers or `[n, Y]`), and the classes."""
-    labels = labels_of(train.images) if train.labels is None else train.labels
+    labels = train.labels
+    if labels is None:
+        labels = labels_of(train.images, instead="; (images, labels) does without")
     if labels is None:
         raise ValueError(no_labels("train"))
     if labels.dim() > 2 or (labels.dim() == 1 and labels.is_floating_point()):

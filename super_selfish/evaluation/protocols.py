@@ -66,7 +66,7 @@ def rate_finetune(
         lrs = (min(lrs),)
     result = finetune(
         subject.backbone,
-        subject.train,
+        subject.labelled_train,
         subject.test,
         preprocess=subject.preprocess,
         lrs=lrs,

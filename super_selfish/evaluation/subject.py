@@ -92,20 +92,30 @@ class Subject:
         """Labels `[M]` or `[M, Y]` of the test part; no image is shown to the network."""
         return self._labels(self.test, "test")
 
+    @property
+    def labelled_train(self) -> LabelledSource:
+        """The training part with its labels, so that nobody reads images again to know them."""
+        if self.train.labels is not None or self.train.images.on_error == "skip":
+            return self.train  # of images that are skipped there are no labels
+        return LabelledSource(self.train.images, self.train_labels)
+
     def _labels(self, data: LabelledSource, part: str) -> Tensor:
         # Which images cannot be read, and so have no row of features, shows on reading them.
         if f"{part}_features" in vars(self) or data.images.on_error == "skip":
             return self.train_features[1] if part == "train" else self.test_features[1]
-        labels = labels_of(data.images) if data.labels is None else data.labels
+        labels = data.labels
+        if labels is None:
+            labels = labels_of(data.images, instead="; (images, labels) does without")
         if labels is None:
             raise ValueError(no_labels(part))
         return as_classes(labels)
 
     def _features(self, data: LabelledSource, part: str) -> tuple[Tensor, Tensor]:
-        path, known = None, None
+        path, stored = None, None
         if self.cache is not None:
             path = self.cache.path(self.backbone, data, self.preprocess)
-            known = self.cache.read(path)
+            stored = self.cache.read(path)
+        known = stored
         if known is None:
             known = extract_features(
                 self.backbone,
@@ -116,7 +126,7 @@ class Subject:
             )
         if known.labels is None:
             raise ValueError(no_labels(part))
-        if self.cache is not None and path is not None and not path.is_file():
+        if self.cache is not None and path is not None and stored is None:
             self.cache.write(path, known)
         return known.features, known.labels
 

@@ -147,7 +147,9 @@ class LabelSupervisor(Supervisor):
             )
         has_head = whole is not None or predictor is not None
         if num_classes is None and not has_head and self.source is not None:
-            num_classes = _count_classes(labels_of(self.source))
+            num_classes = _count_classes(
+                labels_of(self.source, instead="; num_classes= or a predictor= does without")
+            )
         self._resolve(num_classes=num_classes)
         self.finetune = finetune
         self.freeze_until = freeze_until

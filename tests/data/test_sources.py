@@ -563,58 +563,6 @@ def test_a_bug_in_a_dataset_is_never_skipped() -> None:
         ImageSource(Items(bug), on_error="skip")
 
 
-# Labels without reading the items
-
-
-class Counted(Items):
-    """Counts how often an item is read; keeps its labels in one piece."""
-
-    def __init__(self, shift: int = 0) -> None:
-        super().__init__(lambda i: (TENSORS[i % COUNT], int(LABELS[i % COUNT]) + shift), 200)
-        self.targets = LABELS.repeat(40).tolist()
-        self.reads = 0
-
-    def __getitem__(self, index: int) -> Any:
-        self.reads += 1
-        return super().__getitem__(index)
-
-
-def test_stored_labels_are_found_without_reading_all_items() -> None:
-    data = Counted()
-    source = ImageSource(Subset(data, list(range(100, 200))))
-    data.reads = 0
-
-    labels = labels_of(source)
-
-    assert labels is not None and torch.equal(labels, LABELS.repeat(20))
-    assert data.reads <= 3
-
-
-def test_stored_labels_that_are_not_those_of_the_items_are_not_used() -> None:
-    labels = labels_of(ImageSource(Counted(shift=1)))
-
-    assert labels is not None and torch.equal(labels, LABELS.repeat(40) + 1)
-
-
-class Columns(Items):
-    """Stands for a Hugging Face dataset: items and columns of one object."""
-
-    column_names = ("image", "label")
-
-    def __init__(self) -> None:
-        super().__init__(lambda i: {"image": pil(i), "label": int(LABELS[i])})
-        self.column_names = ["image", "label"]  # type: ignore[assignment]
-
-    def __getitem__(self, index: Any) -> Any:
-        return LABELS.tolist() if index == "label" else super().__getitem__(index)
-
-
-def test_the_label_column_of_a_hugging_face_dataset_is_used() -> None:
-    labels = labels_of(ImageSource(Columns()))
-
-    assert labels is not None and torch.equal(labels, LABELS)
-
-
 def test_labels_of_different_shapes_cannot_be_stacked() -> None:
     source = ImageSource(Items(lambda i: (TENSORS[i], torch.zeros(i + 1))))
     with pytest.raises(ValueError, match="labels must be of one shape"):

@@ -60,7 +60,9 @@ def test_other_weights_images_labels_and_preprocessing_have_other_files(
 
 
 def test_parts_of_one_data_set_have_files_of_their_own(images: Tensor, tmp_path: Path) -> None:
-    whole = TensorDataset(*labelled(images.repeat(3, 1, 1, 1)))  # all thirds look the same
+    images = images.repeat(2, 1, 1, 1)  # both halves look the same, but for one image
+    images[22 + 3, 0, 0, 0] += 1
+    whole = TensorDataset(*labelled(images))
     paths = {
         FeatureCache(tmp_path).path(Counting(), open_data(Subset(whole, part)), None)
         for part in (range(22), range(22, 44))
@@ -77,6 +79,34 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     before = cache.path(Counting(), open_data(tmp_path / "images"), None)
     Image.new("RGB", (32, 32), (200, 100, 30)).save(folder / "01.png")
     assert cache.path(Counting(), open_data(tmp_path / "images"), None) != before
+
+
+@pytest.mark.parametrize("content", ["half", "text", "other", "nan", "fewer labels", "no tensor"])
+def test_a_file_that_is_broken_or_holds_something_else_is_computed_anew(
+    images: Tensor, tmp_path: Path, content: str
+) -> None:
+    train, test = labelled(images), labelled(images.flip(3))
+    expected = evaluate(Counting(), train, test, untrained=None, cache=tmp_path)
+    for path in tmp_path.iterdir():
+        features = {"features": torch.zeros(22, 5), "labels": torch.zeros(22, dtype=torch.int64)}
+        if content == "half":
+            path.write_bytes(path.read_bytes()[:-300])
+            continue
+        if content == "text":
+            path.write_text("features")
+            continue
+        wrong: dict[str, dict[str, object]] = {
+            "other": {"features": torch.zeros(22)},
+            "nan": {"features": torch.full((22, 5), torch.nan)},
+            "fewer labels": {"labels": torch.zeros(21, dtype=torch.int64)},
+            "no tensor": {"features": [1.0]},
+        }
+        torch.save({"format": 1, **features, **wrong[content]}, path)
+    network = Counting()
+    with pytest.warns(UserWarning, match=r"features-.*\.pt is of no use, .* computed anew"):
+        assert evaluate(network, train, test, untrained=None, cache=tmp_path) == expected
+    assert network.seen == 44
+    assert evaluate(Counting(), train, test, untrained=None, cache=tmp_path) == expected
 
 
 def test_data_without_labels_are_refused_from_the_cache_too(images: Tensor, tmp_path: Path) -> None:

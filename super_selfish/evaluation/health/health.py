@@ -21,7 +21,7 @@ from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.features import (
     LabelledSource,
-    extract_features,
+    extract,
     features_of,
     open_data,
 )
@@ -266,8 +266,8 @@ def extract_with_views(
         `[N, D]` three times: as they are, first and second view.
     """
     threefold = _Threefold(backbone, preprocess, augmentation, seed)
-    features = extract_features(threefold, source, batch_size=batch_size, num_workers=num_workers)
-    plain, first, second = features.features.chunk(3, dim=1)
+    found = extract(threefold, source, batch_size=batch_size, num_workers=num_workers)
+    plain, first, second = found.features.chunk(3, dim=1)
     return plain, first, second
 
 
