@@ -9,6 +9,7 @@ from torch import nn
 
 from super_selfish.models.dry_run import FeatureShape, feature_shape
 from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
+from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
 from super_selfish.models.untrained import untrained_twin
@@ -76,7 +77,10 @@ def _timm_backbone(name: str, in_channels: int, image_size: tuple[int, int]) -> 
     settings = timm.models.get_pretrained_cfg(name)
     if settings is not None and settings.fixed_input_size:
         options["img_size"] = tuple(image_size)
-    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **options)
+    options |= {"model_name": name, "num_classes": 0, "in_chans": in_channels}
+    network: nn.Module = timm.create_model(**options, pretrained=False)
+    vars(network)[TIMM_ARGUMENTS] = options  # by which it can be drawn anew
+    return network
 
 
 def _unknown(name: str, names: list[str]) -> str:

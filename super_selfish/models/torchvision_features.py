@@ -49,6 +49,11 @@ class TorchvisionFeatures(nn.Module):
         if name not in torchvision_names():
             raise ValueError(f"torchvision has no classification network {name!r} of any size")
         self.name = name
+        self._arguments: dict[str, Any] = {
+            "name": name,
+            "in_channels": in_channels,
+            "image_size": image_size,
+        }
         self.network = _build(name)
         _remove_classifier(self.network)
         if _is_resnet(self.network) and min(image_size) < 128:
@@ -73,6 +78,11 @@ class TorchvisionFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features averaged over space: `[B, C, H, W]` to `[B, D]`."""
         return self.forward_features(images).mean(dim=(2, 3))
+
+    def reset_parameters(self) -> None:
+        """Draws the network anew, as torchvision does."""
+        fresh = type(self)(**self._arguments)
+        self.load_state_dict(fresh.state_dict())
 
 
 def torchvision_names() -> list[str]:

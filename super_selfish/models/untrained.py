@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from super_selfish.models.copying import copy_module
+from super_selfish.models.fresh import fresh_tensors, own_tensors
+
+# What weight and spectral norm, of both kinds, compute a weight from.
+_DERIVED = ("weight_g", "weight_v", "weight_orig", "original", "original0", "original1")
+_STATISTICS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
 
 
-@torch.no_grad()
+class Twin(NamedTuple):
+    """A network drawn anew, and whether it is known that such a network begins like this."""
+
+    network: nn.Module
+    is_known: bool
+
+
 def untrained_twin(backbone: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of a network with freshly drawn parameters and reset norm statistics.
+    """A copy of a network as its constructor would draw it, with statistics of norms reset.
 
-    A network with `reset_parameters()` is trusted to do it. Otherwise every submodule that can
-    reset itself does, innermost first; of the rest, parameters of norm layers return to scale 1 and
-    shift 0, biases to 0, and all others are drawn from a normal distribution of standard deviation
-    0.02, cut at two. Everything is drawn on the CPU from torch's global stream under `seed`, which
-    is then put back: the twin is the same on every device.
+    See `draw_twin`, which also says whether that is known.
 
     Args:
         backbone: Is left as it is.
@@ -25,19 +35,148 @@ def untrained_twin(backbone: nn.Module, seed: int = 0) -> nn.Module:
     Returns:
         A new module, in the mode and on the device of the given one.
     """
+    return draw_twin(backbone, seed).network
+
+
+@torch.no_grad()
+def draw_twin(backbone: nn.Module, seed: int = 0) -> Twin:
+    """Draws a copy of a network as a newly constructed one is drawn.
+
+    A network of your own with `reset_parameters()` is trusted to do it. Networks of this library,
+    torchvision and timm are constructed again, and so is any other whose constructor needs no
+    arguments, or keeps them under their names; exchanged or missing layers do not matter. In a
+    network that holds other networks each is drawn so.
+
+    What is left are layers of a network whose constructor cannot be called again. If its norms tell
+    that it has learned nothing yet, every parameter's entries are shuffled, which keeps their
+    distribution (and parameters that it holds constant stay so). Else layers reset themselves as
+    torch does, which need not be how the network began; parameters that no layer resets are drawn
+    from a normal distribution of standard deviation 0.02, cut at two, but scales of norm layers
+    return to 1 and biases to 0.
+
+    Everything is drawn on the CPU from torch's global stream under `seed`, which is then put back:
+    the twin is the same on every device.
+
+    Args:
+        backbone: Is left as it is.
+        seed: Of the draws.
+
+    Returns:
+        A new module, in the mode and on the device of the given one, and whether most of it was
+        drawn as its class draws it, as far as that can be known.
+    """
     twin = copy_module(backbone)
     tensors = [*twin.named_parameters(), *twin.named_buffers()]
     devices = {name: tensor.device for name, tensor in tensors}
     twin.cpu()
+    known: set[int] = set()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # manual_seed would seed accelerators as well
-        if not _reset(twin):
-            for module in reversed(list(twin.modules())):
-                if not _reset(module):
-                    _redraw_own_parameters(module)
+        _draw(twin, torch.Generator().manual_seed(seed), known)
+        is_new = has_learned(backbone) is False
+        if is_new:
+            _keep_beginning(twin, backbone, known)
+    sizes = {id(p): 0 if is_lazy(p) else p.numel() for p in twin.parameters()}
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
         tensor.data = tensor.data.to(devices[name])
-    return twin
+    drawn = sum(size for key, size in sizes.items() if key in known)
+    return Twin(twin, is_new or 2 * drawn >= sum(sizes.values()))
+
+
+def has_learned(network: nn.Module) -> bool | None:
+    """Whether the norms of a network tell of training, as those of a new one never do.
+
+    A new norm has the same scale and the same shift for all channels, and has seen no batch.
+
+    Args:
+        network: Any.
+
+    Returns:
+        None if there are no norms with parameters or statistics.
+    """
+    found = None
+    for module in network.modules():
+        if "norm" not in type(module).__name__.lower():
+            continue
+        for name, tensor in own_tensors(module):
+            if is_lazy(tensor) or name not in ("weight", "bias", *_STATISTICS):
+                continue
+            start = _STATISTICS.get(name)
+            if bool((tensor != (tensor.flatten()[0] if start is None else start)).any()):
+                return True
+            found = False
+    return found
+
+
+def _draw(module: nn.Module, seeds: torch.Generator, known: set[int], inside: bool = False) -> None:
+    """Draws a module and all in it, and notes the parameters that are known to begin like this.
+
+    Args:
+        module: Changed in place.
+        seeds: Every network gets a seed of its own: two alike in one network do not begin alike.
+        known: The parameters, by their id.
+        inside: Whether it is part of a network that may have drawn its layers otherwise.
+    """
+    torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=seeds)))
+    package = type(module).__module__.split(".")[0]
+    if package not in ("torch", "torchvision", "timm") and _reset(module):
+        known.update(map(id, module.parameters()))
+        return
+    pairs = None if package == "super_selfish" else fresh_tensors(module, seeds)
+    if pairs is not None:
+        drawn = {id(tensor) for tensor, _ in pairs}
+        _draw_others(module, drawn, seeds, known)
+        for tensor, value in pairs:
+            tensor.copy_(value)
+        known.update(drawn)
+        return
+    inside = inside or package not in ("torch", "super_selfish")
+    for child in module.children():
+        _draw(child, seeds, known, inside)
+    _draw_own(module, set() if inside else known)
+
+
+def _draw_others(
+    module: nn.Module, drawn: set[int], seeds: torch.Generator, known: set[int]
+) -> None:
+    """Draws what its constructor does not: layers that were exchanged, or added."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if not any(id(tensor) in drawn for tensor in tensors):
+        _draw(module, seeds, known)
+        return
+    for child in module.children():
+        _draw_others(child, drawn, seeds, known)
+    if any(id(tensor) not in drawn for _, tensor in own_tensors(module)):
+        _draw_own(module, set())
+
+
+def _draw_own(module: nn.Module, known: set[int]) -> None:
+    """Draws the parameters of a module alone."""
+    own = list(module.named_parameters(recurse=False))
+    derived = [parameter for name, parameter in own if name in _DERIVED]
+    for parameter in derived:  # resetting the weight that is computed of them would change nothing
+        _shuffle(parameter, parameter)
+    if derived:
+        return
+    if _reset(module):
+        known.update(id(parameter) for _, parameter in own)
+    else:
+        _redraw_own_parameters(module)
+
+
+def _keep_beginning(twin: nn.Module, new: nn.Module, known: set[int]) -> None:
+    """Draws a twin of a network that has learned nothing from what the network itself shows."""
+    for parameter, start in zip(twin.parameters(), new.parameters(), strict=True):
+        if is_lazy(start) or start.numel() == 0:
+            continue
+        if bool((start == start.flatten()[0]).all()):
+            parameter.copy_(start)
+        elif id(parameter) not in known:
+            _shuffle(parameter, start)
+
+
+def _shuffle(parameter: Tensor, start: Tensor) -> None:
+    order = torch.randperm(start.numel())
+    parameter.copy_(start.detach().cpu().flatten()[order].view(start.shape))
 
 
 def _reset(module: nn.Module) -> bool:

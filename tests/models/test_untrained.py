@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from super_selfish.models import EfficientFeatures, build_backbone, untrained_twin
+from super_selfish.models.untrained import draw_twin, has_learned
+
+SIZE = (64, 64)
 
 
 class Positioned(nn.Module):
-    """Owns parameters and has no reset_parameters."""
+    """Owns parameters, has no reset_parameters, and keeps none of its arguments."""
 
-    def __init__(self) -> None:
+    def __init__(self, value: float) -> None:
         super().__init__()
-        self.position = nn.Parameter(torch.full((1, 500, 4), 9.0))
-        self.bias = nn.Parameter(torch.full((4,), 9.0))
-        self.norm = OwnNorm()
+        self.position = nn.Parameter(torch.full((1, 500, 4), value))
+        self.bias = nn.Parameter(torch.full((4,), value))
+        self.norm = OwnNorm(value)
         self.batch_norm = nn.BatchNorm1d(4)
         self.attention = nn.MultiheadAttention(4, 2)
 
@@ -23,10 +29,210 @@ class Positioned(nn.Module):
 
 
 class OwnNorm(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((4,), value))
+        self.bias = nn.Parameter(torch.full((4,), value))
+
+
+class Kaiming(nn.Module):
+    """Draws its layers otherwise than they do, and keeps its argument."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.conv = nn.Conv2d(3, width, 3)
+        self.norm = nn.BatchNorm2d(width)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+        nn.init.zeros_(self.norm.weight)
+
+
+class Secretive(Kaiming):
+    """The same, but nobody can construct it again."""
+
+    def __init__(self, how_wide: int) -> None:
+        super().__init__(how_wide)
+        del self.width
+
+
+class Holding(nn.Module):
+    """A network of somebody else's in one's own class."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+
+class Loading(nn.Module):
+    """A constructor that brings weights from somewhere."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((4,), 9.0))
-        self.bias = nn.Parameter(torch.full((4,), 9.0))
+        self.conv = nn.Conv2d(3, 64, 3)
+        weights = torch.randn(64, 3, 3, 3, generator=torch.Generator().manual_seed(7))
+        self.conv.weight = nn.Parameter(5 + weights)
+
+
+def trained(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Moves every parameter and statistic, as training does."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5).add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        for name, buffer in network.named_buffers():
+            if "running" in name:
+                buffer.add_(torch.rand(buffer.shape, generator=generator))
+    return network
+
+
+def assert_alike(twin: nn.Module, fresh: nn.Module) -> None:
+    """Each tensor has the mean and the standard deviation that a new network's has."""
+    ours, theirs = twin.state_dict(), fresh.state_dict()
+    assert list(ours) == list(theirs)
+    for name, tensor in theirs.items():
+        drawn, expected = ours[name].double(), tensor.double()
+        if expected.numel() < 2 or bool((expected == expected.flatten()[0]).all()):
+            assert torch.equal(drawn, expected), name
+            continue
+        assert name.startswith("normalize.") or not torch.equal(drawn, expected), name
+        sampling = 8 / math.sqrt(2 * expected.numel()) + 0.05  # 0.05: timm clamps some at 2.0
+        assert float(drawn.std() / expected.std()) == pytest.approx(1, abs=sampling), name
+        allowed = 8 * float(expected.std()) / math.sqrt(expected.numel())
+        assert float(drawn.mean()) == pytest.approx(float(expected.mean()), abs=allowed), name
+
+
+def network(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+NAMES = ("efficientnet-b0", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "narrow-resnet")
+OF_TIMM = ("timm/test_resnet", "timm/test_convnext", "timm/test_vit", "timm/test_efficientnet")
+
+
+@pytest.mark.parametrize("name", [*NAMES, *OF_TIMM])
+def test_the_twin_of_a_backbone_by_name_is_like_a_new_one(name: str) -> None:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+
+    def make() -> nn.Module:
+        return build_backbone(name, 3, SIZE)
+
+    twin = draw_twin(trained(network(make, 1)), seed=3)
+    assert_alike(twin.network, network(make, 2))
+    assert twin.is_known
+
+
+def resnet() -> nn.Module:
+    from torchvision.models import resnet18
+
+    return resnet18(weights=None)
+
+
+def adapted_resnet() -> nn.Module:
+    net = resnet()
+    net.fc = nn.Identity()
+    net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    return net
+
+
+def children_of_mobilenet() -> nn.Module:
+    from torchvision.models import mobilenet_v3_small
+
+    return nn.Sequential(*list(mobilenet_v3_small(weights=None).children())[:-1])
+
+
+def timm_in_a_class() -> nn.Module:
+    timm = pytest.importorskip("timm")
+    return Holding(timm.create_model("test_convnext", num_classes=0, in_chans=5))
+
+
+FOREIGN = {
+    "torchvision": resnet,
+    "torchvision without its head, and another stem": adapted_resnet,
+    "a list of torchvision's layers": children_of_mobilenet,
+    "timm in a class": timm_in_a_class,
+    "one's own class": lambda: Kaiming(16),
+    "a list of torch's layers": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)),
+}
+
+
+@pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN.keys())
+def test_the_twin_of_a_module_is_like_a_new_one(make: Callable[[], nn.Module]) -> None:
+    twin = draw_twin(trained(network(make, 1)), seed=3)
+    assert_alike(twin.network, network(make, 2))
+    assert twin.is_known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    (
+        "resnet50 convnext_tiny densenet121 vgg11 swin_t regnet_y_400mf googlenet inception_v3 "
+        "efficientnet_v2_s shufflenet_v2_x0_5 mnasnet0_5 alexnet timm/resnet50 timm/ghostnet_100 "
+        "timm/vit_tiny_patch16_224 timm/swin_tiny_patch4_window7_224 timm/mobilenetv3_small_100 "
+        "timm/convnextv2_atto"
+    ).split(),
+)
+def test_the_twin_of_any_backbone_by_name_is_like_a_new_one(name: str) -> None:
+    def make() -> nn.Module:
+        return build_backbone(name, 3, (96, 96))
+
+    assert_alike(draw_twin(trained(network(make, 1)), seed=3).network, network(make, 2))
+
+
+def test_a_class_that_cannot_be_constructed_again_is_shuffled_while_it_is_new() -> None:
+    new = network(lambda: Secretive(16), 1)
+    twin = draw_twin(new, seed=3)
+    assert twin.is_known
+    assert_alike(twin.network, network(lambda: Secretive(16), 2))
+    before, after = new.state_dict()["conv.weight"], twin.network.state_dict()["conv.weight"]
+    assert torch.equal(before.flatten().sort().values, after.flatten().sort().values)
+
+
+def test_of_a_trained_class_that_cannot_be_constructed_again_nothing_is_claimed() -> None:
+    twin = draw_twin(trained(Secretive(16)), seed=3)
+    assert not twin.is_known
+    assert twin.network.state_dict()["norm.weight"].tolist() == [1.0] * 16
+
+
+def test_weights_that_a_constructor_loads_are_not_drawn() -> None:
+    twin = draw_twin(Loading(), seed=3)
+    weight = twin.network.state_dict()["conv.weight"]
+    assert weight.mean().abs() < 0.1
+    assert not twin.is_known
+
+
+def test_two_networks_in_one_do_not_begin_alike() -> None:
+    both = Holding(nn.ModuleList([Kaiming(8), Kaiming(8)]))
+    state = untrained_twin(both).state_dict()
+    assert not torch.equal(state["inside.0.conv.weight"], state["inside.1.conv.weight"])
+
+
+def test_norms_tell_whether_a_network_has_learned() -> None:
+    assert has_learned(resnet()) is False
+    assert has_learned(trained(resnet())) is True
+    assert has_learned(nn.Sequential(nn.Conv2d(3, 8, 3))) is None
+    stepped = nn.BatchNorm2d(4)
+    stepped(torch.zeros(2, 4, 3, 3))
+    assert has_learned(stepped) is True
+    assert has_learned(EfficientFeatures()) is False  # whatever its normalisation holds
+
+
+@pytest.mark.parametrize(
+    "normed",
+    [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm],
+)
+def test_a_weight_that_is_computed_of_others_is_drawn_too(
+    normed: Callable[[nn.Module], nn.Module],
+) -> None:
+    network = trained(nn.Sequential(normed(nn.Linear(40, 30))))
+    twin = draw_twin(network)
+    before = dict(network.named_parameters())
+    for name, parameter in twin.network.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    assert not twin.is_known
 
 
 def test_the_twin_is_drawn_anew_and_the_original_stays() -> None:
@@ -41,7 +247,7 @@ def test_the_twin_is_drawn_anew_and_the_original_stays() -> None:
 
 
 def test_the_twin_depends_on_its_seed_alone() -> None:
-    backbone = build_backbone("resnet18", 3, (32, 32))
+    backbone = build_backbone("squeezenet1_1", 3, SIZE)
     torch.manual_seed(1)
     first = untrained_twin(backbone, seed=3).state_dict()
     torch.manual_seed(2)
@@ -49,12 +255,12 @@ def test_the_twin_depends_on_its_seed_alone() -> None:
     again, other = untrained_twin(backbone, seed=3).state_dict(), untrained_twin(backbone, seed=4)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    name = "network.layer1.0.conv1.weight"
+    name = "network.features.0.weight"
     assert not torch.equal(first[name], other.state_dict()[name])
 
 
 def test_parameters_without_an_owner_that_resets_them_are_redrawn() -> None:
-    twin = untrained_twin(Positioned())
+    twin = untrained_twin(trained(Positioned(9.0)))
     assert isinstance(twin, Positioned)
     position = twin.position.detach()
     assert position.abs().max() <= 0.04
@@ -65,15 +271,14 @@ def test_parameters_without_an_owner_that_resets_them_are_redrawn() -> None:
 
 
 def test_an_attention_resets_itself_after_its_parts() -> None:
-    network = Positioned()
-    nn.init.constant_(network.attention.out_proj.bias, 9.0)
+    network = trained(Positioned(9.0))
     twin = untrained_twin(network)
     assert isinstance(twin, Positioned)
     assert twin.attention.out_proj.bias.tolist() == [0.0] * 4
 
 
 def test_statistics_of_norms_are_reset() -> None:
-    network = Positioned()
+    network = Positioned(9.0)
     network.batch_norm(torch.randn(32, 4) + 5)
     twin = untrained_twin(network)
     assert isinstance(twin, Positioned)
@@ -83,7 +288,8 @@ def test_statistics_of_norms_are_reset() -> None:
 
 
 def test_mode_dtype_and_frozen_parameters_are_kept() -> None:
-    network = Positioned().double().eval()
+    network = trained(Positioned(9.0)).double().eval()
+    assert isinstance(network, Positioned)
     network.position.requires_grad_(False)
     twin = untrained_twin(network)
     assert isinstance(twin, Positioned)
