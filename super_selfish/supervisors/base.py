@@ -301,11 +301,14 @@ class Supervisor(Pretrained):
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
         bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
-        step = distributed.parallel(self)
         weights_are_good = True
         self.train()
         try:
-            with Interrupt() as interrupt, torch.random.fork_rng(devices=[]):
+            with (
+                Interrupt() as interrupt,
+                torch.random.fork_rng(devices=[]),
+                distributed.parallel(self) as step,
+            ):
                 while not run.is_over():
                     for data in feed.epoch(run.epoch, run.step):
                         with autocast(run.precision, run.device):

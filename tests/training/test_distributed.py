@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,29 @@ class PlainBackbone(nn.Module):
         return self.layer(images).relu().mean(dim=(2, 3))
 
 
+class WithUnused(PlainBackbone):
+    """Has parameters that no loss reaches, one of them inside a layer that is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Conv2d(4, 6, 1)
+        self.layer.register_parameter("unused", nn.Parameter(torch.ones(3)))
+
+
+class Sometimes(PlainBackbone):
+    """Uses another parameter from the second step on, or one in the first step only."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.first, self.calls = first, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        features = super().forward(images)
+        return features * self.scale if (self.calls == 1) == self.first else features
+
+
 def pictures(count: int = 22) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shades = torch.rand(count, 3, 4, 4, generator=generator)
@@ -75,11 +99,16 @@ def pictures(count: int = 22) -> Tensor:
 
 
 def plain_run(
-    batch_size: int, images: int = 22, seed: int = 0, name: Path | None = None, **more: Any
+    batch_size: int,
+    images: int = 22,
+    seed: int = 0,
+    name: Path | None = None,
+    backbone: Callable[[], nn.Module] = PlainBackbone,
+    **more: Any,
 ) -> dict[str, Tensor]:
     """Weights after three epochs; 22 images leave a rest of 6 of a global batch of 8."""
     torch.manual_seed(seed)
-    network = CombinedNet(PlainBackbone(), nn.Linear(4, 2))
+    network = CombinedNet(backbone(), nn.Linear(4, 2))
     supervisor = Supervisor(network, pictures(images), nn.CrossEntropyLoss(), BrightnessCollator())
     settings = {"lr": 0.5, "optimizer": torch.optim.SGD, "epochs": 3, "name": name, **more}
     supervisor.supervise(batch_size=batch_size, **settings)
@@ -128,6 +157,18 @@ def remembering_run(kind: Callable[..., Supervisor], **more: Any) -> dict[str, T
     return supervisor.state_dict()
 
 
+def refused(first: bool) -> str:
+    """What a run says whose steps do not all use the same parameters."""
+    try:
+        plain_run(4, backbone=partial(Sometimes, first))
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
+
+
+DECAYING = {"optimizer": partial(torch.optim.AdamW, weight_decay=0.5), "lr": 0.01}
+
+
 def in_a_process(number: int, port: int, folder: Path) -> None:
     """What each of the processes does; `torchrun` would set the environment."""
     os.environ.update(
@@ -148,6 +189,8 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "losses": {name: loss_and_gradient(loss) for name, loss in LOSSES.items()},
             "plain": plain_run(4, seed=number, name=folder / f"run{number}"),
             "accumulated": plain_run(2, images=24, accumulate=2),
+            "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
+            "refused": [refused(first) for first in (True, False)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
             "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
         }
@@ -224,6 +267,28 @@ def test_accumulated_batches_of_two_processes_train_as_one(
     assert_same(processes[0]["accumulated"], plain_run(4, images=24, accumulate=2), 1e-5)
 
 
+def test_parameters_that_no_loss_reaches_are_left_alone(processes: list[dict[str, Any]]) -> None:
+    assert_same(processes[0]["unused"], processes[1]["unused"], 0.0)
+    whole = plain_run(8, backbone=WithUnused, **DECAYING)
+    untrained = plain_run(8, backbone=WithUnused, epochs=0)
+    assert_same(processes[0]["unused"], whole, 1e-5)
+    for name in ("spare.weight", "spare.bias", "layer.unused"):  # weight decay does not move them
+        name = f"model.backbone.{name}"
+        assert torch.equal(processes[0]["unused"][name], untrained[name])
+        assert torch.equal(whole[name], untrained[name])
+    name = "model.backbone.layer.weight"
+    assert not torch.equal(whole[name], untrained[name])
+
+
+def test_steps_that_use_other_parameters_are_refused_in_words(
+    processes: list[dict[str, Any]],
+) -> None:
+    for found in processes:
+        fewer, more = found["refused"]
+        assert fewer.startswith("a parameter that the first step trained got no gradient")
+        assert more.startswith("a parameter of shape [4] gets a gradient, but got none in the ")
+
+
 def test_the_first_process_alone_stores(processes: list[dict[str, Any]], folder: Path) -> None:
     assert (folder / "run0.pt").is_file()
     assert not (folder / "run1.pt").exists()
@@ -257,4 +322,5 @@ def test_with_one_process_everything_does_nothing() -> None:
     assert not is_distributed()
     assert (rank(), world_size()) == (0, 1)
     assert gather(part) is part
-    assert parallel(layer) is layer
+    with parallel(layer) as step:
+        assert step is layer
