@@ -34,7 +34,11 @@ ORDER = (
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th
 # Settings of the papers, for weeks of training, that would stand still in minutes.
-OPTIONS: dict[str, dict[str, Any]] = {"moco": {"momentum": 0.98}, "byol": {"momentum": 0.9}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "moco": {"momentum": 0.98},
+    "byol": {"momentum": 0.9},
+    "rotate": {"crop": False},  # no black bars beside images of this size
+}
 LR = {"bigan": 2e-4}  # as in its paper
 
 

@@ -41,7 +41,8 @@ SETTINGS: dict[str, dict[str, float]] = {"moco": {"momentum": 0.99}}
 def open_data(name: str, root: str, size: int) -> tuple[Dataset, Dataset]:
     """Images for training and for the test."""
     if name == "photographs":
-        return photographs(size, split="train"), photographs(size, split="test")
+        # Patches of twice the size: one can see what is on them.
+        return photographs(2 * size, split="train"), photographs(2 * size, split="test")
     if name == "cifar10":
         return CIFAR10(root, train=True, download=True), CIFAR10(root, train=False)
     images = ImageSource(name, image_size=size)
@@ -67,17 +68,31 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     algorithm, settings = SUPERVISORS[options.algorithm], SETTINGS.get(options.algorithm, {})
-    supervisor = algorithm(train, backbone=options.backbone, **settings).to(device)
+    supervisor = algorithm(
+        train, backbone=options.backbone, image_size=options.size, **settings
+    ).to(device)
     supervisor.supervise(
         lr=1e-3, epochs=options.epochs, batch_size=64, name=options.out / options.algorithm
     )
 
     options.out.mkdir(parents=True, exist_ok=True)
-    plot_views(seen_views(supervisor), options.out / "views.png", TITLES[options.algorithm])
-    plot_history(supervisor.history, options.out / "loss.png")
+    plot_views(
+        seen_views(supervisor),
+        options.out / "views.png",
+        TITLES[options.algorithm],
+        caption=supervisor.collate_fn.note,
+    )
+    plot_history(supervisor, options.out / "loss.png")
     images = ImageSource(test, supervisor.image_size, supervisor.in_channels)
     found = extract_features(supervisor.get_backbone(), images, preprocess=supervisor.preprocess)
-    plot_neighbours(found.features, images, options.out / "neighbours.png")
+    shown = ImageSource(test)  # as they are, larger than the network sees them
+    names = getattr(test, "names", None)
+    plot_neighbours(
+        found.features,
+        shown,
+        options.out / "neighbours.png",
+        names=None if names is None else [names[label] for label in test.labels],
+    )
     print(f"pictures and checkpoint: {options.out}/")
     if found.labels is None:
         print("no labels (sub-folders named by class would give some): no accuracy")

@@ -42,7 +42,12 @@ class Collator(ABC):
     """Turns samples into what an algorithm's `_forward(data)` eats.
 
     A subclass writes `augment`. A batch that comes out of it is a `NamedTuple` of tensors.
+
+    Attributes:
+        note: What one has to be told to understand the views, a sentence, or nothing.
     """
+
+    note: str = ""
 
     def __init__(self) -> None:
         self._generator: torch.Generator | None = None

@@ -35,6 +35,7 @@ _FRAME = 3.6  # points, of which half is seen
 INK = "#222222"
 QUIET = "#666666"
 ACCENT = "#d1495b"
+GOOD = "#2a7f62"
 
 
 class Sheet(NamedTuple):
@@ -50,8 +51,9 @@ def build_sheet(
     *,
     titles: Sequence[str] | None = None,
     row_titles: Sequence[str] | None = None,
-    below: bool = False,
+    below: int = 0,
     after_first: int = 0,
+    caption: str = "",
 ) -> Sheet:
     """Lays the cells out on whole pixels, so that an enlarged pixel is a square like the next.
 
@@ -60,8 +62,9 @@ def build_sheet(
         columns: Cells of a row.
         titles: Heading for each column, wrapped to its width.
         row_titles: Heading for each row, wrapped.
-        below: Whether to leave a line of text below every cell.
+        below: Lines of text below every cell.
         after_first: Additional pixels after the first column.
+        caption: Written below the sheet, wrapped to its width.
     """
     height = max(image.shape[-2] for row in rows for image in row)
     width = max(image.shape[-1] for row in rows for image in row)
@@ -76,9 +79,11 @@ def build_sheet(
     left = _MARGIN + (round(letters * _LETTER) + GAP if letters else 0)
     lines = max(map(len, headings), default=0)
     top = _MARGIN + (lines * _LINE + GAP if lines else 0)
-    step_x, step_y = width + GAP, height + GAP + (_LINE + GAP // 2 if below else 0)
+    step_x, step_y = width + GAP, height + GAP + (below * _LINE + GAP // 2 if below else 0)
     total_width = left + columns * step_x - GAP + after_first + _MARGIN
-    total_height = top + len(rows) * step_y - (0 if below else GAP) + _MARGIN
+    told = textwrap.wrap(caption, int((total_width - 2 * _MARGIN) / _LETTER))
+    foot = _MARGIN + (len(told) * _LINE + GAP if told else 0)
+    total_height = top + len(rows) * step_y - (0 if below else GAP) + foot
 
     figure = new_figure(total_width / DPI, total_height / DPI)
     axes: list[list[Axes]] = []
@@ -112,6 +117,16 @@ def build_sheet(
             va="bottom",
             fontsize=FONT,
             color=INK,
+        )
+    if told:
+        figure.text(
+            _MARGIN / total_width,
+            _MARGIN / total_height,
+            "\n".join(told),
+            ha="left",
+            va="bottom",
+            fontsize=FONT,
+            color=QUIET,
         )
     return Sheet(figure, axes)
 

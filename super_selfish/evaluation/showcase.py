@@ -13,6 +13,7 @@ from super_selfish.evaluation.exhibits import EXHIBITS, Group
 from super_selfish.evaluation.sheets import (
     ACCENT,
     DPI,
+    GOOD,
     INK,
     QUIET,
     new_figure,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD = "#2a7f62"
 IMAGES = 4  # of which most algorithms show something
 
 _CELL = 96  # pixels: side of a picture

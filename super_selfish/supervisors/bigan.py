@@ -11,8 +11,8 @@ Shapes: `B` images, `C, H, W` image, `L, i, j` latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,16 @@ class BiGanSupervisor(AdversarialSupervisor):
     of 2e-4, beta 0.5 (the default here) and weight decay of 2.5e-5. Layers start as torch draws
     them.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "generator": "Loss of generator and encoder.",
+        "discriminator": "Loss of the discriminator.",
+        "discriminator_accuracy": "Share of real pairs that are told from drawn ones.",
+        "reconstruction_ratio": (
+            "Distance of reconstructions to their own images over that to others: 1 is no "
+            "likeness at all, 0 is equal."
+        ),
+    }
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ Shapes: `B` images, `D` features, `E` embedding, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,13 @@ class BYOLSupervisor(Supervisor):
     starts at 0.99 in runs of up to 300 epochs, as in the authors' presets for short runs. Batch
     norm is computed for each process by itself.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "target_spread": (
+            "Spread of the targets over the sphere: 1 as of independent ones, 0 if all images "
+            "have the same target, which is collapse."
+        ),
+    }
 
     def __init__(
         self,
@@ -156,6 +163,10 @@ class BYOLSupervisor(Supervisor):
         updates_per_epoch = run.total_updates // run.epochs
         done = run.epoch * updates_per_epoch + run.step // run.accumulate
         return momentum_at(done, run.total_updates, base)
+
+    def chance_loss(self, row: Row) -> float | None:
+        """4, twice the distance of vectors at right angles, as unrelated ones are."""
+        return 4.0 if self.loss is cosine_regression else None
 
     def _health(self, row: Row) -> str | None:
         if row["target_spread"] < 0.1:

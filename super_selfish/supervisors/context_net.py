@@ -13,8 +13,8 @@ Shapes: `B` images, `N` blocks, `C, H, W` image, `D, h, w` map, `i, j` grid of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,14 @@ class ContextNetSupervisor(AdversarialSupervisor):
     `lr` is the learning rate of the painting network; the discriminator's is a tenth of it. Layers
     start as torch draws them.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "reconstruction": "Error of what is painted into the holes.",
+        "mean_colour": "The same of one who paints the mean colour.",
+        "generator": "Loss of the painter.",
+        "discriminator": "Loss of the discriminator.",
+        "discriminator_accuracy": "Share of real images that are told from painted ones.",
+    }
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ Shapes: `B` images, `V` views of each, `N` images of the dataset, `K` negatives,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from super_selfish.supervisors.color_split import (
     split_backbone,
 )
 from super_selfish.supervisors.diagnostics import spread
-from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -98,6 +98,17 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     (`form="nce"`); 3136 negatives, shared by the batch, instead of 16384; the projector has a
     hidden layer. Views that the augmentation has turned gray are kept.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "lightness_loss": "Loss of lightness as the query.",
+        "color_loss": "Loss of colours as the query.",
+        "accuracy": "Share of images whose own remembered colours are nearer than all negatives.",
+        "accuracy_in_batch": "Share of images whose own colours are the nearest of the batch.",
+        "chance_in_batch": "The same of one who guesses.",
+        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
+        "color_spread": "How much colour the images have; near 0 they are grey.",
+        "memory_change": "How far a step moves the remembered embeddings of its images.",
+    }
 
     def __init__(
         self,
@@ -261,6 +272,11 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             bank.update(everywhere, gather(of_images))
             changes.append((bank.lookup(index) - old).norm(dim=1).mean())
         self._log(memory_change=torch.stack(changes).mean())
+
+    def chance_loss(self, row: Row) -> float | None:
+        """`2 log(1 + K)`: each of both directions against the negatives."""
+        one = guessing_loss(self.loss, len(self.color_bank.rows), self.collate_fn.num_negatives)
+        return None if one is None else 2 * one
 
     def _health(self, row: Row) -> str | None:
         verdict = gray_verdict(row)

@@ -14,8 +14,8 @@ Shapes: `B` images, `C, H, W` image, `n` patches a side, `p_h, p_w` patch, `D` l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,14 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     augmentation of release 0.0.6 (`augmentation="paper"` is the paper's), and no averaged weights.
     The loss is the mean and not the sum over directions and offsets.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "down": "Loss where patches further down are foretold.",
+        "up": "Loss where patches further up are foretold.",
+        "right": "Loss where patches further right are foretold.",
+        "left": "Loss where patches further left are foretold.",
+        "information": "What a context tells about a patch, in nats, at least: 0 is chance.",
+    }
 
     def __init__(
         self,
@@ -179,6 +187,10 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             information=math.log(choices) - by_direction.detach().mean(),
         )
         return by_direction.mean()
+
+    def chance_loss(self, row: Row) -> float | None:
+        """The logarithm of the number of patches to choose from."""
+        return row["loss"] + row["information"]
 
     def _health(self, row: Row) -> str | None:
         if row["epoch"] <= 5 and row["loss"] < 0.05:

@@ -11,8 +11,8 @@ Shapes: `B` images, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class DenoiseNetSupervisor(Supervisor):
     zero where the network sees it, as in the paper: for a backbone that normalises its input this
     is the mean colour.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "variance": "Error of one grey for all pixels: what the loss has to stay below.",
+    }
 
     def __init__(
         self,
@@ -127,6 +131,10 @@ class DenoiseNetSupervisor(Supervisor):
         grey = images.mean().expand_as(images)
         self._log(variance=self.loss(grey, images))  # what one grey for all would cost
         return self.loss(restored.float(), data.images)
+
+    def chance_loss(self, row: Row) -> float | None:
+        """What one grey for all pixels costs."""
+        return row["variance"]
 
     def _health(self, row: Row) -> str | None:
         if row["epoch"] >= 3 and row["loss"] > row["variance"]:

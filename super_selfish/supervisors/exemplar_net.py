@@ -176,6 +176,10 @@ class ExemplarNetSupervisor(Supervisor):
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
         return self.loss(logits.float(), data.targets)
 
+    def chance_loss(self, row: Row) -> float | None:
+        """`log N`: every image is as likely."""
+        return math.log(self.num_classes) if isinstance(self.loss, nn.CrossEntropyLoss) else None
+
     def _health(self, row: Row) -> str | None:
         # An image is seen once an epoch: even by heart it takes some to know them all.
         if row["epoch"] <= 20 and row["accuracy"] > 0.99:

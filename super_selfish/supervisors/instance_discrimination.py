@@ -13,8 +13,8 @@ Shapes: `B` images, `K` negatives, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,7 @@ from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
-from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -77,6 +77,13 @@ class InstanceDiscriminationSupervisor(Supervisor):
     (features, 1024, 1024, 128) instead of one linear layer. The augmentation is that of CPC v2;
     `augmentation="paper"` is that of the authors.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "accuracy": "Share of views that are nearer to their own entry than to all negatives.",
+        "memory_similarity": "Cosine of a view and what is remembered of its image.",
+        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
+        "memory_change": "How far a step moves the remembered embeddings of its images.",
+    }
 
     def __init__(
         self,
@@ -178,6 +185,10 @@ class InstanceDiscriminationSupervisor(Supervisor):
             spread=spread(embeddings.detach()),
         )
         return loss + self.proximal_weight * proximal
+
+    def chance_loss(self, row: Row) -> float | None:
+        """`log(1 + K)`: an own entry against the negatives."""
+        return guessing_loss(self.loss, len(self.bank.rows), self.collate_fn.num_negatives)
 
     def _health(self, row: Row) -> str | None:
         if row["spread"] < 0.1:

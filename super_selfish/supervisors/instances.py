@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.losses import InfoNCELoss
 
 
 def memory_size(source: ImageSource | None, num_images: int | None, kind: type) -> int:
@@ -37,6 +40,20 @@ def memory_size(source: ImageSource | None, num_images: int | None, kind: type) 
             f"{kind.__name__} tells an image from others: give at least 2, got {num_images}"
         )
     return num_images
+
+
+def guessing_loss(loss: object, num_images: int, num_negatives: int) -> float | None:
+    """What one entry against its negatives costs a network that only guesses.
+
+    Args:
+        loss: Of the supervisor.
+        num_images: Entries of the memory.
+        num_negatives: How many a step compares with; see `draw_negatives`.
+
+    Returns:
+        `log(1 + K)`, or `log N` for the whole memory; None for a loss whose chance is not known.
+    """
+    return math.log(min(1 + num_negatives, num_images)) if isinstance(loss, InfoNCELoss) else None
 
 
 def draw_negatives(num_images: int, num_negatives: int, generator: torch.Generator) -> Tensor:

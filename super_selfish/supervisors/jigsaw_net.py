@@ -211,6 +211,12 @@ class JigsawNetSupervisor(Supervisor):
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
         return self.loss(logits.float(), data.targets)
 
+    def chance_loss(self, row: Row) -> float | None:
+        """`log P`: every permutation is as likely."""
+        return (
+            math.log(len(self.permutations)) if isinstance(self.loss, nn.CrossEntropyLoss) else None
+        )
+
     def _health(self, row: Row) -> str | None:
         # An epoch's mean holds what came before the mark was found, so the first is seldom enough.
         if row["epoch"] <= 5 and row["accuracy"] > 0.99:

@@ -12,8 +12,9 @@ Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,13 @@ class MomentumContrastSupervisor(Supervisor):
     between GPUs so that batch norm cannot tell which key belongs to a query; here the batch is cut
     into groups, queries in order and keys shuffled, on one device as on many.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "key_spread": (
+            "Spread of the keys over the sphere: 1 as of independent ones, 0 if all images "
+            "have the same key, which is collapse."
+        ),
+    }
 
     def __init__(
         self,
@@ -172,6 +180,10 @@ class MomentumContrastSupervisor(Supervisor):
         if moved:
             self.momentum_encoder.update(self.model, self.momentum)
         return moved
+
+    def chance_loss(self, row: Row) -> float | None:
+        """`log(1 + K)`: the key is one of the queue's."""
+        return math.log(1 + len(self.queue.keys)) if isinstance(self.loss, InfoNCELoss) else None
 
     def _health(self, row: Row) -> str | None:
         if row["key_spread"] < 0.1:

@@ -13,8 +13,8 @@ Shapes: `B` images, `n` tiles, `P` permutations, `K` negatives, `E` embedding, `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
-from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
@@ -107,6 +107,15 @@ class PIRLSupervisor(Supervisor):
     """
 
     permutations: Tensor
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "image_loss": "Loss of the images against the memory.",
+        "puzzle_loss": "Loss of the puzzles against the memory.",
+        "accuracy": "Share of puzzles that are nearer to their own image than to all negatives.",
+        "agreement": "Cosine of an image and its own puzzle.",
+        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
+        "memory_change": "How far a step moves the remembered embeddings of its images.",
+    }
 
     def __init__(
         self,
@@ -238,6 +247,10 @@ class PIRLSupervisor(Supervisor):
     def _puzzle_net(self) -> CombinedNet:
         # Made anew of registered parts: kept as an attribute, it would register the backbone twice.
         return CombinedNet(self.model.backbone, self.puzzle_predictor, self.model.preprocess)
+
+    def chance_loss(self, row: Row) -> float | None:
+        """`log(1 + K)`: an own entry against the negatives."""
+        return guessing_loss(self.loss, len(self.bank.rows), self.collate_fn.num_negatives)
 
     def _health(self, row: Row) -> str | None:
         if row["spread"] < 0.1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         run: The last call of `supervise()`, or None.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
+        meanings: What the columns mean that the algorithm adds to the history, a caption each.
     """
 
     model: Any
@@ -40,6 +42,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     run: Run | None
     arguments: Arguments
     is_placed = False
+    meanings: ClassVar[Mapping[str, str]] = {}
 
     @property
     def dataset(self) -> Any:
@@ -72,6 +75,17 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     def history(self) -> list[Row]:
         """A row for each finished epoch of the last run: loss and its parts, lr, images/s, ..."""
         return [] if self.run is None else self.run.history.rows
+
+    def chance_loss(self, row: Row) -> float | None:
+        """The loss of a network that only guesses.
+
+        Args:
+            row: Of the history, in which some algorithms measure what guessing costs.
+
+        Returns:
+            In the units of `row["loss"]`; None where nobody knows.
+        """
+        return None
 
     def get_backbone(self) -> nn.Module:
         """The network to keep: the very module that was given to the constructor, if one was."""

@@ -11,6 +11,7 @@ Shapes: `B` images, `R` rotations, `C, S` image (square), `D` features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +52,11 @@ class RotateCollator(Collator):
         super().__init__()
         self.turns = torch.tensor([int(rotation) // 90 % 4 for rotation in rotations])
         self.crop = crop
+        if crop:
+            self.note = (
+                "Black bars are what lies outside of an image, which was moved by up to an eighth "
+                "of its side, as in the paper's code."
+            )
 
     def augment(self, batch: Batch, generator: torch.Generator) -> RotatedViews:
         """Makes the views and their orientations."""
@@ -140,6 +146,10 @@ class RotateNetSupervisor(Supervisor):
         targets = data.targets.flatten()  # (B * R,)
         self._log(accuracy=(logits.argmax(dim=1) == targets).float().mean())
         return self.loss(logits.float(), targets)
+
+    def chance_loss(self, row: Row) -> float | None:
+        """`log R`: every rotation is as likely."""
+        return math.log(len(self.rotations)) if isinstance(self.loss, nn.CrossEntropyLoss) else None
 
     def _health(self, row: Row) -> str | None:
         # An epoch's mean holds what came before the mark was found, so the first is seldom enough.

@@ -13,8 +13,8 @@ Shapes: `B` images, `H, W` image, `h, w` grid of predictions, `D` features of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +99,14 @@ class SplitBrainNetSupervisor(Supervisor):
     its channels; colours are 9 x 9 bins, in or out of sRGB, instead of 313 inside it; lightness has
     50 bins instead of 100; crops are of random size.
     """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        "color_loss": "Loss of the half that tells colours.",
+        "lightness_loss": "Loss of the half that tells lightness.",
+        "color_accuracy": "Share of places whose bin of colour is right.",
+        "commonest_color": "The same of one who always says the commonest bin.",
+        "color_spread": "How much colour the images have; near 0 they are grey.",
+    }
 
     def __init__(
         self,
@@ -233,6 +241,12 @@ class SplitBrainNetSupervisor(Supervisor):
                 color_spread=color_spread(data.images),
             )
         return color_loss + lightness_loss
+
+    def chance_loss(self, row: Row) -> float | None:
+        """The logarithms of both numbers of bins: every bin is as likely."""
+        l_size, a_size, b_size = self.bins.sizes
+        is_known = isinstance(self.loss, nn.CrossEntropyLoss)
+        return math.log(a_size * b_size) + math.log(l_size) if is_known else None
 
     def _health(self, row: Row) -> str | None:
         verdict = gray_verdict(row)

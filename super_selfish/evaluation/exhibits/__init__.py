@@ -39,7 +39,7 @@ EXHIBITS: dict[type[Supervisor], Label] = {
     ),
     supervisors.ContrastivePredictiveCodingSupervisor: Label(
         "CPC v2",
-        "Which patch comes further down, if these are the rows above?",
+        "Which of all patches belongs into the frame, below rows that it has seen?",
         guesses.patches,
     ),
     supervisors.DenoiseNetSupervisor: Label(

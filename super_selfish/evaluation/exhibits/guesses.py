@@ -90,7 +90,7 @@ def exemplars(supervisor: ExemplarNetSupervisor, index: list[int], seed: int) ->
 def patches(
     supervisor: ContrastivePredictiveCodingSupervisor, index: list[int], seed: int
 ) -> list[Group]:
-    """The patches of some rows, a patch further down, and those that the network takes for it.
+    """The rows that are seen, the patch that belongs into a frame below, and the one it puts there.
 
     It chooses among all patches of the images that are given.
     """
@@ -103,23 +103,20 @@ def patches(
     column, below = n // 2, supervisor.offsets[0]
     row = n - 1 - below  # the last one that has something to foretell
     foretold = predictions[0, :, 0, :, row, column]  # (B, E), downwards
-    best = (foretold @ candidates.T).topk(2, dim=1).indices  # (B, 2)
+    best = (foretold @ candidates.T).argmax(dim=1).tolist()  # (B,)
     flat = data.patches.flatten(0, 1)
     groups = []
     for number in range(min(3, len(index))):
         cell = (row + below) * n + column
         wanted = number * n * n + cell
-        first, second = best[number].tolist()
+        is_right = best[number] == wanted
         groups.append(
             [
+                picture(_patch_sheet(data.patches[number], row, cell), "pale rows are\nnot seen"),
+                picture(flat[wanted], "belongs into\nthe frame"),
                 picture(
-                    _patch_sheet(data.patches[number], row, cell), f"sees rows\n1 to {row + 1}"
+                    flat[best[number]], f"its choice\nof {len(flat)} {verdict(is_right)}", is_right
                 ),
-                picture(flat[wanted], f"to be found\nin row {row + below + 1}"),
-                picture(
-                    flat[first], f"1st of {len(flat)}\n{verdict(first == wanted)}", first == wanted
-                ),
-                picture(flat[second], f"2nd\n{verdict(second == wanted)}"),
             ]
         )
     return groups

@@ -8,30 +8,39 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.sheets import FONT, INK, new_figure, save_figure
+from super_selfish.supervisors.base import Supervisor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LINES = ("#00798c", "#edae49", "#66a182", "#d1495b", "#2e4057", "#8d6a9f")
+_CHANCE = "#888888"
+_LEAST_SPAN = 0.25  # of the largest loss: what falls by 2 % must not look like a cliff
 _FEW = 30  # values: so many are shown as points on their line, of more the line says enough
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_history(
-    rows: Rows,
+    rows: Rows | Supervisor,
     path: str | os.PathLike[str] | None = None,
     *,
     panels: Sequence[str] = (),
+    chance: float | None = None,
 ) -> Figure:
     """Draws the loss of every epoch, with its parts if there are several.
 
+    The axis of the loss spans at least a quarter of its largest value, and chance where that is
+    known, so that a small fall looks small.
+
     Args:
-        rows: One an epoch, with "epoch" and "loss"; every other column whose name begins with
-            "loss" is drawn as well (`Supervisor.history`).
+        rows: A supervisor, which knows its chance; or rows, one an epoch, with "epoch" and "loss";
+            every other column whose name begins with "loss" is drawn as well.
         path: The file to write; its ending gives the format. `None` writes nothing.
         panels: Further columns ("lr", "images_per_second", ...), each in a panel of its own.
+        chance: Loss of a network that only guesses, for a broken line. Default: what the
+            supervisor says.
 
     Returns:
         The figure. An epoch without a finite loss is a gap in its curve; a panel joins the epochs
@@ -41,6 +50,10 @@ def plot_history(
         ValueError: If there are no rows, or a column is missing from all of them.
         ImportError: If matplotlib is missing.
     """
+    if isinstance(rows, Supervisor):
+        supervisor, rows = rows, rows.history
+        if chance is None and rows:
+            chance = supervisor.chance_loss(dict(rows[-1]))
     columns = _check_columns(rows, ("loss", *panels))
     losses = ["loss", *(name for name in columns if name.startswith("loss") and name != "loss")]
     heights = [3.2, *(1.5 for _ in panels)]  # inches
@@ -49,6 +62,7 @@ def plot_history(
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # inches
     top = figure.add_subplot(grid[0])
     _draw_panel(top, rows, losses, joined=False, is_last=not panels)
+    _calm(top, chance)
     for number, name in enumerate(panels, start=1):
         axes = figure.add_subplot(grid[number], sharex=top)
         _draw_panel(axes, rows, [name], joined=True, is_last=number == len(panels))
@@ -61,14 +75,18 @@ def plot_curves(
     path: str | os.PathLike[str] | None = None,
     *,
     size: tuple[float, float] = (4.2, 2.4),
+    chance: float | None = None,
 ) -> Figure:
     """Draws some columns of the history in one panel.
+
+    Losses are drawn on the axis of `plot_history`.
 
     Args:
         rows: One an epoch, with "epoch" and, in some rows at least, the columns.
         columns: What to draw.
         path: The file to write; its ending gives the format. `None` writes nothing.
         size: Width and height of the figure, in inches.
+        chance: Loss of a network that only guesses, for a broken line.
 
     Returns:
         The figure. Values are joined over epochs that have none.
@@ -82,7 +100,10 @@ def plot_curves(
     _check_columns(rows, columns)
     figure = new_figure(*size)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)  # inches
-    _draw_panel(figure.add_subplot(), rows, columns, joined=True, is_last=True)
+    axes = figure.add_subplot()
+    _draw_panel(axes, rows, columns, joined=True, is_last=True)
+    if columns[0] == "loss":
+        _calm(axes, chance)
     return save_figure(figure, path)
 
 
@@ -125,6 +146,22 @@ def _draw_panel(
     _style_curves(axes, names, is_last)
     if len(set(epochs)) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+
+
+def _calm(axes: Axes, chance: float | None) -> None:
+    """Marks chance, and widens the axis of a loss until a small change looks small."""
+    lines = list(axes.lines)
+    if chance is not None and math.isfinite(chance):
+        axes.axhline(chance, color=_CHANCE, linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
+        axes.legend(handles=[*lines, axes.lines[-1]], fontsize=FONT, frameon=False)
+    values = [float(value) for line in axes.lines for value in line.get_ydata() if value == value]
+    if not values:
+        return
+    low, high = min(values), max(values)
+    missing = max(0.0, _LEAST_SPAN * max(abs(low), abs(high)) - (high - low)) / 2
+    margin = missing + 0.05 * (high - low)
+    floor = 0.0 if low >= 0 else -math.inf  # no loss above zero needs room below it
+    axes.set_ylim(max(floor, low - margin), high + margin or 1.0)
 
 
 def _number(value: Any) -> float:

@@ -18,6 +18,7 @@ from super_selfish.data.sources import ImageSource, images_at
 from super_selfish.evaluation.sheets import (
     ACCENT,
     GAP,
+    GOOD,
     QUIET,
     build_sheet,
     displayable,
@@ -39,6 +40,8 @@ def plot_neighbours(
     path: str | os.PathLike[str] | None = None,
     queries: int | Sequence[int] = 8,
     neighbours: int = 7,
+    *,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Draws some images, framed, and beside each its nearest neighbours with their cosines.
 
@@ -49,6 +52,8 @@ def plot_neighbours(
         path: The file to write; its ending gives the format. `None` writes nothing.
         queries: How many images to ask for, spread evenly over the data, or their indices.
         neighbours: Neighbours of each, nearest first; the query itself is none.
+        names: `N` words, such as the class of each image, for a second line of the captions:
+            green where it is that of the query.
 
     Returns:
         The figure.
@@ -61,6 +66,8 @@ def plot_neighbours(
         raise ValueError(
             f"features must be [{len(images)}, D], one row an image, got {list(features.shape)}"
         )
+    if names is not None and len(names) != len(images):
+        raise ValueError(f"names must be {len(images)}, one an image, got {len(names)}")
     if not 1 <= neighbours < len(images):
         raise ValueError(f"neighbours must be in [1, {len(images) - 1}], got {neighbours}")
     chosen = _chosen_queries(queries, len(images))
@@ -73,12 +80,19 @@ def plot_neighbours(
         [image_at(images, index) for index in (query, *others)]
         for query, others in zip(chosen, nearest.indices.tolist(), strict=True)
     ]
-    sheet = build_sheet(rows, neighbours + 1, below=True, after_first=2 * GAP)
-    for axes, row, values in zip(sheet.axes, rows, nearest.values.tolist(), strict=True):
+    lines = 1 if names is None else 2
+    sheet = build_sheet(rows, neighbours + 1, below=lines, after_first=2 * GAP)
+    for axes, row, query, others, values in zip(
+        sheet.axes, rows, chosen, nearest.indices.tolist(), nearest.values.tolist(), strict=True
+    ):
         captions = ["query", *(f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in values)]
-        for cell, image, caption in zip(axes, row, captions, strict=True):
+        for cell, image, index, caption in zip(axes, row, (query, *others), captions, strict=True):
             show_image(cell, image)
-            write_below(cell, caption, ACCENT if caption == "query" else QUIET)
+            color = ACCENT if caption == "query" else QUIET
+            if names is not None:
+                caption = f"{caption}\n{names[index]}"
+                color = GOOD if index != query and names[index] == names[query] else color
+            write_below(cell, caption, color)
         frame_image(axes[0])
     return save_figure(sheet.figure, path)
 

@@ -23,6 +23,7 @@ def plot_views(
     titles: Sequence[str] | None = None,
     *,
     row_titles: Sequence[str] | None = None,
+    caption: str = "",
 ) -> Figure:
     """Draws a sheet of views: a row for each image, a column for each view.
 
@@ -33,6 +34,7 @@ def plot_views(
         path: The file to write; its ending gives the format. `None` writes nothing.
         titles: A heading for each column.
         row_titles: A heading for each row.
+        caption: A sentence below, such as the `note` of a supervisor's collator.
 
     Returns:
         The figure.
@@ -47,7 +49,7 @@ def plot_views(
     columns = max(len(row) for row in rows)
     _check_titles("titles", titles, columns, "columns")
     _check_titles("row_titles", row_titles, len(rows), "rows")
-    sheet = build_sheet(rows, columns, titles=titles, row_titles=row_titles)
+    sheet = build_sheet(rows, columns, titles=titles, row_titles=row_titles, caption=caption)
     for axes, row in zip(sheet.axes, rows, strict=True):
         for cell, image in zip(axes, row, strict=False):
             show_image(cell, image)

@@ -18,6 +18,7 @@ from super_selfish.evaluation.report.html import (
 )
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.report.words import describe_course, duration, number, percent
+from super_selfish.supervisors import Supervisor
 from super_selfish.training.history import Row
 
 _LARGE = (5.2, 2.9)  # inches: width and height of the curve of the loss
@@ -93,7 +94,7 @@ def facts(record: Record) -> Html:
     return element("dl", *cells, class_="facts")
 
 
-def curves(record: Record | None) -> list[Html]:
+def curves(record: Record | None, supervisor: Supervisor) -> list[Html]:
     """Loss, everything else that was measured, and the table of it all."""
     if record is None:
         return [absent(_UNKNOWN)]
@@ -101,13 +102,18 @@ def curves(record: Record | None) -> list[Html]:
     if not rows:
         return [absent("No epoch was finished.")]
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    meanings = {**MEANINGS, **supervisor.meanings}
     body = []
     if len(rows) > 1:
         ends = f"from {number(rows[0]['loss'])} to {number(rows[-1]['loss'])}"
         alt = f"Curve of the loss over {len(rows)} epochs, {ends}"
         losses = [name for name in columns if name.startswith("loss")]
-        figure = plot_curves(rows, losses, size=_LARGE)
-        body.append(embedded(figure, alt, "Mean loss of each epoch.", vector=True))
+        chance = supervisor.chance_loss(rows[-1])
+        figure = plot_curves(rows, losses, size=_LARGE, chance=chance)
+        caption = "Mean loss of each epoch."
+        if chance is not None:
+            caption += f" A network that only guesses has {number(chance)}."
+        body.append(embedded(figure, alt, caption, vector=True))
         others = [
             name
             for name in _by_interest(columns)
@@ -117,7 +123,7 @@ def curves(record: Record | None) -> list[Html]:
             embedded(
                 plot_curves(rows, [name]),
                 f"Curve of {_spaced(name)} over epochs",
-                MEANINGS.get(name, ""),
+                meanings.get(name, ""),
                 vector=True,
             )
             for name in others

@@ -26,6 +26,7 @@ Html = NewType("Html", str)
 _CSS_PIXELS = 96  # an inch, in CSS
 _SHOWN = 192  # pixels: larger pictures are shrunk to it
 _LARGEST_PNG = 1_000_000  # bytes
+_LEAST_WIDTH = 250  # pixels of CSS: a small plot fits into its column on every screen
 _JPEG = {"quality": 90, "subsampling": 0}  # whole colours: captions and frames stay sharp
 
 
@@ -120,7 +121,7 @@ def embedded(figure: Figure, alt: str, caption: str = "", *, vector: bool = Fals
         alt=alt,
         width=width,
         height=height,
-        style=f"min-width:{min(width, max(300, round(0.62 * width)))}px",
+        style=f"min-width:{min(width, max(_LEAST_WIDTH, round(0.62 * width)))}px",
     )
     frame = element("div", image, class_="plate scroll", tabindex=0)
     below = [element("figcaption", text(caption))] if caption else []

@@ -87,7 +87,7 @@ def write_report(
         answers = pictures.exhibit(supervisor, record, is_lent, seed)
         parts = [
             Section("summary", "Summary", course.summary(record, health)),
-            Section("course", "The course of training", course.curves(record)),
+            Section("course", "The course of training", course.curves(record, supervisor)),
             Section("views", "What the network sees", pictures.views(supervisor, seed)),
             Section("answers", "What it makes of that", answers),
             Section("neighbours", "Nearest neighbours", pictures.neighbours(look)),

@@ -41,6 +41,7 @@ from super_selfish.supervisors import (
     PIRLSupervisor,
     Supervisor,
 )
+from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT
 
 _WIDEST = 1350  # pixels of a row of images on a sheet: the width of the page
 _VIEWED = 5  # images of which views are shown
@@ -81,6 +82,8 @@ def views(supervisor: Supervisor, seed: int) -> list[Html]:
     rows = [_shrunk(row, len(rows[0])) for row in rows]
     alt = f"Sheet of images as the network sees them: {what[0].lower()}{what[1:]}"
     caption = f"{what}, as drawn with seed {seed}. Every epoch draws others."
+    if note := supervisor.collate_fn.note:
+        caption = f"{caption} {note}"
     return [
         paragraph(
             "Images after the augmentation of the algorithm, as they enter the network; where it "
@@ -128,6 +131,13 @@ def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: 
         ]
         groups.append(element("div", *figures, class_="group many" if len(group) > 4 else "group"))
     body = [element("p", text(shown.question), class_="lead")]
+    if record is not None and record.steps is not None and record.steps < STEPS_BEFORE_A_VERDICT:
+        body.append(
+            paragraph(
+                f"The network has taken {plural(record.steps, 'step')} only: what it says is "
+                "hardly more than an untrained one would say."
+            )
+        )
     if shown.score is not None:
         right, total = shown.score
         body.append(paragraph(f"{right} of the {plural(total, 'answer')} below are right."))

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 pytest.importorskip("matplotlib")
 
 from super_selfish.evaluation.plots import plot_curves, plot_history
+from super_selfish.supervisors import RotateNetSupervisor
+
+Backbones = Callable[..., nn.Module]
 
 ROWS = [{"epoch": epoch, "loss": 1 / epoch, "lr": 0.1} for epoch in range(1, 6)]
 MONITORED = [
@@ -87,3 +92,32 @@ def test_wrong_arguments_are_refused() -> None:
         plot_curves(ROWS, ["rankme"])
     with pytest.raises(ValueError, match="at least one column"):
         plot_curves(ROWS, [])
+
+
+def test_a_small_fall_of_the_loss_looks_small() -> None:
+    rows = [{"epoch": 1, "loss": 6.05}, {"epoch": 2, "loss": 5.92}]
+    low, high = plot_history(rows).axes[0].get_ylim()
+    assert high - low > 0.25 * 6.05
+    assert low <= 5.92 and high >= 6.05
+    assert plot_history(rows, panels=["loss"]).axes[1].get_ylim() != (low, high)
+
+
+def test_a_large_fall_fills_the_panel_and_ends_at_zero() -> None:
+    low, high = (
+        plot_history([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 0.01}]).axes[0].get_ylim()
+    )
+    assert low == 0 and 2.0 < high < 2.2
+
+
+def test_chance_is_marked_and_in_sight() -> None:
+    axes = plot_history(ROWS, chance=math.log(8)).axes[0]
+    assert list(axes.lines[-1].get_ydata()) == [math.log(8)] * 2
+    legend = axes.get_legend()
+    assert legend is not None and legend.get_texts()[-1].get_text() == "chance"
+    assert axes.get_ylim()[1] > math.log(8)
+
+
+def test_a_supervisor_tells_its_chance(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
+    supervisor.supervise(epochs=2, batch_size=11, name=None, progress=False)
+    assert list(plot_history(supervisor).axes[0].lines[-1].get_ydata()) == [math.log(4)] * 2

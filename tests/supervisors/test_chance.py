@@ -1,0 +1,73 @@
+"""What guessing costs, and what the columns of the history mean: every algorithm says it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.evaluation.report.course import MEANINGS
+from super_selfish.supervisors import SUPERVISORS
+
+Backbones = Callable[..., nn.Module]
+IMAGES = 22
+ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25}
+
+
+def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> Any:
+    return SUPERVISORS[algorithm](images, backbone=backbone, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments", "expected"),
+    [
+        ("rotate", {}, math.log(4)),
+        ("rotate", {"rotations": (0, 90, 180)}, math.log(3)),
+        ("rotate", {"loss": nn.MultiMarginLoss()}, None),
+        ("jigsaw", {}, math.log(24)),
+        ("exemplar", {}, math.log(IMAGES)),
+        ("cpc", {}, 3.5),
+        ("denoise", {}, 0.25),
+        ("context", {}, None),
+        ("bigan", {}, None),
+        ("instance", {"num_negatives": 9}, math.log(10)),
+        ("instance", {"num_negatives": 500}, math.log(IMAGES)),  # the whole memory
+        ("instance", {"form": "nce"}, None),
+        ("pirl", {"num_negatives": 9}, math.log(10)),
+        ("cmc", {"num_negatives": 9}, 2 * math.log(10)),
+        ("moco", {"queue_size": 7}, math.log(8)),
+        ("byol", {}, 4.0),
+    ],
+)
+def test_chance_is_what_guessing_costs(
+    algorithm: str,
+    arguments: dict[str, Any],
+    expected: float | None,
+    images: Tensor,
+    tiny_backbone: Backbones,
+) -> None:
+    supervisor = build(algorithm, images[:IMAGES], tiny_backbone(), **arguments)
+    assert supervisor.chance_loss(ROW) == (None if expected is None else pytest.approx(expected))
+
+
+def test_split_brain_guesses_among_the_bins(images: Tensor) -> None:
+    supervisor = SUPERVISORS["split_brain"](images, backbone="narrow-resnet")
+    l_size, a_size, b_size = supervisor.bins.sizes
+    assert supervisor.chance_loss(ROW) == pytest.approx(math.log(l_size * a_size * b_size))
+
+
+@pytest.mark.parametrize("algorithm", SUPERVISORS)
+def test_every_column_of_the_history_has_a_caption(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    torch.manual_seed(0)
+    backbone = "narrow-resnet" if algorithm == "split_brain" else tiny_backbone()
+    supervisor = build(algorithm, images, backbone)
+    supervisor.supervise(epochs=1, batch_size=len(images), name=None, progress=False)
+    told = {*MEANINGS, *supervisor.meanings, "epoch", "loss", "seconds", "waited_for_data"}
+    assert set(supervisor.history[0]) - told <= {"unreadable"}
+    assert set(supervisor.meanings) <= set(supervisor.history[0])  # none for what is not logged
