@@ -51,6 +51,7 @@ class Feed:
         self.read = 0.0  # seconds of these until the loader had it
         self.unreadable: tuple[str, ...] = ()  # of the present step
         self._lapped = 0.0
+        self._has_begun = False
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Any]:
         """Yields what `_forward` eats for every step of an epoch.
@@ -65,6 +66,11 @@ class Feed:
         batches = self.loader.batch_sampler
         if isinstance(batches, EpochBatches):
             batches.start_at(epoch, first_step)
+        if epoch > 0 and not self._has_begun:
+            # Transforms of a dataset that is read in this process draw from torch's stream: where
+            # a run goes on, not from where the caller's stands, which may be where it stood before.
+            seed_torch(derive_seed(self.seed, epoch, first_step, self.rank, 2), self.device)
+        self._has_begun = True
         started = self._lapped = time.perf_counter()
         for step, batch in enumerate(self.loader, start=first_step):
             self.read = time.perf_counter() - started

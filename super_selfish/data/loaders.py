@@ -138,7 +138,7 @@ def build_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        generator=step_generator(
-            batches.seed, 0
-        ),  # seeds the workers; torch's own stream is left alone
+        # Seeds the workers, from which a dataset's own transforms draw: those of another epoch draw
+        # otherwise. Torch's own stream is left alone.
+        generator=step_generator(batches.seed, batches.epoch),
     )

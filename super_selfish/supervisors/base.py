@@ -132,6 +132,7 @@ class Supervisor(Pretrained):
         self.loss: Any = loss
         self.collate_fn = LabelCollator() if collate_fn is None else collate_fn
         self.run: Run | None = None
+        self.epochs_seen = 0
         self._parts: dict[str, Tensor] = {}
         self._reading = Reading()
 
@@ -168,6 +169,9 @@ class Supervisor(Pretrained):
         compile_augmentation: bool = False,
     ) -> Supervisor:
         """Trains.
+
+        Training on draws on: a second run of this object, or of what it loaded, has the order and
+        the augmentation of the epochs that come after those it has seen, and replays none.
 
         Args:
             lr: Learning rate.
@@ -246,6 +250,7 @@ class Supervisor(Pretrained):
                 stored = restore_supervisor(self, name)
             else:
                 self._load_pretrained(name, pretrained)
+        run.epochs_before = self.epochs_seen if stored is None else stored.get("epochs_before", 0)
         lay_out(self, channels_last)
         optimizer = fused(optimizer, list(self.parameters()))
         train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
@@ -284,6 +289,7 @@ class Supervisor(Pretrained):
             rank=distributed.rank(),
             world_size=distributed.world_size(),
         )
+        batches.start_at(run.epochs_before)
         run.steps_per_epoch = len(batches)
         loader = open_loader(
             source, batches, collate_fn, run.device, num_workers=num_workers, reading=self._reading
@@ -310,7 +316,7 @@ class Supervisor(Pretrained):
                 distributed.parallel(self) as step,
             ):
                 while not run.is_over():
-                    for data in feed.epoch(run.epoch, run.step):
+                    for data in feed.epoch(run.epochs_before + run.epoch, run.step):
                         with autocast(run.precision, run.device):
                             loss = step(data)
                         weights_are_good = False
@@ -318,6 +324,7 @@ class Supervisor(Pretrained):
                         self._update(loss, optimizer, lr_scheduler)
                         weights_are_good = True
                         run.end_step(loss, self._parts, feed)
+                        self.epochs_seen = run.epochs_before + run.epoch + 1
                         bar.show(run, feed)
                         if run.checkpoint_is_due:
                             store_run(self, run)

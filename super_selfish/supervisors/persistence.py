@@ -34,6 +34,7 @@ def save_supervisor(supervisor: Pretrained, name: Name) -> None:
         "class": type(supervisor).__name__,
         "arguments": stored_arguments(supervisor.arguments),
         "model": supervisor.state_dict(),
+        "epochs_seen": supervisor.epochs_seen,
         "run": None if supervisor.run is None else supervisor.run.state_dict(),
         "provenance": provenance_of(supervisor),
     }
@@ -88,4 +89,10 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         supervisor.is_placed, supervisor.run = is_placed, run
     supervisor.load_state_dict(state["model"])
     run_state: dict[str, Any] | None = state["run"]
+    supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(run_state))
     return run_state
+
+
+def _epochs_of(run_state: dict[str, Any] | None) -> int:
+    """Epochs that a stored run had begun: what checkpoints without `epochs_seen` know."""
+    return 0 if run_state is None else run_state["epoch"] + (run_state["step"] > 0)

@@ -30,6 +30,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         in_channels: Channels of these images.
         source: The images to train on, or None.
         run: The last call of `supervise()`, or None.
+        epochs_seen: Epochs of which these networks have seen a step, in all runs and checkpoints.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
         meanings: What the columns mean that the algorithm adds to the history, a caption each.
@@ -40,6 +41,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     in_channels: int
     source: Any
     run: Run | None
+    epochs_seen: int
     arguments: Arguments
     is_placed = False
     meanings: ClassVar[Mapping[str, str]] = {}

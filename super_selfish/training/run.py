@@ -41,7 +41,8 @@ class NonFiniteLossError(RuntimeError):
 class Run:
     """Settings and position of a run.
 
-    `epoch` and `step` name the next step: `step` of `steps_per_epoch` in `epoch`, from 0.
+    `epoch` and `step` name the next step: `step` of `steps_per_epoch` in `epoch`, from 0. The
+    networks had begun `epochs_before` epochs in runs before this one, so draws go on from there.
     """
 
     name: str | os.PathLike[str] | None
@@ -57,6 +58,7 @@ class Run:
     progress: bool
     device: torch.device
     scaler: torch.amp.GradScaler
+    epochs_before: int = 0
     epoch: int = 0
     step: int = 0
     steps_per_epoch: int = 0
@@ -209,6 +211,7 @@ class Run:
         """Everything that a run needs to go on, as plain values and tensors."""
         return {
             "settings": {name: getattr(self, name) for name in self.decisive},
+            "epochs_before": self.epochs_before,
             "epoch": self.epoch,
             "step": self.step
             if self.is_between_updates
