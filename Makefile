@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+OLDEST_PYTHON ?= python3.10
+OLDEST := .venv-oldest
 ARGS ?=
 
-.PHONY: install demo gallery test lint unit slow mutants clean
+.PHONY: install demo gallery test lint unit slow test-oldest mutants clean
 
 install: $(INSTALLED)
 
@@ -35,9 +37,19 @@ unit: $(INSTALLED)
 slow: $(INSTALLED)
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
 
+# The suite with the oldest versions that setup.py allows.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+$(OLDEST)/.installed: requirements-oldest.txt
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet setuptools wheel
+	$(OLDEST)/bin/python -m pip install --quiet -r requirements-oldest.txt
+	touch $@
+
 # Small faults, one at a time, and how many of them the tests notice.
 mutants: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.mutants.run $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -23,7 +23,7 @@ setup(
         "scipy>=1.10",
         "tqdm>=4.60",
         "colorama>=0.4.4",
-        "numpy>=1.24",
+        "numpy>=1.26",
         "pillow>=9.4",
     ],
     extras_require={

@@ -39,7 +39,8 @@ def compiled_augmentation(wanted: bool = True) -> Iterator[None]:
 
 def is_wanted() -> bool:
     """Whether to compile: asked for, and not already part of something that is being compiled."""
-    return _IS_WANTED.get() and not torch.compiler.is_compiling()
+    # In this order: amid tracing, torch 2.4 cannot look into a context variable.
+    return not torch.compiler.is_compiling() and _IS_WANTED.get()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

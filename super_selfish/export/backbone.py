@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from super_selfish.export.agreement import Rewritten
 from super_selfish.export.deployable import (
     Deployable,
+    exports_programs_to_onnx,
     onnx_bytes,
     torch_export_bytes,
     torchscript_bytes,
@@ -42,6 +43,7 @@ class Format(NamedTuple):
     is_deployable: bool = False  # holds the computation, not the weights alone
 
 
+ONNX_NEEDS = ("onnx", "onnxscript") if exports_programs_to_onnx() else ("onnx",)
 FORMATS = {
     "safetensors": Format(".safetensors", ("safetensors",)),
     "state_dict": Format(".pt", ()),
@@ -50,7 +52,7 @@ FORMATS = {
     "efficientnet-pytorch": Format(".pt", ()),
     "torchscript": Format(".pt", (), is_deployable=True),
     "torch.export": Format(".pt2", (), is_deployable=True),
-    "onnx": Format(".onnx", ("onnx", "onnxscript"), is_deployable=True),
+    "onnx": Format(".onnx", ONNX_NEEDS, is_deployable=True),
 }
 _BY_ENDING = {
     **{".safetensors": "safetensors", ".onnx": "onnx", ".pt2": "torch.export"},

@@ -9,7 +9,8 @@ import inspect
 import io
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from super_selfish.export.agreement import features_agree
 from super_selfish.models.combined_net import pooled_features
+
+OLDEST_OPSET = 9  # for which a way to write an operation can be told to torch; holds from there on
 
 
 class Deployable(nn.Module):
@@ -51,17 +54,7 @@ def torchscript_bytes(network: Deployable, images: Tensor) -> bytes:
     Raises:
         ValueError: If what was traced fits these images only.
     """
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # torch advises against TorchScript, which is what the caller asked for.
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-        # Sizes are traced as constants, and are meant to be.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        traced = torch.jit.trace(network, images, check_trace=False)
-        torch.jit.save(traced, buffer)
-    _require_agreement("torchscript", network, traced, images)
-    return buffer.getvalue()
+    return _traced("torchscript", network, images)
 
 
 def torch_export_bytes(network: Deployable, images: Tensor) -> bytes:
@@ -79,7 +72,10 @@ def torch_export_bytes(network: Deployable, images: Tensor) -> bytes:
     """
     program = _exported("torch.export", network, images)
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    try:
+        torch.export.save(program, buffer)
+    except RuntimeError as error:
+        raise _cannot_follow("torch.export", network, error) from error
     return buffer.getvalue()
 
 
@@ -97,7 +93,7 @@ def onnx_bytes(network: Deployable, images: Tensor) -> bytes:
         ValueError: If torch cannot export it, what was exported fits these images only, or ONNX
             has no counterpart of an operation.
     """
-    if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # from torch 2.5 on
+    if exports_programs_to_onnx():
         exported = _exported("onnx", network, images)
         try:
             program: Any = torch.onnx.export(
@@ -109,17 +105,23 @@ def onnx_bytes(network: Deployable, images: Tensor) -> bytes:
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise ValueError(
-                f"{_kind(network)} has an operation that ONNX has not, or that torch cannot write: "
-                f'{_reason(error)}; "torch.export" and "torchscript" need no counterpart'
-            ) from error
+            raise _no_counterpart(network, error) from error
         return program.model_proto.SerializeToString()
-    return traced_onnx_bytes(network, images)
+    _traced("onnx", network, images)  # refuses what the exporter would trace wrongly
+    try:
+        return traced_onnx_bytes(network, images)
+    except torch.onnx.errors.UnsupportedOperatorError as error:
+        raise _no_counterpart(network, error) from error
+
+
+def exports_programs_to_onnx() -> bool:
+    """Whether torch writes ONNX of what `torch.export` made: from torch 2.5 on, with onnxscript."""
+    return "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters
 
 
 def traced_onnx_bytes(network: Deployable, images: Tensor) -> bytes:
     """As `onnx_bytes`, by the exporter of torch before 2.5, which traces."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, _exp2_known(), warnings.catch_warnings():
         # Later versions of torch advise against it, and sizes are traced as constants.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -138,18 +140,58 @@ def traced_onnx_bytes(network: Deployable, images: Tensor) -> bytes:
         return file.read_bytes()
 
 
+@contextmanager
+def _exp2_known() -> Iterator[None]:
+    """While entered, the exporter that traces writes `exp2`, of L*a*b*, as a power."""
+    two = torch.tensor(2.0)
+    torch.onnx.register_custom_op_symbolic(
+        "aten::exp2",
+        lambda graph, exponent: graph.op("Pow", graph.op("Constant", value_t=two), exponent),
+        OLDEST_OPSET,
+    )
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic("aten::exp2", OLDEST_OPSET)
+
+
+def _traced(format: str, network: Deployable, images: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch advises against TorchScript, which is what the caller asked for.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        # Sizes are traced as constants, and are meant to be.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(network, images, check_trace=False)
+        torch.jit.save(traced, buffer)
+    _require_agreement(format, network, traced, images)
+    return buffer.getvalue()
+
+
 def _exported(format: str, network: Deployable, images: Tensor) -> torch.export.ExportedProgram:
     shapes = {"images": {0: torch.export.Dim("batch")}}
     try:
         program = torch.export.export(network, (images,), dynamic_shapes=shapes)
     except RuntimeError as error:
-        raise ValueError(
-            f"{format} cannot follow the forward of {_kind(network)}, where Python decides by the "
-            f"number of images or by their values: {_reason(error)}; write it with tensors, or "
-            'take "state_dict", which holds the weights alone'
-        ) from error
+        raise _cannot_follow(format, network, error) from error
     _require_agreement(format, network, program.module(), images)
     return program
+
+
+def _cannot_follow(format: str, network: Deployable, error: RuntimeError) -> ValueError:
+    return ValueError(
+        f"{format} cannot follow the forward of {_kind(network)}, where Python decides by the "
+        f"number of images or by their values: {_reason(error)}; write it with tensors, or "
+        'take "state_dict", which holds the weights alone'
+    )
+
+
+def _no_counterpart(network: Deployable, error: BaseException) -> ValueError:
+    return ValueError(
+        f"{_kind(network)} has an operation that ONNX has not, or that torch cannot write: "
+        f'{_reason(error)}; "torch.export" and "torchscript" need no counterpart'
+    )
 
 
 def _kind(network: Deployable) -> str:

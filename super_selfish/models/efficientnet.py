@@ -171,11 +171,15 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def _original(name: str, pretrained: bool | str | os.PathLike[str]) -> Any:
     from efficientnet_pytorch import EfficientNet  # here: only those who build one pay for it
 
-    if pretrained is False:
-        return EfficientNet.from_name(name)
-    path = None if pretrained is True else os.fspath(pretrained)
-    with contextlib.redirect_stdout(io.StringIO()):  # the loader prints
-        return EfficientNet.from_pretrained(name, weights_path=path)
+    if pretrained is True:
+        with contextlib.redirect_stdout(io.StringIO()):  # the loader prints
+            return EfficientNet.from_pretrained(name)
+    network = EfficientNet.from_name(name)
+    if pretrained is not False:
+        # Not by the package's own loader: where torch does not by itself (before 2.6), it would
+        # run code that a file holds.
+        network.load_state_dict(torch.load(pretrained, map_location="cpu", weights_only=True))
+    return network
 
 
 def _adapt_stem(stem: nn.Conv2d, in_channels: int, stride: int, *, keep_weights: bool) -> nn.Conv2d:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.export import export_backbone
+from super_selfish.export.backbone import ONNX_NEEDS
 from super_selfish.models import NarrowResNet, Normalize, build_backbone
 from super_selfish.supervisors import RotateNetSupervisor
 
@@ -149,7 +150,7 @@ def test_an_unknown_format_is_refused(
     ("format", "line"),
     [
         ("safetensors", "needs safetensors: pip install 'super-selfish[export]'"),
-        ("onnx", "needs onnx and onnxscript: pip install 'super-selfish[export]'"),
+        ("onnx", f"needs {' and '.join(ONNX_NEEDS)}: pip install 'super-selfish[export]'"),
         ("timm", "needs timm: pip install 'super-selfish[timm]'"),
     ],
 )

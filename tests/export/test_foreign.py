@@ -132,7 +132,7 @@ def test_networks_that_timm_has_not_or_has_otherwise_are_refused(tmp_path: Path)
         )
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "test_vit"])
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
 def test_networks_of_timm_keep_their_names(
     tmp_path: Path, settle: Any, name: str, pictures: Tensor
 ) -> None:
@@ -147,7 +147,9 @@ def test_a_changed_network_of_timm_comes_without_code(tmp_path: Path) -> None:
     backbone = timm.create_model("resnet10t", num_classes=5)
     path = export_backbone(backbone, tmp_path / "a", "timm", image_size=32)
     assert json.loads(Path(f"{path}.json").read_text())["build"] is None
-    timm.create_model("resnet10t", num_classes=5).load_state_dict(torch.load(path))
+    timm.create_model("resnet10t", num_classes=5).load_state_dict(
+        torch.load(path, weights_only=True)
+    )
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "efficientnet-pytorch"])

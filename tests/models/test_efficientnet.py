@@ -65,7 +65,7 @@ def test_pretrained_true_goes_through_the_loader_of_efficientnet_pytorch(
 
     def load_url(url: str) -> dict[str, Tensor]:
         asked.append(url)
-        return torch.load(published[1])
+        return torch.load(published[1], weights_only=True)
 
     monkeypatch.setattr("torch.utils.model_zoo.load_url", load_url)
     features = EfficientFeatures(pretrained=True)
