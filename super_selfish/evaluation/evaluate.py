@@ -17,7 +17,7 @@ from torch import nn
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.labels import count_classes, is_multilabel
-from super_selfish.evaluation.metrics import chance_level
+from super_selfish.evaluation.metrics import chance_level, commonest_level
 from super_selfish.evaluation.network import Network, open_network
 from super_selfish.evaluation.protocols import check_layers, expand_protocols
 from super_selfish.evaluation.result import DIFFERENCE, PRETRAINED, UNTRAINED, Evaluation
@@ -115,13 +115,16 @@ def evaluate(
         scores[name] = {column: rate(subject) for column, rate in columns.items()}
         train_labels, test_labels = subject.train_labels, subject.test_labels
 
+    classes = count_classes(train_labels)
+    has_several = is_multilabel(train_labels)
     return Evaluation(
         scores=scores,
         metric=metric_of(train_source),
-        chance=chance_level(test_labels),
+        chance=chance_level(test_labels, classes),
+        commonest=None if has_several else commonest_level(train_labels, test_labels),
         train_images=len(train_labels),
         test_images=len(test_labels),
-        classes=count_classes(train_labels),
+        classes=classes,
         class_names=_class_names(train_source, train_labels, test_labels),
     )
 

@@ -6,10 +6,19 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from super_selfish.evaluation.sheets import ACCENT, FONT, INK, QUIET, new_figure, save_figure
+from super_selfish.evaluation.sheets import (
+    ACCENT,
+    FONT,
+    INK,
+    QUIET,
+    new_figure,
+    save_figure,
+    write_legend,
+)
 from super_selfish.evaluation.subject import Score
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -54,14 +63,17 @@ def plot_scores(
     axes = figure.add_subplot()
     width = _GROUP / len(networks)
     others = iter(_OTHERS * len(networks))
+    legend: list[tuple[Artist, str]] = []
     for number, network in enumerate(networks):
         color = _FIRST if number == 0 else _BASELINE if network == "untrained" else next(others)
         shift = (number - (len(networks) - 1) / 2) * width
         for group, protocol in enumerate(protocols):
-            label = network if group == 0 else None
-            _draw_bar(axes, group + shift, 0.92 * width, scores[network][protocol], color, label)
+            bar = _draw_bar(axes, group + shift, 0.92 * width, scores[network][protocol], color)
+            if group == 0:
+                legend.append((bar, network))
     if chance is not None:
-        axes.axhline(100 * chance, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        line = axes.axhline(100 * chance, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+        legend.append((line, "chance"))
     axes.set_xticks(range(len(protocols)), protocols)
     axes.set_xlim(-0.55, len(protocols) - 0.45)
     tops = [
@@ -69,15 +81,25 @@ def plot_scores(
     ]
     axes.set_ylim(0, min(108.0, 112 * max(*tops, chance or 0.0) + 1))
     _style(axes, metric)
+    handles, names = zip(*legend, strict=True)
+    write_legend(
+        axes,
+        handles,
+        names,
+        fontsize=FONT,
+        frameon=False,
+        ncols=6,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderpad=0,
+    )
     return save_figure(figure, path)
 
 
-def _draw_bar(
-    axes: Axes, center: float, width: float, score: Score, color: str, label: str | None
-) -> None:
+def _draw_bar(axes: Axes, center: float, width: float, score: Score, color: str) -> Artist:
     """Draws a bar in percent with its whisker, and writes its number above."""
     value, spread = 100 * score.value, 100 * (score.spread or 0.0)
-    axes.bar(center, value, width, color=color, label=label)
+    (bar,) = axes.bar(center, value, width, color=color)
     if spread > 0:
         axes.errorbar(center, value, spread, color=INK, linewidth=0.9, capsize=2.5, capthick=0.9)
     axes.annotate(
@@ -90,10 +112,11 @@ def _draw_bar(
         fontsize=FONT - 1,
         color=QUIET,
     )
+    return bar
 
 
 def _style(axes: Axes, metric: str) -> None:
-    """Grid, labels and legend."""
+    """Grid and labels."""
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -102,15 +125,3 @@ def _style(axes: Axes, metric: str) -> None:
     axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(f"{metric} in %", fontsize=FONT + 1, color=INK)
-    handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda number: labels[number] == "chance")
-    axes.legend(
-        [handles[number] for number in order],
-        [labels[number] for number in order],
-        fontsize=FONT,
-        frameon=False,
-        ncols=6,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderpad=0,
-    )

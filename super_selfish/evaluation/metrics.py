@@ -130,19 +130,31 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     return sum(average_precision(scores[:, y], labels[:, y]) for y in known) / len(known)
 
 
-def chance_level(labels: Tensor) -> float:
-    """What knowing the labels' frequencies alone would reach, in [0, 1].
+def chance_level(labels: Tensor, classes: int | None = None) -> float:
+    """What guessing reaches, in [0, 1].
 
     Args:
         labels: `[M]` class numbers, or `[M, Y]` zeros and ones.
+        classes: Among so many a guess chooses; default: those that the labels have.
 
     Returns:
-        Of `[M]`, the share of the most frequent class. Of `[M, Y]`, the mean average precision of
-        one score for all rows: the mean share of positives over the classes that have any.
+        Of `[M]`, one by the number of classes. Of `[M, Y]`, the mean average precision of one score
+        for all rows: the mean share of positives over the classes that have any.
     """
     if labels.dim() == 1:
-        return labels.unique(return_counts=True)[1].max().item() / len(labels)
+        return 1 / (len(labels.unique()) if classes is None else classes)
     return mean_average_precision(torch.zeros_like(labels, dtype=torch.float32), labels)
+
+
+def commonest_level(train_labels: Tensor, labels: Tensor) -> float:
+    """Accuracy of naming the training part's most frequent class whatever is shown, in [0, 1].
+
+    Args:
+        train_labels: `[N]` class numbers.
+        labels: `[M]` class numbers of the test part.
+    """
+    classes, counts = train_labels.unique(return_counts=True)
+    return (labels == classes[counts.argmax()]).double().mean().item()
 
 
 def _check_rows(predictions: Tensor, labels: Tensor, dimensions: int) -> None:

@@ -24,13 +24,15 @@ class Evaluation:
         scores: What each protocol says of each network: by network ("pretrained", the names of
             others, "untrained"), then by protocol.
         metric: What the figures are: "accuracy" or "mean average precision".
-        chance: What needs no look at an image: the accuracy of always saying the test part's most
-            frequent class, or the mean average precision of one score for all images.
+        chance: What guessing reaches: one by the number of classes of the training part, or the
+            mean average precision of one score for all images.
         train_images: Images that protocols learned from.
         test_images: Images that the figures are of.
         classes: Classes of the training part.
         class_names: Of the rows of every `Score.confusion`; of a multi-label set, of the columns of
             its labels.
+        commonest: Accuracy of always naming the training part's most frequent class; `None` for a
+            multi-label set.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -40,6 +42,7 @@ class Evaluation:
     test_images: int
     classes: int
     class_names: tuple[str, ...] = ()
+    commonest: float | None = None
 
     @property
     def pretrained(self) -> dict[str, float]:
@@ -108,6 +111,7 @@ class Evaluation:
             "spread": self.spread,
             "metric": self.metric,
             "chance": self.chance,
+            "commonest": self.commonest,
             "train_images": self.train_images,
             "test_images": self.test_images,
             "classes": self.classes,
@@ -184,14 +188,21 @@ class Evaluation:
         lines.append(
             f"{self.metric if metric is None else metric.replace('_', ' ')} in %; "
             f"{self.train_images} training and {self.test_images} test images, "
-            f"{self.classes} classes"
-            + (f", chance {100 * self.chance:.1f}" if metric is None else "")
+            f"{self.classes} classes" + (self._floor() if metric is None else "")
         )
         return "\n".join([*lines, *self._notes(has_spread=metric is None)])
 
     def __str__(self) -> str:
         """The table of the values."""
         return self.table()
+
+    def _floor(self) -> str:
+        """What needs no look at an image; of the commonest class only where it is more common."""
+        text = f", chance {100 * self.chance:.1f}"
+        deviation = (self.chance * (1 - self.chance) / self.test_images) ** 0.5  # of a share
+        if self.commonest is None or self.commonest <= self.chance + 2 * deviation:
+            return text
+        return f"{text}, always the commonest class {100 * self.commonest:.1f}"
 
     def _notes(self, has_spread: bool) -> list[str]:
         """How many labels the protocols that draw them used."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,10 @@ from torch import Tensor
 from super_selfish.augmentations.base import to_unit_range
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 DPI = 144
 _CELL = 128  # pixels: about the longer side of an image on the sheet
@@ -219,14 +222,54 @@ def require_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A white figure of a size in inches, with a canvas of its own and nothing global."""
+    """A white figure of a size in inches, with a canvas of its own and nothing global.
+
+    It writes every text as it is: what users call their classes, networks and files is no formula,
+    whatever dollars, underscores and backslashes are in it.
+    """
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = _plain_figure()(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+@cache
+def _plain_figure() -> type[Figure]:
+    """The class of figures whose texts are no formulas; matplotlib is imported when it is made."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    class PlainFigure(Figure):
+        def draw(self, renderer: Any) -> None:
+            # Ticks get their texts while they are drawn, and some are made only then.
+            with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+                for text in self.findobj(Text):
+                    text.set_parse_math(False)
+                    text.set_usetex(False)
+                super().draw(renderer)
+
+    return PlainFigure
+
+
+def write_legend(
+    place: Axes | Figure, handles: Sequence[Artist], names: Sequence[str], **options: Any
+) -> Legend:
+    """A legend whose names are written as they are, whatever they begin with.
+
+    Args:
+        place: Where.
+        handles: What is explained.
+        names: By which texts.
+        **options: Of `legend`.
+    """
+    # matplotlib leaves out what begins with an underscore, so it is told the names afterwards.
+    legend = place.legend(list(handles), ["name"] * len(names), **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+    return legend
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

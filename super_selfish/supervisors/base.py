@@ -35,7 +35,11 @@ from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn
 from super_selfish.supervisors.persistence import restore_supervisor, store_run
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.pretrained import Pretrained, Size
-from super_selfish.supervisors.refusals import require_counts, require_functions
+from super_selfish.supervisors.refusals import (
+    require_counts,
+    require_functions,
+    warn_of_classifiers,
+)
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
@@ -128,6 +132,7 @@ class Supervisor(Pretrained):
         if device is not None:
             parse_device(device)  # before networks are built; they go there once all are
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
+        warn_of_classifiers(model, self.arguments.get("backbone"))
         self.model: Any = model
         self.loss: Any = loss
         self.collate_fn = LabelCollator() if collate_fn is None else collate_fn

@@ -5,13 +5,17 @@ A head of the wrong width would fail in the first step, in torch's words, or wor
 
 from __future__ import annotations
 
+import inspect
 import operator
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from super_selfish.models import feature_shape
+from super_selfish.models import CombinedNet, feature_shape
+from super_selfish.models.classifiers import classifier_warning
+from super_selfish.models.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
@@ -49,6 +53,30 @@ def require_functions(**functions: object) -> None:
     for name, function in functions.items():
         if not (function is None or callable(function)):
             raise TypeError(f"{name} must be a function or a module, got {function!r}")
+
+
+def warn_of_classifiers(*networks: object) -> None:
+    """Says of networks that are to be backbones if their classifier is still on.
+
+    Args:
+        networks: Backbones, or `CombinedNet`s of one; anything else passes.
+    """
+    for network in networks:
+        backbone = network.backbone if isinstance(network, CombinedNet) else network
+        if isinstance(backbone, nn.Module):
+            sentence = classifier_warning(unwrapped(backbone))
+            if sentence is not None:
+                warnings.warn(sentence, stacklevel=_calls_of_ours())
+
+
+def _calls_of_ours() -> int:
+    """How many calls lie between the caller and whoever uses the library."""
+    calls, frame = 1, inspect.currentframe()
+    while (frame := frame.f_back if frame else None) is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "super_selfish":
+            break
+        calls += 1
+    return calls
 
 
 def as_numbers(name: str, values: Iterable[Any], length: int | None = None) -> tuple[Any, ...]:

@@ -92,6 +92,15 @@ def test_without_an_untrained_network_there_is_one_row() -> None:
     assert str(evaluation).splitlines()[:2] == ["              knn", "pretrained  100.0"]
 
 
+def test_chance_is_right_for_the_classes_there_are() -> None:
+    train = TRAIN[0], torch.arange(60) % 10
+    test = TEST[0][:24], (torch.arange(24) % 10)  # some classes three times, some twice
+    evaluation = evaluate(MeanColor(), train, test, untrained=None, protocols=["knn"])
+    assert evaluation.chance == 0.1
+    assert "10 classes, chance 10.0" in str(evaluation)
+    assert "commonest" not in str(evaluation)
+
+
 def test_a_dictionary_goes_through_json() -> None:
     evaluation = evaluate(MeanColor(), TRAIN, TEST, untrained=Blind())
     read = json.loads(json.dumps(evaluation.as_dict()))

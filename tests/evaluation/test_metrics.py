@@ -11,6 +11,7 @@ from super_selfish.evaluation.metrics import (
     average_precision,
     balanced_accuracy,
     chance_level,
+    commonest_level,
     confusion_matrix,
     mean_average_precision,
     top_k_accuracy,
@@ -102,9 +103,14 @@ def test_a_class_without_a_column_is_wrong() -> None:
     assert top_k_accuracy(scores, torch.tensor([2, 4, 6]), torch.tensor([5, 6]), 3) == 0.5
 
 
-def test_chance_is_the_most_frequent_class_or_the_share_of_positives() -> None:
-    assert chance_level(torch.tensor([0, 0, 0, 7])) == 0.75
+def test_chance_is_that_of_a_guess_or_the_share_of_positives() -> None:
+    assert chance_level(torch.tensor([0, 0, 0, 7])) == 0.5
+    assert chance_level(torch.tensor([0, 0, 0, 7]), 10) == 0.1
     assert chance_level(torch.tensor([[1, 0], [1, 1], [0, 0], [1, 0]])) == pytest.approx(0.5)
+
+
+def test_the_commonest_class_is_that_of_the_training_part() -> None:
+    assert commonest_level(torch.tensor([4, 4, 7]), torch.tensor([7, 7, 4, 7])) == 0.25
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from super_selfish.evaluation.plots import plot_confusion
 from super_selfish.evaluation.result import Evaluation
 from super_selfish.evaluation.subject import Score
 
@@ -101,3 +104,26 @@ def test_it_draws_itself(tmp_path: Path) -> None:
     assert [text.get_text() for text in axes.get_xticklabels()] == ["knn", "1%"]
     heights = [bar.get_bbox().height for bar in axes.patches]  # type: ignore[attr-defined]
     assert sorted(map(round, heights)) == [35, 40, 60, 70, 80, 90]
+
+
+def test_the_commonest_class_is_told_where_it_is_more_common_than_the_others() -> None:
+    line = str(replace(EVALUATION, commonest=0.33)).splitlines()[5]
+    assert line.endswith("4 classes, chance 25.0")  # 33 of 100 are within two deviations of 25
+    line = str(replace(EVALUATION, commonest=0.35)).splitlines()[5]
+    assert line.endswith("4 classes, chance 25.0, always the commonest class 35.0")
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "$x_$", "_hidden", "a_b^c", "50 % of $ 2"])
+def test_a_figure_writes_names_as_they_are(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    scores = {"pretrained": EVALUATION.scores["pretrained"], name: EVALUATION.scores["imagenet"]}
+    figure = replace(EVALUATION, scores=scores).plot(tmp_path / "scores.png")
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()][1] == name
+    assert not legend.get_texts()[1].get_parse_math()
+    figure = plot_confusion(torch.eye(2), (name, "b"), tmp_path / "confusion.png")
+    labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
+    assert name in [label.get_text() for label in labels]
+    assert not any(label.get_parse_math() for label in labels)

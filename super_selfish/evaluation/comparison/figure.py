@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.comparison.cells import HEALTHY, costs, health_of
 from super_selfish.evaluation.comparison.standings import Spread, Standing
-from super_selfish.evaluation.sheets import ACCENT, FONT, INK, QUIET, new_figure, save_figure
+from super_selfish.evaluation.sheets import (
+    ACCENT,
+    FONT,
+    INK,
+    QUIET,
+    new_figure,
+    save_figure,
+    write_legend,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -277,7 +285,8 @@ def _draw_legend(
     from matplotlib.lines import Line2D
 
     axes.set_axis_off()
-    axes.legend(
+    write_legend(
+        axes,
         [
             Line2D([], [], linewidth=1.5, markersize=4.5, **_curve_style(position))
             for position, entry in enumerate(good)

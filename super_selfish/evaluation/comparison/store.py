@@ -8,6 +8,7 @@ process ends.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -47,7 +48,12 @@ class RunStore:
         return records
 
     def append(self, record: Record) -> None:
-        """Adds a record, which has a `key`."""
+        """Adds a record, which has a `key`.
+
+        Raises:
+            OSError: If it cannot be written, for instance since the disk is full; then it is not
+                among the records.
+        """
         if self.file is None:
             self._here[record["key"]] = record
             return
@@ -59,8 +65,16 @@ class RunStore:
             if size:  # what a power cut left half-written must not spoil this line too
                 os.lseek(handle, size - 1, os.SEEK_SET)
                 line = line if os.read(handle, 1) == b"\n" else "\n" + line
-            os.write(handle, line.encode())
+            _write_whole(handle, line.encode())
             os.fsync(handle)
+        except OSError as error:
+            checkpoint = self.checkpoint(record["key"])
+            raise OSError(
+                error.errno,
+                f"the result of run {record['key']} cannot be written to {self.file}: "
+                f"{error.strerror or error}; its checkpoint stays at {checkpoint}.pt, so make room "
+                "and call again: nothing is trained twice",
+            ) from error
         finally:
             os.close(handle)
 
@@ -100,6 +114,20 @@ class RunStore:
             _remove(self.folder / (key + ending))
 
 
+def _write_whole(handle: int, line: bytes) -> None:
+    """Writes a line in one piece, from the beginning where the system took only a part of it.
+
+    The parts are passed over by readers, as what a power cut left; joined by a second write, they
+    might hold a line of another process.
+    """
+    for _ in range(_ATTEMPTS):
+        if os.write(handle, line) == len(line):
+            return
+        line = line if line.startswith(b"\n") else b"\n" + line
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_ATTEMPTS = 3  # where a disk is full, the second one says so
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write another end of line
 
 if sys.platform == "win32":

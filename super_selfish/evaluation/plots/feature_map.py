@@ -23,6 +23,7 @@ from super_selfish.evaluation.sheets import (
     new_figure,
     require_matplotlib,
     save_figure,
+    write_legend,
 )
 
 if TYPE_CHECKING:
@@ -235,11 +236,13 @@ def _draw_legend(figure: Figure, legend: dict[str, str], columns: int, centre: f
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", marker="s", markersize=6, color=color, label=name)
-        for name, color in legend.items()
+        Line2D([], [], linestyle="", marker="s", markersize=6, color=color)
+        for color in legend.values()
     ]
-    figure.legend(
-        handles=handles,
+    write_legend(
+        figure,
+        handles,
+        list(legend),
         loc="center",
         bbox_to_anchor=(0.5, centre),
         ncols=columns,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from super_selfish.evaluation.comparison import store as store_module
 from super_selfish.evaluation.comparison.store import RunStore
@@ -85,3 +88,37 @@ def test_clear_removes_lock_and_checkpoint_of_that_run_alone(tmp_path: Path) -> 
 def test_lines_are_json(tmp_path: Path) -> None:
     RunStore(tmp_path / "runs").append({"key": "a", "value": [1, None]})
     assert json.loads((tmp_path / "runs.jsonl").read_text()) == {"key": "a", "value": [1, None]}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_line_that_was_written_in_part_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    store = RunStore(tmp_path / "runs")
+    store.append({"key": "a"})
+    write, calls = os.write, []
+
+    def short(handle: int, line: bytes) -> int:
+        calls.append(line)
+        return write(handle, line[:7] if len(calls) <= parts else line)
+
+    monkeypatch.setattr(os, "write", short)
+    store.append({"key": "b", "value": 1})
+    assert store.read() == {"a": {"key": "a"}, "b": {"key": "b", "value": 1}}
+
+
+def test_a_full_disk_is_told_and_no_record_counts_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path / "runs")
+    store.append({"key": "a"})
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, line: write(handle, line[:5]))
+    with pytest.raises(
+        OSError, match=r"result of run b cannot be written to .*runs.jsonl: .*b\.pt"
+    ):
+        store.append({"key": "b"})
+    monkeypatch.undo()
+    assert list(store.read()) == ["a"]
+    store.append({"key": "b"})
+    assert list(store.read()) == ["a", "b"]
