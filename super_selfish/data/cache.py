@@ -2,7 +2,8 @@
 
 It is a `.npy` file of bytes `[N, H, W, C]`, behind which a note in JSON says what it was made of:
 names, sizes and times of the source files as one hash, size and channels of the images, and the
-images that could not be read, by name and reason. What fits no longer is built anew.
+images that could not be read, by name and reason. What fits no longer is built anew; `cache_file`
+says how a damaged one is noticed.
 
 Building is safe at any time: the file is written under another name and renamed when whole, so a
 reader sees the old one or the new one; and where the system has file locks, processes that want
@@ -18,20 +19,28 @@ import json
 import logging
 import os
 import shutil
-import struct
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from super_selfish.data.bar import images_bar
+from super_selfish.data.cache_file import (
+    FORMAT,
+    DamagedCacheError,
+    Note,
+    open_file,
+    temporary_files,
+    write_file,
+)
 from super_selfish.data.files import FileList
 from super_selfish.data.jpeg import DECODER_VERSION
 from super_selfish.data.samples import Sample, Unreadable
@@ -45,21 +54,18 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 1
-_TAIL = struct.Struct("<Q8s")  # length of the note, and a mark, at the very end
-_MARK = b"SelfishC"
 _WINDOW = 128  # images that are decoded before the oldest of them is written, at most
 
 _logger = logging.getLogger(__name__)
-
-Note = dict[str, Any]
+_MOST_WARNINGS = 10  # of damaged images, of a cache in a process
+_REST_AGE = 86400.0  # seconds after which what another process may write is taken for a rest
 
 
 class CachedImages(StoredImages):
-    """The images of a cache, mapped into memory; a copy in another process maps them anew."""
+    """The images of a cache; a copy in another process opens it anew."""
 
     def __init__(self, path: Path, note: Note, labels: Tensor | None) -> None:
-        """Maps the file.
+        """Opens the file.
 
         Args:
             path: The file.
@@ -69,16 +75,35 @@ class CachedImages(StoredImages):
         Raises:
             OSError: If it is another one by now.
         """
-        found = _open(path, note)
+        found = open_file(path, note)
         if found is None:
             raise OSError(f"the cache {path} was removed or built anew for other images meanwhile")
-        self._images, stored = found  # (N, H, W, C)
+        self._file = found
         self._path, self._note = path, note
-        super().__init__(labels, (index for index, _, _ in stored["unreadable"]))
+        self._damaged: set[int] = set()
+        super().__init__(labels, (index for index, _, _ in found.note["unreadable"]))
 
-    def images_at(self, indices: Tensor) -> Tensor:
-        """A copy of some images, `[B, C, H, W]`, the memory channels-last."""
-        return torch.from_numpy(self._images[indices.numpy()]).permute(0, 3, 1, 2)
+    def images_at(self, indices: Tensor) -> Tensor | None:
+        """Some images, `[B, C, H, W]`, the memory channels-last; `None` if one is damaged."""
+        images, damaged = self._file.read(indices.tolist())
+        room = max(0, _MOST_WARNINGS - len(self._damaged))
+        for index in [index for index in damaged if index not in self._damaged][:room]:
+            warnings.warn(
+                f"image {index} in the cache {self._path} is damaged: it is decoded again, and "
+                "written back if it can be. If there are more, the disk may be failing",
+                stacklevel=2,
+            )
+        self._damaged.update(damaged)
+        return None if damaged else torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def mend(self, sample: Sample) -> None:
+        """Writes a damaged image back, as it was decoded again."""
+        if sample.index not in self._damaged:
+            return
+        try:
+            self._file.mend(sample.index, sample.image.permute(1, 2, 0).numpy())
+        except OSError as error:
+            _logger.info("image %d of %s cannot be mended: %s", sample.index, self._path, error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leaves the images out of a pickle."""
@@ -108,14 +133,26 @@ def open_cache(
         )
     file = Path(os.fspath(path).removesuffix(".npy") + ".npy")
     note = _note(source, source.items)
-    if _open(file, note) is None:
+    if not _is_whole(file, note):
         file.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(file.parent) as is_alone:
-            if _open(file, note) is None:  # nobody has built it while this process waited
-                if is_alone:
-                    _remove_rests(file)
+            if not _is_whole(file, note, tell=True):  # nobody has built it while this one waited
+                _remove_rests(file, is_alone)
                 _build(source, file, note, progress)
     return CachedImages(file, note, source.items.labels)
+
+
+def _is_whole(path: Path, note: Note, *, tell: bool = False) -> bool:
+    """Whether there is a cache of these images that is as it was written."""
+    try:
+        found = open_file(path, note)
+    except DamagedCacheError as error:
+        if tell:
+            warnings.warn(f"the cache {path} is damaged ({error}): it is built anew", stacklevel=4)
+        return False
+    if found is None and tell and path.exists():
+        _logger.info("%s was made of other images: built anew", path)
+    return found is not None
 
 
 def _note(source: ImageSource, files: FileList) -> Note:
@@ -143,39 +180,6 @@ def _hash(files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path, note: Note) -> tuple[NDArray[np.uint8], Note] | None:
-    """The images `[N, H, W, C]` and the note of a cache; `None` if there is none that fits."""
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        stored = _read_note(file)
-        if stored is None:
-            raise ValueError(
-                f"{path} is no cache of images, or a broken one: give another path, or remove it"
-            )
-        differing = [key for key in note if stored.get(key) != note[key]]
-        if differing:
-            _logger.info("%s was made of other %s: built anew", path, ", ".join(differing))
-            return None
-        file.seek(0)
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.memmap(file, dtype, "r", file.tell(), shape), stored
-
-
-def _read_note(file: BinaryIO) -> Note | None:
-    length = file.seek(0, os.SEEK_END)
-    if length < _TAIL.size:
-        return None
-    file.seek(length - _TAIL.size)
-    size, mark = _TAIL.unpack(file.read(_TAIL.size))
-    if mark != _MARK or size > length - _TAIL.size:
-        return None
-    file.seek(length - _TAIL.size - size)
-    note: Note = json.loads(file.read(size))
-    return note
-
-
 def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
     needed, free = int(np.prod(note["shape"], dtype=np.int64)), shutil.disk_usage(path.parent).free
     if needed > free:
@@ -184,28 +188,27 @@ def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
             "left: give another path, a smaller image_size, or leave the cache out"
         )
     unreadable: list[tuple[int, str, str]] = []
-    missing = bytes(needed // len(source))
 
-    def write(file: BinaryIO) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": tuple(note["shape"])}
-        np.lib.format.write_array_header_1_0(file, header)
+    def images() -> Iterator[bytes | None]:
         for sample in _decoded(source, progress):
             if isinstance(sample, Unreadable):
                 unreadable.append((sample.index, sample.name, sample.reason))
-                file.write(missing)
+                yield None
             else:
-                file.write(_bytes(sample, source))
-        text = json.dumps({**note, "unreadable": unreadable}).encode()
-        file.write(text + _TAIL.pack(len(text), _MARK))
+                yield _bytes(sample, source)
 
-    write_atomically(path, write)
+    whole = {**note, "unreadable": unreadable}
+    write_atomically(path, lambda file: write_file(file, whole, images()))
 
 
-def _remove_rests(path: Path) -> None:
-    """Removes what builds left behind that were killed."""
-    for file in path.parent.iterdir():
-        if file.name.startswith(f"{path.name}.") and file.suffix == ".tmp":
-            file.unlink()
+def _remove_rests(path: Path, is_alone: bool) -> None:
+    """Removes what builds left behind that were killed; without locks, only what is old."""
+    for file in temporary_files(path):
+        try:
+            if is_alone or time.time() - file.stat().st_mtime > _REST_AGE:
+                file.unlink()
+        except FileNotFoundError:  # its writer has renamed it
+            continue
 
 
 def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadable]:

@@ -115,8 +115,15 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             ValueError: It cannot be decoded, or is no image that networks can take.
         """
         index = self._checked(index)
-        found = None if self.stored is None else self.stored.sample(index)
-        return self.decode(index) if found is None else found
+        if self.stored is None:
+            return self.decode(index)
+        found = self.stored.sample(index)
+        if found is not None:
+            return found
+        decoded = self.decode(index)
+        if isinstance(decoded, Sample):
+            self.stored.mend(decoded)
+        return decoded
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Sample | Unreadable]:
         """Reads some images, at once where they lie in one piece.
@@ -159,8 +166,9 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
 
         The file is built now, if there is none or a source file has changed since (another name,
         size or time), or if images of another size or number of channels are wanted. It is a plain
-        `.npy` of `N * H * W * C` bytes, mapped into memory, that processes may share and build at
-        the same time.
+        `.npy` of `N * H * W * C` bytes that processes may share and build at the same time. Each
+        image is checked as it is read: one that is damaged is decoded again and written back, with
+        a warning, and so is a file that is damaged as a whole.
 
         Args:
             path: The file; `.npy` is added.

@@ -28,16 +28,23 @@ class StoredImages(ABC):
         self.unreadable = frozenset(unreadable)
 
     @abstractmethod
-    def images_at(self, indices: Tensor) -> Tensor:
-        """A copy of some images, `[B, C, H, W]`, for `[B]` int64 indices on the CPU."""
+    def images_at(self, indices: Tensor) -> Tensor | None:
+        """A copy of some images, `[B, C, H, W]`, for `[B]` int64 indices on the CPU.
+
+        `None` if one of them is no longer what was stored.
+        """
+
+    @abstractmethod
+    def mend(self, sample: Sample) -> None:
+        """Is given an image that was asked for in vain, as it was decoded instead."""
 
     def sample(self, index: int) -> Sample | None:
-        """One sample, or `None` if its image could not be decoded."""
+        """One sample, or `None` if its image must be decoded."""
         found = self.select(torch.tensor([index]))
         return None if found is None else found[0]._replace(index=index)
 
     def select(self, indices: Tensor) -> SampleBatch | None:
-        """Some samples; `None` if an image among them could not be decoded.
+        """Some samples; `None` if an image among them must be decoded.
 
         Args:
             indices: `[B]` int64, none negative.
@@ -47,7 +54,8 @@ class StoredImages(ABC):
         labels = self.labels
         if labels is not None:
             labels = labels[indices.to(labels.device, non_blocking=True)]
-        return SampleBatch(self.images_at(indices), indices, labels)
+        images = self.images_at(indices)
+        return None if images is None else SampleBatch(images, indices, labels)
 
 
 class HeldImages(StoredImages):
@@ -64,3 +72,6 @@ class HeldImages(StoredImages):
     def images_at(self, indices: Tensor) -> Tensor:
         """A copy of some images, on the device."""
         return select_images(self.images, indices.to(self.images.device, non_blocking=True))
+
+    def mend(self, sample: Sample) -> None:
+        """Leaves the image away, as in the beginning."""

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.data import cache as cache_module
 from super_selfish.data.cache import CachedImages, open_cache
+from super_selfish.data.cache_file import open_file
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.samples import SampleBatch
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
@@ -184,10 +185,9 @@ def test_unreadable_images_are_skipped_as_without_a_cache_and_noted(
     assert batch.unreadable == expected.unreadable
     assert batch.index.tolist() == [0, 2]
     assert torch.equal(batch.images, expected.images)
-    with file.open("rb") as opened:
-        note = cache_module._read_note(opened)
-    assert note is not None
-    [(index, name, reason)] = note["unreadable"]
+    found = open_file(file, {"shape": [COUNT, 32, 32, 3]})
+    assert found is not None
+    [(index, name, reason)] = found.note["unreadable"]
     assert (index, name) == (1, str(path)) and "truncated" in reason
 
 
@@ -344,6 +344,7 @@ def test_two_that_build_at_once_both_end_with_the_whole_cache(
     expected = stacked(ImageSource(folder, 32), index.tolist()).images
     assert len(found) == 2
     for cached in found:
-        assert torch.equal(cached.images_at(index), expected)
+        images = cached.images_at(index)
+        assert images is not None and torch.equal(images, expected)
     assert 1 <= len(builds) <= (1 if has_locks else 2)
     assert os.listdir(file.parent) == ["cache.npy"]

@@ -166,7 +166,7 @@ def refused(first: bool) -> str:
     return "nothing"
 
 
-DECAYING = {"optimizer": partial(torch.optim.AdamW, weight_decay=0.5), "lr": 0.01}
+DECAYING: dict[str, Any] = {"optimizer": partial(torch.optim.AdamW, weight_decay=0.5), "lr": 0.01}
 
 
 def in_a_process(number: int, port: int, folder: Path) -> None:

@@ -1,0 +1,266 @@
+"""A cache that is damaged, or made by somebody who means harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from super_selfish.data import cache_file
+from super_selfish.data.cache import _note
+from super_selfish.data.cache_file import DamagedCacheError, header, open_file
+from super_selfish.data.collate import LabelCollator
+from super_selfish.data.samples import Sample, SampleBatch
+from super_selfish.data.sources import ImageSource
+
+COUNT, SIDE = 5, 32
+PIXELS = SIDE * SIDE * 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(COUNT):
+        pixels = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    """A whole cache."""
+    path = folder.parent / "cache.npy"
+    ImageSource(folder, cache=path)
+    return path
+
+
+def expected(folder: Path) -> torch.Tensor:
+    return images_of(ImageSource(folder))
+
+
+def images_of(source: ImageSource) -> torch.Tensor:
+    return LabelCollator().stack(source.__getitems__(range(COUNT))).images
+
+
+def start() -> int:
+    return len(header([COUNT, SIDE, SIDE, 3]))
+
+
+def flip(path: Path, position: int, bit: int = 3) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_every_flipped_bit_is_noticed_and_no_other_pixel_is_ever_given(
+    folder: Path, file: Path
+) -> None:
+    whole, images = file.read_bytes(), expected(folder)
+    generator = np.random.default_rng(1)
+    outside = [*range(start()), *range(start() + COUNT * PIXELS, len(whole))]
+    positions = [*generator.choice(outside, 60), *generator.integers(0, len(whole), 20)]
+    for position in positions:
+        file.write_bytes(whole)
+        flip(file, int(position), int(generator.integers(8)))
+        with pytest.warns(UserWarning, match="is damaged"):
+            assert torch.equal(images_of(ImageSource(folder, cache=file)), images)
+        assert file.read_bytes() == whole  # built anew, or written back
+
+
+LENGTHS = [1, 100, 127, 129, 5000, -1, -8, -16, -17, -300, -1000]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_cache_that_is_cut_off_is_built_anew(folder: Path, file: Path, length: int) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[:length])
+    if (
+        b"a cache of super-selfish" not in whole[:length]
+    ):  # nothing tells that it is a cache: it may be anybody's
+        with pytest.raises(ValueError, match="is no cache of images, or a broken one"):
+            ImageSource(folder, cache=file)
+        return
+    with pytest.warns(UserWarning, match=r"cache\.npy is damaged \(its .*\): it is built anew"):
+        ImageSource(folder, cache=file)
+    assert file.read_bytes() == whole
+
+
+def test_a_zeroed_block_is_noticed(folder: Path, file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[start() + 2 * PIXELS + 100 : start() + 2 * PIXELS + 612] = bytes(512)
+    file.write_bytes(data)
+    source = ImageSource(folder, cache=file)
+    with pytest.warns(UserWarning, match="image 2 in the cache .* is damaged: it is decoded again"):
+        assert torch.equal(images_of(source), expected(folder))
+    assert isinstance(source.__getitems__([1, 2]), SampleBatch)  # it is whole again
+
+
+def test_a_file_that_shrinks_while_it_is_read_kills_nobody(folder: Path, file: Path) -> None:
+    source, images = ImageSource(folder, cache=file), expected(folder)
+    os.truncate(file, start() + PIXELS + 7)
+    with pytest.warns(UserWarning, match="image 1 in the cache"):
+        sample = source[1]
+    assert isinstance(sample, Sample) and torch.equal(sample.image, images[1])
+    os.truncate(file, 0)
+    with pytest.warns(UserWarning, match=r"image \d in the cache"):
+        assert torch.equal(images_of(source), images)
+    with pytest.raises(ValueError, match="no cache of images, or a broken one"):
+        ImageSource(folder, cache=file)
+
+
+def test_a_cache_of_which_all_is_damaged_does_not_flood_the_screen(
+    tmp_path: Path, folder: Path
+) -> None:
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    for number in range(20):
+        Image.fromarray(pixels + number).save(folder / f"more{number:02}.png")
+    source = ImageSource(folder, cache=tmp_path / "cache.npy")
+    os.truncate(tmp_path / "cache.npy", start())
+    with pytest.warns(UserWarning, match=r"image \d+ in the cache") as caught:
+        source.__getitems__(range(25))
+    assert len(caught) == 10
+
+
+def test_workers_read_past_damage(folder: Path, file: Path) -> None:
+    source = ImageSource(folder, cache=file)
+    flip(file, start() + 3 * PIXELS + 5)
+    loader = DataLoader(source, 2, num_workers=2, collate_fn=LabelCollator().stack)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # theirs go to their stderr
+        images = torch.cat([batch.images for batch in loader])
+    assert torch.equal(images, expected(folder))
+
+
+def test_what_cannot_be_written_back_is_decoded_each_time(
+    folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ImageSource(folder, cache=file)
+    flip(file, start() + 3 * PIXELS + 5)
+
+    def refuse(*arguments: object) -> bool:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(cache_file.CacheFile, "mend", refuse)
+    with pytest.warns(UserWarning, match="image 3") as caught:
+        for _ in range(2):
+            assert torch.equal(images_of(source), expected(folder))
+    assert len(caught) == 1
+
+
+def npy(descr: str, shape: str) -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (117 - len(text)) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+CRAFTED = {
+    "objects": npy("'|O'", f"({COUNT}, {SIDE}, {SIDE}, 3)"),
+    "a larger type": npy("'<f8'", f"({COUNT}, {SIDE}, {SIDE}, 3)"),
+    "a larger shape": npy("'|u1'", f"(50000000, {SIDE}, {SIDE}, 3)"),
+    "no images": npy("'|u1'", f"(0, {SIDE}, {SIDE}, 3)"),
+    "a list of types": npy("[('a', '|O'), ('b', '|u1')]", "(5,)"),
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+@pytest.mark.parametrize("is_former", [False, True])
+def test_type_and_shape_of_the_header_are_never_taken(
+    folder: Path, file: Path, kind: str, is_former: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As crafted files of today and of the former format would have it."""
+    whole = file.read_bytes()
+    head = CRAFTED[kind]
+    note = _note(ImageSource(folder), ImageSource(folder).items)
+    if is_former:
+        text = json.dumps({**note, "format": 1, "unreadable": []}).encode()
+        content = head + b"\x41" * COUNT * PIXELS
+        content += text + len(text).to_bytes(8, "little") + b"SelfishC"
+    else:
+        content = head + whole[start() :]
+    file.write_bytes(content)
+    for name in ("memmap", "load", "fromfile"):
+        monkeypatch.setattr(np, name, lambda *a, **k: pytest.fail("the file's header was used"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source = ImageSource(folder, cache=file)
+    assert len(caught) == (0 if is_former else 1)
+    assert torch.equal(images_of(source), expected(folder))
+    assert file.read_bytes() == whole
+
+
+NOTES: dict[str, Callable[[dict[str, object]], object]] = {
+    "a list": lambda note: [1],
+    "deep": lambda note: json.loads("[" * 900 + "]" * 900),
+    "no digest": lambda note: {k: v for k, v in note.items() if k != "digest"},
+    "unreadable of numbers": lambda note: {**note, "unreadable": [[1, 2, 3]]},
+    "unreadable of text": lambda note: {**note, "unreadable": "abc"},
+}
+
+
+@pytest.mark.parametrize("kind", NOTES)
+def test_a_note_that_is_not_as_it_should_be_is_damage(folder: Path, file: Path, kind: str) -> None:
+    source = ImageSource(folder)
+    wanted = _note(source, source.items)
+    found = open_file(file, wanted)
+    assert found is not None
+    note = NOTES[kind]({**found.note, "digest": "0"})
+    if isinstance(note, dict) and "digest" in note:  # somebody knows how it is made
+        del note["digest"]
+        note["digest"] = cache_file._digest(note)
+    text = json.dumps(note).encode()
+    content = file.read_bytes()[: start() + COUNT * (PIXELS + 4)]
+    file.write_bytes(content + text + len(text).to_bytes(8, "little") + b"SelfishC")
+    with pytest.raises(DamagedCacheError, match="its note is broken"):
+        open_file(file, wanted)
+
+
+def test_a_pipe_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(ValueError, match="is no file"):
+        ImageSource(folder, cache=tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("count", [1, 9, 100_000])
+def test_the_header_is_one_that_numpy_reads(count: int) -> None:
+    stream = io.BytesIO(header([count, 40, 32, 1]))
+    assert np.lib.format.read_magic(stream) == (1, 0)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    assert (shape, is_fortran, dtype) == ((count, 40, 32, 1), False, np.dtype(np.uint8))
+    assert stream.read() == b"" and len(stream.getvalue()) % 64 == 0
+
+
+def test_without_locks_only_old_rests_are_removed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    for name, age in (("new", 60), ("old", 200_000)):
+        rest = store / f"cache.npy.{name}.tmp"
+        rest.write_bytes(b"half")
+        os.utime(rest, (time.time() - age,) * 2)
+
+    def no_locks(*arguments: object) -> None:
+        raise OSError("no locks here")
+
+    monkeypatch.setattr("super_selfish.data.cache.fcntl.flock", no_locks)
+    ImageSource(folder, cache=store / "cache.npy")
+    assert sorted(os.listdir(store)) == ["cache.npy", "cache.npy.new.tmp"]
+
+
+def test_a_copy_of_a_cache_is_as_good(folder: Path, file: Path, tmp_path: Path) -> None:
+    shutil.copy(file, tmp_path / "other.npy")
+    before = (tmp_path / "other.npy").stat().st_mtime_ns
+    ImageSource(folder, cache=tmp_path / "other.npy")
+    assert (tmp_path / "other.npy").stat().st_mtime_ns == before
