@@ -52,7 +52,7 @@ def without_wrappers(module: nn.Module, state: Mapping[str, Any]) -> dict[str, A
         state: What its `state_dict()` returned.
     """
     names = bare_names(module)
-    return {_replaced(name, names): value for name, value in state.items()}
+    return {without_prefix(name, names): value for name, value in state.items()}
 
 
 def with_wrappers(module: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def with_wrappers(module: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]
         state: In the names of this module, or of one that is wrapped at other places.
     """
     bare = bare_names(module)
-    own = {_replaced(name, bare): name for name in module.state_dict()}
+    own = {without_prefix(name, bare): name for name in module.state_dict()}
     renamed: dict[str, Any] = {}
     for name, value in state.items():
-        plain = _replaced(name, bare)
+        plain = without_prefix(name, bare)
         # Files of earlier versions have the names of wrappers that this module may not have.
         plain = plain if plain in own else _without_prefixes(plain, own)
         renamed[own.get(plain, name)] = value
@@ -85,7 +85,13 @@ def _wrapped_paths(module: nn.Module, path: str, bare: str) -> Iterator[tuple[st
             yield from _wrapped_paths(child, f"{path}{name}.", f"{bare}{name}.")
 
 
-def _replaced(name: str, prefixes: Mapping[str, str]) -> str:
+def without_prefix(name: str, prefixes: Mapping[str, str]) -> str:
+    """A name without wrappers.
+
+    Args:
+        name: Of an entry of a state dict.
+        prefixes: What `bare_names` returned.
+    """
     for prefix, bare in prefixes.items():
         if name.startswith(prefix):
             return bare + name.removeprefix(prefix)

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from torch import nn
+
+from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.options import NAMES as OPTIONS
 from super_selfish.training.checkpoint import is_plain
 from super_selfish.training.spelling import unknown_keyword
@@ -13,7 +16,7 @@ from super_selfish.training.spelling import unknown_keyword
 Arguments = dict[str, Any]
 
 # Of this machine and these images: neither stored nor asked for by load().
-_NOT_STORED = frozenset({"dataset", *OPTIONS})
+NOT_STORED = frozenset({"dataset", *OPTIONS})
 
 
 def constructor_keywords(kind: Any) -> list[str]:
@@ -91,10 +94,15 @@ def stored_arguments(arguments: Arguments) -> Arguments:
     """
     stored: Arguments = {}
     for name, value in arguments.items():
-        if name in _NOT_STORED:
+        if name in NOT_STORED:
             continue
-        stored[name] = {"plain": value} if is_plain(value) else {"own": type(value).__name__}
+        stored[name] = {"plain": value} if is_plain(value) else {"own": _kind(value)}
     return stored
+
+
+def _kind(value: Any) -> str:
+    """The class of an object; of a wrapped network that of the network."""
+    return type(unwrapped(value) if isinstance(value, nn.Module) else value).__name__
 
 
 def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> Arguments:
@@ -111,7 +119,7 @@ def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> A
     Raises:
         ValueError: If the checkpoint was made with an object of the user's own that is not here.
     """
-    arguments: Arguments = {name: present[name] for name in present if name in _NOT_STORED}
+    arguments: Arguments = {name: present[name] for name in present if name in NOT_STORED}
     for name, entry in stored.items():
         if "plain" in entry:
             arguments[name] = entry["plain"]

@@ -31,8 +31,9 @@ from super_selfish.supervisors.arguments import (
     constructor_keywords,
     record_arguments,
 )
+from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
-from super_selfish.supervisors.persistence import restore_supervisor, store_run
+from super_selfish.supervisors.persistence import resume_supervisor, store_run, take_weights
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import (
@@ -187,11 +188,15 @@ class Supervisor(Pretrained):
             shuffle: Whether every epoch has an order of its own.
             num_workers: Processes that read images; 0 reads in this one.
             name: Path of the checkpoint, without its ending; None stores nothing.
-            pretrained: Loads the weights from `name` and starts anew with them.
+            pretrained: Loads the weights from `name` and starts anew with them; settings are those
+                of this object and this call.
             lr_scheduler: Called with the optimizer; stepped once an epoch, or once an update if it
                 has `interval = "step"`. `"cosine"`: warm-up for a tenth of the run, then a cosine.
             seed: Decides the order of the images, all augmentation, and dropout.
             resume: Goes on from the checkpoint at `name`, or starts afresh where there is none.
+                `lr`, `epochs` and `lr_scheduler` may differ from those of the stored run, whose
+                rest is then as if it had had them from the start; all else that decides what a
+                step computes must be the same, the arguments of the constructor among it.
             precision: `"fp32"`, `"bf16"` or `"fp16"`, in which the networks run. Most accelerators
                 gain by `"bf16"`; on a CPU a ResNet does (1.8 times) and EfficientNet loses.
             checkpoint_every: Steps, or a time such as `"10min"`, between two checkpoints. One is
@@ -218,7 +223,8 @@ class Supervisor(Pretrained):
             This supervisor.
 
         Raises:
-            ValueError: If there is no dataset, or a setting makes no sense.
+            ValueError: If there is no dataset, a setting makes no sense, or a run shall be resumed
+                that was another one; the message names both values.
             FileNotFoundError: If `pretrained` and there is no checkpoint.
             NonFiniteLossError: If the loss is not finite.
         """
@@ -252,7 +258,7 @@ class Supervisor(Pretrained):
         stored = None
         if name is not None:
             if resume and checkpoint_path(name).is_file():
-                stored = restore_supervisor(self, name)
+                stored = resume_supervisor(self, name)
             else:
                 self._load_pretrained(name, pretrained)
         run.epochs_before = self.epochs_seen if stored is None else stored.get("epochs_before", 0)
@@ -261,6 +267,7 @@ class Supervisor(Pretrained):
         train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
             optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
         )
+        tell_settings(self)
         if stored is not None:
             run.load_state_dict(stored)
         if monitor is not None:
@@ -272,7 +279,7 @@ class Supervisor(Pretrained):
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
         """Loads the weights at `name` if `pretrained`."""
         if pretrained:
-            restore_supervisor(self, name)
+            take_weights(self, name)
 
     def _init_data_optimizer(
         self,

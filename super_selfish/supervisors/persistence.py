@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from super_selfish.models.wrappers import with_wrappers, without_wrappers
 from super_selfish.supervisors.arguments import (
     rebuilding_arguments,
     same_arguments,
@@ -16,6 +18,7 @@ from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.training import distributed
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from super_selfish.training.run import Run
+from super_selfish.training.settings import differences, refuse_differences
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -33,7 +36,7 @@ def save_supervisor(supervisor: Pretrained, name: Name) -> None:
     state = {
         "class": type(supervisor).__name__,
         "arguments": stored_arguments(supervisor.arguments),
-        "model": supervisor.state_dict(),
+        "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
         "run": None if supervisor.run is None else supervisor.run.state_dict(),
         "provenance": provenance_of(supervisor),
@@ -73,12 +76,7 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         FileNotFoundError: If there is no checkpoint.
         ValueError: If it belongs to another class, or wants a network of the user's own.
     """
-    state = read_checkpoint(checkpoint_path(name))
-    if state["class"] != type(supervisor).__name__:
-        raise ValueError(
-            f"{checkpoint_path(name)} holds a {state['class']}, "
-            f"not a {type(supervisor).__name__}: load it with {state['class']}().load(...)"
-        )
+    state = _read_own(supervisor, name)
     if not same_arguments(state["arguments"], supervisor.arguments):
         arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, os.fspath(name))
         device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
@@ -87,12 +85,95 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
             type(supervisor).__init__(supervisor, **arguments)
         supervisor.to(device)
         supervisor.is_placed, supervisor.run = is_placed, run
-    supervisor.load_state_dict(state["model"])
+    _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
-    supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(run_state))
     return run_state
+
+
+def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | None:
+    """Loads the weights of a run that shall go on with this object.
+
+    Args:
+        supervisor: Built as the stored one was.
+        name: Path without its ending.
+
+    Returns:
+        State of the stored run, or None if none was stored.
+
+    Raises:
+        ValueError: If it belongs to another class, or was built with other arguments.
+    """
+    state = _read_own(supervisor, name)
+    refuse_differences(_other_arguments(supervisor, state), name)
+    _load_weights(supervisor, state, name)
+    run_state: dict[str, Any] | None = state["run"]
+    return run_state
+
+
+def take_weights(supervisor: Pretrained, name: Name) -> None:
+    """Loads the weights of a checkpoint into the networks as they are, for a run of their own.
+
+    Args:
+        supervisor: Of the class that was stored. Its arguments count; those that shape networks
+            must be alike.
+        name: Path without its ending.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it belongs to another class, or the networks have other shapes.
+    """
+    _load_weights(supervisor, _read_own(supervisor, name), name)
+
+
+def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
+    """The content of a checkpoint of this class."""
+    state = read_checkpoint(checkpoint_path(name))
+    if state["class"] != type(supervisor).__name__:
+        raise ValueError(
+            f"{checkpoint_path(name)} holds a {state['class']}, "
+            f"not a {type(supervisor).__name__}: load it with {state['class']}().load(...)"
+        )
+    return state
+
+
+def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> None:
+    """Loads what fits, and says in words what does not."""
+    stored = with_wrappers(supervisor, state["model"])
+    own = supervisor.state_dict()
+    misfits = [f"{key} is not in it" for key in own if key not in stored]
+    misfits += [f"it has {key}, which is not here" for key in stored if key not in own]
+    misfits += [
+        f"{key} is {list(value.shape)} in it and {list(own[key].shape)} here"
+        for key, value in stored.items()
+        if isinstance(value, Tensor) and isinstance(own.get(key), Tensor)
+        if value.shape != own[key].shape
+    ]
+    if misfits:
+        kind = type(supervisor).__name__
+        others = _other_arguments(supervisor, state)
+        why = f": the stored run has {'; '.join(others)}" if others else ""
+        raise ValueError(
+            f"the networks stored in {checkpoint_path(name)} are not those of this {kind}{why} "
+            f"({misfits[0]}{_and_more(misfits)}). Build it as the stored one, or give its backbone "
+            f"alone to a new one: backbone={kind}(...).load({os.fspath(name)!r}).get_backbone()"
+        )
+    supervisor.load_state_dict(stored)
+    supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
 
 
 def _epochs_of(run_state: dict[str, Any] | None) -> int:
     """Epochs that a stored run had begun: what checkpoints without `epochs_seen` know."""
     return 0 if run_state is None else run_state["epoch"] + (run_state["step"] > 0)
+
+
+def _and_more(found: list[str]) -> str:
+    return f", and {len(found) - 1} more" if len(found) > 1 else ""
+
+
+def _other_arguments(supervisor: Pretrained, state: dict[str, Any]) -> list[str]:
+    """What a stored supervisor was built with, and this one was not."""
+    stored, present = (
+        {name: next(iter(entry.values())) for name, entry in arguments.items()}
+        for arguments in (state["arguments"], stored_arguments(supervisor.arguments))
+    )
+    return differences(stored, present)

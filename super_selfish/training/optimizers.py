@@ -6,7 +6,7 @@ the form of BYOL (Grill et al., 2020, arXiv 2006.07733, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -116,3 +116,19 @@ def scaled_gradients(weights: list[Tensor], group: dict[str, Any]) -> list[Tenso
         for length, step in zip(lengths, torch._foreach_norm(directions), strict=True)
     ]
     return list(torch._foreach_mul(directions, ratios))
+
+
+def load_moments(optimizer: Any, state: dict[str, Any]) -> None:
+    """Loads what an optimizer has gathered, and leaves its settings as they are.
+
+    Args:
+        optimizer: One, or several by name; of the same parameters as the stored one.
+        state: What its `state_dict()` returned.
+    """
+    if isinstance(optimizer, Mapping):
+        for name, each in optimizer.items():
+            load_moments(each, state[name])
+        return
+    pairs = zip(optimizer.param_groups, state["param_groups"], strict=True)
+    groups = [{**present, "params": stored["params"]} for present, stored in pairs]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})

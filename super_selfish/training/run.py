@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from super_selfish.training.acceleration import match_layout
-from super_selfish.training.distributed import is_distributed
+from super_selfish.training.description import Settings
+from super_selfish.training.distributed import is_distributed, world_size
 from super_selfish.training.history import History, Row
 from super_selfish.training.monitoring import EpochMonitor
+from super_selfish.training.optimizers import load_moments
 from super_selfish.training.precision import DTYPES
+from super_selfish.training.schedules import advance, steps_every_update
+from super_selfish.training.settings import announce_changes, differences, refuse_differences
 
 Losses = Tensor | dict[str, Tensor]
 
@@ -69,9 +73,14 @@ class Run:
     compile: bool = False
     compile_augmentation: bool = False
     history: History = field(default_factory=History)
+    told: Settings = field(default_factory=dict)  # what decides besides `decisive`
+    schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
 
-    # A run that goes on must be the run that stopped: these decide which images a step sees.
-    decisive = ("batch_size", "shuffle", "seed", "precision", "accumulate", "num_images")
+    # A run that goes on must be the run that stopped: these decide what a step computes.
+    decisive = (
+        *("batch_size", "shuffle", "seed", "precision", "accumulate", "num_images"),
+        *("clip_norm", "processes"),
+    )
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense, before anything is built."""
@@ -98,6 +107,16 @@ class Run:
         self.has_advanced = False
 
     @property
+    def processes(self) -> int:
+        """How many train together."""
+        return world_size()
+
+    @property
+    def settings(self) -> Settings:
+        """All that must be the same where the run goes on."""
+        return {name: getattr(self, name) for name in self.decisive} | self.told
+
+    @property
     def global_step(self) -> int:
         """Steps since the beginning."""
         return self.epoch * self.steps_per_epoch + self.step
@@ -105,7 +124,15 @@ class Run:
     @property
     def total_updates(self) -> int:
         """Updates of the weights in the whole run."""
-        return max(1, self.epochs * -(-self.steps_per_epoch // self.accumulate))
+        return max(1, self.epochs * self._updates_in(self.steps_per_epoch))
+
+    @property
+    def updates(self) -> int:
+        """Updates since the beginning."""
+        return self.epoch * self._updates_in(self.steps_per_epoch) + self._updates_in(self.step)
+
+    def _updates_in(self, steps: int) -> int:
+        return -(-steps // self.accumulate)
 
     @property
     def is_last_of_epoch(self) -> bool:
@@ -210,7 +237,8 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on, as plain values and tensors."""
         return {
-            "settings": {name: getattr(self, name) for name in self.decisive},
+            "settings": self.settings,
+            "schedule": self.schedule,
             "epochs_before": self.epochs_before,
             "epoch": self.epoch,
             "step": self.step
@@ -225,22 +253,43 @@ class Run:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where a stored run stopped.
 
+        Learning rate, epochs and schedule are those of this run. Where they differ from the stored
+        ones, the rest of the run is as if it had had them from the start.
+
+        Args:
+            state: What `state_dict` returned.
+
         Raises:
-            ValueError: If a setting differs that decides what a step sees.
+            ValueError: If a setting differs that decides what a step computes, or the stored run
+                has gone beyond the end of this one.
         """
-        for name, stored in state["settings"].items():
-            if stored != getattr(self, name):
-                raise ValueError(
-                    f"cannot resume: the stored run has {name}={stored!r}, this call has "
-                    f"{getattr(self, name)!r}; use the same, or pretrained=True to start anew "
-                    "from the stored weights"
-                )
+        refuse_differences(differences(state["settings"], self.settings), self.name)
+        if (state["epoch"], state["step"]) > (self.epochs, 0):
+            done = f"{state['epoch']} epochs" + (
+                f" and {state['step']} steps" * bool(state["step"])
+            )
+            raise ValueError(
+                f"cannot resume {self.name}: the stored run has done {done}, this call wants "
+                f"epochs={self.epochs} in total: give more, or load() what is stored"
+            )
         self.epoch, self.step = state["epoch"], state["step"]
         self.history.load_state_dict(state["history"], self.device)
         self.scaler.load_state_dict(state["scaler"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        changes = differences(state.get("schedule", {}), self.schedule)
+        if "schedule" in state and not changes:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        else:
+            self._take_place(state["optimizer"])
+            announce_changes(changes, self.name, self.epoch)
         match_layout(self.optimizer)
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+
+    def _take_place(self, optimizer_state: dict[str, Any]) -> None:
+        """Brings the schedule of this run to where the stored run stopped."""
+        epochs = self.epoch + (self.step == self.steps_per_epoch)
+        by_update = steps_every_update(self.lr_scheduler)
+        advance(self.lr_scheduler, self.updates if by_update else epochs)
+        load_moments(self.optimizer, optimizer_state)
 
 
 def total(loss: Losses) -> Tensor:

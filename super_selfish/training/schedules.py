@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,20 @@ def build_schedule(
     raise ValueError(
         f'lr_scheduler is a function of the optimizer or "cosine", got {lr_scheduler!r}'
     )
+
+
+def advance(lr_scheduler: Any, steps: int) -> None:
+    """Brings a new schedule to where it would be, without updates of the weights.
+
+    Args:
+        lr_scheduler: As it was built; one, or several that step as one.
+        steps: Updates or epochs, whichever it counts.
+    """
+    with warnings.catch_warnings():
+        # The updates lie in a run before this one.
+        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)`")
+        for _ in range(steps):
+            lr_scheduler.step()
 
 
 def steps_every_update(lr_scheduler: LRScheduler) -> bool:

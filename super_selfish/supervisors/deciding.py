@@ -1,0 +1,39 @@
+"""What decides a supervisor's run, gathered where the run begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from super_selfish.data.likeness import likeness
+from super_selfish.models.wrappers import bare_names, without_prefix
+from super_selfish.supervisors.arguments import NOT_STORED
+from super_selfish.training.checkpoint import is_plain
+from super_selfish.training.description import described
+from super_selfish.training.settings import told_optimizer, told_schedule
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.pretrained import Pretrained
+
+
+def tell_settings(supervisor: Pretrained) -> None:
+    """Notes in the run of a supervisor what a call that resumes it must have alike, and what not.
+
+    Args:
+        supervisor: With its run, whose optimizer and schedule are as they were built.
+    """
+    run = supervisor.run
+    if run is None or run.name is None:  # nothing is stored, so nothing will be compared
+        return
+    wrappers = bare_names(supervisor)
+    run.told = told_optimizer(run.optimizer)
+    run.told["trained"] = [
+        without_prefix(name, wrappers)
+        for name, parameter in supervisor.named_parameters()
+        if parameter.requires_grad
+    ]
+    run.told |= described("collate_fn", getattr(supervisor, "collate_fn", None))
+    for name, value in supervisor.arguments.items():
+        if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
+            run.told |= described(name, value)
+    run.told |= likeness(supervisor.source)
+    run.schedule = told_schedule(run.lr_scheduler, run.optimizer, run.epochs)

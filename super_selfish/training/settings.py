@@ -1,0 +1,165 @@
+"""What decides a run: told at its start, kept in its checkpoint, compared where it goes on.
+
+`Run.decisive` names what `supervise()` is told in plain values; here is what it makes of the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from super_selfish.training.description import Settings, described
+from super_selfish.training.distributed import rank
+
+_log = logging.getLogger("super_selfish")  # shown on the error stream unless the user has it else
+
+# How an optimizer computes, not what; and its learning rates, which belong to the schedule.
+_NO_SETTINGS = frozenset(
+    {"params", "param_names", "fused", "foreach", "capturable"}
+    | {"lr", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+)
+_CYCLED = frozenset({"momentum", "betas"})  # by some schedules, inversely to the learning rate
+# Of a schedule: where it stands, and what follows from the run.
+_NO_SCHEDULE = frozenset({"optimizer", "last_epoch", "base_lrs"})
+MEASURED = 0.02  # two measurements may differ by as much
+_LABELS = {
+    "num_images": "images in the dataset",
+    "processes": "processes (started by torchrun)",
+    "trained": "parameters that train",
+}
+
+
+def told_optimizer(optimizer: Any) -> Settings:
+    """Class and settings of an optimizer, or of several by name.
+
+    Args:
+        optimizer: As it was built; anything that is no optimizer of torch's is told by its class.
+    """
+    if isinstance(optimizer, Mapping):
+        return _of_players({player: told_optimizer(each) for player, each in optimizer.items()})
+    found: Settings = {"optimizer": type(optimizer).__name__}
+    groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
+    for place, group in enumerate(groups):
+        of_group = f" of group {place + 1}" if len(groups) > 1 else ""
+        is_cycled = "max_momentum" in group
+        for name, value in group.items():
+            if is_cycled and name in _CYCLED:
+                value = optimizer.defaults[name]
+            if name not in _NO_SETTINGS:
+                found.update(described(f"{name}{of_group}", value))
+    return found
+
+
+def told_schedule(schedule: Any, optimizer: Any, epochs: int) -> Settings:
+    """Length, learning rates, and class and settings of a schedule, or of several by name.
+
+    Args:
+        schedule: As it was built.
+        optimizer: With the schedule's learning rates.
+        epochs: Of the run.
+    """
+    if isinstance(schedule, Mapping):
+        each = {k: told_schedule(v, optimizer[k], epochs) for k, v in schedule.items()}
+        return _of_players(each)
+    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    found: Settings = {"epochs": epochs, "lr": float(rates[0])}
+    if len(rates) > 1:
+        found |= described("lr of the groups", [float(rate) for rate in rates])
+    return found | _told_parts("lr_scheduler", schedule)
+
+
+def _told_parts(name: str, schedule: Any) -> Settings:
+    found: Settings = {name: type(schedule).__name__}
+    for attribute, value in vars(schedule).items():
+        if not (attribute.startswith("_") or attribute in _NO_SCHEDULE):
+            found.update(described(f"{attribute} of {name}", value))
+    # Of torch's `SequentialLR` and `ChainedScheduler`.
+    for place, part in enumerate(getattr(schedule, "_schedulers", [])):
+        found |= _told_parts(f"{name}[{place}]", part)
+    return found | described(f"milestones of {name}", getattr(schedule, "_milestones", None))
+
+
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What differs between a stored run and a call, of that which both tell.
+
+    Args:
+        stored: Settings by name.
+        given: Settings by name.
+
+    Returns:
+        For each that differs "name=stored value, this call has value".
+    """
+    return [
+        _in_words(name, value, given[name])
+        for name, value in stored.items()
+        if name in given and not _are_same(value, given[name])
+    ]
+
+
+def refuse_differences(found: Sequence[str], name: object) -> None:
+    """Refuses to go on with a run that was another one.
+
+    Args:
+        found: What `differences` returned.
+        name: Of the checkpoint.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if found:
+        raise ValueError(
+            f"cannot resume {name}: the stored run has {'; '.join(found)}. Use the same, or "
+            "pretrained=True to start anew from the stored weights"
+        )
+
+
+def announce_changes(found: Sequence[str], name: object, epoch: int) -> None:
+    """Says once with what else than before a run goes on.
+
+    Args:
+        found: What `differences` returned.
+        name: Of the checkpoint.
+        epoch: In which it stands, from 0.
+    """
+    if found and rank() == 0:
+        _log.warning(
+            "%s goes on in epoch %d as if it had been so from the start: the stored run has %s",
+            name,
+            epoch + 1,
+            "; ".join(found),
+        )
+
+
+def _of_players(each: Mapping[str, Settings]) -> Settings:
+    return {
+        f"{name} of the {player}": value
+        for player, settings in each.items()
+        for name, value in settings.items()
+    }
+
+
+def _are_same(stored: Any, given: Any) -> bool:
+    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        return all(_are_near(*pair) for pair in zip(stored, given, strict=True))
+    is_nan = stored != stored and given != given
+    return bool(is_nan or stored == given)
+
+
+def _are_near(stored: Any, given: Any) -> bool:
+    """Equal; numbers of a list, which are measured, but for what other decoders make of a file."""
+    if isinstance(stored, float) and isinstance(given, float):
+        return abs(stored - given) <= MEASURED
+    return bool(stored == given)
+
+
+def _in_words(name: str, stored: Any, given: Any) -> str:
+    label = _LABELS.get(name, name)
+    if name != "trained":
+        return f"{label}={stored!r}, this call has {given!r}"
+    still = [f"{each} stands still now" for each in stored if each not in given]
+    moving = [f"{each} stood still then" for each in given if each not in stored]
+    examples = ", ".join([*still[:1], *moving[:1]])
+    return f"{len(stored)} {label}, this call has {len(given)} ({examples})"
