@@ -24,6 +24,7 @@ from super_selfish.losses import cosine_regression
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator, TwoViews
 from super_selfish.training.history import Row
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
-
-SHORT_RUN = 300  # epochs up to which the momentum starts at 0.99; appendix and authors' presets
 
 
 class BYOLSupervisor(Supervisor):
@@ -157,9 +156,7 @@ class BYOLSupervisor(Supervisor):
         Returns:
             The momentum, in [0, 1].
         """
-        base = self.momentum
-        if base is None:
-            base = 0.99 if run.epochs <= SHORT_RUN else 0.996
+        base = base_momentum(run, self.momentum, of_long_runs=0.996)
         updates_per_epoch = run.total_updates // run.epochs
         done = run.epoch * updates_per_epoch + run.step // run.accumulate
         return momentum_at(done, run.total_updates, base)

@@ -13,30 +13,38 @@ Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.suites import moco_v2
-from super_selfish.data.collate import Batch
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.losses import InfoNCELoss
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
+from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.diagnostics import HealthWarning, spread
+from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
-from super_selfish.training.distributed import gather
+from super_selfish.training.distributed import gather, rank
 from super_selfish.training.history import Row
+from super_selfish.training.run import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
 
+FEWEST_GROUPS = 4  # below them queries and keys share too many statistics
 SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
 MANY_IMAGES = 100_000  # beyond them the queue is the paper's
 
@@ -63,9 +71,16 @@ class MomentumContrastSupervisor(Supervisor):
     """Contrasts two views of an image against a queue of earlier images (MoCo v2).
 
     Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
-    unless asked for more it never holds more than half the dataset. The paper shuffles the keys
-    between GPUs so that batch norm cannot tell which key belongs to a query; here the batch is cut
-    into groups, queries in order and keys shuffled, on one device as on many.
+    unless asked for more it never holds more than half the dataset. The momentum is 0.99 in runs of
+    at most 300 epochs, as in the authors' recipe for CIFAR, instead of 0.999. The paper shuffles
+    the keys between GPUs so that batch norm cannot tell which key belongs to a query; here the
+    batch is cut into groups, queries in order and keys shuffled, on one device as on many.
+    `symmetric=True` takes the mean of both directions, the authors' code for CIFAR the sum. By
+    default batches of 32 images, too small for that protection, are trained by Adam at a constant
+    rate of 1e-3; the paper has batches of 256 and SGD at 0.03 down a cosine.
+
+    Running statistics of batch norm move once a pass, by the mean over its groups; where
+    `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -84,7 +99,7 @@ class MomentumContrastSupervisor(Supervisor):
         *,
         embedding_size: int = 128,
         queue_size: int | None = None,
-        momentum: float = 0.999,
+        momentum: float | None = None,
         temperature: float = 0.2,
         norm_groups: int = 8,
         symmetric: bool = False,
@@ -103,7 +118,8 @@ class MomentumContrastSupervisor(Supervisor):
             embedding_size: Width of the space in which views are compared.
             queue_size: Keys in the queue. Default: 4096, for more than 100,000 images 65536; at
                 most half the dataset.
-            momentum: Weight of the old momentum encoder in an update, in [0, 1).
+            momentum: Weight of the old momentum encoder in an update, in [0, 1). Default: 0.99 in
+                runs of at most 300 epochs, as in the authors' recipe for CIFAR, else 0.999.
             temperature: Of the default loss. 0.2: MoCo v2, section 3.
             norm_groups: Groups of a batch for which batch norm is computed separately, of at least
                 16 images each. 8: GPUs of the paper, and splits of the authors' CIFAR recipe.
@@ -117,7 +133,7 @@ class MomentumContrastSupervisor(Supervisor):
         Raises:
             ValueError: If a number is out of its range, or the predictor has another width.
         """
-        if not 0.0 <= momentum < 1.0:
+        if momentum is not None and not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
         require_counts(
             embedding_size=embedding_size, queue_size=queue_size, norm_groups=norm_groups
@@ -163,7 +179,7 @@ class MomentumContrastSupervisor(Supervisor):
         self, first: Tensor, second: Tensor, order: Tensor, negatives: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Loss of the first views as queries, and the keys `[B, E]` of the second ones."""
-        groups = max(1, min(self.norm_groups, len(first) // SMALLEST_GROUP))
+        groups = number_of_groups(len(first), self.norm_groups)
         queries = F.normalize(in_groups(self.model, first, groups).float(), dim=1)  # (B, E)
         with torch.no_grad():  # keys are targets
             # Shuffled, so that no group of keys has the statistics of a group of queries.
@@ -178,12 +194,42 @@ class MomentumContrastSupervisor(Supervisor):
     def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
         moved = super()._update(loss, optimizer, lr_scheduler)
         if moved:
-            self.momentum_encoder.update(self.model, self.momentum)
+            run, _ = self._running()
+            self.momentum_encoder.update(self.model, self.momentum_now(run))
         return moved
+
+    def momentum_now(self, run: Run) -> float:
+        """Weight of the old momentum encoder in every update of a run, in [0, 1)."""
+        return base_momentum(run, self.momentum, of_long_runs=0.999)
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: the key is one of the queue's."""
         return math.log(1 + len(self.queue.keys)) if isinstance(self.loss, InfoNCELoss) else None
+
+    def _init_data_optimizer(
+        self,
+        optimizer: Callable[..., Optimizer],
+        batch_size: int,
+        shuffle: bool,
+        num_workers: int,
+        collate_fn: Collator | Callable[[list[Any]], Any],
+        lr: float,
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+    ) -> tuple[DataLoader[Any], Any, Any]:
+        groups = number_of_groups(batch_size, self.norm_groups)
+        if groups < FEWEST_GROUPS and has_batch_norm(self.model) and rank() == 0:
+            images = FEWEST_GROUPS * SMALLEST_GROUP
+            warnings.warn(
+                f"batches of {batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
+                "keep batch norm from telling which key belongs to a query; use batch_size="
+                f"{images} or more and norm_groups={FEWEST_GROUPS} or more, or a backbone with "
+                "layer norm",
+                HealthWarning,
+                stacklevel=2,
+            )
+        return super()._init_data_optimizer(
+            optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
+        )
 
     def _health(self, row: Row) -> str | None:
         if row["key_spread"] < 0.1:
@@ -201,6 +247,19 @@ class MomentumContrastSupervisor(Supervisor):
         return None
 
 
+def number_of_groups(batch_size: int, norm_groups: int) -> int:
+    """Groups into which a batch is cut for batch norm.
+
+    Args:
+        batch_size: Images in it.
+        norm_groups: Most groups.
+
+    Returns:
+        At least one, of at least 16 images where there are several.
+    """
+    return max(1, min(norm_groups, batch_size // SMALLEST_GROUP))
+
+
 def default_queue_size(num_images: int | None) -> int:
     """Keys in the queue where nobody says how many.
 
@@ -213,17 +272,3 @@ def default_queue_size(num_images: int | None) -> int:
     if num_images is None:
         return 4096
     return max(1, min(4096 if num_images <= MANY_IMAGES else 65536, num_images // 2))
-
-
-def in_groups(network: nn.Module, images: Tensor, groups: int) -> Tensor:
-    """Runs a network on a batch in groups, each with batch statistics of its own.
-
-    Args:
-        network: From `[b, C, H, W]` to `[b, E]`.
-        images: `[B, C, H, W]`.
-        groups: Number of groups, of as equal size as possible.
-
-    Returns:
-        `[B, E]`.
-    """
-    return torch.cat([network(part) for part in images.tensor_split(groups)])

@@ -22,6 +22,7 @@ from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import advance, steps_every_update
 from super_selfish.training.settings import announce_changes, differences, refuse_differences
 
+UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
 Losses = Tensor | dict[str, Tensor]
 
 

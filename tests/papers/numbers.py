@@ -112,7 +112,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
     "moco": {
         "embedding_size": Number(128, "2.10; code"),
         "queue_size": Number(65536, "2.10; code; CIFAR: 4096", None, RESOLVED),
-        "momentum": Number(0.999, "2.10; code; CIFAR: 0.99"),
+        "momentum": Number(0.999, "2.10; code; CIFAR: 0.99", None, RESOLVED),
         "temperature": Number(0.2, "2.10; text, section 3; CIFAR: 0.1"),
         "norm_groups": Number(8, "2.10; code: GPUs, CIFAR: splits"),
         "symmetric": Number(False, "2.10; code"),

@@ -17,6 +17,7 @@ from super_selfish.supervisors.momentum_contrast import default_queue_size
 from super_selfish.supervisors.patch_grid import fitting_grid
 from super_selfish.supervisors.puzzles import permutation_table
 from super_selfish.training.optimizers import LARS
+from super_selfish.training.run import UNLIMITED
 from tests.papers.numbers import SIGNATURES
 from tests.papers.test_heads import Wide
 
@@ -51,6 +52,16 @@ def test_byol_s_momentum_begins_at_the_paper_s_in_long_runs(epochs: int, momentu
     )
     assert built("byol", 32).momentum_now(run) == pytest.approx(momentum)
     assert SIGNATURES["byol"]["momentum"].paper == 0.996
+
+
+@pytest.mark.parametrize(
+    ("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.999), (800, 0.999), (UNLIMITED, 0.99)]
+)
+def test_moco_s_momentum_is_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
+    run: Any = SimpleNamespace(epochs=epochs)
+    assert built("moco", 32).momentum_now(run) == momentum
+    assert built("moco", 32, momentum=0.7).momentum_now(run) == 0.7
+    assert SIGNATURES["moco"]["momentum"].paper == 0.999
 
 
 def test_byol_s_momentum_rises_to_one_along_half_a_cosine() -> None:

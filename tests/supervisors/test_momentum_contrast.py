@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +15,13 @@ from super_selfish.augmentations.filters import RandomGaussianBlur
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch
 from super_selfish.models import MLP
-from super_selfish.supervisors import MomentumContrastSupervisor
+from super_selfish.supervisors import HealthWarning, MomentumContrastSupervisor
 from super_selfish.supervisors.momentum_contrast import (
     ShuffledViewCollator,
     ShuffledViews,
     default_queue_size,
-    in_groups,
 )
+from tests.conftest import TinyBackbone
 from tests.references import info_nce_in_loops
 
 Backbones = Callable[..., nn.Module]
@@ -198,13 +199,50 @@ def test_groups_have_sixteen_images_at_least(
     assert groups == 1 or min(calls) >= 16
 
 
-def test_a_group_is_normalised_by_itself(
-    tiny_backbone: Backbones, generator: torch.Generator
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_batch_moves_the_running_statistics_as_often_as_the_authors_do(
+    images: Tensor, tiny_backbone: Backbones, generator: torch.Generator, symmetric: bool
 ) -> None:
-    pictures = torch.rand(8, 3, 32, 32, generator=generator)
-    apart = torch.cat([tiny_backbone()(pictures[:4]), tiny_backbone()(pictures[4:])])
-    torch.testing.assert_close(in_groups(tiny_backbone(), pictures, 2), apart)
-    assert not torch.allclose(tiny_backbone()(pictures), apart, atol=1e-3)
+    supervisor = small(images, tiny_backbone(), symmetric=symmetric, norm_groups=4)
+    supervisor(views_of(generator, 64)).backward()
+    passes = 2 if symmetric else 1
+    for network in (supervisor.model, supervisor.momentum_encoder):
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert all(norm.num_batches_tracked == passes for norm in norms)
+        assert len(norms) == 2
+
+
+class LayerNormed(nn.Module):
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.GroupNorm(1, 16), nn.ReLU())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features: Tensor = self.layers(pictures).mean(dim=(2, 3))
+        return features
+
+
+@pytest.mark.parametrize(
+    ("backbone", "batch_size", "norm_groups", "said"),
+    [
+        (TinyBackbone, 32, 8, "batches of 32 make 2 of the 4 groups or more"),
+        (TinyBackbone, 63, 8, "batches of 63 make 3 of the 4 groups or more"),
+        (TinyBackbone, 64, 8, None),
+        (TinyBackbone, 256, 2, "batches of 256 make 2 of the 4 groups or more"),
+        (LayerNormed, 8, 8, None),
+    ],
+)
+def test_batches_that_hardly_hide_the_pairs_are_said_once(
+    images: Tensor, backbone: type[nn.Module], batch_size: int, norm_groups: int, said: str | None
+) -> None:
+    supervisor = small(images, backbone(), norm_groups=norm_groups)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        supervisor.supervise(epochs=2, batch_size=batch_size, name=None)
+    texts = [str(warning.message) for warning in caught if warning.category is HealthWarning]
+    assert [text.partition(" that keep")[0] for text in texts] == ([said] if said else [])
 
 
 def test_the_order_of_a_step_is_a_permutation(images: Tensor, tiny_backbone: Backbones) -> None:

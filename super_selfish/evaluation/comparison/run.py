@@ -26,9 +26,8 @@ from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
 from super_selfish.training.history import History
-from super_selfish.training.run import parse_interval
+from super_selfish.training.run import UNLIMITED, parse_interval
 
-UNLIMITED = 1_000_000  # epochs, where time decides
 _PROBED = 2048  # test images on which features are judged without labels
 
 Backbone = nn.Module | str | Callable[[int], nn.Module] | None
