@@ -119,9 +119,14 @@ def test_a_header_that_says_more_is_read_by_pil_and_the_pixels_are_not(
 ) -> None:
     upright = Image.Exif()
     upright[0x0112] = 1
-    options: list[dict[str, Any]] = [{"exif": upright}, {"icc_profile": b"profile"}, {"xmp": b"<x"}]
+    options: list[dict[str, Any]] = [{"exif": upright}, {"icc_profile": b"profile"}, {}]
     for option in options:
         path = saved(tmp_path / "1.jpg", picture(), **option)
+        if not option:  # an XMP packet, which Pillow writes from 11 on only
+            packet = b"http://ns.adobe.com/xap/1.0/\x00<x"
+            segment = b"\xff\xe1" + (2 + len(packet)).to_bytes(2, "big") + packet
+            data = path.read_bytes()
+            path.write_bytes(data[:2] + segment + data[2:])
         assert jpeg.plain_shape(path.read_bytes()) is None
         assert distance(read_image(path), by_pil(path)) <= DECODED
     path = saved(tmp_path / "1.jpg", picture()).rename(tmp_path / "named otherwise")
