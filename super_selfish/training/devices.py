@@ -22,7 +22,8 @@ def accelerator() -> torch.device | None:
         found: torch.device | None = known.current_accelerator() if known.is_available() else None
         return found
     for name, module in vars(torch).items():
-        if isinstance(module, ModuleType) and name != "cpu" and hasattr(module, "device_count"):
+        # Of exactly this class: `torch.ops` is of another one, and has whatever it is asked for.
+        if type(module) is ModuleType and name != "cpu" and hasattr(module, "device_count"):
             if _says_available(module) or _says_available(getattr(torch.backends, name, None)):
                 return torch.device(name)
     return None

@@ -93,3 +93,11 @@ def test_what_is_no_device_here_is_refused(
     with pytest.raises(kind) as caught:
         devices.parse_device(device)
     assert str(caught.value) == sentence
+
+
+def test_torch_before_accelerators_is_asked_module_by_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = devices.accelerator()
+    monkeypatch.delattr(torch, "accelerator", raising=False)
+    assert devices.accelerator() == expected
