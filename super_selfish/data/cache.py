@@ -32,7 +32,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from super_selfish.data.bar import images_bar
 from super_selfish.data.cache_file import (
     FORMAT,
     DamagedCacheError,
@@ -46,6 +45,7 @@ from super_selfish.data.jpeg import DECODER_VERSION
 from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
 from super_selfish.training.checkpoint import write_atomically
+from super_selfish.training.display import open_bar
 from super_selfish.training.interrupt import Interrupt
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def open_cache(
     Args:
         source: Reads files.
         path: The file; `.npy` is added.
-        progress: Whether to show a bar while it is built, where there is a terminal.
+        progress: Whether to show how far it is, while it is built.
 
     Raises:
         TypeError: The images come from no files.
@@ -217,7 +217,7 @@ def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadabl
     Ctrl-C waits for the next of them: in the midst of handing work to a thread it could leave a
     lock behind, for which the thread, and then this process, would wait for ever.
     """
-    bar = images_bar("Decoding for the cache", len(source), shown=progress)
+    bar = open_bar("Decoding for the cache", len(source), "img", shown=progress)
     with bar, Interrupt() as interrupt, ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(source), _WINDOW):
             window = range(start, min(start + _WINDOW, len(source)))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from super_selfish.data.bar import images_bar
 from super_selfish.data.items import as_column, as_label
 from super_selfish.data.known_labels import is_our_source
 from super_selfish.data.samples import Unreadable
+from super_selfish.training.display import open_bar
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
@@ -61,7 +61,7 @@ def labels_of(source: ImageSource, *, instead: str = "") -> Tensor | None:
 def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:
     """The labels of the items, one by one; says once how long that takes, if it takes long."""
     total, started, is_said = len(source), time.monotonic(), False
-    with images_bar("Reading labels", total, shown=True) as bar:
+    with open_bar("Reading labels", total, "img", shown=True) as bar:
         for index in range(total):
             yield label_at(source, index)
             bar.update()

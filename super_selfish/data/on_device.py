@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from super_selfish.data.bar import images_bar
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stored import HeldImages
+from super_selfish.training.display import open_bar
 
 _IMAGES_AT_ONCE = 256
 _USABLE = 0.9  # of the free memory; the networks need some too
@@ -32,7 +32,7 @@ def held_on_device(
         source: The images.
         device: Where they shall lie; each of several processes holds all of them.
         num_workers: Processes that read them.
-        progress: Whether to show a bar, where there is a terminal.
+        progress: Whether to show how far it is: a bar, or in logs a line now and then.
 
     Raises:
         OSError: An image cannot be read (`on_error="raise"`).
@@ -40,7 +40,7 @@ def held_on_device(
     """
     order = EpochBatches(len(source), _IMAGES_AT_ONCE, shuffle=False)
     loader = build_loader(source, order, LabelCollator(), num_workers=num_workers)
-    bar = images_bar(f"Reading to {device}", len(source), shown=progress)
+    bar = open_bar(f"Reading to {device}", len(source), "img", shown=progress)
     images: Tensor | None = None
     labels: list[Tensor | None] = []
     readable: list[Tensor] = []

@@ -172,7 +172,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
 
         Args:
             path: The file; `.npy` is added.
-            progress: Whether to show a bar while it is built, where there is a terminal.
+            progress: Whether to show how far it is, while it is built.
 
         Raises:
             TypeError: The images come from no files.

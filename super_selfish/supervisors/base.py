@@ -47,6 +47,7 @@ from super_selfish.training.advice import Advice
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
+from super_selfish.training.farewell import takes_leave
 from super_selfish.training.history import Row
 from super_selfish.training.interrupt import Interrupt
 from super_selfish.training.monitoring import EpochMonitor
@@ -146,6 +147,7 @@ class Supervisor(Pretrained):
         """The loss of a batch, as `_forward` gives it."""
         return self._forward(data)
 
+    @takes_leave
     @spelling_checked(_constructor)
     def supervise(
         self,
@@ -206,7 +208,8 @@ class Supervisor(Pretrained):
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it
                 may be amid an epoch; `resume` goes on.
-            progress: Whether to show a bar, where there is a terminal.
+            progress: Whether to show how far training is: a bar in terminals and notebooks, in logs
+                a line at the start, an epoch (at most one a minute), and at the end.
             monitor: Looks at the backbone after epochs, such as an `evaluation.Monitor()`.
             cache: Path of a file that keeps the images of a folder decoded and resized: built once,
                 checked against the files, shared by all runs; see `ImageSource.cached`.
@@ -351,10 +354,12 @@ class Supervisor(Pretrained):
                             with uncompiled(run.compile):
                                 verdict = run.monitor.after_epoch(self, row)
                             warn_if_ill(verdict, run)
+                        bar.after_epoch()
         finally:
             bar.close()
             if weights_are_good and (run.has_advanced or run.epoch >= epochs):
                 store_run(self, run)
+        bar.conclude()
 
     def _forward(self, data: Any) -> Losses:
         """The loss of a batch: here that of the model's outputs against the targets.

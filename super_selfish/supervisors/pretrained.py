@@ -14,6 +14,7 @@ from super_selfish.export import export_backbone
 from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
+from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -45,6 +46,14 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     arguments: Arguments
     is_placed = False
     meanings: ClassVar[Mapping[str, str]] = {}
+
+    def __repr__(self) -> str:
+        """What it is, in a line; `print(supervisor.model)` shows the layers."""
+        return summary_line(self)
+
+    def _repr_html_(self) -> str:
+        """What it is, as a notebook shows it."""
+        return summary_table(self)
 
     @property
     def dataset(self) -> Any:

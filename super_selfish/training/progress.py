@@ -1,28 +1,26 @@
-"""One bar a run."""
+"""What a run shows of itself."""
 
 from __future__ import annotations
 
-import sys
-import time
+import os
 
 from colorama import Fore, Style
-from tqdm import tqdm
 
 from super_selfish.training.advice import SHARE, Advice
+from super_selfish.training.checkpoint import checkpoint_path
+from super_selfish.training.display import duration, is_notebook, is_terminal, open_bar
 from super_selfish.training.run import Measured, Run
 
 
 class Progress:
-    """A bar with epoch, loss, images/s, share of the time that the networks wait, and time left.
+    """Epoch, loss, images/s, share of the time that the networks wait, time left, where stored.
 
-    It is silent where the output is no terminal.
-
-    A line of advice on a run that waits for its data is written once, terminal or not.
+    In a terminal and in a notebook it is a bar. Elsewhere (a log, a pipe) a line comes at the
+    start, within half a minute, then at the end of an epoch, though not more than one a minute, and
+    at the end; amid a long epoch every ten minutes.
 
     It asks for numbers, which makes an accelerator wait, a few times a second only.
     """
-
-    interval = 0.5  # seconds between two readings of the loss
 
     def __init__(self, label: str, run: Run, advice: Advice, *, shown: bool) -> None:
         """Opens the bar.
@@ -31,22 +29,27 @@ class Progress:
             label: What runs, such as the class of the supervisor.
             run: Its state; a resumed run begins where it stands.
             advice: What to say if the networks wait for data.
-            shown: Whether this process shows a bar, if it has a terminal.
+            shown: Whether this process shows anything.
         """
-        self._bar = tqdm(
-            total=run.epochs * run.num_images,
+        shown = shown and run.progress
+        self._run = run
+        self._label = label
+        self._is_coloured = is_terminal() and not is_notebook()
+        self._bar = open_bar(
+            label,
+            run.epochs * run.num_images,
+            "img",
+            shown=shown,
             initial=run.epoch * run.num_images + run.step * run.batch_size,
-            desc=f"{Fore.CYAN}{label}{Style.RESET_ALL}",
-            unit="img",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=None if shown and run.progress else True,
+            state=self._state,
         )
-        self._next = 0.0
-        self._advice = advice if shown and run.progress else None
+        self._advice = advice if shown else None
+        self._seconds = 0.0
+        if not self._is_coloured and not run.is_over():
+            self._bar.say(self._opening())
 
     def show(self, run: Run, feed: Measured) -> None:
-        """Moves on, and a few times a second writes the state behind the bar.
+        """Moves on after a step.
 
         Args:
             run: State of the run, after the step.
@@ -54,18 +57,62 @@ class Progress:
         """
         self._bar.update(feed.images)
         if self._advice is not None and (text := self._advice.after_step(feed)):
-            tqdm.write(f"{Fore.YELLOW}{text}{Style.RESET_ALL}", file=sys.stderr)
+            self._bar.say(self._coloured(text, Fore.YELLOW))
             self._advice = None
-        if self._bar.disable or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + self.interval
-        loss = run.history.means()["loss"]
-        text = f"epoch {run.epoch + 1}/{run.epochs}, loss {Fore.GREEN}{loss:.4f}{Style.RESET_ALL}"
-        waited = f"{run.history.waited_fraction:.0%} waiting for data"
-        colour = Fore.YELLOW if run.history.waited_fraction >= SHARE else ""
-        text += f", {colour}{waited}{Style.RESET_ALL if colour else ''}"
-        self._bar.set_postfix_str(text, refresh=False)
+
+    def after_epoch(self) -> None:
+        """Notes that an epoch is over."""
+        self._bar.mark()
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
+
+    def conclude(self) -> None:
+        """Says what a run that came to its end has done, and where it lies."""
+        run = self._run
+        rows = run.history.rows
+        if not run.has_advanced:
+            self._bar.say(f"{self._label}: nothing left to do of {run.epochs} epochs")
+            return
+        seconds = duration(sum(row["seconds"] for row in rows))
+        done = _count(run.epoch, "epoch") + (f" and {_count(run.step, 'step')}" if run.step else "")
+        loss = f", loss {rows[-1]['loss']:.4g}" if rows else ""
+        self._bar.say(f"{self._label}: {done} in {seconds}{loss}; {place_of(run)}")
+
+    def _opening(self) -> str:
+        run = self._run
+        place = place_of(run) if run.name is None else f"will be {place_of(run)}"
+        at = f", from epoch {run.epoch + 1} on" if run.epoch or run.step else ""
+        return (
+            f"{self._label}: {run.num_images:,} images, {_count(run.epochs, 'epoch')} of "
+            f"{_count(run.steps_per_epoch, 'step')} on {run.device}{at}; {place}"
+        )
+
+    def _state(self) -> str:
+        run = self._run
+        history = run.history
+        if run.step or not history.rows:
+            epoch, loss = run.epoch + 1, history.means().get("loss", float("nan"))
+            waited = history.waited_fraction
+        else:  # an epoch has just ended
+            row = history.rows[-1]
+            epoch, loss = run.epoch, row["loss"]
+            waited = row["waited_for_data"] / row["seconds"] if row["seconds"] else 0.0
+        text = f"epoch {epoch}/{run.epochs}, loss {self._coloured(f'{loss:.4g}', Fore.GREEN)}, "
+        share = f"{waited:.0%} waiting for data"
+        return text + (self._coloured(share, Fore.YELLOW) if waited >= SHARE else share)
+
+    def _coloured(self, text: str, color: str) -> str:
+        return f"{color}{text}{Style.RESET_ALL}" if self._is_coloured else text
+
+
+def place_of(run: Run) -> str:
+    """Where a run is stored, in words."""
+    if run.name is None:
+        return "nothing is stored (name=None)"
+    return f"stored at {os.path.abspath(checkpoint_path(run.name))}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

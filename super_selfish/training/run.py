@@ -106,6 +106,7 @@ class Run:
         self._deadline = math.inf if seconds is None else self._written + seconds
         self._first_bad_step = torch.tensor(-1, device=self.device)
         self.has_advanced = False
+        self.stored_step: int | None = None  # up to which this call has stored
 
     @property
     def processes(self) -> int:
@@ -232,8 +233,9 @@ class Run:
         return False
 
     def wrote_checkpoint(self) -> None:
-        """Starts the time to the next checkpoint."""
+        """Starts the time to the next checkpoint, and notes what is in this one."""
         self._written = time.monotonic()
+        self.stored_step = self.global_step
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on, as plain values and tensors."""

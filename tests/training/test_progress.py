@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
+from super_selfish.supervisors import RotateNetSupervisor
 from super_selfish.training.progress import Progress
+
+Backbones = Callable[..., nn.Module]
 
 
 class Talkative:
@@ -16,15 +23,28 @@ class Talkative:
         return "more workers"
 
 
-class Silent:
+class Quiet:
     """Has nothing to say."""
 
     def after_step(self, feed: Any) -> None:
         return None
 
 
-def run_of(progress: bool) -> Any:
-    return SimpleNamespace(epochs=1, num_images=8, epoch=0, step=0, batch_size=4, progress=progress)
+def run_of(progress: bool, share: float = 0.0) -> Any:
+    history = SimpleNamespace(means=lambda: {"loss": 0.25}, waited_fraction=share, rows=[])
+    return SimpleNamespace(
+        epochs=1,
+        num_images=8,
+        epoch=0,
+        step=0,
+        batch_size=4,
+        steps_per_epoch=2,
+        progress=progress,
+        name=None,
+        device="cpu",
+        history=history,
+        is_over=lambda: False,
+    )
 
 
 @pytest.mark.parametrize("progress", [True, False])
@@ -37,7 +57,8 @@ def test_advice_is_given_once_without_a_terminal_and_never_to_the_silent(
         bar.show(run, SimpleNamespace(images=1))
     bar.close()
     captured = capsys.readouterr()
-    assert captured.err.count("more workers") == (1 if progress else 0)
+    assert captured.err.count("more workers\n") == (1 if progress else 0)
+    assert "\x1b" not in captured.err  # no colours in a file
     assert captured.out == ""
 
 
@@ -46,11 +67,53 @@ def test_the_bar_shows_images_a_second_and_the_share_of_waiting(
     share: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    run = run_of(progress=True)
-    run.history = SimpleNamespace(means=lambda: {"loss": 0.25}, waited_fraction=share)
-    bar = Progress("Run", run, Silent(), shown=True)  # type: ignore[arg-type]
+    run = run_of(True, share)
+    bar = Progress("Run", run, Quiet(), shown=True)  # type: ignore[arg-type]
     bar.show(run, SimpleNamespace(images=4))
     bar.close()
     shown = capsys.readouterr().err
     assert "img/s" in shown
     assert f"{share:.0%} waiting for data" in shown
+
+
+def test_a_log_says_what_begins_how_it_goes_and_where_it_lies(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
+    supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run")
+    captured = capsys.readouterr()
+    start, first, end = captured.err.splitlines()
+    place = f"stored at {tmp_path / 'run'}.pt"
+    assert start == (f"RotateNetSupervisor: 22 images, 3 epochs of 3 steps on cpu; will be {place}")
+    loss = supervisor.history[0]["loss"]
+    assert first.startswith(f"RotateNetSupervisor: epoch 1/3, loss {loss:.4g}, ")
+    assert " img/s, " in first and first.endswith(" left")
+    loss = supervisor.history[-1]["loss"]
+    assert end.startswith("RotateNetSupervisor: 3 epochs in ")
+    assert end.endswith(f" s, loss {loss:.4g}; {place}")
+    assert captured.out == ""
+
+    supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run", resume=True)
+    assert capsys.readouterr().err == "RotateNetSupervisor: nothing left to do of 3 epochs\n"
+    supervisor.supervise(epochs=4, batch_size=8, name=tmp_path / "run", resume=True)
+    assert capsys.readouterr().err.startswith(
+        "RotateNetSupervisor: 22 images, 4 epochs of 3 steps on cpu, from epoch 4 on; will be"
+    )
+
+
+def test_progress_false_says_nothing(
+    images: Tensor, tiny_backbone: Backbones, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = RotateNetSupervisor(images, tiny_backbone())
+    with warnings.catch_warnings():
+        supervisor.supervise(epochs=2, batch_size=8, name=None, progress=False)
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+def test_only_the_first_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of(True)
+    bar = Progress("Run", run, Talkative(), shown=False)  # type: ignore[arg-type]
+    bar.show(run, SimpleNamespace(images=4))
+    bar.close()
+    assert capsys.readouterr().err == ""

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from super_selfish.data.sources import as_source
 from super_selfish.evaluation.comparison.comparison import Comparison
@@ -41,6 +40,7 @@ from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.protocols import expand_protocols
 from super_selfish.evaluation.subject import check_parts_fit, metric_of
+from super_selfish.training.display import open_bar
 
 WAIT = 1.0  # seconds between two looks at what other processes have finished
 
@@ -107,7 +107,7 @@ def compare(
         base_sizes: Repeats the pretraining with so many images, to see how sensitive an algorithm
             is to their number; the labelled images stay the same.
         path: Where runs are kept, without an ending; None keeps them in memory only.
-        progress: Whether to show a bar, where there is a terminal.
+        progress: Whether to show how many runs are done: a bar, or in logs a line now and then.
         image_size: Images are brought to this size in pixels, a side or (height, width).
         in_channels: Images are brought to this many channels.
         device: Where networks run. Default: where `backbone` lies, else on an accelerator where
@@ -168,9 +168,11 @@ def _work(
         record = records.get(entry.key)
         return record is None or record == failed.get(entry.key)
 
-    with tqdm(total=len(entries), unit="run", disable=None if progress else True) as bar:
+    shown = 0
+    with open_bar("Comparing", len(entries), "run", shown=progress) as bar:
         while remaining := [entry for entry in entries if is_open(entry, store.read())]:
-            bar.update(len(entries) - len(remaining) - bar.n)
+            bar.update(len(entries) - len(remaining) - shown)
+            shown = len(entries) - len(remaining)
             for entry in remaining:
                 with store.claim(entry.key) as is_ours:
                     # Once more, now that nobody else can: it may have been finished meanwhile.
@@ -178,15 +180,15 @@ def _work(
                         continue
                     is_left = is_open(entry, store.read())
                     if is_left:
-                        bar.set_description(f"{entry.algorithm}, seed {entry.seed}")
+                        bar.label(f"{entry.algorithm}, seed {entry.seed}")
                         store.append(do_run(entry, conditions, store.checkpoint(entry.key)))
                         failed.pop(entry.key, None)
                     store.clear(entry.key, checkpoint=is_left and not keep)
                     break
             else:
-                bar.set_description("waiting for other processes")
+                bar.label("waiting for other processes")
                 time.sleep(WAIT)
-        bar.update(len(entries) - bar.n)
+        bar.update(len(entries) - shown)
 
 
 def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]:

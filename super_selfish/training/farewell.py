@@ -1,0 +1,110 @@
+"""One sentence instead of a traceback where a user has stopped a run.
+
+The exception stays what it is, a KeyboardInterrupt, so that no script runs on as if the network
+were trained, and whoever catches it does so as before. Only what is shown of it is ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from super_selfish.training import distributed
+from super_selfish.training.progress import place_of
+from super_selfish.training.run import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SENTENCE = "_super_selfish_sentence"
+
+
+def takes_leave(method: Callable[P, R]) -> Callable[P, R]:
+    """Makes a method that sets `self.run` say where it was, and what is stored, if a user stops it.
+
+    Args:
+        method: Of a supervisor.
+
+    Returns:
+        The method.
+    """
+
+    @functools.wraps(method)
+    def taking_leave(*args: P.args, **kwargs: P.kwargs) -> R:
+        supervisor: Any = args[0]
+        former = supervisor.run
+        try:
+            return method(*args, **kwargs)
+        except KeyboardInterrupt as interruption:
+            if supervisor.run is not former:
+                show_instead_of_traceback(interruption, _sentence(supervisor.run, "Ctrl-C"))
+            raise
+        except SystemExit as leaving:
+            code = leaving.code
+            if isinstance(code, int) and code > 128 and supervisor.run is not former:
+                _write(_sentence(supervisor.run, signal.Signals(code - 128).name))
+            raise
+
+    return taking_leave
+
+
+def _sentence(run: Run, cause: str) -> str:
+    if not run.steps_per_epoch:
+        where = "before the first step"
+    elif run.epoch >= run.epochs:
+        where = "after its last epoch"
+    else:
+        steps = f"after {run.step} of {run.steps_per_epoch} steps"
+        where = f"in epoch {run.epoch + 1} of {run.epochs}, {steps}"
+    return f"Stopped by {cause} {where}: {_stored(run)}"
+
+
+def _stored(run: Run) -> str:
+    if run.name is None:
+        return f"{place_of(run)}. The networks in memory have learned so far."
+    if run.stored_step is None:
+        if run.global_step == 0:
+            return "nothing is stored yet."
+        return f"{place_of(run)}, as before this call."
+    late = run.global_step - run.stored_step
+    missing = f", but for the last {late} steps" if late > 1 else ", but for the last step"
+    return (
+        f"{place_of(run)}{missing if late else ''}. To go on, call supervise() again with the same "
+        "arguments and resume=True."
+    )
+
+
+def show_instead_of_traceback(interruption: KeyboardInterrupt, sentence: str) -> None:
+    """Makes Python, and IPython, show a sentence if nobody catches the exception."""
+    marked: Any = interruption
+    setattr(marked, _SENTENCE, sentence)
+    # IPython asks the exception itself; there, and in notebooks, the next cell may go on.
+    marked._render_traceback_ = lambda: [sentence]
+    if getattr(sys.excepthook, _SENTENCE, None) is None:
+        sys.excepthook = _Hook(sys.excepthook)
+
+
+class _Hook:
+    """Shows our sentence of what carries one; hands everything else on."""
+
+    def __init__(self, former: Any) -> None:
+        self._former = former
+        setattr(self, _SENTENCE, True)
+
+    def __call__(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        sentence = getattr(error, _SENTENCE, None)
+        if sentence is None:
+            self._former(kind, error, trace)
+        else:
+            _write(sentence)
+
+
+def _write(sentence: str) -> None:
+    if distributed.rank() == 0:
+        sys.stderr.write(f"{sentence}\n")
