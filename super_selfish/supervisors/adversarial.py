@@ -107,7 +107,7 @@ class AdversarialSupervisor(Supervisor, ABC):
         num_workers: int,
         collate_fn: Collator | Callable[[list[Any]], Any],
         lr: float,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+        lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         """Builds the loader, and for each player an optimizer and a schedule."""
         run, _ = self._running()
@@ -127,7 +127,7 @@ class AdversarialSupervisor(Supervisor, ABC):
         def build_schedules(optimizers: PlayerOptimizers) -> PlayerSchedules:
             return PlayerSchedules(
                 {
-                    name: build_schedule(lr_scheduler, player, run.total_updates)
+                    name: build_schedule(lr_scheduler, player, run.total_updates, run.epochs)
                     for name, player in optimizers.items()
                 }
             )

@@ -159,7 +159,7 @@ class Supervisor(Pretrained):
         num_workers: int = 0,
         name: str | os.PathLike[str] | None = "store/base",
         pretrained: bool = False,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str = constant,
+        lr_scheduler: Callable[..., LRScheduler] | str = constant,
         *,
         seed: int = 0,
         resume: bool = False,
@@ -192,8 +192,11 @@ class Supervisor(Pretrained):
             name: Path of the checkpoint, without its ending; None stores nothing.
             pretrained: Loads the weights from `name` and starts anew with them; settings are those
                 of this object and this call.
-            lr_scheduler: Called with the optimizer; stepped once an epoch, or once an update if it
-                has `interval = "step"`. `"cosine"`: warm-up for a tenth of the run, then a cosine.
+            lr_scheduler: Called with the optimizer, and by name with those of `total_steps` (all
+                updates), `steps_per_epoch` (updates) and `epochs` that it takes; stepped once an
+                epoch, or once an update if it has `interval = "step"` or took a number of updates.
+                `"cosine"`: warm-up for 10 epochs, a tenth of the run at most, then a cosine to 0;
+                `training.schedules.Cosine(warmup_epochs=5, end_lr=1e-6)` sets the two.
             seed: Decides the order of the images, all augmentation, and dropout.
             resume: Goes on from the checkpoint at `name`, or starts afresh where there is none.
                 `lr`, `epochs` and `lr_scheduler` may differ from those of the stored run, whose
@@ -292,7 +295,7 @@ class Supervisor(Pretrained):
         num_workers: int,
         collate_fn: Collator | Callable[[list[Any]], Any],
         lr: float,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+        lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         """Builds the loader, the optimizer of everything that trains, and the schedule."""
         run, source = self._running()
@@ -310,7 +313,7 @@ class Supervisor(Pretrained):
             source, batches, collate_fn, run.device, num_workers=num_workers, reading=self._reading
         )
         built = optimizer([p for p in self.parameters() if p.requires_grad], lr=lr)
-        return loader, built, build_schedule(lr_scheduler, built, run.total_updates)
+        return loader, built, build_schedule(lr_scheduler, built, run.total_updates, run.epochs)
 
     def _epochs(
         self, epochs: int, train_loader: DataLoader[Any], optimizer: Any, lr_scheduler: Any

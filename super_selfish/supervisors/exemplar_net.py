@@ -162,7 +162,7 @@ class ExemplarNetSupervisor(Supervisor):
         num_workers: int,
         collate_fn: Collator | Callable[[list[Any]], Any],
         lr: float,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+        lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         # A checkpoint has the last word on which images the classes are.
         if isinstance(self.source, ImageSubset):

@@ -195,7 +195,7 @@ class LabelSupervisor(Supervisor):
         num_workers: int,
         collate_fn: Collator | Callable[[list[Any]], Any],
         lr: float,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+        lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         """Builds the loader, and an optimizer with a group for the head and for the backbone."""
 

@@ -214,7 +214,7 @@ class MomentumContrastSupervisor(Supervisor):
         num_workers: int,
         collate_fn: Collator | Callable[[list[Any]], Any],
         lr: float,
-        lr_scheduler: Callable[[Optimizer], LRScheduler] | str,
+        lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         groups = number_of_groups(batch_size, self.norm_groups)
         if groups < FEWEST_GROUPS and has_batch_norm(self.model) and rank() == 0:

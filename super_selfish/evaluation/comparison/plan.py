@@ -24,6 +24,7 @@ from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.run import parse_interval
+from super_selfish.training.schedules import constant, wants_length
 
 Kind = Callable[..., Supervisor]
 
@@ -166,7 +167,7 @@ def settings_of(
                 f"supervise[{name!r}] must leave {ours} to compare(), which has budget=, epochs=, "
                 "seeds= and path="
             )
-        if timed and isinstance(keywords.get("lr_scheduler"), str):
+        if timed and wants_length(keywords.get("lr_scheduler", constant)):
             raise ValueError(
                 f"lr_scheduler={keywords['lr_scheduler']!r} needs to know how long the run is: "
                 "give epochs= instead of budget="
