@@ -46,6 +46,7 @@ class Sheet(NamedTuple):
 
     figure: Figure
     axes: list[list[Axes]]  # R rows of V; cells without an image are hidden
+    letters: int  # of a line that is as wide as a cell
 
 
 def build_sheet(
@@ -76,10 +77,11 @@ def build_sheet(
         scale = min(1.0, _LARGEST_CELL / max(height, width))
     height, width = round(scale * height), round(scale * width)
 
-    headings = [textwrap.wrap(title, max(6, int(width / _LETTER))) for title in titles or ()]
+    letters = max(6, int(width / _LETTER))
+    headings = [textwrap.wrap(title, letters) for title in titles or ()]
     labels = [textwrap.wrap(title, 22) for title in row_titles or ()]
-    letters = max((len(line) for lines in labels for line in lines), default=0)
-    left = _MARGIN + (round(letters * _LETTER) + GAP if letters else 0)
+    longest = max((len(line) for lines in labels for line in lines), default=0)
+    left = _MARGIN + (round(longest * _LETTER) + GAP if longest else 0)
     lines = max(map(len, headings), default=0)
     top = _MARGIN + (lines * _LINE + GAP if lines else 0)
     step_x, step_y = width + GAP, height + GAP + (below * _LINE + GAP // 2 if below else 0)
@@ -131,7 +133,7 @@ def build_sheet(
             fontsize=FONT,
             color=QUIET,
         )
-    return Sheet(figure, axes)
+    return Sheet(figure, axes, letters)
 
 
 def show_image(axes: Axes, image: Tensor) -> None:

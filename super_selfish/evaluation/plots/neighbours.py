@@ -90,7 +90,7 @@ def plot_neighbours(
             show_image(cell, image)
             color = ACCENT if caption == "query" else QUIET
             if names is not None:
-                caption = f"{caption}\n{names[index]}"
+                caption = f"{caption}\n{_shortened(names[index], sheet.letters)}"
                 color = GOOD if index != query and names[index] == names[query] else color
             write_below(cell, caption, color)
         frame_image(axes[0])
@@ -102,6 +102,11 @@ def image_at(images: Images, index: int) -> Tensor:
     if isinstance(images, ImageSource):
         return displayable(images_at(images, [index]))[0]
     return displayable(images[index][None])[0]
+
+
+def _shortened(name: str, letters: int) -> str:
+    """A name that fits below its image."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _chosen_queries(queries: int | Sequence[int], total: int) -> list[int]:

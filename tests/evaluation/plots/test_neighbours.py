@@ -11,6 +11,7 @@ pytest.importorskip("matplotlib")
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.plots import plot_neighbours
+from super_selfish.evaluation.sheets import GOOD
 
 
 def test_neighbours_are_the_most_similar_and_never_the_query() -> None:
@@ -51,3 +52,19 @@ def test_wrong_arguments_are_refused() -> None:
         plot_neighbours(torch.randn(4, 2), torch.rand(3, 3, 8, 8))
     with pytest.raises(ValueError, match=r"queries must be indices in \[0, 3\)"):
         plot_neighbours(torch.randn(3, 2), torch.rand(3, 3, 8, 8), queries=[3], neighbours=1)
+
+
+def test_names_stand_below_the_cosines_and_agree_in_green() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5]])
+    names = ["cell", "cell", "a name that is much too long for the width of a cell"]
+    figure = plot_neighbours(
+        features, torch.rand(3, 3, 32, 32), queries=[0], neighbours=2, names=names
+    )
+    lines = [axes.texts[0].get_text().split("\n")[1] for axes in figure.axes]
+    assert lines[:2] == ["cell", "cell"]
+    assert lines[2].startswith("a name") and lines[2].endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert len(lines[2]) < 20
+    colors = [axes.texts[0].get_color() for axes in figure.axes]
+    assert colors[1] == GOOD and colors[2] != GOOD
+    with pytest.raises(ValueError, match="names must be 3, one an image, got 2"):
+        plot_neighbours(features, torch.rand(3, 3, 8, 8), neighbours=1, names=names[:2])

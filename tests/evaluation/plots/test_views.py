@@ -82,3 +82,13 @@ def test_wrong_arguments_are_refused() -> None:
         plot_views(views.long())
     with pytest.raises(ValueError, match="at least one row"):
         plot_views([])
+
+
+def test_a_caption_stands_below_and_makes_the_sheet_taller() -> None:
+    images = torch.rand(2, 3, 3, 32, 32)
+    bare, told = plot_views(images), plot_views(images, caption="Black bars are outside.")
+    assert [text.get_text().replace("\n", " ") for text in told.texts] == [
+        "Black bars are outside."
+    ]
+    assert told.get_size_inches()[1] > bare.get_size_inches()[1]
+    assert told.get_size_inches()[0] == bare.get_size_inches()[0]
