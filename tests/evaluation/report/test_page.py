@@ -388,3 +388,22 @@ def test_sheets_of_large_images_fit_the_page(
     written = supervisor.report(tmp_path / "run")
     widths = [int(width) for width in re.findall(r' width="(\d+)"', written.read_text())]
     assert len(widths) == 2 and max(widths) <= 952  # views, neighbours; no map of nine images
+
+
+def test_views_curves_and_few_steps_are_explained(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train(images, tiny_backbone(), None)
+    written = supervisor.report(tmp_path / "run", most_images=FEW)
+    text = Page(written).text
+    assert "Black bars are what lies outside of an image" in text
+    assert "A network that only guesses has 1.386." in text
+    assert "The network has taken 6 steps only" in text
+    # A small plot fits into its column of 18.5rem (296 pixels) and does not scroll.
+    widths = [int(width) for width in re.findall(r"min-width:(\d+)px", written.read_text())]
+    assert min(widths) <= 270
+    uncropped = train(images, tiny_backbone(), None, crop=False)
+    text = Page(uncropped.report(tmp_path / "other", most_images=FEW)).text
+    assert "Black bars" not in text
+    supervisor.supervise(epochs=34, batch_size=8, name=None, progress=False)
+    assert "steps only" not in Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
