@@ -80,6 +80,19 @@ class Feed:
             yield data
             started = time.perf_counter()
 
+    def indices(self, epoch: int, step: int) -> list[int]:
+        """Images of a batch, if the loader has an order that is known before it is read.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            step: Number of the step in it, from 0.
+        """
+        batches = self.loader.batch_sampler
+        if not isinstance(batches, EpochBatches):
+            return []
+        batches.start_at(epoch, step)
+        return next(iter(batches), [])
+
     def lap(self) -> float:
         """Seconds since the last lap, or since the epoch began."""
         former, self._lapped = self._lapped, time.perf_counter()

@@ -40,7 +40,7 @@ from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze
 from super_selfish.supervisors.label import LabelSupervisor
-from super_selfish.training.run import NonFiniteLossError
+from super_selfish.training.finite import NonFiniteLossError
 
 VALIDATION = 0.2  # of the training part
 MOST_EPOCHS = 50  # ours: small sets are not repeated for ever

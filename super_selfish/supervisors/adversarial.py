@@ -159,12 +159,11 @@ class AdversarialSupervisor(Supervisor, ABC):
             if run.clip_norm is not None:
                 run.scaler.unscale_(player)
                 nn.utils.clip_grad_norm_(_held(player), run.clip_norm)
-            run.scaler.step(player)
-        run.scaler.update()
+        moved = run.move(optimizer, self.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
             lr_scheduler.step()
-        return True
+        return moved
 
     def _log_accuracy(self, real: Tensor, fake: Tensor) -> None:
         """Logs how often the discriminator tells a real from a fake one: 0.5 by chance.

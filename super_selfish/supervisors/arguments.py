@@ -10,7 +10,7 @@ from torch import nn
 
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.options import NAMES as OPTIONS
-from super_selfish.training.checkpoint import is_plain
+from super_selfish.training.plain import is_plain, plain_setting, same_plain
 from super_selfish.training.spelling import unknown_keyword
 
 Arguments = dict[str, Any]
@@ -64,7 +64,8 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         kwargs: Keyword arguments of the call.
 
     Returns:
-        Name to value, without `self`; keywords that are passed on by their own names.
+        Name to value, without `self`, in plain form where a value has one; keywords that are
+        passed on by their own names.
 
     Raises:
         TypeError: If there are more positional arguments than the constructor takes.
@@ -84,7 +85,7 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
-    return arguments
+    return {name: plain_setting(value) for name, value in arguments.items()}
 
 
 def stored_arguments(arguments: Arguments) -> Arguments:
@@ -96,6 +97,7 @@ def stored_arguments(arguments: Arguments) -> Arguments:
     for name, value in arguments.items():
         if name in NOT_STORED:
             continue
+        value = plain_setting(value)
         stored[name] = {"plain": value} if is_plain(value) else {"own": _kind(value)}
     return stored
 
@@ -135,4 +137,8 @@ def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> A
 
 def same_arguments(stored: Arguments, present: Arguments) -> bool:
     """Whether a supervisor already is as the checkpoint wants it."""
-    return stored == stored_arguments(present)
+    as_now = {
+        name: {kind: plain_setting(value) for kind, value in entry.items()}
+        for name, entry in stored.items()
+    }
+    return same_plain(as_now, stored_arguments(present))

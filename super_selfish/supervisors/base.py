@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ from super_selfish.supervisors.arguments import (
 )
 from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
-from super_selfish.supervisors.persistence import resume_supervisor, store_run, take_weights
+from super_selfish.supervisors.keeping import Keeper
+from super_selfish.supervisors.persistence import resume_supervisor, take_weights
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import (
@@ -49,8 +51,9 @@ from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
 from super_selfish.training.history import Row
-from super_selfish.training.interrupt import Interrupt
 from super_selfish.training.monitoring import EpochMonitor
+from super_selfish.training.naming import fixed_name, require_writable
+from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
@@ -175,6 +178,8 @@ class Supervisor(Pretrained):
         channels_last: bool | None = None,
         compile: bool = False,
         compile_augmentation: bool = False,
+        on_nan: str = "raise",
+        keep_last: int = 2,
     ) -> Supervisor:
         """Trains.
 
@@ -205,7 +210,9 @@ class Supervisor(Pretrained):
             precision: `"fp32"`, `"bf16"` or `"fp16"`, in which the networks run. Most accelerators
                 gain by `"bf16"`; on a CPU a ResNet does (1.8 times) and EfficientNet loses.
             checkpoint_every: Steps, or a time such as `"10min"`, between two checkpoints. One is
-                stored at the end, on Ctrl-C, and on an error that leaves the weights good, anyway.
+                stored anyway at the end, on Ctrl-C, SIGTERM and SIGHUP (which leave after the
+                step), on SIGUSR1 (which goes on), and on an error between two steps. An error
+                within a step stores nothing: the step is not whole.
             accumulate: Batches whose gradients are averaged for one update.
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
@@ -224,6 +231,11 @@ class Supervisor(Pretrained):
                 time, then faster steps. The modules and their checkpoints stay what they are.
             compile_augmentation: Whether `torch.compile` runs colours and blur of the augmentation:
                 half a minute the first time, then the same views sooner.
+            on_nan: `"raise"` ends the run at a loss or gradient that is not finite, with the step
+                and the images of its batch in the message and in `name + "-nan.pt"`. `"skip"`
+                leaves such an update out, and counts it in the history; it keeps a copy of buffers.
+            keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
+                before, which is taken with a warning where the newest is damaged.
 
         Returns:
             This supervisor.
@@ -232,7 +244,8 @@ class Supervisor(Pretrained):
             ValueError: If there is no dataset, a setting makes no sense, or a run shall be resumed
                 that was another one; the message names both values.
             FileNotFoundError: If `pretrained` and there is no checkpoint.
-            NonFiniteLossError: If the loss is not finite.
+            NonFiniteLossError: If a loss or gradient is not finite.
+            OSError: If nothing can be stored at `name`; before the first step, or at the end.
         """
         if self.source is None:
             raise ValueError(
@@ -241,6 +254,11 @@ class Supervisor(Pretrained):
         place_for_training(self)
         device = self.device
         distributed.join_processes(device)
+        lr, epochs, batch_size, num_workers = map(
+            plain_setting, (lr, epochs, batch_size, num_workers)
+        )
+        if name is not None:
+            name = fixed_name(name)
         self.run = run = Run(
             name=name,
             epochs=epochs,
@@ -259,7 +277,12 @@ class Supervisor(Pretrained):
             monitor=monitor,
             compile=compile,
             compile_augmentation=compile_augmentation,
+            on_nan=on_nan,
+            keep_last=keep_last,
+            buffers=self.buffers,
         )
+        if name is not None and distributed.rank() == 0:
+            require_writable(name, run.keep_last)
         self._reading = Reading(cache, dataset_on_device, progress and distributed.rank() == 0)
         stored = None
         if name is not None:
@@ -325,43 +348,37 @@ class Supervisor(Pretrained):
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
         bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
-        weights_are_good = True
+        keeper = Keeper(self, run, feed.indices)
         self.train()
-        try:
-            with (
-                Interrupt() as interrupt,
-                torch.random.fork_rng(devices=[]),
-                distributed.parallel(self) as step,
-            ):
-                while not run.is_over():
-                    for data in feed.epoch(run.epochs_before + run.epoch, run.step):
+        with (
+            closing(bar),
+            torch.random.fork_rng(devices=[]),
+            keeper,
+            distributed.parallel(self) as step,
+        ):
+            while not run.is_over():
+                for data in feed.epoch(run.epochs_before + run.epoch, run.step):
+                    with keeper.step():
                         with autocast(run.precision, run.device):
                             loss = step(data)
-                        weights_are_good = False
                         run.check_finite(loss)
                         self._update(loss, optimizer, lr_scheduler)
-                        weights_are_good = True
                         run.end_step(loss, self._parts, feed)
                         self.epochs_seen = run.epochs_before + run.epoch + 1
-                        bar.show(run, feed)
-                        if run.checkpoint_is_due:
-                            store_run(self, run)
-                        if run.is_between_updates:
-                            interrupt.raise_if_requested()
-                        if run.is_over():
-                            break
-                    if run.step == run.steps_per_epoch:
+                    bar.show(run, feed)
+                    keeper.after_step()
+                    if run.is_over():
+                        break
+                if run.step == run.steps_per_epoch:
+                    with keeper.step():
                         row = run.end_epoch()
-                        warn_if_ill(self._health(row), run)
-                        if run.monitor is not None:
-                            with uncompiled(run.compile):
-                                verdict = run.monitor.after_epoch(self, row)
-                            warn_if_ill(verdict, run)
-                        bar.after_epoch()
-        finally:
-            bar.close()
-            if weights_are_good and (run.has_advanced or run.epoch >= epochs):
-                store_run(self, run)
+                    warn_if_ill(self._health(row), run)
+                    if run.monitor is not None:
+                        with uncompiled(run.compile):
+                            verdict = run.monitor.after_epoch(self, row)
+                        run.history.keep_plain(row)
+                        warn_if_ill(verdict, run)
+                    bar.after_epoch()
         bar.conclude()
 
     def _forward(self, data: Any) -> Losses:
@@ -392,12 +409,11 @@ class Supervisor(Pretrained):
         if run.clip_norm is not None:
             run.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.parameters(), run.clip_norm)
-        run.scaler.step(optimizer)
-        run.scaler.update()
+        moved = run.move(optimizer, self.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
             lr_scheduler.step()
-        return True
+        return moved
 
     def _health(self, row: Row) -> str | None:
         """Judges an epoch.

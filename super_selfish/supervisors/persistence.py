@@ -14,10 +14,9 @@ from super_selfish.supervisors.arguments import (
     same_arguments,
     stored_arguments,
 )
+from super_selfish.supervisors.gate import require_finite
 from super_selfish.supervisors.provenance import provenance_of
-from super_selfish.training import distributed
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from super_selfish.training.run import Run
 from super_selfish.training.settings import differences, refuse_differences
 
 if TYPE_CHECKING:
@@ -26,40 +25,44 @@ if TYPE_CHECKING:
 Name = str | os.PathLike[str]
 
 
-def save_supervisor(supervisor: Pretrained, name: Name) -> None:
+def record_of(supervisor: Pretrained) -> dict[str, Any]:
+    """What a checkpoint holds of a supervisor.
+
+    Args:
+        supervisor: What to store.
+
+    Returns:
+        Tensors and values; without the run, if that broke off within a step and cannot go on.
+
+    Raises:
+        NonFiniteLossError: If a weight, a buffer or an average is not finite.
+    """
+    require_finite(supervisor)
+    run = supervisor.run
+    return {
+        "class": type(supervisor).__name__,
+        "arguments": stored_arguments(supervisor.arguments),
+        "model": without_wrappers(supervisor, supervisor.state_dict()),
+        "epochs_seen": supervisor.epochs_seen,
+        "run": None if run is None or not run.is_whole else run.state_dict(),
+        "provenance": provenance_of(supervisor),
+    }
+
+
+def save_supervisor(supervisor: Pretrained, name: Name, *, keep_last: int = 1) -> None:
     """Stores networks, memories, and where there is a run its position.
 
     Args:
         supervisor: What to store.
         name: Path without its ending.
-    """
-    state = {
-        "class": type(supervisor).__name__,
-        "arguments": stored_arguments(supervisor.arguments),
-        "model": without_wrappers(supervisor, supervisor.state_dict()),
-        "epochs_seen": supervisor.epochs_seen,
-        "run": None if supervisor.run is None else supervisor.run.state_dict(),
-        "provenance": provenance_of(supervisor),
-    }
-    write_checkpoint(checkpoint_path(name), state)
-
-
-def store_run(supervisor: Pretrained, run: Run) -> None:
-    """Writes checkpoint and history of a run that has a name, in the first process.
-
-    Args:
-        supervisor: Whose run it is.
-        run: Its state.
+        keep_last: Files that are kept, this one included.
 
     Raises:
-        NonFiniteLossError: If the weights are spoilt; the former checkpoint stays.
+        NonFiniteLossError: If a weight is not finite; the former file stays.
+        TypeError: If something cannot be stored; the former file stays.
+        OSError: If the disk does not take it; the former file stays.
     """
-    if run.name is None or distributed.rank() != 0:
-        return
-    run.raise_if_not_finite()
-    supervisor.save(run.name)
-    run.history.write_csv(run.name)
-    run.wrote_checkpoint()
+    write_checkpoint(checkpoint_path(name), record_of(supervisor), keep_last=keep_last)
 
 
 def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | None:

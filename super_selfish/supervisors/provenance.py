@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from super_selfish.training import distributed
-from super_selfish.training.checkpoint import is_plain
+from super_selfish.training.plain import is_plain, plain_setting
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -31,6 +31,7 @@ _SETTINGS = (
     "accumulate",
     "clip_norm",
     "time_limit",
+    "on_nan",
     "compile",
     "compile_augmentation",
 )
@@ -50,7 +51,10 @@ def provenance_of(supervisor: Pretrained) -> dict[str, Any] | None:
     if run is None:
         return None
     settings = {name: getattr(run, name) for name in _SETTINGS}
-    settings = {name: value if is_plain(value) else str(value) for name, value in settings.items()}
+    settings = {
+        name: plain_setting(value) if is_plain(value) else str(value)
+        for name, value in settings.items()
+    }
     if run.optimizer is not None:
         group = run.optimizer.param_groups[0]
         settings["optimizer"] = _kinds(run.optimizer)

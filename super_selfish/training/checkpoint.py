@@ -1,23 +1,48 @@
-"""Files that a reader sees whole or not at all.
+"""The file of a run, and the gate that stands before it.
 
 A checkpoint holds tensors and plain values only, so it loads with `weights_only=True`: opening a
-stranger's file runs no code.
+stranger's file runs no code. Before it takes the place of the last one it is read back.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import uuid
-import zipfile
-from collections.abc import Callable
+import shutil
+import warnings
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
+from super_selfish.training.archive import (
+    UnreadableFileError,
+    is_intact,
+    read_archive,
+    write_archive,
+)
+from super_selfish.training.atomic import write_atomically
+from super_selfish.training.plain import is_plain, plain
+
+__all__ = [
+    "UnreadableFileError",
+    "beside",
+    "checkpoint_path",
+    "former_paths",
+    "is_plain",
+    "read_checkpoint",
+    "try_checkpoint",
+    "write_atomically",
+    "write_checkpoint",
+]
+
 FORMAT = 1
+# What a file system says that gives a file one name only, such as FAT and some network folders.
+NO_SECOND_NAMES = frozenset(
+    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+)
 
 
 def checkpoint_path(name: str | os.PathLike[str]) -> Path:
@@ -29,52 +54,78 @@ def beside(name: str | os.PathLike[str], ending: str) -> Path:
     """A file that belongs to a checkpoint, such as its history.
 
     Args:
-        name: Path of the checkpoint, without its ending.
+        name: Path of the checkpoint, without its ending; `~` is the user's folder.
         ending: With its point, such as `.csv`.
 
     Returns:
         The path.
     """
-    text = os.fspath(name)
+    text = os.path.expanduser(os.fspath(name))
     return Path(text.removesuffix(".pt") + ending)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file under a temporary name in the same folder, flushes it, and renames it.
+def former_paths(path: Path, keep_last: int) -> list[Path]:
+    """Where the former files of a checkpoint are kept: `-previous`, `-previous-2`, ...
 
     Args:
-        path: Where the file shall be; folders are created.
-        write: Is given the open file.
+        path: The newest one.
+        keep_last: How many are kept, the newest included.
+
+    Returns:
+        Paths, newest first; none for 1.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Opened like any file, so that it may be read by whom the user's umask allows.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    endings = ["-previous.pt", *(f"-previous-{number}.pt" for number in range(2, keep_last))]
+    return [beside(path, ending) for ending in endings[: keep_last - 1]]
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint.
+def write_checkpoint(path: Path, state: dict[str, Any], *, keep_last: int = 1) -> None:
+    """Writes a checkpoint, reads it back, and only then gives it its name.
 
     Args:
         path: Where the file shall be.
-        state: Tensors and plain values, nested in dicts, lists and tuples.
+        state: Tensors and values that have a plain form, nested in dicts, lists and tuples.
+        keep_last: Files that are kept, this one included; see `former_paths`.
 
     Raises:
         TypeError: If something else is in it; the message names the place.
+        OSError: If it cannot be written; the former file stays.
     """
-    require_plain(state, "checkpoint")
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+    exact = plain({"format": FORMAT, **state}, "checkpoint")
+    write_atomically(
+        path,
+        partial(write_archive, value=exact),
+        check=partial(_read_back, expected=exact),
+        place=partial(_keep_former, formers=former_paths(path, keep_last)),
+    )
+
+
+def try_checkpoint(path: Path, state: dict[str, Any]) -> int:
+    """Does everything that `write_checkpoint` does, but for giving the file its name.
+
+    Args:
+        path: Where the file would be; what lies there stays.
+        state: As for `write_checkpoint`.
+
+    Returns:
+        The length of the file, in bytes.
+
+    Raises:
+        TypeError: If something has no plain form.
+        OSError: If it cannot be written.
+    """
+    exact = plain({"format": FORMAT, **state}, "checkpoint")
+    lengths: list[int] = []
+
+    def check(temporary: Path) -> None:
+        _read_back(temporary, exact)
+        lengths.append(temporary.stat().st_size)
+
+    write_atomically(path, partial(write_archive, value=exact), check=check, place=lambda *_: None)
+    return lengths[0]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint to the CPU.
+    """Reads a checkpoint to the CPU; where it is damaged, the former one with a warning.
 
     Args:
         path: The file.
@@ -87,14 +138,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: If the file is no checkpoint of this library, or of a newer format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} cannot be read as a checkpoint: it is broken, or no such file")
+        raise FileNotFoundError(f"there is no checkpoint {path}{_hint(path)}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(state, dict) or "format" not in state:
+        return _read(path)
+    except UnreadableFileError as error:
+        for former in _formers_of(path):
+            try:
+                state = _read(former)
+            except UnreadableFileError:
+                continue
+            warnings.warn(
+                f"{error}. The former checkpoint {former} was taken instead", stacklevel=3
+            )
+            return state
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = read_archive(path)
+    if not isinstance(state, dict) or type(state.get("format")) is not int:
         raise ValueError(f"{path} is no checkpoint of Super Selfish")
     if state["format"] > FORMAT:
         raise ValueError(
@@ -104,24 +166,75 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value consists of tensors, numbers, text, and containers of these."""
+def _formers_of(path: Path) -> list[Path]:
+    """The former files that are there, newest first."""
+    found: list[Path] = []
+    while (former := former_paths(path, len(found) + 2)[-1]).is_file():
+        found.append(former)
+    return found
+
+
+def _hint(path: Path) -> str:
+    formers = _formers_of(path)
+    return f", but a former one, {formers[0]}: give its name to load it" if formers else ""
+
+
+def _keep_former(temporary: Path, path: Path, formers: list[Path]) -> None:
+    """Moves every file one place back, and the new one to the first."""
+    # A damaged file would drive out a good one.
+    if formers and is_intact(path):
+        for newer, older in reversed(list(pairwise(formers))):
+            if newer.is_file():
+                os.replace(newer, older)
+        _give_second_name(path, formers[0])
+    os.replace(temporary, path)
+
+
+def _give_second_name(path: Path, other: Path) -> None:
+    """Has a file under another name too, so that at no time there is none under its own."""
+
+    def link(temporary: Path, final: Path) -> None:
+        temporary.unlink()
+        os.link(path, temporary)
+        os.replace(temporary, final)
+
     try:
-        require_plain(value, "value")
-    except TypeError:
+        write_atomically(other, lambda file: None, place=link)
+    except OSError as error:
+        if error.errno not in NO_SECOND_NAMES:
+            raise
+        write_atomically(other, partial(_copy, path))
+
+
+def _copy(path: Path, file: BinaryIO) -> None:
+    with path.open("rb") as original:
+        shutil.copyfileobj(original, file, 1 << 20)
+
+
+def _read_back(temporary: Path, expected: dict[str, Any]) -> None:
+    try:
+        is_same = _same_form(read_archive(temporary, mapped=True), expected)
+    except UnreadableFileError as error:
+        raise OSError(errno.EIO, f"what was written does not read back: {error}") from error
+    if not is_same:
+        raise OSError(errno.EIO, "what was written reads back as something else")
+
+
+def _same_form(found: Any, expected: Any) -> bool:
+    """Whether two values have the same types and numbers; of tensors the checksum has said so."""
+    if isinstance(expected, Tensor):
+        return (
+            isinstance(found, Tensor)
+            and found.shape == expected.shape
+            and found.dtype == expected.dtype
+        )
+    if type(found) is not type(expected):
         return False
-    return True
-
-
-def require_plain(value: Any, place: str) -> None:
-    """Raises a TypeError that names the place of what is no tensor and no plain value."""
-    if value is None or isinstance(value, bool | int | float | str | bytes | Tensor):
-        return
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            require_plain(inner, f"{place}[{key!r}]")
-    elif isinstance(value, list | tuple | set):
-        for position, inner in enumerate(value):
-            require_plain(inner, f"{place}[{position}]")
-    else:
-        raise TypeError(f"{place} is a {type(value).__name__}: no tensor and no plain value")
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(
+            _same_form(found[key], value) for key, value in expected.items()
+        )
+    if isinstance(expected, list | tuple):
+        pairs = zip(found, expected, strict=False)
+        return len(found) == len(expected) and all(_same_form(a, b) for a, b in pairs)
+    return bool(found == expected) or (found != found and expected != expected)  # not a number

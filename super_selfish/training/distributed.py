@@ -33,6 +33,15 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
+def any_process(flag: Tensor) -> Tensor:
+    """Whether a flag is up in any process; with one process the flag itself."""
+    if not is_distributed():
+        return flag
+    number = flag.float()
+    dist.all_reduce(number, dist.ReduceOp.MAX)
+    return number > 0
+
+
 class _Gather(torch.autograd.Function):
     """Concatenates over processes; backward sums the gradients of all processes for a part."""
 

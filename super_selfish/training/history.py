@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.training.checkpoint import beside, write_atomically
+from super_selfish.training.plain import plain, plain_setting
 
 Row = dict[str, float]
 
@@ -28,7 +30,8 @@ class History:
 
     def _start_epoch(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int | Tensor] = {}
+        self._totals: dict[str, Tensor] = {}
         self._images = 0
         self._unreadable = 0
         self._seconds = 0.0
@@ -42,6 +45,7 @@ class History:
         unreadable: int = 0,
         seconds: float,
         waited: float,
+        finite_only: bool = False,
     ) -> None:
         """Adds a step.
 
@@ -51,19 +55,40 @@ class History:
             unreadable: Images that could not be read.
             seconds: Time of the step, with the wait.
             waited: Time for which the networks waited for data, in seconds.
+            finite_only: Whether values that are not finite are left out of their mean.
         """
         for name, value in values.items():
             value = value.detach().float()
+            count: int | Tensor = 1
+            if finite_only:
+                is_finite = value.isfinite()
+                value = torch.where(is_finite, value, 0.0)
+                count = is_finite.long()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._counts[name] = self._counts.get(name, 0) + count
         self._images += images
         self._unreadable += unreadable
         self._seconds += seconds
         self._waited += waited
 
+    def count(self, name: str, events: Tensor) -> None:
+        """Adds to a column that is summed over the epoch, and not averaged.
+
+        Args:
+            name: Of the column.
+            events: A scalar; read at the end of the epoch.
+        """
+        events = events.detach().long()
+        self._totals[name] = self._totals[name] + events if name in self._totals else events
+
     def means(self) -> Row:
         """Means of the epoch so far; reads the device."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        counts = {name: float(count) or math.nan for name, count in self._counts.items()}
+        return {name: float(total) / counts[name] for name, total in self._sums.items()}
+
+    def totals(self) -> dict[str, int]:
+        """Sums of the epoch so far of what is counted; reads the device."""
+        return {name: int(total) for name, total in self._totals.items()}
 
     def end_epoch(self, epoch: int, learning_rate: float) -> Row:
         """Closes the epoch with a row.
@@ -81,9 +106,29 @@ class History:
         row["seconds"] = self._seconds
         row["waited_for_data"] = self._waited
         row["unreadable"] = self._unreadable
+        row.update(self.totals())
         self.rows.append(row)
         self._start_epoch()
         return row
+
+    def keep_plain(self, row: Row) -> None:
+        """Turns what a monitor has written into a row into plain values.
+
+        Args:
+            row: One of the rows.
+
+        Raises:
+            TypeError: If something else is in it; it is taken out, so that the rest can be stored.
+        """
+        refused: TypeError | None = None
+        for name, value in list(row.items()):
+            del row[name]
+            try:
+                row[plain(name, "a column's name")] = plain_setting(plain(value, f"column {name}"))
+            except TypeError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     @property
     def waited_fraction(self) -> float:
@@ -95,7 +140,8 @@ class History:
         return {
             "rows": [dict(row) for row in self.rows],
             "sums": {name: total.detach().cpu() for name, total in self._sums.items()},
-            "counts": dict(self._counts),
+            "counts": {name: int(count) for name, count in self._counts.items()},
+            "totals": self.totals(),
             "others": [self._images, self._unreadable, self._seconds, self._waited],
         }
 
@@ -109,6 +155,8 @@ class History:
         self.rows = [dict(row) for row in state["rows"]]
         self._sums = {name: total.to(device) for name, total in state["sums"].items()}
         self._counts = dict(state["counts"])
+        totals = state.get("totals", {})
+        self._totals = {name: torch.tensor(total, device=device) for name, total in totals.items()}
         self._images, self._unreadable, self._seconds, self._waited = state["others"]
 
     def write_csv(self, name: str | os.PathLike[str]) -> None:

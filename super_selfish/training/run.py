@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,15 +16,24 @@ from torch import Tensor
 from super_selfish.training.acceleration import match_layout
 from super_selfish.training.description import Settings
 from super_selfish.training.distributed import is_distributed, world_size
+from super_selfish.training.finite import NonFiniteLossError, listed, not_finite
+from super_selfish.training.guard import LOSS, Guard
 from super_selfish.training.history import History, Row
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.optimizers import load_moments
+from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import advance, steps_every_update
 from super_selfish.training.settings import announce_changes, differences, refuse_differences
 
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
 Losses = Tensor | dict[str, Tensor]
+RETRY_AFTER = 60.0  # seconds until a checkpoint that could not be written is tried again
+
+
+def _write(write: Callable[[], object]) -> bool:
+    write()
+    return True
 
 
 class Measured(Protocol):
@@ -36,10 +46,6 @@ class Measured(Protocol):
 
     def lap(self) -> float:
         """Seconds since the last lap."""
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss of a step is not a finite number; the last checkpoint was left as it was."""
 
 
 @dataclass
@@ -73,6 +79,12 @@ class Run:
     monitor: EpochMonitor | None = None
     compile: bool = False
     compile_augmentation: bool = False
+    keep_last: int = 2
+    on_nan: str = "raise"
+    buffers: Callable[[], Iterable[Tensor]] = tuple
+    is_whole: bool = True  # no step is under way, and no gradients wait for more batches
+    infinite_at_start: dict[str, Tensor] = field(default_factory=dict)
+    attempt: Callable[[Callable[[], object]], bool] = _write
     history: History = field(default_factory=History)
     told: Settings = field(default_factory=dict)  # what decides besides `decisive`
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
@@ -83,8 +95,15 @@ class Run:
         *("clip_norm", "processes"),
     )
 
+    _given = (
+        *("epochs", "batch_size", "shuffle", "seed", "precision", "accumulate", "clip_norm"),
+        *("checkpoint_every", "time_limit", "on_nan", "keep_last"),
+    )
+
     def __post_init__(self) -> None:
         """Refuses settings that make no sense, before anything is built."""
+        for name in self._given:
+            setattr(self, name, plain_setting(getattr(self, name)))
         if self.epochs < 0:
             raise ValueError(f"epochs must not be negative, got {self.epochs}")
         if self.precision not in DTYPES:
@@ -95,6 +114,7 @@ class Run:
             raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
         self._every_steps, self._every_seconds = parse_interval(self.checkpoint_every)
         self._written = time.monotonic()
+        self._retry_at: float | None = None
         steps, seconds = parse_interval(self.time_limit)
         if steps is not None:
             raise ValueError(f'time_limit is a time such as "10min", got {self.time_limit!r}')
@@ -103,8 +123,10 @@ class Run:
                 "time_limit works in one process: several would stop at different steps and wait "
                 "for one another; give epochs="
             )
+        if self.keep_last < 1:
+            raise ValueError(f"keep_last must be at least 1 file, got {self.keep_last}")
         self._deadline = math.inf if seconds is None else self._written + seconds
-        self._first_bad_step = torch.tensor(-1, device=self.device)
+        self.guard = Guard(self.on_nan, self.device, self.buffers)
         self.has_advanced = False
         self.stored_step: int | None = None  # up to which this call has stored
 
@@ -117,6 +139,13 @@ class Run:
     def settings(self) -> Settings:
         """All that must be the same where the run goes on."""
         return {name: getattr(self, name) for name in self.decisive} | self.told
+
+    @property
+    def path(self) -> str:
+        """The name, of a run that has one."""
+        if self.name is None:
+            raise ValueError("this run stores nothing")
+        return os.fspath(self.name)
 
     @property
     def global_step(self) -> int:
@@ -167,6 +196,7 @@ class Run:
             unreadable=len(feed.unreadable),
             seconds=feed.lap(),
             waited=feed.waited,
+            finite_only=self.guard.skips,
         )
         parts.clear()
         self.step += 1
@@ -175,6 +205,10 @@ class Run:
     def end_epoch(self) -> Row:
         """Goes to the next epoch, and closes the old one's row of the history."""
         self.raise_if_not_finite()
+        if self.history.totals().get("skipped_updates", 0) >= self._updates_in(
+            self.steps_per_epoch
+        ):
+            raise NonFiniteLossError(self.global_step - 1, "every update", self.steps_per_epoch)
         row = self.history.end_epoch(self.epoch + 1, self.learning_rate)
         self.epoch, self.step = self.epoch + 1, 0
         return row
@@ -185,30 +219,47 @@ class Run:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def check_finite(self, loss: Losses) -> None:
-        """Stops a run whose loss is not finite.
+        """Stops a run whose loss is not finite: on a CPU at once, elsewhere before it is stored.
 
-        On a CPU at once, before the weights change. Elsewhere asking would make the device wait at
-        every step, so the step is noted there, and `raise_if_not_finite` asks before anything is
-        stored.
+        Raises:
+            NonFiniteLossError: If it is known not to be, and not to be left out.
         """
-        if self.device.type == "cpu":
-            if not math.isfinite(float(total(loss).detach())):
-                self._first_bad_step.fill_(self.global_step)
-                self.raise_if_not_finite()
-            return
-        bad = ~torch.isfinite(total(loss).detach())
-        self._first_bad_step = torch.where(
-            bad & (self._first_bad_step < 0), self.global_step, self._first_bad_step
-        )
+        if not self.guard.check_loss(total(loss), self.global_step):
+            raise NonFiniteLossError(self.global_step, LOSS, self.steps_per_epoch)
+
+    def move(self, optimizers: dict[str, Any] | Any, named: Iterable[tuple[str, Tensor]]) -> bool:
+        """Steps the optimizer, or each of several, unless the update is not finite.
+
+        Args:
+            optimizers: After backward, with gradients that are not scaled any more if they are
+                clipped.
+            named: Parameters by name, for the message.
+
+        Returns:
+            Whether the weights moved.
+
+        Raises:
+            NonFiniteLossError: If a gradient is known not to be finite, and not to be left out.
+        """
+        several = list(optimizers.values()) if isinstance(optimizers, dict) else [optimizers]
+        if not self.guard.may_move(several, self.global_step, self.scaler):
+            gradients = {name: p.grad for name, p in named if p.grad is not None}
+            what = f"gradient of {listed(not_finite(gradients))}"
+            raise NonFiniteLossError(self.global_step, what, self.steps_per_epoch)
+        moved, bad = self.guard.move(several, self.scaler)
+        if bad is not None:
+            self.history.count("skipped_updates", bad)
+        return moved
 
     def raise_if_not_finite(self) -> None:
-        """Raises if a step since the start of the run had a loss that was not finite."""
-        step = int(self._first_bad_step)
-        if step >= 0:
-            raise NonFiniteLossError(
-                f"the loss of step {step} (in epoch {step // self.steps_per_epoch + 1}) is not "
-                "finite; the last checkpoint is untouched. Lower lr, or use clip_norm="
-            )
+        """Raises if a step since the start of the run had a loss or gradient that was not finite.
+
+        Raises:
+            NonFiniteLossError: If it is so; reads the device.
+        """
+        first = self.guard.first_bad()
+        if first is not None:
+            raise NonFiniteLossError(*first, self.steps_per_epoch)
 
     def is_over(self) -> bool:
         """Whether all epochs are done, or the time is up."""
@@ -226,6 +277,8 @@ class Run:
         """Whether it is time to write a checkpoint; never amid accumulated gradients."""
         if self.name is None or not self.is_between_updates:
             return False
+        if self._retry_at is not None:
+            return time.monotonic() >= self._retry_at
         if self._every_steps is not None:
             return self.global_step % self._every_steps == 0
         if self._every_seconds is not None:
@@ -236,6 +289,12 @@ class Run:
         """Starts the time to the next checkpoint, and notes what is in this one."""
         self._written = time.monotonic()
         self.stored_step = self.global_step
+        self._retry_at = None
+
+    def failed_to_write(self) -> None:
+        """Puts the next checkpoint off for a while, at most the time between two."""
+        wait = RETRY_AFTER if self._every_seconds is None else min(RETRY_AFTER, self._every_seconds)
+        self._retry_at = time.monotonic() + wait
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on, as plain values and tensors."""

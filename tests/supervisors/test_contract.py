@@ -152,7 +152,7 @@ def test_save_load_and_go_on_equals_never_having_stopped(
     stopped = build(algorithm, images, tiny_backbone(), **arguments)
     stop_before(stopped, 4)  # in the middle of the second epoch of three steps
     with pytest.raises(StopError):
-        stopped.supervise(**options, name=tmp_path / "base")
+        stopped.supervise(**options, name=tmp_path / "base", checkpoint_every=1)
     torch.manual_seed(9)  # whatever the new networks are, the checkpoint replaces
     resumed = SUPERVISORS[algorithm](images, backbone=tiny_backbone(), **arguments)
     resumed.supervise(**options, name=tmp_path / "base", resume=True)

@@ -113,7 +113,7 @@ def test_a_cosine_stopped_in_an_epoch_is_stretched_from_there(
     stopped = Noting(images, backbone=TinyBackbone())
     stopped.stop_at = 4  # of three steps an epoch
     with pytest.raises(KeyboardInterrupt):
-        stopped.supervise(**settings)
+        stopped.supervise(**settings, checkpoint_every=1)
     noted.clear()
     resumed = Noting(images, backbone=TinyBackbone())
     resumed.supervise(**{**settings, "epochs": 6, "resume": True})

@@ -129,7 +129,7 @@ def test_a_second_run_is_resumed_to_the_same_numbers(images: Tensor, tmp_path: P
     stopped.supervise(**settings, name=None)
     stopped.stop_at = 4  # type: ignore[assignment]
     with pytest.raises(StopError):
-        stopped.supervise(**settings, name=tmp_path / "base")
+        stopped.supervise(**settings, name=tmp_path / "base", checkpoint_every=1)
     resumed, seen = noting(images, Stopping)
     resumed.supervise(**settings, name=tmp_path / "base", resume=True)
     assert seen == seen_by_whole[6 + 4 :]

@@ -176,7 +176,7 @@ class Monitor:
         row.update(found)
         row[COST] = time.perf_counter() - started
         if self.keep_best is not None and _is_best(run.history.rows, self.keep_best):
-            supervisor.save(beside(run.name, "-best"))
+            run.attempt(lambda: supervisor.save(beside(run.name, "-best")))
             row[COST] = time.perf_counter() - started
         if self.health is None or self.health.is_healthy:
             return None

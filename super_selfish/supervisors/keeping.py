@@ -1,0 +1,279 @@
+"""What of a run is stored, when, and what is said where it cannot be.
+
+Only whole steps are stored. Within a step batch norm, queues and memories have moved and the
+weights have not: a run that went on from there would be another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from super_selfish.supervisors.persistence import record_of
+from super_selfish.training import distributed
+from super_selfish.training.archive import write_archive
+from super_selfish.training.atomic import write_atomically
+from super_selfish.training.checkpoint import (
+    beside,
+    checkpoint_path,
+    try_checkpoint,
+    write_checkpoint,
+)
+from super_selfish.training.finite import NonFiniteLossError
+from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
+from super_selfish.training.naming import cannot_store, require_room, require_writable
+from super_selfish.training.plain import plain
+from super_selfish.training.run import Run
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.pretrained import Pretrained
+
+_logger = logging.getLogger(__name__)
+_MOST_INDICES = 16  # in a message; the file has all of them
+_AVERAGES = {"betas": 2, "momentum": 1}  # tensors a weight that optimizers with such options keep
+
+
+class Keeper:
+    """Keeps a run: while entered, it is stored when that is due, wanted, or the end.
+
+    Entering tries everything that storing needs, so that what cannot be stored is found before the
+    first step.
+    """
+
+    def __init__(
+        self, supervisor: Pretrained, run: Run, indices: Callable[[int, int], list[int]]
+    ) -> None:
+        """Notes whom to keep.
+
+        Args:
+            supervisor: With its networks.
+            run: Its run.
+            indices: Gives the images of the batch of (epoch of all runs, step).
+        """
+        self._supervisor = supervisor
+        self._run = run
+        self._indices = indices
+        self._interrupt = Interrupt(LEAVING, STORING)
+        self._has_complained = False
+        run.attempt = self.attempt
+
+    def __enter__(self) -> Keeper:
+        """Tries to store, and takes over the signals.
+
+        Raises:
+            OSError: If the name cannot be written.
+            TypeError: If the state holds what cannot be stored.
+            NonFiniteLossError: If a weight is not finite.
+        """
+        if self._writes and self._run.epochs > 0:
+            self._try()
+        self._interrupt.__enter__()
+        self._set_whole(True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stores, if the state is whole; else says which file stands.
+
+        Raises:
+            OSError: If the run is over, and cannot be stored.
+        """
+        run = self._run
+        self._interrupt.is_whole = False
+        try:
+            if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
+                self._store(is_last=error is None)
+            if error is not None:
+                self._explain(error)
+        finally:
+            self._interrupt.__exit__(kind, error, trace)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """While entered, the state is not whole; afterwards it is, if no gradients wait.
+
+        Raises:
+            NonFiniteLossError: With what is known of the batch.
+        """
+        run = self._run
+        if run.is_between_updates:
+            run.guard.begin_update()
+        self._set_whole(False)
+        try:
+            yield
+        except NonFiniteLossError as error:
+            raise self._with_batch(error) from error.__cause__
+        self._set_whole(run.is_between_updates)
+
+    def after_step(self) -> None:
+        """Stores and leaves, where that is due or a signal asks for it.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM or SIGHUP.
+        """
+        run, interrupt = self._run, self._interrupt
+        if run.checkpoint_is_due or (interrupt.wants_store and run.is_whole):
+            self._store()
+            if interrupt.wants_store:
+                interrupt.stored()
+        if run.is_whole:
+            interrupt.raise_if_requested()
+
+    def attempt(self, write: Callable[[], object]) -> bool:
+        """Writes; where the disk does not take it, says so once and goes on.
+
+        Args:
+            write: Writes a file.
+
+        Returns:
+            Whether it is written.
+        """
+        try:
+            with self._interrupt.shielded():
+                write()
+        except OSError as error:
+            self._complain(error)
+            return False
+        self._has_complained = False
+        return True
+
+    @property
+    def _writes(self) -> bool:
+        return self._run.name is not None and distributed.rank() == 0
+
+    def _set_whole(self, is_whole: bool) -> None:
+        self._run.is_whole = self._interrupt.is_whole = is_whole
+
+    def _try(self) -> None:
+        name = self._run.path
+        require_writable(name, self._run.keep_last)
+        try:
+            length = try_checkpoint(checkpoint_path(name), record_of(self._supervisor))
+        except OSError as error:
+            raise cannot_store(checkpoint_path(name), error) from error
+        require_room(name, length + self._optimizer_growth())
+
+    def _optimizer_growth(self) -> int:
+        """Bytes that the optimizer's averages will take, of which there are none before a step."""
+        optimizer = self._run.optimizer
+        several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
+        return sum(
+            p.nbytes * max([n for name, n in _AVERAGES.items() if group.get(name)], default=0)
+            for each in several
+            for group in each.param_groups
+            for p in group["params"]
+            if p not in each.state
+        )
+
+    def _store(self, *, is_last: bool = False) -> None:
+        if not self._writes:
+            return
+        run = self._run
+        try:
+            run.raise_if_not_finite()
+            record = record_of(self._supervisor)
+        except NonFiniteLossError as error:
+            self._set_whole(False)
+            raise self._with_batch(error) from None
+
+        def write() -> None:
+            path = checkpoint_path(run.path)
+            write_checkpoint(path, record, keep_last=run.keep_last)
+            run.history.write_csv(run.path)
+
+        if not is_last:
+            if self.attempt(write):
+                run.wrote_checkpoint()
+            else:
+                run.failed_to_write()
+            return
+        try:
+            with self._interrupt.shielded():
+                write()
+        except OSError as error:
+            raise OSError(
+                error.errno or errno.EIO,
+                f"the run is over, but {checkpoint_path(run.path)} cannot be written: "
+                f"{error.strerror or error}. {self._standing()}. The networks are as they were "
+                "trained: make room, and call save(name)",
+            ) from error
+        run.wrote_checkpoint()
+
+    def _complain(self, error: OSError) -> None:
+        if self._has_complained:
+            return
+        self._has_complained = True
+        warnings.warn(
+            f"the run cannot be stored at {checkpoint_path(self._run.path)}: "
+            f"{error.strerror or error}. It goes on, and tries again. {self._standing()}",
+            stacklevel=2,
+        )
+
+    def _standing(self) -> str:
+        """A sentence, without its point, on the file that is there."""
+        path = checkpoint_path(self._run.path)
+        if self._run.stored_step is not None:
+            epoch, step = divmod(self._run.stored_step, self._run.steps_per_epoch)
+            return f"The last good file, {path}, was stored after {epoch} epochs and {step} steps"
+        if path.is_file():
+            return f"{path} is as it was before this call"
+        return "There is no file yet"
+
+    def _explain(self, error: BaseException) -> None:
+        """Adds to an error where the run stands, and how it goes on."""
+        run = self._run
+        # What leaves a run by a signal is told in one sentence elsewhere.
+        is_told = isinstance(error, NonFiniteLossError | KeyboardInterrupt | SystemExit)
+        if is_told or not self._writes or not run.has_advanced:
+            return
+        if run.is_whole and run.stored_step == run.global_step:
+            text = f"the run is stored at {checkpoint_path(run.path)}"
+        else:
+            text = f"a step was under way, of which nothing is stored. {self._standing()}"
+        text += "; supervise(..., resume=True) goes on"
+        if sys.version_info >= (3, 11):
+            error.add_note(text)
+        else:
+            _logger.warning(text)
+
+    def _with_batch(self, error: NonFiniteLossError) -> NonFiniteLossError:
+        """The error with the images of its update, which are also put into a small file."""
+        run = self._run
+        epoch, step = divmod(error.step, run.steps_per_epoch)
+        first = step - step % run.accumulate
+        indices = [
+            i
+            for each in range(first, step + 1)
+            for i in self._indices(run.epochs_before + epoch, each)
+        ]
+        shown = ", ".join(map(str, indices[:_MOST_INDICES]))
+        more = f"; its images are {shown}{', ...' if len(indices) > _MOST_INDICES else ''}"
+        if self._writes:
+            path = beside(run.path, "-nan.pt")
+            record = {
+                "what": str(error),
+                "epoch": epoch,
+                "step": step,
+                "indices": indices,
+                "settings": {**run.settings, "num_images": run.num_images},
+            }
+            if self.attempt(lambda: _write_record(path, record)):
+                more += f" (with all that repeats it in {path})"
+            more += f". Nothing of it is stored. {self._standing()}"
+        return error.told(indices, more)
+
+
+def _write_record(path: Any, record: dict[str, Any]) -> None:
+    exact = plain(record)
+    write_atomically(path, lambda file: write_archive(file, exact))

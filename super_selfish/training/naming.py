@@ -1,0 +1,102 @@
+"""Where a run stores, found out before it trains."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from super_selfish.training.checkpoint import beside, checkpoint_path, former_paths
+from super_selfish.training.plain import plain
+
+# What lies beside a checkpoint; the longest of them decides whether a name is too long.
+ENDINGS = (".pt", ".csv", "-best.pt", "-nan.pt")
+
+
+def fixed_name(name: Any) -> str:
+    """The name of a checkpoint as an absolute path, whatever folder the process goes to later.
+
+    Args:
+        name: Path without its ending; relative to the present folder, `~` is the user's.
+
+    Returns:
+        The path, without its ending.
+
+    Raises:
+        ValueError: If it names no file.
+        TypeError: If it is no path.
+    """
+    text = plain(name, "name")
+    if not isinstance(text, str):
+        raise TypeError(f"name is a path, or None to store nothing, got {name!r}")
+    if not text or "\0" in text or os.path.basename(text) in ("", ".", ".."):
+        raise ValueError(
+            f"name is the path of a file without its ending, such as 'store/base', got {text!r}"
+        )
+    return os.path.abspath(os.path.expanduser(text)).removesuffix(".pt")
+
+
+def require_writable(name: str, keep_last: int) -> None:
+    """Refuses a name under which nothing can be written; makes its folder.
+
+    Args:
+        name: From `fixed_name`.
+        keep_last: Files that are kept.
+
+    Raises:
+        OSError: If a folder stands there, or a file where a folder should be, a name is too long
+            for the disk, or the right is missing.
+    """
+    paths = [beside(name, ending) for ending in ENDINGS]
+    for path in [*paths, *former_paths(paths[0], keep_last)]:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_folder = path.is_dir()
+            path.exists()
+        except OSError as error:
+            raise cannot_store(path, error) from error
+        if is_folder:
+            raise OSError(
+                errno.EISDIR, f"nothing can be stored at {path}: it is a folder; give another name="
+            )
+        _require_length(path)
+
+
+def require_room(name: str, needed: int) -> None:
+    """Refuses a name whose disk has no room for a checkpoint.
+
+    Args:
+        name: From `fixed_name`.
+        needed: Length of a checkpoint, in bytes.
+
+    Raises:
+        OSError: If there is less room.
+    """
+    path = checkpoint_path(name)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"nothing can be stored at {path}: a checkpoint takes {needed / 1e6:.1f} MB, its disk "
+            f"has {free / 1e6:.1f} MB left; free some, or give another name=",
+        )
+
+
+def cannot_store(path: Path, error: OSError) -> OSError:
+    """The error of the system, in words for who gave the name."""
+    why = error.strerror or str(error)
+    return OSError(
+        error.errno or errno.EIO,
+        f"nothing can be stored at {path}: {why}; give another name=, or None to store nothing",
+    )
+
+
+def _require_length(path: Path) -> None:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_store(path, error) from error
