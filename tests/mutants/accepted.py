@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,24 +34,42 @@ class Fault(NamedTuple):
         return f"- {self.before}\n+ {self.after}"
 
 
-def read_accepted(path: Path = LIST) -> set[Fault]:
+class Accepted(NamedTuple):
+    """What need not be noticed: single faults, and kinds of faults in files of one sort."""
+
+    faults: set[Fault]
+    rules: list[tuple[str, str]]  # a pattern of files, and a kind
+
+    def has(self, fault: Fault, kind: str) -> bool:
+        """Whether a fault of a kind is among them."""
+        return fault in self.faults or any(
+            fnmatch(fault.file, pattern) and kind == of for pattern, of in self.rules
+        )
+
+
+def read_accepted(path: Path = LIST) -> Accepted:
     """What the list names.
 
-    A paragraph has a reason (lines that begin with `#`), a file, and pairs of lines; one of
-    comments alone is for readers.
+    A paragraph has a reason (lines that begin with `#`), a file, and pairs of lines; or a reason,
+    and a pattern of files with kinds after a colon. One of comments alone is for readers.
 
     Raises:
         ValueError: If a paragraph says no reason, or no file.
     """
-    faults = set()
+    accepted = Accepted(set(), [])
     for paragraph in path.read_text(encoding="utf-8").strip().split("\n\n"):
         lines = paragraph.splitlines()
         reason = [line for line in lines if line.startswith("#")]
         rest = lines[len(reason) :]
-        if not rest and paragraph.startswith("#"):
-            continue  # a heading
-        if not reason or not rest or not rest[0].startswith("super_selfish/"):
+        if not rest and reason:
+            continue
+        if not reason or not rest[0].startswith("super_selfish/"):
             raise ValueError(f"a reason (#), a file and faults are expected, got {paragraph!r}")
+        if ":" in rest[0]:
+            for line in rest:
+                pattern, _, kinds = line.partition(":")
+                accepted.rules.extend((pattern, kind.strip()) for kind in kinds.split(","))
+            continue
         pairs = zip(rest[1::2], rest[2::2], strict=True)
-        faults |= {Fault(rest[0], old[2:], new[2:]) for old, new in pairs}
-    return faults
+        accepted.faults.update(Fault(rest[0], old[2:], new[2:]) for old, new in pairs)
+    return accepted

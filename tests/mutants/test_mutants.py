@@ -86,8 +86,7 @@ def test_what_acts_at_import_is_known() -> None:
 
 def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it() -> None:
     of_byol = own_tests(ROOT, Path("super_selfish/supervisors/byol.py"))
-    assert of_byol[0] == "tests/supervisors/test_byol.py"
-    assert "tests/papers/test_defaults.py" in of_byol
+    assert of_byol == ["tests/supervisors/test_byol.py"]
     of_crops = own_tests(ROOT, Path("super_selfish/augmentations/crops.py"))
     assert "tests/augmentations/test_resampling.py" in of_crops
     assert "tests/supervisors/test_byol.py" not in of_crops
@@ -97,7 +96,15 @@ def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:
     path = tmp_path / "accepted.txt"
     path.write_text("# A heading.\n\n# Why.\nsuper_selfish/x.py\n- a < b\n+ a <= b\n- c\n+ pass\n")
     first = Fault("super_selfish/x.py", "a < b", "a <= b")
-    assert read_accepted(path) == {first, Fault("super_selfish/x.py", "c", "pass")}
+    accepted = read_accepted(path)
+    assert accepted.faults == {first, Fault("super_selfish/x.py", "c", "pass")}
+    assert accepted.has(first, "comparison")
+    assert not accepted.has(first._replace(after="a > b"), "comparison")
+    path.write_text("# Why.\nsuper_selfish/plots/*.py: number, arithmetic\n")
+    drawn = Fault("super_selfish/plots/y.py", "1", "2")
+    assert read_accepted(path).has(drawn, "number")
+    assert not read_accepted(path).has(drawn, "condition")
+    assert not read_accepted(path).has(first, "number")
     path.write_text("super_selfish/x.py\n- a\n+ b\n")
     with pytest.raises(ValueError, match="a reason"):
         read_accepted(path)

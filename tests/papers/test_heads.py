@@ -18,6 +18,7 @@ from super_selfish.models.discriminators import (
     undecided,
 )
 from super_selfish.supervisors import SUPERVISORS
+from super_selfish.supervisors.contrastive_predictive_coding import patch_encoder
 
 
 class Wide(nn.Module):
@@ -290,3 +291,25 @@ def test_a_decoder_begins_near_its_start_with_a_tenth_of_torch_s_weights() -> No
     # torch draws from U(-1, 1) / sqrt(fan in), where fan in is out_channels * 16.
     bound = 0.1 / (3 * 16) ** 0.5
     assert 0.95 * bound < float(last.weight.detach().abs().max()) <= bound
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "start"),
+    [("denoise", 0.5), ("context", 0.5), ("bigan", 0.0), ("split_brain", 0.0)],
+)
+def test_decoders_of_pixels_begin_in_the_middle_and_those_of_logits_at_zero(
+    algorithm: str, start: float
+) -> None:
+    supervisor = built(algorithm)
+    network = supervisor.generator if algorithm == "bigan" else supervisor.model.predictor
+    decoders = [module for module in network.modules() if isinstance(module, ImageDecoder)]
+    assert len(decoders) == (2 if algorithm == "split_brain" else 1)
+    for decoder in decoders:
+        assert bool((decoder.layers[-1].bias == start).all())  # 0.5 is a sigmoid's at 0
+
+
+@pytest.mark.parametrize(("side", "stride"), [(16, 1), (64, 1), (65, 2), (80, 2)])
+def test_small_patches_are_not_halved_by_the_stem(side: int, stride: int) -> None:
+    network: Any = patch_encoder(None, 3, (side, 2 * side))
+    assert network._conv_stem.stride == (stride, stride)  # METHODS 1.5, R1
+    assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]  # 2.9: layer norm

@@ -201,6 +201,19 @@ def test_rotation_crops_within_an_eighth_and_flips_half(
         assert is_share(int((shift == value).sum()), number, 1 / (2 * reach + 1))
 
 
+def test_pirl_cuts_tiles_of_64_pixels_out_of_cells_of_85_of_crops_of_255() -> None:
+    """At 225, where tiles of the paper have their size (METHODS 2.13); in proportion elsewhere."""
+    for size, crop, cell, tile in (
+        ((225, 225), (255, 255), 85, 64),
+        ((90, 180), (102, 204), 34, 26),
+    ):
+        _, cut, cutter = pirl_supervisor.recipe("paper", size, 3)
+        assert cut is not None
+        assert cut.output_shape((1, 3, 9, 9)) == (1, 3, *crop)
+        assert crop[0] // 3 == cell
+        assert cutter.crop.tile_size(*crop)[0] == tile
+
+
 def ranges(name: str, generator: torch.Generator) -> dict[str, Any]:
     """What each primitive of a pool draws for many samples, by its class, in order."""
     pool = cpc_primitives() if name == "library" else autoaugment_primitives()

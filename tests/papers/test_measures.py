@@ -1,0 +1,237 @@
+"""What health checks read is what they say: recomputed image by image from what the loss was given.
+
+A threshold holds nothing if the number before it is another one than its name says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.data.collate import Batch
+from super_selfish.supervisors import SUPERVISORS
+
+Backbones = Callable[..., nn.Module]
+
+
+class Overheard(nn.Module):
+    """A loss that keeps what it is called with."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+        self.calls: list[tuple[Tensor, ...]] = []
+        self.results: list[float] = []
+
+    def forward(self, *given: Any) -> Tensor:
+        result: Tensor = self.loss(*given)
+        self.calls.append(tuple(x.detach().clone() if isinstance(x, Tensor) else x for x in given))
+        self.results.append(float(result.detach()))
+        return result
+
+
+def step(algorithm: str, images: Tensor, backbone: nn.Module, **arguments: Any) -> Any:
+    """A supervisor after one forward in training, its loss overheard, and what it logged."""
+    torch.manual_seed(0)
+    supervisor = SUPERVISORS[algorithm](images, backbone, **arguments)
+    generator = torch.Generator().manual_seed(1)
+    data = supervisor.collate_fn.augment(Batch(images, torch.arange(len(images))), generator)
+    overheard = Overheard(supervisor.loss)
+    if isinstance(supervisor.loss, nn.Module):
+        supervisor.loss = overheard
+    else:
+        object.__setattr__(supervisor, "loss", overheard)
+    supervisor.train()
+    loss = supervisor._forward(data)
+    parts = {name: float(value.detach()) for name, value in supervisor._parts.items()}
+    return supervisor, data, overheard, parts, loss
+
+
+def spread_in_loops(vectors: Tensor) -> float:
+    """Mean over coordinates of the deviation, where independent unit vectors have 1 / sqrt(E)."""
+    number, size = vectors.shape
+    total = 0.0
+    for k in range(size):
+        mean = sum(float(v[k]) for v in vectors) / number
+        total += math.sqrt(sum((float(v[k]) - mean) ** 2 for v in vectors) / number)
+    return total / size * math.sqrt(size)
+
+
+def share_found(queries: Tensor, keys: Tensor, others: Tensor, own: Tensor | None) -> float:
+    """Share of the queries that are nearer to their key than to every other."""
+    found = 0
+    for row, (query, key) in enumerate(zip(queries, keys, strict=True)):
+        rivals = [
+            float(query @ other)
+            for column, other in enumerate(others)
+            if own is None or not bool(own[row, column])
+        ]
+        found += float(query @ key) > max(rivals)
+    return found / len(queries)
+
+
+@pytest.mark.parametrize("algorithm", ["rotate", "jigsaw", "exemplar"])
+def test_accuracy_is_the_share_of_right_answers(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    arguments = {"num_transforms": 3} if algorithm == "exemplar" else {}
+    *_, overheard, parts, loss = step(algorithm, images, tiny_backbone(), **arguments)
+    logits, targets = overheard.calls[0]
+    answers = [row.tolist().index(max(row.tolist())) for row in logits]
+    right = [answer == int(target) for answer, target in zip(answers, targets, strict=True)]
+    assert parts["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert float(loss.detach()) == pytest.approx(float(F.cross_entropy(logits, targets)))
+
+
+def test_instance_discrimination_measures_its_memory(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor, data, overheard, parts, loss = step(
+        "instance", images, tiny_backbone(), num_negatives=7, embedding_size=8
+    )
+    embeddings, memories, negatives, own = overheard.calls[0]
+    assert parts["spread"] == pytest.approx(spread_in_loops(embeddings), rel=1e-4)
+    assert parts["accuracy"] == pytest.approx(share_found(embeddings, memories, negatives, own))
+    cosine = sum(float(e @ m) for e, m in zip(embeddings, memories, strict=True)) / len(images)
+    assert parts["memory_similarity"] == pytest.approx(cosine, abs=1e-5)
+    moved = supervisor.bank.rows[data.index] - memories
+    assert parts["memory_change"] == pytest.approx(float(moved.norm(dim=1).mean()), rel=1e-5)
+    proximal = sum(float((e - m).square().sum()) for e, m in zip(embeddings, memories, strict=True))
+    expected = overheard.results[0] + 0.01 * proximal / len(images)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pirl_measures_its_puzzles(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, loss = step(
+        "pirl", images, tiny_backbone(), num_negatives=7, embedding_size=8, puzzle_weight=0.3
+    )
+    calls = overheard.calls
+    plain, memories, negatives, own = calls[0]
+    puzzles = calls[1][0]
+    if parts["image_loss"] != pytest.approx(overheard.results[0]):
+        plain, puzzles = puzzles, plain
+        overheard.results.reverse()
+    assert parts["image_loss"] == pytest.approx(overheard.results[0])
+    assert parts["puzzle_loss"] == pytest.approx(overheard.results[1])
+    expected = 0.7 * parts["image_loss"] + 0.3 * parts["puzzle_loss"]
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert parts["spread"] == pytest.approx(spread_in_loops(plain), rel=1e-4)
+    assert parts["accuracy"] == pytest.approx(share_found(puzzles, memories, negatives, own))
+    agreement = sum(float(a @ b) for a, b in zip(plain, puzzles, strict=True)) / len(images)
+    assert parts["agreement"] == pytest.approx(agreement, abs=1e-5)
+    moved = supervisor.bank.rows[data.index] - memories
+    assert parts["memory_change"] == pytest.approx(float(moved.norm(dim=1).mean()), rel=1e-5)
+
+
+def test_cmc_measures_both_halves(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, loss = step(
+        "cmc", images, tiny_backbone(), num_negatives=7, embedding_size=8, augmentation="paper"
+    )
+    lightness, colors, other_colors, own = overheard.calls[0]
+    color, lightnesses = overheard.calls[1][:2]
+    assert [parts["lightness_loss"], parts["color_loss"]] == pytest.approx(overheard.results)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results), rel=1e-5)
+    assert parts["accuracy"] == pytest.approx(share_found(lightness, colors, other_colors, own))
+    smaller = min(spread_in_loops(lightness), spread_in_loops(color))
+    assert parts["spread"] == pytest.approx(smaller, rel=1e-4)
+    found = [
+        max(range(len(images)), key=lambda other: float(query @ color[other])) == place
+        for place, query in enumerate(lightness)
+    ]
+    assert parts["accuracy_in_batch"] == pytest.approx(sum(found) / len(found))
+    assert parts["chance_in_batch"] == pytest.approx(1 / len(images))
+    changes = [
+        float((bank.rows[data.index] - before).norm(dim=1).mean())
+        for bank, before in (
+            (supervisor.color_bank, colors),
+            (supervisor.lightness_bank, lightnesses),
+        )
+    ]
+    assert parts["memory_change"] == pytest.approx(sum(changes) / 2, rel=1e-5)
+
+
+def test_moco_measures_its_keys(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, _ = step("moco", images, tiny_backbone(), queue_size=11, embedding_size=8)
+    queries, keys, negatives = overheard.calls[0][:3]
+    assert parts["accuracy"] == pytest.approx(share_found(queries, keys, negatives, None))
+    assert parts["key_spread"] == pytest.approx(spread_in_loops(keys), rel=1e-4)
+
+
+def test_byol_measures_its_targets(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step(
+        "byol", images, tiny_backbone(), embedding_size=8, hidden_size=8
+    )
+    first_target = F.normalize(overheard.calls[1][1], dim=1)
+    assert parts["target_spread"] == pytest.approx(spread_in_loops(first_target), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results), rel=1e-5)
+
+
+def test_denoise_compares_with_one_grey_for_all(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, parts, _ = step("denoise", images, tiny_backbone())
+    clean = images.double() / 255
+    assert parts["variance"] == pytest.approx(
+        float((clean - clean.mean()).square().mean()), rel=1e-4
+    )
+
+
+def test_context_compares_with_the_mean_colour(images: Tensor, tiny_backbone: Backbones) -> None:
+    _, data, overheard, parts, loss = step("context", images, tiny_backbone())
+    clean = images.double() / 255
+    colour = clean.mean(dim=(0, 2, 3), keepdim=True)
+    holes = data.holes.expand_as(clean)
+    expected = (clean - colour)[holes].square().mean()
+    assert parts["mean_colour"] == pytest.approx(float(expected), rel=1e-4)
+    painted = overheard.calls[0][0].double()
+    error = (clean - painted)[holes].square().mean()
+    assert parts["reconstruction"] == pytest.approx(float(error), rel=1e-4)
+    # From a discriminator that knows nothing: log 2 for being told from a real one.
+    assert float(loss["generator"].detach()) == pytest.approx(
+        0.999 * float(error) + 0.001 * math.log(2), rel=1e-2
+    )
+    assert float(loss["discriminator"].detach()) == pytest.approx(2 * math.log(2), rel=0.1)
+
+
+def test_bigan_measures_pairs_and_its_first_reconstructions(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    *_, overheard, parts, _ = step("bigan", images, tiny_backbone())
+    real, fake = overheard.calls[0][0], overheard.calls[1][0]
+    if overheard.calls[0][1] is not False:
+        real, fake = fake, real
+    told = [float(r) > float(f) for r, f in zip(real, fake, strict=True)]
+    assert parts["discriminator_accuracy"] == pytest.approx(sum(told) / len(told))
+    assert 0.5 < parts["reconstruction_ratio"] < 1.5  # untrained: nothing to do with its image
+
+
+def test_split_brain_counts_colours(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step("split_brain", images, tiny_backbone())
+    logits, colours = overheard.calls[0]
+    hits = (logits.argmax(dim=1) == colours).double().mean()
+    assert parts["color_accuracy"] == pytest.approx(float(hits))
+    counts = [int((colours == k).sum()) for k in range(81)]
+    assert parts["commonest_color"] == pytest.approx(max(counts) / sum(counts))
+    assert parts["color_loss"] == pytest.approx(overheard.results[0], rel=1e-5)
+    assert parts["lightness_loss"] == pytest.approx(overheard.results[1], rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results), rel=1e-5)
+
+
+@pytest.mark.parametrize("num_negatives", [None, 5])
+def test_cpc_measures_information(
+    num_negatives: int | None, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    *_, overheard, parts, loss = step(
+        "cpc", images[:6], tiny_backbone(), num_negatives=num_negatives, embedding_size=8
+    )
+    choices = 6 * 3 * 3 if num_negatives is None else 1 + num_negatives
+    mean = sum(overheard.results) / len(overheard.results)
+    assert len(overheard.results) == 4  # directions; of three rows one offset
+    assert float(loss.detach()) == pytest.approx(mean, rel=1e-5)
+    assert parts["information"] == pytest.approx(math.log(choices) - mean, abs=1e-4)
+    assert [parts[d] for d in ("down", "up", "right", "left")] == pytest.approx(overheard.results)
+    assert len(overheard.calls[0][1]) == 6 * 9
