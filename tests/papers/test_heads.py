@@ -305,7 +305,8 @@ def test_decoders_of_pixels_begin_in_the_middle_and_those_of_logits_at_zero(
     decoders = [module for module in network.modules() if isinstance(module, ImageDecoder)]
     assert len(decoders) == (2 if algorithm == "split_brain" else 1)
     for decoder in decoders:
-        assert bool((decoder.layers[-1].bias == start).all())  # 0.5 is a sigmoid's at 0
+        last: Any = decoder.layers[-1]
+        assert bool((last.bias == start).all())  # 0.5 is a sigmoid's at 0
 
 
 @pytest.mark.parametrize(("side", "stride"), [(16, 1), (64, 1), (65, 2), (80, 2)])

@@ -1,0 +1,137 @@
+"""Numbers at the edge of their range are taken, and those just beyond it refused by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pytest
+
+from super_selfish.supervisors import SUPERVISORS
+from tests.papers.test_heads import Wide
+
+
+class Edge(NamedTuple):
+    """An argument, values that are taken, and values that are refused."""
+
+    name: str
+    taken: list[Any]
+    refused: list[Any]
+
+
+TINY, LARGE = 1e-9, 1 - 1e-9
+COUNT = {"taken": [1], "refused": [0, -1]}
+MOMENTUM = {"taken": [0.0, LARGE], "refused": [-TINY, 1.0]}
+
+EDGES: dict[str, list[Edge]] = {
+    "rotate": [Edge("rotations", [(0, 90), (270, 180)], [(0,), (0, 91), (0, 360), ()])],
+    "exemplar": [
+        Edge("num_classes", [2], [1, 0]),
+        Edge("num_transforms", **COUNT),
+        Edge("max_elements", **COUNT),
+        Edge("p", [1.0, TINY], [0.0, 1 + TINY]),
+    ],
+    "jigsaw": [
+        Edge("grid", [2], [1, 0]),
+        Edge("total_perms", [2, 24], [1, 25]),
+        Edge("n_perms_per_image", [1, 24], [0, 25]),
+        Edge("tile_fraction", [0.9], [1.0, 0.0]),
+        Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
+    ],
+    "denoise": [Edge("p", [TINY, LARGE], [0.0, 1.0])],
+    "context": [
+        Edge("p", [1.0, TINY], [0.0, 1 + TINY]),
+        Edge("n_blocks", **COUNT),
+        Edge("lambda_rec", [0.0], [-TINY, math.inf]),
+        Edge("lambda_adv", [0.0], [-TINY, math.inf]),
+    ],
+    "split_brain": [
+        Edge("l_step", [0.5, 60.0], [0.0, -1.0, 101.0]),
+        Edge("ab_step", [7.0, 120.0], [0.0, -1.0, 240.0]),
+        Edge("l_offset", [0.0, 5.0], [math.inf, math.nan]),
+        Edge("stride", [1, 32], [0, 33]),
+    ],
+    "bigan": [Edge("latent_channels", **COUNT), Edge("latent_grid", **COUNT)],
+    "instance": [
+        Edge("embedding_size", **COUNT),
+        Edge("num_negatives", **COUNT),
+        Edge("temperature", [TINY], [0.0]),
+        Edge("bank_momentum", **MOMENTUM),
+        Edge("proximal_weight", [0.0], [-TINY, math.inf]),
+        Edge("num_images", [2], [1]),
+        Edge("form", ["nce"], ["NCE"]),
+        Edge("augmentation", ["paper"], ["Paper"]),
+    ],
+    "cmc": [
+        Edge("embedding_size", **COUNT),
+        Edge("num_negatives", **COUNT),
+        Edge("temperature", [TINY], [0.0]),
+        Edge("bank_momentum", **MOMENTUM),
+        Edge("num_images", [2], [1]),
+        Edge("form", ["nce"], ["NCE"]),
+        Edge("positives", ["batch"], ["both"]),
+        Edge("augmentation", ["paper"], ["Paper"]),
+    ],
+    "pirl": [
+        Edge("embedding_size", **COUNT),
+        Edge("num_negatives", **COUNT),
+        Edge("temperature", [TINY], [0.0]),
+        Edge("bank_momentum", **MOMENTUM),
+        Edge("puzzle_weight", [TINY, LARGE], [0.0, 1.0]),
+        Edge("grid", [2], [1]),
+        Edge("total_perms", [2, 24], [1, 25]),
+        Edge("form", ["nce"], ["NCE"]),
+        Edge("augmentation", ["paper"], ["Paper"]),
+    ],
+    "moco": [
+        Edge("embedding_size", **COUNT),
+        Edge("queue_size", **COUNT),
+        Edge("norm_groups", **COUNT),
+        Edge("momentum", **MOMENTUM),
+        Edge("temperature", [TINY], [0.0]),
+    ],
+    "byol": [
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
+    ],
+    "cpc": [
+        Edge("grid", [3, 7], [2, 0]),
+        Edge("offsets", [(1,), (2,)], [(), (0,), (3,), (1, 1)]),
+        Edge("embedding_size", **COUNT),
+        Edge("context_size", **COUNT),
+        Edge("num_negatives", **COUNT),
+        Edge("clip_norm", [TINY, None], [0.0, -1.0]),
+        Edge("logit_scale", [TINY], [0.0]),
+        Edge("augmentation", ["paper"], ["Paper"]),
+    ],
+}
+
+ROWS = [(algorithm, edge) for algorithm, edges in EDGES.items() for edge in edges]
+
+
+def build(algorithm: str, name: str, value: Any) -> Any:
+    others = (
+        {"total_perms": 2} if algorithm == "pirl" and name not in ("total_perms", "grid") else {}
+    )
+    return SUPERVISORS[algorithm](backbone=Wide(4), image_size=32, **{**others, name: value})
+
+
+def test_every_algorithm_has_edges() -> None:
+    assert set(EDGES) == set(SUPERVISORS)
+
+
+@pytest.mark.parametrize(("algorithm", "edge"), ROWS, ids=lambda value: str(value)[:40])
+def test_the_edges_of_a_range_are_taken_and_what_lies_beyond_is_refused(
+    algorithm: str, edge: Edge
+) -> None:
+    for value in edge.taken:
+        build(algorithm, edge.name, value)
+    for value in edge.refused:
+        with pytest.raises(ValueError):
+            build(algorithm, edge.name, value)
+
+
+def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
+    with pytest.raises(ValueError, match="not both 0"):
+        SUPERVISORS["context"](image_size=32, backbone=Wide(4), lambda_rec=0.0, lambda_adv=0.0)
