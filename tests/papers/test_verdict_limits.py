@@ -1,0 +1,65 @@
+"""The verdict on features turns where `verdict.py` says: both sides of each limit.
+
+No paper has these limits: they lie between networks that were looked at, in a table there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from super_selfish.evaluation.health.verdict import judge
+
+HEALTHY = {"images": 2048, "features": 1000, "directions": 200, "feature_std": 0.5, "dead": 0.0}
+FEW_FEATURES = {**HEALTHY, "features": 64, "directions": 30}
+
+
+def kind(found: dict[str, Any]) -> str:
+    return judge(**found).sentence.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "name", "ill", "well", "expected"),
+    [
+        (HEALTHY, "feature_std", math.nextafter(0.1, 0), 0.1, "close to collapse"),
+        (HEALTHY, "directions", 40, 41, "low rank"),  # 4 % of 1000
+        (HEALTHY, "dead", 0.5, math.nextafter(0.5, 0), "dead features"),
+        (FEW_FEATURES, "directions", 3, 4, "collapsed"),  # three at least, and 4 % are 2.6
+        ({**HEALTHY, "images": 101, "directions": 50}, "directions", 4, 5, "low rank"),  # of 100
+    ],
+)
+def test_a_finding_begins_at_its_limit(
+    healthy: dict[str, Any], name: str, ill: float, well: float, expected: str
+) -> None:
+    assert kind(healthy) == "healthy"
+    assert kind({**healthy, name: ill}) == expected
+    assert kind({**healthy, name: well}) == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("name", "worse", "better", "then"),
+    [
+        ("feature_std", math.nextafter(0.02, 0), 0.02, "close to collapse"),
+        ("directions", 10, 11, "low rank"),  # 1 % of 1000
+        ("dead", 1.0, math.nextafter(1.0, 0), "dead features"),
+        ("directions", 0, 1, "collapsed"),
+    ],
+)
+def test_a_collapse_begins_at_its_limit_within_what_is_ill(
+    name: str, worse: float, better: float, then: str
+) -> None:
+    assert kind({**HEALTHY, name: worse}) == "collapsed"
+    assert kind({**HEALTHY, name: better}) == then
+
+
+def test_nothing_that_varies_is_told_from_little_that_does() -> None:
+    assert "have the same features" in judge(**{**HEALTHY, "directions": 0}).sentence
+    assert "have the same features" not in judge(**{**HEALTHY, "directions": 1}).sentence
+
+
+def test_what_few_images_can_show_is_said() -> None:
+    """After centring N images span N - 1 directions."""
+    assert "of 1000 that" not in judge(**{**HEALTHY, "images": 1001}).sentence
+    assert "of 999 that 1000 images" in judge(**{**HEALTHY, "images": 1000}).sentence
