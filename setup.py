@@ -25,9 +25,11 @@ setup(
         "colorama>=0.4.4",
         "numpy>=1.26",
         "pillow>=9.4",
+        "tifffile>=2023.8.12",
     ],
     extras_require={
         "jpeg": ["simplejpeg>=1.8"],
+        "tiff": ["imagecodecs>=2023.9.18"],
         "plots": ["matplotlib>=3.7"],
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],

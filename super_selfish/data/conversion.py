@@ -1,8 +1,9 @@
 """From whatever holds an image to a tensor `[C, H, W]` of uint8, uint16 or float32 in [0, 1].
 
-No pixel is rescaled here and no copy is made that can be avoided: 8-bit images stay 8-bit until
-they are augmented. What cannot be an image (values outside the range, other integer types, NaN)
-raises `ValueError` or `TypeError` and says what to do.
+No copy is made that can be avoided: 8-bit images stay 8-bit until they are augmented. No pixel is
+rescaled, unless a `ValueRange` says which numbers are black and white. What cannot be an image
+(values outside the range, other integer types without a range, NaN) raises `ValueError` or
+`TypeError` and says what to do.
 
 Shapes: `N, B` images, `C, H, W` channels, height, width.
 """
@@ -18,119 +19,194 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.value_range import ValueRange
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
 
 
-def pil_channels(mode: str) -> int:
-    """Number of channels that `image_from_pil` makes of a PIL mode: 1 or 3."""
-    return 1 if mode in _GREY_MODES or mode in _DEEP_MODES or mode == "F" else 3
+def pil_channels(mode: str, *, alpha: bool = False) -> int:
+    """Number of channels that `numbers_from_pil` makes of a PIL mode: 1 or 3, with alpha 2 or 4."""
+    if mode == "RGBX":  # a fourth band that is no alpha
+        return 4
+    with_alpha = int(alpha and mode in _ALPHA_MODES)
+    return with_alpha + (1 if mode in _GREY_MODES or mode in _DEEP_MODES or mode == "F" else 3)
 
 
-def image_from_pil(image: Image.Image) -> Tensor:
+def numbers_from_pil(image: Image.Image, *, alpha: bool = False) -> Tensor:
+    """A PIL image as `[C, H, W]`; palettes and other colour spaces become RGB.
+
+    Args:
+        image: Any mode.
+        alpha: Whether alpha is kept where there is some, as last channel, or left out.
+
+    Returns:
+        `[1, H, W]` or `[3, H, W]`; uint8, uint16 (modes `I` that fit), int32 or float32 (mode `F`).
+        The memory of a colour image is channels-last.
+    """
+    if image.mode in _DEEP_MODES:
+        deep = np.asarray(image)
+        fits = deep.dtype.itemsize == 2 or (int(deep.min()) >= 0 and int(deep.max()) <= 65535)
+        return number_tensor(deep.astype(np.uint16 if fits else np.int32))[None]
+    if image.mode == "F":
+        return torch.from_numpy(np.array(image))[None]
+    if alpha and image.mode in _ALPHA_MODES:
+        plain = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}.get(image.mode, image.mode)
+        return _channels_first(image if plain == image.mode else image.convert(plain))
+    if image.mode in _GREY_MODES:
+        if image.mode == "La":  # premultiplied alpha has no direct way to L
+            image = image.convert("LA")
+        return torch.from_numpy(np.array(image if image.mode == "L" else image.convert("L")))[None]
+    if image.mode == "RGBX":
+        return _channels_first(image)
+    if image.mode == "P" and "transparency" in image.info:  # PIL warns on the direct way
+        image = image.convert("RGBA")
+    return _channels_first(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def image_from_pil(image: Image.Image, values: ValueRange | None = None) -> Tensor:
     """Converts a PIL image; alpha is dropped, palettes and other colour spaces become RGB.
 
     Args:
-        image: Any mode. `I` must hold 0..65535, `F` must lie in [0, 1].
+        image: Any mode. Without `values`, `I` must hold 0..65535, `F` must lie in [0, 1].
+        values: Which numbers are black and white.
 
     Returns:
         `[1, H, W]` or `[3, H, W]`; uint8, uint16 (modes `I`) or float32 (mode `F`). The memory
         of a colour image is channels-last.
     """
-    if image.mode in _DEEP_MODES:
-        deep = np.asarray(image)
-        if deep.dtype.itemsize > 2:
-            low, high = int(deep.min()), int(deep.max())
-            if low < 0 or high > 65535:
-                raise ValueError(
-                    f"images of mode {image.mode} must fit 16 bits (0..65535), got {low}..{high}: "
-                    "convert them to 8 or 16 bits"
-                )
-        return image_from_array(deep.astype(np.uint16))
-    if image.mode == "F":
-        return image_from_array(np.array(image))
-    if image.mode in _GREY_MODES:
-        if image.mode == "La":  # premultiplied alpha has no direct way to L
-            image = image.convert("LA")
-        return image_from_array(np.array(image if image.mode == "L" else image.convert("L")))
-    if image.mode == "P" and "transparency" in image.info:  # PIL warns on the direct way
-        image = image.convert("RGBA")
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # channels last, be it one pixel high
+    return checked_values(numbers_from_pil(image), values)
 
 
-def image_from_array(array: NDArray[np.generic]) -> Tensor:
-    """Converts an array; the smaller of first and last axis holds the channels, a tie the last.
+def _channels_first(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # channels last, be it one pixel high
+
+
+def number_tensor(array: NDArray[np.generic]) -> Tensor:
+    """An array of numbers as a tensor, of the same values; a view where that is possible.
+
+    Raises:
+        ValueError: It holds no real numbers.
+    """
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"images must hold real numbers, got {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 2:  # torch hardly knows them
+        array = array.astype(np.int64 if array.dtype.itemsize == 4 else np.float64)
+    elif array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch takes neither read-only nor reversed memory
+    return torch.from_numpy(array)
+
+
+def numbers_from_array(array: NDArray[np.generic]) -> Tensor:
+    """An array as `[C, H, W]`; the smaller of first and last axis holds channels, a tie the last.
 
     Args:
-        array: `[H, W]`, `[H, W, C]` or `[C, H, W]`; bool, uint8, uint16 or float in [0, 1].
-
-    Returns:
-        `[C, H, W]`; a view of `array` where that is possible.
+        array: `[H, W]`, `[H, W, C]` or `[C, H, W]`, of any numbers.
     """
     _check_dimensions(tuple(array.shape), "array")
-    image = _tensor_of(array)
+    image = number_tensor(array)
     if image.ndim == 3 and image.shape[-1] <= image.shape[0]:
-        image = image.permute(2, 0, 1)
-    elif image.ndim == 2:
-        image = image[None]
-    return _checked_values(image)
+        return image.permute(2, 0, 1)
+    return image[None] if image.ndim == 2 else image
 
 
-def image_from_tensor(tensor: Tensor) -> Tensor:
-    """Converts a tensor; the smaller of first and last axis holds the channels, a tie the first.
+def numbers_from_tensor(tensor: Tensor) -> Tensor:
+    """A tensor as `[C, H, W]`; the smaller of first and last axis holds channels, a tie the first.
 
     Args:
-        tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`; bool, uint8, uint16 or float in [0, 1].
+        tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`, of any numbers.
 
     Returns:
-        `[C, H, W]` on the CPU, detached; a view of `tensor` where that is possible.
+        On the CPU, detached; a view of `tensor` where that is possible.
     """
     _check_dimensions(tuple(tensor.shape), "tensor")
     image = tensor.detach().cpu()
     if image.ndim == 3 and image.shape[-1] < image.shape[0]:
-        image = image.permute(2, 0, 1)
-    elif image.ndim == 2:
-        image = image[None]
-    return _checked_values(image)
+        return image.permute(2, 0, 1)
+    return image[None] if image.ndim == 2 else image
 
 
-def images_from(images: Tensor | NDArray[np.generic]) -> Tensor:
+def image_from_array(array: NDArray[np.generic], values: ValueRange | None = None) -> Tensor:
+    """Converts an array; the smaller of first and last axis holds the channels, a tie the last.
+
+    Args:
+        array: `[H, W]`, `[H, W, C]` or `[C, H, W]`; bool, uint8, uint16 or float in [0, 1], any
+            numbers where there are `values`.
+        values: Which numbers are black and white.
+
+    Returns:
+        `[C, H, W]`; a view of `array` where that is possible.
+    """
+    return checked_values(numbers_from_array(array), values)
+
+
+def image_from_tensor(tensor: Tensor, values: ValueRange | None = None) -> Tensor:
+    """Converts a tensor; the smaller of first and last axis holds the channels, a tie the first.
+
+    Args:
+        tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`; as for `image_from_array`.
+        values: Which numbers are black and white.
+
+    Returns:
+        `[C, H, W]` on the CPU, detached; a view of `tensor` where that is possible.
+    """
+    return checked_values(numbers_from_tensor(tensor), values)
+
+
+def images_from(images: Tensor | NDArray[np.generic], values: ValueRange | None = None) -> Tensor:
     """Converts several images at once, each to what it would be alone.
 
     Args:
         images: `[B, H, W]`, `[B, C, H, W]` or `[B, H, W, C]`; a tensor or an array, as above.
+        values: Which numbers are black and white.
 
     Returns:
         `[B, C, H, W]` on the CPU, detached; a view of `images` where that is possible.
     """
     is_tensor = isinstance(images, Tensor)
-    batch = images.detach().cpu() if is_tensor else _tensor_of(images)  # type: ignore[union-attr, arg-type]
+    batch = images.detach().cpu() if is_tensor else number_tensor(images)  # type: ignore[union-attr, arg-type]
     if batch.ndim == 3:
-        return _checked_values(batch[:, None])
+        return checked_values(batch[:, None], values)
     first, last = batch.shape[1], batch.shape[3]
     is_last = last < first if is_tensor else last <= first
-    return _checked_values(batch.permute(0, 3, 1, 2) if is_last else batch)
+    return checked_values(batch.permute(0, 3, 1, 2) if is_last else batch, values)
 
 
-def image_from(image: object) -> Tensor:
+def numbers_from(image: object, *, alpha: bool = False) -> Tensor:
+    """A PIL image, an array or a tensor as `[C, H, W]`, its numbers as they are.
+
+    Args:
+        image: The image.
+        alpha: Whether the alpha channel of a PIL image is kept.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It has other dimensions, or numbers that are not real.
+    """
+    if isinstance(image, Image.Image):
+        return numbers_from_pil(image, alpha=alpha)
+    if isinstance(image, Tensor):
+        return numbers_from_tensor(image)
+    if isinstance(image, np.ndarray):
+        return numbers_from_array(image)
+    raise TypeError(
+        f"an image must be a PIL image, a tensor, an array or a file, got {type(image).__name__}"
+    )
+
+
+def image_from(image: object, values: ValueRange | None = None) -> Tensor:
     """Converts a PIL image, an array or a tensor to `[C, H, W]`.
 
     Raises:
         TypeError: It is something else.
         ValueError: It cannot be an image.
     """
-    if isinstance(image, Image.Image):
-        return image_from_pil(image)
-    if isinstance(image, Tensor):
-        return image_from_tensor(image)
-    if isinstance(image, np.ndarray):
-        return image_from_array(image)
-    raise TypeError(
-        f"an image must be a PIL image, a tensor, an array or a file, got {type(image).__name__}"
-    )
+    return checked_values(numbers_from(image), values)
 
 
 def stack_images(images: Sequence[Tensor]) -> Tensor:
@@ -173,32 +249,35 @@ def _check_dimensions(shape: tuple[int, ...], kind: str) -> None:
         )
 
 
-def _tensor_of(array: NDArray[np.generic]) -> Tensor:
-    """An array of numbers that images may hold, in memory that torch takes."""
-    if array.dtype.kind not in "buf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
-        raise _wrong_dtype(str(array.dtype))
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch takes neither read-only nor reversed memory
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    return torch.from_numpy(array)
+def checked_values(image: Tensor, values: ValueRange | None = None) -> Tensor:
+    """Numbers as images hold them.
 
+    Args:
+        image: Numbers of any type and shape `[..., C, H, W]`.
+        values: Which of them are black and white; left out, what the type says.
 
-def _wrong_dtype(name: str) -> ValueError:
-    return ValueError(
-        f"images must be bool, uint8, uint16 or float in [0, 1], got {name}: "
-        "convert to uint8 if the values lie in 0..255, to uint16 if they lie in 0..65535"
-    )
+    Returns:
+        uint8, uint16 or float32 in [0, 1].
 
-
-def _checked_values(image: Tensor) -> Tensor:
-    if image.dtype in (torch.uint8, torch.uint16):
-        return image
+    Raises:
+        ValueError: They cannot be an image; says what to do.
+    """
     if image.dtype == torch.bool:
         return image.to(torch.uint8).mul_(255)
+    if image.dtype.is_complex:
+        raise ValueError("images must hold real numbers, got complex ones")
+    if values is not None:
+        return values.apply(image)
+    if image.dtype in (torch.uint8, torch.uint16):
+        return image
     if not image.dtype.is_floating_point:
-        raise _wrong_dtype(str(image.dtype).removeprefix("torch."))
+        low, high = (int(bound) for bound in torch.aminmax(image))
+        raise ValueError(
+            "images must be bool, uint8, uint16 or float in [0, 1], got "
+            f"{str(image.dtype).removeprefix('torch.')} of {low}..{high}: convert to uint8 if the "
+            "values lie in 0..255, or say which are black and white by value_range=(low, high), or "
+            "value_range='percentile', which finds out"
+        )
     image = image.to(torch.float32)
     low, high = (float(bound) for bound in torch.aminmax(image))
     if low != low or high != high:
@@ -206,6 +285,7 @@ def _checked_values(image: Tensor) -> Tensor:
     if low < -_RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
         raise ValueError(
             f"float images must lie in [0, 1], got {low:.4g}..{high:.4g}: leave Normalize out of "
-            "the transform, or scale; the supervisor normalises"
+            "the transform, since the supervisor normalises, or say which values are black and "
+            "white by value_range=(low, high) or value_range='percentile'"
         )
     return image.clamp(0, 1) if low < 0 or high > 1 else image

@@ -1,39 +1,34 @@
-"""Image files: finding them, reading their headers, decoding them."""
+"""Which files are the images: folders, patterns, lists, and what is left out of them."""
 
 from __future__ import annotations
 
+import glob
 import os
-import struct
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from super_selfish.data.conversion import image_from_pil, pil_channels
-from super_selfish.data.fitting import Size
-from super_selfish.data.jpeg import decode_jpeg, plain_shape, shape_by_pil
+from super_selfish.data.arrays import ARRAY_ENDINGS
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm"),
 )
 
-_JPEG_ENDINGS = (".jpg", ".jpeg")
-
-# What PIL and its plugins raise for a file that is not an image, or a broken one.
-DECODING_ERRORS = (
-    OSError,  # holds PIL.UnidentifiedImageError
-    SyntaxError,  # broken PNG and TIFF headers
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
+# What lies beside images and is not missed when it is left out.
+_COMPANIONS = frozenset(
+    (
+        *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml"),
+        *(".toml", ".ini", ".cfg", ".log", ".html", ".htm", ".py", ".sh", ".ipynb", ".db"),
+        *(".pdf", ".md5", ".sha256", ".pickle", ".pkl", ".xls", ".xlsx", ".names", ".parquet"),
+    )
 )
-
-_ORIENTATION = 0x0112  # EXIF tag
-_TURNED = frozenset({5, 6, 7, 8})  # orientations that swap height and width
+_COMPANION_NAMES = frozenset({"readme", "license", "licence", "copying", "makefile", "notice"})
+_MOST_KINDS = 5  # of files left out that are named
 
 
 class FileList:
@@ -43,6 +38,8 @@ class FileList:
         files: Paths.
         labels: `[N]` int64, the index in `classes`, or `None`.
         classes: Names of the first folder level, sorted, or `None`.
+        frames: Which image of its file each is, where files hold several, or `None`.
+        left_out: How many files of each ending lie there too, but were not taken.
     """
 
     def __init__(
@@ -50,40 +47,131 @@ class FileList:
         files: list[str],
         labels: Tensor | None = None,
         classes: list[str] | None = None,
+        *,
+        left_out: Counter[str] | None = None,
     ) -> None:
         self.files = files
         self.labels = labels
         self.classes = classes
+        self.frames: list[int] | None = None
+        self.left_out = left_out or Counter()
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str]) -> FileList:
+    def from_path(cls, path: str | os.PathLike[str], *, every: bool = False) -> FileList:
+        """Takes a folder, a file, or a pattern such as `"scans/**/*.tif"`; `~` is the user's home.
+
+        Args:
+            path: The folder, file or pattern.
+            every: Whether files of any ending are taken, for a reader of the user's own.
+
+        Raises:
+            ValueError: There is no such folder or file, or no image in it.
+        """
+        place = os.path.expanduser(os.fspath(path))
+        if os.path.isdir(place):
+            return cls.from_folder(place, every=every)
+        if os.path.lexists(place):
+            return cls([place])
+        if glob.has_magic(place):
+            return cls._from_pattern(place, every=every)
+        raise ValueError(
+            f"expected a folder of images, a file or a pattern, but {place!r} is missing"
+        )
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str], *, every: bool = False) -> FileList:
         """Searches a folder to its bottom, hidden files and folders excepted.
 
         If every file lies in a sub-folder, the first folder level names the classes, as in
-        torchvision's `ImageFolder`.
+        torchvision's `ImageFolder`. Arrays (`.npy`, `.npz`) are taken where there is nothing else:
+        beside pictures they are labels or features more often than images.
+
+        Args:
+            folder: Where to look.
+            every: As for `from_path`.
 
         Raises:
             ValueError: There is no such folder, or no image in it.
         """
-        root = Path(folder)
+        root = Path(folder).expanduser()
         if not root.is_dir():
-            kind = "a file, give a list of files instead" if root.exists() else "missing"
-            raise ValueError(f"expected a folder of images, but {str(root)!r} is {kind}")
-        parts = sorted(path.relative_to(root).parts for path in _walk(root))
-        if not parts:
-            raise ValueError(
-                f"no image in {str(root)!r} or its sub-folders; looked for files that end in "
-                f"{', '.join(IMAGE_ENDINGS)} (upper or lower case), hidden ones excepted"
+            raise ValueError(f"expected a folder of images, but {str(root)!r} is missing")
+        return cls._below(root, _walk(root), every=every)
+
+    @classmethod
+    def _from_pattern(cls, pattern: str, *, every: bool) -> FileList:
+        fixed = []
+        for part in Path(pattern).parts:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        found = (Path(name) for name in glob.iglob(pattern, recursive=True))
+        files = (path for path in found if not path.is_dir())
+        return cls._below(Path(*fixed), files, every=every, what=f"files that match {pattern!r}")
+
+    @classmethod
+    def _below(
+        cls, root: Path, found: Iterable[Path], *, every: bool, what: str | None = None
+    ) -> FileList:
+        all_parts = sorted(path.relative_to(root).parts for path in found)
+        endings = IMAGE_ENDINGS
+        taken = [parts for parts in all_parts if parts[-1].lower().endswith(endings)]
+        if every:
+            taken = [parts for parts in all_parts if not _is_companion(parts[-1])]
+        elif not taken:
+            endings = ARRAY_ENDINGS
+            taken = [parts for parts in all_parts if parts[-1].lower().endswith(endings)]
+        chosen = set(taken)
+        left_out = Counter(
+            _kind(parts[-1])
+            for parts in all_parts
+            if parts not in chosen and not _is_companion(parts[-1])
+        )
+        if not taken:
+            beside = (
+                f"; there are {_listed(left_out)}, which a loader= could read" if left_out else ""
             )
-        files = [str(root.joinpath(*part)) for part in parts]
-        if any(len(part) == 1 for part in parts):
-            return cls(files)
-        classes = sorted({part[0] for part in parts})
+            raise ValueError(
+                f"no image in {what or repr(str(root)) + ' or its sub-folders'}; looked for files "
+                f"that end in {', '.join((*IMAGE_ENDINGS, *ARRAY_ENDINGS))} (upper or lower case), "
+                f"hidden ones excepted{beside}"
+            )
+        files = [str(root.joinpath(*parts)) for parts in taken]
+        if any(len(parts) == 1 for parts in taken):
+            return cls(files, left_out=left_out)
+        classes = sorted({parts[0] for parts in taken})
         number = {name: label for label, name in enumerate(classes)}
-        return cls(files, torch.tensor([number[part[0]] for part in parts]), classes)
+        labels = torch.tensor([number[parts[0]] for parts in taken])
+        return cls(files, labels, classes, left_out=left_out)
+
+    def warn_of_left_out(self) -> None:
+        """Says in one line how many files were not taken, and of which kinds."""
+        if self.left_out:
+            warnings.warn(
+                f"{self.left_out.total():,} files are left out, since they are no images that are "
+                f"read here: {_listed(self.left_out)}; a loader= of your own could read them",
+                stacklevel=4,
+            )
+
+    def expand(self, counts: list[int]) -> None:
+        """Makes every image of each file one of its own.
+
+        Args:
+            counts: Number of images in each file.
+        """
+        repeats = torch.tensor(counts)
+        self.frames = [frame for count in counts for frame in range(count)]
+        self.files = [file for file, n in zip(self.files, counts, strict=True) for _ in range(n)]
+        if self.labels is not None:
+            self.labels = self.labels.repeat_interleave(repeats)
+
+    def name(self, index: int) -> str:
+        """Path of an image, with its number where its file holds several."""
+        file = self.files[index]
+        return file if self.frames is None else f"{file} (page {self.frames[index]})"
 
     def __len__(self) -> int:
-        """Number of files."""
+        """Number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> str | tuple[str, int]:
@@ -93,70 +181,23 @@ class FileList:
         return self.files[index], int(self.labels[index])
 
 
-def read_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    """Reads `(height, width, channels)` as `read_image` will give them, decoding no pixel."""
-    with Image.open(path) as image:
-        width, height = image.size
-        # A PNG without early EXIF would be decoded in search of late EXIF: not for a header.
-        searchable = image.format != "PNG" or "exif" in image.info
-        if searchable and _orientation(image) in _TURNED:
-            width, height = height, width
-        return height, width, pil_channels(image.mode)
+def _kind(name: str) -> str:
+    lowered = name.lower()
+    for ending in (".nii.gz", ".tar.gz"):
+        if lowered.endswith(ending):
+            return ending
+    return os.path.splitext(lowered)[1] or "without an ending"
 
 
-def read_image(path: str | os.PathLike[str], cover: Size | None = None) -> Tensor:
-    """Decodes a file and turns it upright as its EXIF orientation says.
-
-    Args:
-        path: Any file that PIL opens; the first frame of several.
-        cover: `(height, width)` that the image will be reduced to. A JPEG of more than four times
-            that is decoded at 1/2, 1/4 or 1/8 of its size, but never below twice `cover`, where
-            the result would show it.
-
-    Returns:
-        `[C, H, W]`: uint8, uint16 or float32 in [0, 1].
-
-    Raises:
-        Exception: One of `DECODING_ERRORS`.
-    """
-    pixels = _read_plain_jpeg(path, cover)
-    return _read_by_pil(path, cover) if pixels is None else pixels
+def _is_companion(name: str) -> bool:
+    stem, ending = os.path.splitext(name.lower())
+    return ending in _COMPANIONS or (not ending and stem in _COMPANION_NAMES)
 
 
-def _read_plain_jpeg(path: str | os.PathLike[str], cover: Size | None) -> Tensor | None:
-    """Decodes a file without PIL, if it is a JPEG that needs no more than that."""
-    if not os.fspath(path).lower().endswith(_JPEG_ENDINGS):
-        return None
-    data = _content(path)
-    shape = plain_shape(data)
-    if shape is None or (cover is not None and min(shape[1:]) >= 4 * max(cover)):
-        return None
-    return decode_jpeg(data, shape)
-
-
-def _read_by_pil(path: str | os.PathLike[str], cover: Size | None) -> Tensor:
-    with Image.open(path) as image:
-        is_upright = _orientation(image) == 1
-        whole = image.size
-        if cover is not None:
-            longest = 2 * max(cover)  # it may have to be turned
-            image.draft(None, (longest, longest))  # other formats ignore it
-        shape = shape_by_pil(image)
-        if is_upright and image.size == whole and shape is not None:
-            pixels = decode_jpeg(_content(path), shape)
-            if pixels is not None:
-                return pixels
-        image.load()
-        return image_from_pil(image if is_upright else ImageOps.exif_transpose(image))
-
-
-def _content(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
-
-
-def _orientation(image: Image.Image) -> int:
-    return int(image.getexif().get(_ORIENTATION, 1))
+def _listed(kinds: Counter[str]) -> str:
+    parts = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
+    others = len(kinds) - len(parts)
+    return ", ".join(parts) + (f" and {others} more kinds" if others > 0 else "")
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -169,7 +210,7 @@ def _walk(root: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS):
+            if not name.startswith("."):
                 yield Path(folder, name)
 
 

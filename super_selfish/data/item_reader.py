@@ -8,15 +8,20 @@ from __future__ import annotations
 from typing import Any, Literal, NoReturn
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from super_selfish.data.conversion import image_from
-from super_selfish.data.files import DECODING_ERRORS
+from super_selfish.data.conversion import checked_values, numbers_from
+from super_selfish.data.decoding import DECODING_ERRORS
+from super_selfish.data.file_reader import FileReader
+from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
-from super_selfish.data.items import is_path, opened_image, split_item
+from super_selfish.data.items import is_path, split_item
 from super_selfish.data.known_labels import Labels, known_file, known_labels
 from super_selfish.data.labels import SKIPPED_LABEL
+from super_selfish.data.raster import numbers_from_opened
 from super_selfish.data.samples import ReadingError
+from super_selfish.data.value_range import ValueRange, WantedRange
 
 
 class ItemReader:
@@ -26,10 +31,16 @@ class ItemReader:
         dataset: What the source was made of, untouched.
         items: The same as something that gives items one by one.
         on_error: Whether an unreadable image is fatal.
+        reader: How files are read.
+        wanted_values: Which numbers are black and white by the user's word.
+        values: Which they are, where the type does not say it.
     """
 
     dataset: Any
     items: Any
+    reader: FileReader
+    wanted_values: WantedRange
+    values: ValueRange | None
     on_error: Literal["raise", "skip"]
 
     def __len__(self) -> int:
@@ -70,22 +81,48 @@ class ItemReader:
             cover: Size to which the image will be reduced, if it will be.
 
         Returns:
-            `[C, H, W]`, and the label.
+            `[C, H, W]`, uint8, uint16 or float32 in [0, 1]; and the label.
 
         Raises:
             ReadingError: It cannot be decoded.
             TypeError: It is no image.
             ValueError: The same.
         """
+        numbers, label = self.read_numbers(index, cover)
+        return self._checked_values(index, numbers, self.values), label
+
+    def check_values(self, index: int, numbers: Tensor) -> None:
+        """Refuses numbers that cannot be an image, unless a range is still to be found for them.
+
+        Raises:
+            ValueError: They cannot.
+        """
+        if not isinstance(self.wanted_values, str):
+            self._checked_values(index, numbers, self.wanted_values)
+
+    def _checked_values(self, index: int, numbers: Tensor, values: ValueRange | None) -> Tensor:
+        try:
+            return checked_values(numbers, values)
+        except ValueError as error:  # readable, but no image: never skipped
+            raise ValueError(f"{self.name(index)}: {error}") from error
+
+    def read_numbers(self, index: int, cover: Size | None) -> tuple[Tensor, Tensor | None]:
+        """The same before it is said which numbers are black and white, of any type."""
         try:
             item = split_item(self.items[index])
-            opened = opened_image(item.image, cover)
+            opened = item.image
+            if isinstance(opened, Image.Image):
+                opened = numbers_from_opened(opened, self.reader.pages, alpha=self.reader.alpha)
         except DECODING_ERRORS as error:
             raise ReadingError(error) from error
-        if isinstance(opened, Tensor) and is_path(item.image):  # it is what it shall be
-            return opened, item.label
+        if opened is None:
+            raise ReadingError(ValueError("the dataset gives None instead of an image"))
+        if isinstance(self.items, FileList):
+            return self.reader.read(self.items, index, cover), item.label
+        if is_path(opened):
+            return self.reader.read_path(opened, cover, self.reader.pages), item.label
         try:
-            return image_from(opened), item.label
+            return numbers_from(opened), item.label
         except (TypeError, ValueError) as error:  # readable, but no image: never skipped
             raise type(error)(f"{self.name(index)}: {error}") from error
 
@@ -94,5 +131,5 @@ class ItemReader:
         kind = OSError if isinstance(error.cause, OSError) else ValueError
         raise kind(
             f"cannot read image {self.name(index)}: {error.reason}; remove it, or skip such "
-            "images with on_error='skip'"
+            "images with on_error='skip' (of the supervisor, or of ImageSource)"
         ) from error.cause

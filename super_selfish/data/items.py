@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from super_selfish.data.conversion import images_from, select_images
-from super_selfish.data.files import FileList, read_image
-from super_selfish.data.fitting import Size
+from super_selfish.data.files import FileList
+from super_selfish.data.value_range import ValueRange
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
 LABEL_KEYS = ("label", "labels", "target")
@@ -55,11 +55,14 @@ class ArrayItems:
         image = self.images[index]
         return image if self.labels is None else (image, self.labels[index])
 
-    def select(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+    def select(
+        self, indices: Tensor, values: ValueRange | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Some images `[B, C, H, W]` at once, with their labels `[B, ...]`.
 
         Args:
             indices: `[B]`, int64.
+            values: Which numbers are black and white, where the type does not say it.
 
         Raises:
             TypeError: They cannot be images.
@@ -70,14 +73,15 @@ class ArrayItems:
         else:
             chosen = self.images[indices.numpy()]
         labels = None if self.labels is None else self.labels[indices]
-        return images_from(chosen), labels
+        return images_from(chosen, values), labels
 
 
-def items_of(data: Any) -> Any:
+def items_of(data: Any, *, every: bool = False) -> Any:
     """Makes of a source's data something that gives its items one by one.
 
     Args:
         data: As for `ImageSource`.
+        every: Whether files of any ending are taken from folders, for a reader of the user's own.
 
     Returns:
         A `FileList`, an `ArrayItems`, or `data` itself: it has `__len__` and `__getitem__`.
@@ -88,7 +92,7 @@ def items_of(data: Any) -> Any:
     """
     items: Any
     if isinstance(data, (str, os.PathLike)):
-        items = FileList.from_folder(data)
+        items = FileList.from_path(data, every=every)
     elif isinstance(data, (Tensor, np.ndarray)):
         items = ArrayItems(data, None)
     elif _is_images_with_labels(data):
@@ -97,20 +101,39 @@ def items_of(data: Any) -> Any:
             data[0], given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
         )
     elif isinstance(data, (list, tuple)) and data and all(is_path(entry) for entry in data):
-        items = FileList([os.fspath(entry) for entry in data])
+        items = FileList([os.path.expanduser(os.fspath(entry)) for entry in data])
+    elif isinstance(data, Iterator):
+        items = FileList(_paths_of(data))
     elif isinstance(data, Mapping) or not (
         hasattr(data, "__len__") and hasattr(data, "__getitem__")
     ):
         hint = f"; choose one of {list(data)}" if isinstance(data, Mapping) else ""
         raise TypeError(
-            "expected a dataset with __len__ and __getitem__, a folder, a list of files or "
-            f"images, or a tensor [N, C, H, W], got {type(data).__name__}{hint}"
+            "expected a dataset with __len__ and __getitem__, a folder, a pattern such as "
+            "'scans/**/*.tif', a list of files or images, or a tensor [N, C, H, W], got "
+            f"{type(data).__name__}{hint}"
         )
     else:
         items = data
     if len(items) == 0:
         raise ValueError("expected at least one image, got an empty dataset")
     return items
+
+
+def _paths_of(iterator: Iterator[object]) -> list[str]:
+    """Files that `pathlib`'s `glob` or another generator names, in the order of their paths.
+
+    A folder is searched in an order that differs from system to system, and runs shall not.
+    """
+    paths = list(iterator)
+    others = [type(path).__name__ for path in paths if not is_path(path)]
+    if others:
+        raise TypeError(
+            f"a generator is taken as one of paths of images, but it gives a {others[0]}: give a "
+            "list, or a dataset with __len__ and __getitem__"
+        )
+    files = (Path(os.path.expanduser(os.fspath(path))) for path in paths)  # type: ignore[call-overload]
+    return [str(file) for file in sorted(files, key=lambda file: file.parts)]
 
 
 def _is_images_with_labels(data: Any) -> bool:
@@ -169,23 +192,6 @@ def as_label(label: object) -> Tensor | None:
     is_whole = not label.dtype.is_floating_point and not label.dtype.is_complex
     label = label.detach()
     return label.cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
-
-
-def opened_image(image: object, cover: Size | None = None) -> object:
-    """The image as a PIL image, array or tensor, with its pixels read.
-
-    Args:
-        image: The same, or the path of its file.
-        cover: Size to which it will be reduced, if it will be.
-
-    Raises:
-        Exception: One of `DECODING_ERRORS`.
-    """
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image, cover)
-    if isinstance(image, Image.Image):
-        image.load()  # datasets may open lazily
-    return image
 
 
 def as_column(labels: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ bytes (tests compare them on whole, odd and broken files), so the fastest that i
 for PIL. Whatever is unusual is left to PIL, and so is every file that the decoder cannot read: what
 is reported of a broken file is what PIL says of it.
 
+libjpeg goes on where data are damaged, fills the rest with grey or noise, and warns. PIL and
+torchvision drop the warning; simplejpeg gives it, so with it damaged files are noticed.
+
 Shapes: `C, H, W` channels, height, width.
 """
 
@@ -22,12 +25,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode  # the import also loads torchvision's decoder
 
-DECODER_VERSION = 1  # to be raised by whatever changes a pixel: it is part of every cache
+DECODER_VERSION = 2  # to be raised by whatever changes a pixel: it is part of every cache
 
 Shape = tuple[int, int, int]  # (C, H, W)
-Decoder = Callable[[bytes, int], Tensor]  # takes the number of channels, too
+Decoder = Callable[[bytes, Shape, int], Tensor | None]  # shape that is expected, reduced by
 
 _CHANNELS = {"L": 1, "RGB": 3}  # other modes, such as CMYK, are PIL's to convert
+
+# How libjpeg's warnings of lost data begin (jerror.h); the others are of unknown marks only.
+_DAMAGE = ("Corrupt JPEG", "Premature end", "Inconsistent progression")
 
 _START = b"\xff\xd8"
 _FRAMES = frozenset({0xFFC0, 0xFFC1, 0xFFC2})  # baseline, extended and progressive
@@ -37,21 +43,41 @@ _SEGMENT = struct.Struct(">HH")  # marker, length
 _FRAME = struct.Struct(">BHHB")  # bits, height, width, channels
 
 
+class DamagedError(ValueError):
+    """An image that decodes, though some of its pixels are made up."""
+
+
 def available_decoders() -> dict[str, Decoder]:
     """What decodes JPEGs here besides PIL, by name, the fastest first."""
     decoders: dict[str, Decoder] = {}
     if importlib.util.find_spec("simplejpeg") is not None:
-        simplejpeg: Any = importlib.import_module("simplejpeg")
-        decoders["simplejpeg"] = lambda data, channels: torch.from_numpy(
-            simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "GRAY")
-        ).permute(2, 0, 1)
+        decoders["simplejpeg"] = _by_simplejpeg
     # Some builds of torchvision lack it, and a release to come will. The operator is called as it
     # is, because its function warns of that release, from torchvision 0.29 on.
     if hasattr(torch.ops.image, "decode_jpeg"):
-        decoders["torchvision"] = lambda data, channels: torch.ops.image.decode_jpeg(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED.value
-        )
+        decoders["torchvision"] = _by_torchvision
     return decoders
+
+
+def _by_simplejpeg(data: bytes, shape: Shape, factor: int) -> Tensor:
+    simplejpeg: Any = importlib.import_module("simplejpeg")
+    channels, height, width = shape
+    pixels = simplejpeg.decode_jpeg(
+        data,
+        "RGB" if channels == 3 else "GRAY",
+        min_height=height if factor > 1 else 0,
+        min_width=width if factor > 1 else 0,
+        min_factor=factor,
+    )
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _by_torchvision(data: bytes, shape: Shape, factor: int) -> Tensor | None:
+    if factor > 1:  # it decodes whole images only
+        return None
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    pixels: Tensor = torch.ops.image.decode_jpeg(encoded, ImageReadMode.UNCHANGED.value)
+    return pixels
 
 
 _DECODER = next(iter(available_decoders().values()), None)
@@ -90,12 +116,13 @@ def shape_by_pil(image: Image.Image) -> Shape | None:
     return _CHANNELS[image.mode], image.height, image.width
 
 
-def decode_jpeg(data: bytes, shape: Shape) -> Tensor | None:
-    """Decodes a whole JPEG, not turned.
+def decode_jpeg(data: bytes, shape: Shape, factor: int = 1) -> Tensor | None:
+    """Decodes a JPEG, not turned.
 
     Args:
         data: The file.
-        shape: What its header promises.
+        shape: What its header promises, reduced by `factor`.
+        factor: 1, 2, 4 or 8: how much smaller than stored it is decoded.
 
     Returns:
         `[C, H, W]` uint8, the memory channels-last; `None` if there is no decoder, or it gives up,
@@ -104,7 +131,26 @@ def decode_jpeg(data: bytes, shape: Shape) -> Tensor | None:
     if _DECODER is None:
         return None
     try:
-        pixels = _DECODER(data, shape[0])
+        pixels = _DECODER(data, shape, factor)
     except (RuntimeError, ValueError):  # torchvision's, simplejpeg's
         return None
-    return pixels if tuple(pixels.shape) == shape else None
+    return pixels if pixels is not None and tuple(pixels.shape) == shape else None
+
+
+def check_undamaged(data: bytes) -> None:
+    """Asks the decoder that tells why it has refused a file, which PIL could read.
+
+    Args:
+        data: The file.
+
+    Raises:
+        DamagedError: The file is damaged, and pixels of it are made up.
+    """
+    if _DECODER is not _by_simplejpeg:
+        return
+    simplejpeg: Any = importlib.import_module("simplejpeg")
+    try:
+        simplejpeg.decode_jpeg(data)
+    except ValueError as error:
+        if any(word in str(error) for word in _DAMAGE):
+            raise DamagedError(f"the file is damaged ({error})") from error

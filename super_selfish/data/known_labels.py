@@ -71,7 +71,7 @@ def known_file(items: Any, index: int) -> str | None:
     while type(items) is Subset:
         items, index = items.dataset, int(items.indices[index])
     if isinstance(items, FileList):
-        return str(items.files[index])
+        return items.name(index)
     if _giver(type(items)) != _FOLDER:
         return None
     return str(items.samples[index][0])

@@ -104,7 +104,7 @@ def _read(file: str) -> Image.Image:
                 f"scikit-image does not ship {file} where it is installed ({path}): "
                 "install one of its wheels, version 0.19 or newer"
             )
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
             return image.convert("RGB")
 
 

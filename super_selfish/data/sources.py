@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,15 +21,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from super_selfish.data.cache import open_cache
+from super_selfish.data.file_reader import FileReader, Loader
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
+from super_selfish.data.frames import Pages, parse_pages
 from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems, items_of
 from super_selfish.data.known_labels import known_classes
 from super_selfish.data.labels import labels_of
-from super_selfish.data.probing import default_size, probed_shapes
+from super_selfish.data.probing import (
+    LITTLE,
+    Found,
+    default_size,
+    in_words,
+    look,
+    probed_values,
+    resolved,
+    used_share,
+)
 from super_selfish.data.samples import ReadingError, Sample, SampleBatch, Unreadable, images_at
 from super_selfish.data.stored import StoredImages
+from super_selfish.data.value_range import Range, parse_value_range
 
 __all__ = [
     "ImageSource",
@@ -49,10 +62,12 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         image_size: `(height, width)` of every sample, in pixels.
         in_channels: Number of channels of every sample.
         classes: Names of the classes, if `dataset` tells those of its labels, else `None`.
+        found: What the numbers of some images were, else `None`.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
     """
 
     stored: StoredImages | None = None
+    found: Found | None
 
     def __init__(
         self,
@@ -61,6 +76,9 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         in_channels: int | None = None,
         *,
         on_error: Literal["raise", "skip"] = "raise",
+        value_range: Range = None,
+        pages: Pages = None,
+        loader: Loader | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         """Looks at some images, to learn what the caller did not say.
@@ -68,33 +86,83 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         Args:
             data: A dataset (anything with `__len__` and `__getitem__`) of PIL images, tensors,
                 arrays or paths, bare, first in a tuple, or in a dict under "image"; a folder; a
-                list of files or of images; a tensor `[N, C, H, W]` or array `[N, H, W, C]`, or
-                one with its labels as a tuple.
+                file; a pattern such as `"scans/**/*.tif"`; a list of files or of images; a
+                generator of paths; a tensor `[N, C, H, W]` or array `[N, H, W, C]`, or one with its
+                labels as a tuple.
             image_size: Side, or `(height, width)`, in pixels. Left out: the images' own size if
                 it is uniform, though no side below 32; otherwise 225x225.
-            in_channels: Left out: the most channels that a probed image has.
-            on_error: Whether an unreadable image ends the run or comes as `Unreadable`.
+            in_channels: Left out: the most channels that a probed image has, alpha not counted.
+                With 2 or 4, alpha is kept as the last channel where images have it.
+            on_error: Whether an image that is unreadable, damaged or `None` ends the run or comes
+                as `Unreadable`.
+            value_range: Which numbers are black and white, where the type of the images does not
+                say it (uint8: 0 and 255, uint16: 0 and 65535, float: 0 and 1): `(low, high)`, each
+                a number or one for each channel, beyond which numbers are cut; "percentile": what
+                99.8 % of the numbers of some images lie between; "bits": 0 and all ones of the
+                fewest bits (8, 10, 12, 14, 16) that hold those numbers.
+            pages: What to do with files of several images, such as TIFF stacks and animations:
+                "channels" makes them channels of one image, "frames" images of their own, a number
+                chooses one of them, from 0. Left out, channels that a file itself describes (OME,
+                ImageJ) are channels, and whatever else there is several of is refused.
+            loader: A reader of your own: from a path to a PIL image, an array or a tensor. Then
+                folders give files of all endings.
             cache: Path of a file that keeps the images of a folder, or list of files, decoded and
                 resized, so that they are decoded once for all runs; see `cached`.
 
         Raises:
             TypeError: `data` is none of these.
             ValueError: It is empty, or no probed image can be read, or an option is wrong.
+
+        Warns:
+            UserWarning: Files of a folder are left out, or images use less than a tenth of black
+                to white.
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
         if in_channels is not None and in_channels < 1:
             raise ValueError(f"in_channels must be at least 1, got {in_channels}")
+        self.wanted_values = parse_value_range(value_range)
         self.dataset = data
         self.on_error = on_error
-        self.items = items_of(data)
+        self.reader = FileReader(parse_pages(pages), in_channels in (2, 4), loader)
+        self.values = None
+        self.items = items_of(data, every=loader is not None)
+        if isinstance(self.items, FileList):
+            self.items.warn_of_left_out()
+            self.reader.prepare(self.items)
+        else:
+            self.reader.refuse_for(self.items)
         self.classes = known_classes(self.items)
         size = None if image_size is None else parse_size(image_size)
-        shapes = probed_shapes(self, wants_size=size is None)
+        shapes, numbers = look(self, wants_size=size is None)
         self.image_size = default_size(shapes) if size is None else size
         self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
+        self.found = probed_values(self, self.image_size, numbers)
+        self.values = resolved(self.wanted_values, self.found)
+        self._warn_of_little()
         if cache is not None:
             self.stored = open_cache(self, cache)
+
+    @property
+    def value_range(self) -> tuple[Any, Any] | None:
+        """`(low, high)`, the numbers that are black and white; `None` where their type says it."""
+        return None if self.values is None else self.values.plain
+
+    @property
+    def values_in_words(self) -> str:
+        """One line on the numbers that were found in some images, and what is made of them."""
+        return "no numbers were found" if self.found is None else in_words(self.found, self.values)
+
+    def _warn_of_little(self) -> None:
+        share = None if self.found is None else used_share(self.found, self.values)
+        if share is not None and share < LITTLE:
+            warnings.warn(
+                f"images use {share:.1%} of black to white, so that they look black or gray to the "
+                f"network and in reports: {self.values_in_words}; say what is black and white by "
+                "value_range=(low, high), 'percentile' or 'bits' (of the supervisor, or of "
+                "ImageSource)",
+                stacklevel=3,
+            )
 
     @property
     def decodes_files(self) -> bool:
@@ -154,7 +222,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         if not isinstance(self.items, ArrayItems):
             return None
         try:
-            images, labels = self.items.select(indices)
+            images, labels = self.items.select(indices, self.values)
             images = self._fitted(images)
         except (TypeError, ValueError):  # one by one they are read: the culprit is named
             return None
@@ -183,6 +251,36 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         source.stored = open_cache(self, path, progress=progress)
         return source
 
+    def require(
+        self, *, on_error: str | None, value_range: Range, pages: Pages, loader: Loader | None
+    ) -> None:
+        """Refuses options that are other ones than this source was made with.
+
+        Args:
+            on_error: As for `ImageSource`; `None` is any, as for the others.
+            value_range: The same.
+            pages: The same.
+            loader: The same.
+
+        Raises:
+            ValueError: They differ.
+        """
+        wanted = parse_value_range(value_range)
+        if isinstance(wanted, str):
+            wanted = resolved(wanted, self.found)
+        asked: dict[str, tuple[Any, Any]] = {
+            "on_error": (on_error, self.on_error),
+            "value_range": (None if wanted is None else wanted.plain, self.value_range),
+            "pages": (pages, self.reader.pages),
+            "loader": (loader, self.reader.loader),
+        }
+        for name, (given, own) in asked.items():
+            if given is not None and given != own:
+                raise ValueError(
+                    f"the source was made with {name}={own!r}, but {name} is {given!r}: make the "
+                    f"source with that, or leave {name} out"
+                )
+
     def decode(self, index: int) -> Sample | Unreadable:
         """What `source[index]` gives, read from the dataset whether it is stored or not."""
         try:
@@ -208,7 +306,10 @@ def as_source(
     image_size: int | Sequence[int] | None = None,
     in_channels: int | None = None,
     *,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: Literal["raise", "skip"] | None = None,
+    value_range: Range = None,
+    pages: Pages = None,
+    loader: Loader | None = None,
 ) -> ImageSource:
     """Makes a source of `data`; one that is a source already passes through.
 
@@ -216,13 +317,25 @@ def as_source(
         data: As for `ImageSource`.
         image_size: As for `ImageSource`.
         in_channels: As for `ImageSource`.
-        on_error: As for `ImageSource`; a source keeps its own.
+        on_error: As for `ImageSource`; left out, "raise", or what a source has.
+        value_range: As for `ImageSource`.
+        pages: As for `ImageSource`.
+        loader: As for `ImageSource`.
 
     Raises:
-        ValueError: `data` is a source of another size or number of channels.
+        ValueError: `data` is a source that was made with other options.
     """
     if not isinstance(data, ImageSource):
-        return ImageSource(data, image_size, in_channels, on_error=on_error)
+        return ImageSource(
+            data,
+            image_size,
+            in_channels,
+            on_error=on_error or "raise",
+            value_range=value_range,
+            pages=pages,
+            loader=loader,
+        )
+    data.require(on_error=on_error, value_range=value_range, pages=pages, loader=loader)
     if image_size is not None and parse_size(image_size) != data.image_size:
         raise ValueError(
             f"the source gives images of {data.image_size}, but image_size is {image_size}: "

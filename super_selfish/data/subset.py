@@ -45,6 +45,10 @@ class ImageSubset(ImageSource):
         self.indices = list(indices)
         self.dataset = whole.dataset
         self.on_error = whole.on_error
+        self.reader = whole.reader
+        self.wanted_values = whole.wanted_values
+        self.values = whole.values
+        self.found = whole.found
         self.items = Subset(whole.items, self.indices)
         self.classes = whole.classes
         self.image_size = whole.image_size

@@ -64,10 +64,10 @@ def stacked(source: ImageSource, indices: list[int]) -> Batch:
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Any, cover: Any) -> Tensor:
+    def refuse(path: Any, *options: Any, **others: Any) -> Tensor:
         raise AssertionError(f"{path} was decoded")
 
-    monkeypatch.setattr("super_selfish.data.items.read_image", refuse)
+    monkeypatch.setattr("super_selfish.data.file_reader.read_image", refuse)
 
 
 def touch(path: Path) -> None:

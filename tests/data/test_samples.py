@@ -146,15 +146,15 @@ def test_a_wrong_image_among_many_is_named(images: Tensor) -> None:
 
 def test_files_are_read_one_by_one(tmp_path: Path) -> None:
     for number in range(3):
-        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (32, 32), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
     samples = ImageSource(tmp_path).__getitems__([2, 0])
     assert isinstance(samples, list)
-    assert [int(sample.image[0, 0, 0]) for sample in samples] == [2, 0]
+    assert [int(sample.image[0, 0, 0]) for sample in samples] == [160, 0]
 
 
 def test_decoded_images_stay_channels_last_in_a_batch(tmp_path: Path) -> None:
     for number in range(3):
-        Image.new("RGB", (40, 36), (number, 9, 0)).save(tmp_path / f"{number}.jpg")
+        Image.new("RGB", (40, 36), (80 * number, 9, 0)).save(tmp_path / f"{number}.jpg")
     for size in (None, 32):
         batch = LabelCollator().stack(list(ImageSource(tmp_path, size)))  # type: ignore[call-overload]
         assert batch.images.is_contiguous(memory_format=torch.channels_last)

@@ -206,9 +206,11 @@ def test_an_empty_folder_is_told_what_was_looked_for(tmp_path: Path) -> None:
         ImageSource(tmp_path)
 
 
-def test_one_file_is_not_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is a file, give a list of files"):
-        ImageSource(write(tmp_path, "1.png"))
+def test_one_file_is_a_source_of_one_image(tmp_path: Path) -> None:
+    source = ImageSource(write(tmp_path, "1.png"))
+
+    assert len(source) == 1
+    assert torch.equal(sample(source, 0).image, TENSORS[0])
 
 
 # Modes, depths, channels
@@ -264,14 +266,14 @@ def test_sixteen_bits_survive_a_file_and_a_stack(tmp_path: Path) -> None:
 
 
 def test_big_endian_arrays_are_read() -> None:
-    deep = np.arange(32 * 40, dtype=">u2").reshape(1, 32, 40)
+    deep = 51 * np.arange(32 * 40, dtype=">u2").reshape(1, 32, 40)
 
     assert np.array_equal(sample(ImageSource(deep), 0).image.numpy(), deep.astype(np.uint16))
 
 
 def test_more_than_sixteen_bits_are_refused_by_name() -> None:
     image = Image.new("I", (32, 32), 70_000)
-    with pytest.raises(ValueError, match=r"item 0: .* must fit 16 bits .* got 70000\.\.70000"):
+    with pytest.raises(ValueError, match=r"item 0: .* got int32 of 70000\.\.70000"):
         ImageSource([image])
 
 
@@ -283,9 +285,9 @@ def test_bool_is_black_and_white() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int16, torch.int8])
 def test_other_integers_are_refused_with_a_hint(dtype: torch.dtype) -> None:
-    with pytest.raises(ValueError, match=r"got int\d+: convert to uint8"):
+    with pytest.raises(ValueError, match=r"got int\d+ of .* convert to uint8"):
         ImageSource(TENSORS.to(dtype))
-    with pytest.raises(ValueError, match=r"got int\d+: convert to uint8"):
+    with pytest.raises(ValueError, match=r"got int\d+ of .* convert to uint8"):
         ImageSource(TENSORS.to(dtype).numpy())
 
 
@@ -322,7 +324,7 @@ def test_any_number_of_channels_is_kept(channels: int) -> None:
 
 
 def test_a_tie_of_axes_puts_channels_first_in_tensors_and_last_in_arrays() -> None:
-    cube = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+    cube = 9 * np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
 
     first = ImageSource([torch.from_numpy(cube)], image_size=3)
     last = ImageSource([cube], image_size=3)
@@ -608,7 +610,7 @@ def test_a_source_passes_through_as_source() -> None:
         (TENSORS[0, 0], ValueError, r"must be \[N, C, H, W\]"),
         ((TENSORS, LABELS[:2]), ValueError, "5 images but 2 labels"),
         ([{"picture": TENSORS[0]}], TypeError, r"one of \['image'.* keys \['picture'\]"),
-        ([None], TypeError, "item 0: an image must be .* got NoneType"),
+        ([None], ValueError, "item 0: .* gives None instead of an image.* on_error='skip'"),
     ],
 )
 def test_data_that_holds_no_images_is_refused(data: Any, error: Any, message: str) -> None:
@@ -660,10 +662,10 @@ def test_two_workers_read_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_source_keeps_images_and_labels() -> None:
-    images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 32, 32)
+    images = 80 * torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 32, 32)
     source = ImageSource((images, torch.tensor([5, 6, 7, 8])))
     part = ImageSource(torch.utils.data.Subset(source, [2, 3]))
     sample = part[1]
     assert isinstance(sample, Sample)
     assert sample.label is not None
-    assert (int(sample.image[0, 0, 0]), int(sample.label), sample.index) == (3, 8, 1)
+    assert (int(sample.image[0, 0, 0]), int(sample.label), sample.index) == (240, 8, 1)

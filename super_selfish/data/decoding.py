@@ -1,0 +1,165 @@
+"""Image files: reading their headers, decoding them.
+
+A JPEG that needs nothing but decoding goes the short way; TIFF and arrays have readers of their
+own, everything else is Pillow's.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from super_selfish.data.arrays import ArrayFrames
+from super_selfish.data.fitting import Size
+from super_selfish.data.frames import Frames, Pages, Shape, chosen_shape, read_chosen
+from super_selfish.data.jpeg import (
+    check_undamaged,
+    decode_jpeg,
+    plain_shape,
+    shape_by_pil,
+)
+from super_selfish.data.orientation import upright
+from super_selfish.data.raster import RasterFrames, open_raster, orientation
+from super_selfish.data.regular import check_whole, open_regular
+from super_selfish.data.tiff import TiffFrames
+
+Path = str | os.PathLike[str]
+
+# What PIL, its plugins and the other readers raise for a file that is no image, or a broken one.
+DECODING_ERRORS = (
+    OSError,  # holds PIL.UnidentifiedImageError
+    SyntaxError,  # broken PNG headers
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+_JPEG_ENDINGS = (".jpg", ".jpeg")
+# By what a file begins with: II or MM, then 42, or 43 for files beyond 4 GB.
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ARRAY_START, _ARCHIVE_STARTS = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@contextmanager
+def open_frames(path: Path, pages: Pages = None, *, alpha: bool = False) -> Iterator[Frames]:
+    """Opens a file for the images that it holds, whatever its ending says.
+
+    Args:
+        path: The file.
+        pages: Whether several images matter; see `frames.read_chosen`.
+        alpha: Whether alpha channels are kept.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    with open_regular(path, whole=False) as file:
+        start = file.read(6)
+        file.seek(0)
+        if start.startswith(_TIFF_STARTS):
+            yield TiffFrames(file, alpha=alpha)
+        elif start == _ARRAY_START:
+            yield ArrayFrames(file, pages)
+        elif start.startswith(_ARCHIVE_STARTS):
+            yield ArrayFrames(file, pages, is_archive=True)
+        else:
+            check_whole(file)
+            with open_raster(file) as image:
+                yield RasterFrames(image, pages, alpha=alpha)
+
+
+def read_header(path: Path, pages: Pages = None, *, alpha: bool = False) -> Shape:
+    """Reads `(C, H, W)` of the image that `read_image` will give, decoding no pixel.
+
+    Args:
+        path: The file.
+        pages: As for `read_image`.
+        alpha: As for `read_image`.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    with open_frames(path, pages, alpha=alpha) as frames:
+        return chosen_shape(frames, pages)
+
+
+def count_frames(path: Path) -> int:
+    """Number of images in a file.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    with open_frames(path, "frames") as frames:
+        return frames.count
+
+
+def read_image(
+    path: Path, cover: Size | None = None, pages: Pages = None, *, alpha: bool = False
+) -> Tensor:
+    """Decodes a file and turns it upright as its EXIF orientation says.
+
+    Args:
+        path: Any file that is a TIFF, an array of NumPy's, or a picture that PIL opens.
+        cover: `(height, width)` that the image will be reduced to. A JPEG of more than four times
+            that is decoded at 1/2, 1/4 or 1/8 of its size, but never below twice `cover`, where
+            the result would show it.
+        pages: Which of several images: a number, or `"channels"`: all, as channels of one. `None`
+            takes the only one.
+        alpha: Whether an alpha channel is kept where there is one.
+
+    Returns:
+        `[C, H, W]`: the numbers of the file, of their own type.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    data = _plain_jpeg(path, cover)
+    if data is not None and (shape := plain_shape(data)) is not None:
+        pixels = decode_jpeg(data, shape)
+        if pixels is not None:
+            return pixels
+    with open_frames(path, pages, alpha=alpha) as frames:
+        if isinstance(frames, RasterFrames) and frames.image.format == "JPEG":
+            return _read_jpeg(frames, cover, pages)
+        return read_chosen(frames, pages, cover)
+
+
+def _plain_jpeg(path: Path, cover: Size | None) -> bytes | None:
+    """A file that may be decoded without a look by PIL: a plain JPEG, to be read as a whole."""
+    if not os.fspath(path).lower().endswith(_JPEG_ENDINGS):
+        return None
+    with open_regular(path, buffering=0) as file:
+        data = file.read()
+    shape = plain_shape(data)
+    is_far_too_large = shape is not None and cover is not None and min(shape[1:]) >= 4 * max(cover)
+    return None if shape is None or is_far_too_large else data
+
+
+def _read_jpeg(frames: RasterFrames, cover: Size | None, pages: Pages) -> Tensor:
+    """A JPEG that has to be turned or reduced, or of which the header says more than usual."""
+    image = frames.image
+    if pages not in (None, "channels", 0):
+        return read_chosen(frames, pages)  # says that there is no such page
+    width = image.width
+    turn = orientation(image)
+    if cover is not None:
+        longest = 2 * max(cover)  # it may have to be turned
+        image.draft(None, (longest, longest))
+    shape = shape_by_pil(image)
+    file = image.fp
+    assert file is not None  # noqa: S101  # it is open
+    file.seek(0)
+    data: bytes = file.read()
+    if shape is not None:
+        pixels = decode_jpeg(data, shape, round(width / image.width))
+        if pixels is not None:
+            return pixels if turn == 1 else torch.from_numpy(upright(pixels.numpy(), turn).copy())
+    pixels = frames.read(0, cover)
+    check_undamaged(data)
+    return pixels

@@ -1,0 +1,112 @@
+"""How files become numbers: by the readers of this library, or by one of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from super_selfish.data.conversion import numbers_from
+from super_selfish.data.decoding import DECODING_ERRORS, count_frames, read_header, read_image
+from super_selfish.data.files import FileList
+from super_selfish.data.fitting import Size
+from super_selfish.data.frames import Pages, Shape
+from super_selfish.data.items import ArrayItems
+from super_selfish.data.samples import ReadingError
+
+Loader = Callable[[str], Any]  # from a path to a PIL image, an array or a tensor
+
+
+class FileReader(NamedTuple):
+    """What the user said of reading files.
+
+    Attributes:
+        pages: Which of several images in a file; see `frames.read_chosen`.
+        alpha: Whether alpha channels are kept.
+        loader: Reads instead of this library.
+    """
+
+    pages: Pages = None
+    alpha: bool = False
+    loader: Loader | None = None
+
+    def prepare(self, files: FileList) -> None:
+        """Makes every image of each file one of its own, where the user wants that.
+
+        Raises:
+            ReadingError: A file cannot be read.
+        """
+        if self.pages != "frames" or files.frames is not None:
+            return
+        counts = []
+        for file in files.files:
+            try:
+                counts.append(count_frames(file))
+            except DECODING_ERRORS:  # whoever reads the image will say so
+                counts.append(1)
+        files.expand(counts)
+
+    def refuse_for(self, items: Any) -> None:
+        """Refuses options that data which come from no files cannot follow.
+
+        Raises:
+            ValueError: There are some.
+        """
+        if self.pages == "frames" or (self.pages is not None and isinstance(items, ArrayItems)):
+            raise ValueError(
+                f"pages={self.pages!r} is for files of several images, but the data are a "
+                f"{type(items).__name__}: leave pages out"
+            )
+        if self.loader is not None and isinstance(items, ArrayItems):
+            raise ValueError(
+                "loader= reads files, but the data are a tensor or array: leave it out"
+            )
+
+    def shape(self, files: FileList, index: int) -> Shape | None:
+        """Shape of an image by its header; `None` if it has to be read for that.
+
+        Raises:
+            ReadingError: The file cannot be read.
+        """
+        if self.loader is not None:
+            return None
+        try:
+            return read_header(files.files[index], self._pages(files, index), alpha=self.alpha)
+        except DECODING_ERRORS as error:
+            raise ReadingError(error) from error
+
+    def read(self, files: FileList, index: int, cover: Size | None) -> Tensor:
+        """Reads an image of a list: `[C, H, W]`, numbers of any type.
+
+        Args:
+            files: The list.
+            index: Position in it.
+            cover: Size to which the image will be reduced, if it will be.
+
+        Raises:
+            ReadingError: The file cannot be read.
+        """
+        return self.read_path(files.files[index], cover, self._pages(files, index))
+
+    def read_path(self, path: Any, cover: Size | None, pages: Pages) -> Tensor:
+        """The same for a path that a dataset gives."""
+        if self.loader is not None:
+            return self._load(path)
+        try:
+            return read_image(path, cover, pages, alpha=self.alpha)
+        except DECODING_ERRORS as error:
+            raise ReadingError(error) from error
+
+    def _load(self, path: Any) -> Tensor:
+        assert self.loader is not None  # noqa: S101
+        try:
+            image = self.loader(path)
+        except Exception as error:  # whatever the user's reader raises of a file it cannot read
+            raise ReadingError(error) from error
+        if image is None:
+            raise ReadingError(ValueError("the loader gave None"))
+        return numbers_from(image, alpha=self.alpha)
+
+    def _pages(self, files: FileList, index: int) -> Pages:
+        return self.pages if files.frames is None else files.frames[index]

@@ -1,0 +1,92 @@
+"""Opens regular files only, and of a bounded size: a folder may come from a stranger.
+
+A pipe would be waited for without end, a device may never end, and a sparse file of a terabyte
+takes no room on the disk but all of the memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import BinaryIO
+
+Path = str | os.PathLike[str]
+
+MAX_FILE_BYTES = 2**30  # of a file that is read as a whole
+MAX_IMAGE_BYTES = 2**32  # of one decoded image
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: Path, *, whole: bool = True, buffering: int = -1) -> BinaryIO:
+    """Opens a file for reading.
+
+    Args:
+        path: The file, or a link to it.
+        whole: Whether it will be read as a whole, so that its size matters.
+        buffering: As for `open`.
+
+    Raises:
+        OSError: It is missing or no regular file, or may not be read.
+        ValueError: It is too large.
+    """
+    file: BinaryIO = open(path, "rb", buffering=buffering, opener=_opened)  # type: ignore[assignment]
+    if whole:
+        try:
+            check_whole(file)
+        except ValueError:
+            file.close()
+            raise
+    return file
+
+
+def check_whole(file: BinaryIO) -> None:
+    """Refuses a file that is too large to be read as a whole.
+
+    Raises:
+        ValueError: It has more than `MAX_FILE_BYTES`.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(
+            f"the file has {size / 1e9:,.1f} GB, but an image of this kind is read as a whole and "
+            f"may have {MAX_FILE_BYTES / 1e9:.1f}: store it otherwise, or read it by a loader="
+        )
+
+
+def check_size(num_bytes: int) -> None:
+    """Refuses an image that would take too much memory when it is decoded.
+
+    Raises:
+        ValueError: It has more than `MAX_IMAGE_BYTES`.
+    """
+    if num_bytes > MAX_IMAGE_BYTES:
+        raise ValueError(
+            f"the image would take {num_bytes / 1e9:,.1f} GB of memory, and may take "
+            f"{MAX_IMAGE_BYTES / 1e9:.1f}: cut it into smaller ones, or read it by a loader="
+        )
+
+
+def _opened(path: str, flags: int) -> int:
+    """Looks before and after: opening alone may wait, or do something to a device."""
+    _require_regular(os.stat(path).st_mode)
+    descriptor = os.open(path, flags | _FLAGS)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_regular(mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kind = next((words for test, words in _KINDS if test(mode)), "something else")
+    raise OSError(f"expected a regular file, but it is {kind}")

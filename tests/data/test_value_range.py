@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from super_selfish.data.sources import ImageSource, Sample, as_source, images_at
+from super_selfish.data.value_range import ValueRange, parse_value_range
+
+COUNT = 6
+
+
+def spread(low: float, high: float, channels: int = 1) -> Tensor:
+    """Images `[N, C, 32, 32]` of evenly spread numbers, float64."""
+    line = torch.linspace(low, high, COUNT * channels * 32 * 32, dtype=torch.float64)
+    order = torch.randperm(len(line), generator=torch.Generator().manual_seed(0))
+    return line[order].reshape(COUNT, channels, 32, 32)
+
+
+KINDS: dict[str, tuple[Tensor, tuple[float, float], torch.dtype]] = {
+    "12 bits in 16": (spread(0, 4095).round().to(torch.uint16), (0, 4095), torch.uint16),
+    "Hounsfield": (spread(-1024, 3071).round().to(torch.int16), (-1000, 400), torch.uint16),
+    "reflectance": (spread(-0.2, 1.6).float(), (0, 1.5), torch.float32),
+    "floats to 255": (spread(0, 255).float(), (0, 255), torch.float32),
+    "elevation": (spread(-400, 8800), (-400, 8800), torch.float32),
+    "counts": (spread(0, 2**24).round().to(torch.int32), (0, 2**24), torch.float32),
+    "longs": (spread(0, 2**40).round().to(torch.int64), (0, 2**40), torch.float32),
+    "eight bits": (spread(0, 255).round().to(torch.uint8), (50, 200), torch.uint8),
+    "signed bytes": (spread(-128, 127).round().to(torch.int8), (-128, 127), torch.uint16),
+    "bytes in a wide range": (spread(0, 255).round().to(torch.uint8), (0, 1000), torch.uint16),
+    "half": (spread(0, 8).half(), (0, 8), torch.float32),
+}
+
+
+@pytest.mark.parametrize("form", ["tensor", "items", "arrays", "files"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_low_becomes_black_and_high_white(kind: str, form: str, tmp_path: Path) -> None:
+    raw, (low, high), dtype = KINDS[kind]
+    data: Any = raw
+    if form == "items":
+        data = list(raw)
+    elif form == "arrays":
+        data = raw.numpy()
+    elif form == "files":
+        for number, image in enumerate(raw):
+            np.save(tmp_path / f"{number}.npy", image.numpy())
+        data = tmp_path
+
+    source = ImageSource(data, value_range=(low, high))
+    images = images_at(source, range(COUNT))
+
+    assert source.value_range == (low, high)
+    assert images.dtype == dtype
+    unit = images.double() / {torch.uint8: 255, torch.uint16: 65535}.get(dtype, 1)
+    expected = ((raw.double() - low) / (high - low)).clamp(0, 1)
+    step = {torch.uint8: 0.5 / 255, torch.uint16: 0.5 / 65535}.get(dtype, 0)
+    torch.testing.assert_close(unit, expected, rtol=1e-6, atol=step + 1e-6)
+
+
+def test_no_level_within_the_range_is_lost() -> None:
+    every = torch.arange(-32768, 32768).to(torch.int16).reshape(1, 256, 256)
+    scaled = ValueRange((-32768.0,), (32767.0,)).apply(every)
+    assert scaled.dtype == torch.uint16
+    assert len(np.unique(scaled.numpy())) == 65536
+
+
+def test_each_channel_may_have_a_range_of_its_own() -> None:
+    images = torch.cat([spread(0, 1000), spread(0, 60000)], dim=1).round().to(torch.uint16)
+    source = ImageSource(images, value_range=((0, 0), (1000, 60000)))
+    assert source.value_range == ((0.0, 0.0), (1000.0, 60000.0))
+    scaled = images_at(source, range(COUNT))
+    assert scaled.int().amax(dim=(0, 2, 3)).tolist() == [65535, 65535]
+    with pytest.raises(ValueError, match="bounds for 2 channels, but the image has 1"):
+        ImageSource(images[:, :1], value_range=((0, 0), (1000, 60000)))
+
+
+# Ranges that are found
+
+
+@pytest.mark.parametrize(
+    ("greatest", "white"),
+    [(200, 255), (256, 1023), (1023, 1023), (3800, 4095), (9000, 16383), (40000, 65535)],
+)
+def test_bits_are_the_fewest_that_hold_the_numbers(greatest: int, white: int) -> None:
+    images = spread(0, greatest).round().to(torch.uint16)
+    source = ImageSource(images, value_range="bits")
+    assert source.value_range == (0.0, white)
+    scaled = images_at(source, [0, 1])
+    expected = images[:2].double() * 65535 / white
+    assert (scaled.double() - expected).abs().max() < 0.51
+
+
+def test_bits_refuse_what_they_cannot_hold() -> None:
+    for images in (spread(-5, 100).round().to(torch.int16), spread(0, 100).float()):
+        with pytest.raises(ValueError, match="'bits' takes whole numbers from 0 to 65535, but"):
+            ImageSource(images, value_range="bits")
+    brighter = spread(0, 4000).round().to(torch.uint16).repeat(50, 1, 1, 1)
+    brighter[7, 0, 0, 0] = 5000  # of 300 images 16 are looked at
+    source = ImageSource(list(brighter), value_range="bits", image_size=32)
+    assert source.value_range == (0.0, 4095.0)
+    with pytest.raises(ValueError, match=r"item 7: .* this one has .* to 5000: give value_range="):
+        source[7]
+
+
+def test_percentiles_leave_hot_pixels_out() -> None:
+    images = spread(300, 4000).round().to(torch.uint16)
+    images[:, 0, 0, 0] = 65535
+    images[:, 0, 0, 1] = 0
+    low, high = ImageSource(images, value_range="percentile").value_range or (0, 0)
+    assert abs(low - 303.7) < 5 and abs(high - 3996.3) < 5
+
+
+def test_percentiles_of_colours_are_common_and_of_bands_their_own() -> None:
+    bright = torch.cat([spread(0, top) for top in (1000, 2000, 4000, 8000)], dim=1)
+    colours = ImageSource(bright[:, :3].float(), value_range="percentile").value_range
+    bands = ImageSource(bright.float(), value_range="percentile").value_range
+    assert colours is not None and isinstance(colours[1], float)
+    assert bands is not None
+    assert np.allclose(bands[1], [1000, 2000, 4000, 8000], rtol=0.01)
+
+
+def test_one_line_says_what_was_found_and_what_is_used() -> None:
+    images = spread(0, 3000).round().to(torch.uint16)
+    source = ImageSource(images, value_range="bits")
+    assert source.values_in_words == (
+        "6 images looked at are uint16 of 0 to 3000, taken 0 to 4095 as black to white"
+    )
+    plain = ImageSource(spread(0, 60000).round().to(torch.uint16))
+    assert plain.values_in_words.endswith("uint16 of 0 to 60000, taken as their type says")
+
+
+# Warnings and refusals
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_images_that_use_little_of_their_range_are_warned_of(tmp_path: Path, bits: int) -> None:
+    dtype = np.uint8 if bits == 8 else np.uint16
+    for number in range(4):
+        pixels = np.arange(64 * 64 * 2).reshape(64, 128) % (2**bits // 12)
+        Image.fromarray(pixels.astype(dtype)).save(tmp_path / f"{number}.png")
+    with pytest.warns(
+        UserWarning, match=r"images use [78]\.\d% of black to white.*'percentile' or"
+    ):
+        ImageSource(tmp_path)
+    assert isinstance(ImageSource(tmp_path, value_range="percentile")[0], Sample)
+
+
+def test_hot_pixels_do_not_hide_that_images_are_black() -> None:
+    images = spread(0, 4095).round().to(torch.uint16)
+    images[:, 0, 5, 5] = 65535
+    with pytest.warns(UserWarning, match=r"images use 6\.2% of black to white"):
+        ImageSource(images)
+
+
+def test_a_range_that_misses_the_images_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"images use 5\.0% of black to white"):
+        ImageSource(spread(0, 1), value_range=(0, 20))
+
+
+def test_numbers_of_unknown_meaning_are_refused_with_what_would_do(tmp_path: Path) -> None:
+    np.save(tmp_path / "1.npy", spread(-1000, 400).round().to(torch.int16)[0].numpy())
+    with pytest.raises(ValueError, match=r"got int16 of -\d+\.\.\d+: .*value_range=\(low, high\)"):
+        ImageSource(tmp_path)
+    with pytest.raises(ValueError, match=r"got 0\.\d+\.\.2.*value_range='percentile'"):
+        ImageSource([spread(0.1, 2.2)[0]])
+    broken = spread(0, 9)
+    broken[0, 0, 0, 0] = float("nan")
+    for value_range in (None, (0, 9)):
+        with pytest.raises(ValueError, match="must be finite, got NaN"):
+            ImageSource(list(broken), value_range=value_range)  # type: ignore[arg-type]
+
+
+def test_images_of_several_types_have_no_common_range() -> None:
+    mixed = [spread(0, 255).to(torch.uint8)[0], spread(0, 4095).to(torch.uint16)[0]]
+    for value_range in ("percentile", (0, 4095)):
+        with pytest.raises(ValueError, match=r"of one type, but .* are uint16 and uint8"):
+            ImageSource(mixed, value_range=value_range)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [(1,), (1, 1), (2, 1), "bit", 5, (0, float("inf")), ("a", "b")])
+def test_ranges_that_make_no_sense_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="value_range must"):
+        parse_value_range(wrong)
+
+
+def test_a_source_keeps_its_range() -> None:
+    source = ImageSource(spread(0, 1), value_range=(0, 1))
+    assert as_source(source, value_range=(0, 1)) is source
+    assert as_source(source) is source
+    with pytest.raises(ValueError, match=r"made with value_range=\(0\.0, 1\.0\), but .* \(0\.0, 2"):
+        as_source(source, value_range=(0, 2))
