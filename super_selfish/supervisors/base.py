@@ -51,6 +51,7 @@ from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
 from super_selfish.training.history import Row
+from super_selfish.training.locking import lock_of
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.plain import plain_setting
@@ -180,6 +181,7 @@ class Supervisor(Pretrained):
         compile_augmentation: bool = False,
         on_nan: str = "raise",
         keep_last: int = 2,
+        overwrite: bool = False,
     ) -> Supervisor:
         """Trains.
 
@@ -194,7 +196,9 @@ class Supervisor(Pretrained):
             batch_size: Images a step (and a process).
             shuffle: Whether every epoch has an order of its own.
             num_workers: Processes that read images; 0 reads in this one.
-            name: Path of the checkpoint, without its ending; None stores nothing.
+            name: Path of the checkpoint, without its ending; None stores nothing. Files of a former
+                run at this name get its date as a further name (`store/base-2026-11-28-101200.pt`)
+                when this one stores for the first time, and one line says so.
             pretrained: Loads the weights from `name` and starts anew with them; settings are those
                 of this object and this call.
             lr_scheduler: Called with the optimizer, and by name with those of `total_steps` (all
@@ -236,11 +240,13 @@ class Supervisor(Pretrained):
                 leaves such an update out, and counts it in the history; it keeps a copy of buffers.
             keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
                 before, which is taken with a warning where the newest is damaged.
+            overwrite: Replaces a former run at `name`, and keeps none of its files.
 
         Returns:
             This supervisor.
 
         Raises:
+            NameInUseError: If another run, of any process, is writing at `name`.
             ValueError: If there is no dataset, a setting makes no sense, or a run shall be resumed
                 that was another one; the message names both values.
             FileNotFoundError: If `pretrained` and there is no checkpoint.
@@ -283,26 +289,30 @@ class Supervisor(Pretrained):
         )
         if name is not None and distributed.rank() == 0:
             require_writable(name, run.keep_last)
-        self._reading = Reading(cache, dataset_on_device, progress and distributed.rank() == 0)
-        stored = None
-        if name is not None:
-            if resume and checkpoint_path(name).is_file():
-                stored = resume_supervisor(self, name)
-            else:
-                self._load_pretrained(name, pretrained)
-        run.epochs_before = self.epochs_seen if stored is None else stored.get("epochs_before", 0)
-        lay_out(self, channels_last)
-        optimizer = fused(optimizer, list(self.parameters()))
-        train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
-            optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
-        )
-        tell_settings(self)
-        if stored is not None:
-            run.load_state_dict(stored)
-        if monitor is not None:
-            monitor.start(self)
-        with kept_memory(device), compiled(self, compile), batches_of_one_explained():
-            self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
+        with lock_of(name):
+            self._reading = Reading(cache, dataset_on_device, progress and distributed.rank() == 0)
+            stored = None
+            if name is not None:
+                if resume and checkpoint_path(name).is_file():
+                    stored = resume_supervisor(self, name)
+                else:
+                    self._load_pretrained(name, pretrained)
+                self.files.begin_run(name, replaces=overwrite or stored is not None)
+            run.epochs_before = (
+                self.epochs_seen if stored is None else stored.get("epochs_before", 0)
+            )
+            lay_out(self, channels_last)
+            optimizer = fused(optimizer, list(self.parameters()))
+            train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
+                optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
+            )
+            tell_settings(self)
+            if stored is not None:
+                run.load_state_dict(stored)
+            if monitor is not None:
+                monitor.start(self)
+            with kept_memory(device), compiled(self, compile), batches_of_one_explained():
+                self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
 
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
