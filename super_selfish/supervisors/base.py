@@ -217,7 +217,11 @@ class Supervisor(Pretrained):
                 stored anyway at the end, on Ctrl-C, SIGTERM and SIGHUP (which leave after the
                 step), on SIGUSR1 (which goes on), and on an error between two steps. An error
                 within a step stores nothing: the step is not whole.
-            accumulate: Batches whose gradients are averaged for one update.
+            accumulate: Batches that make one update, as one large batch would: each weighs by its
+                images; queues, memories and momentum encoders move once an update. Only batch norm
+                sees each batch by itself: its statistics are those of `batch_size` images, and the
+                running ones move once a batch. Losses that tell images of a batch from one another
+                (CPC) tell those of `batch_size`.
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it
@@ -364,11 +368,13 @@ class Supervisor(Pretrained):
             closing(bar),
             torch.random.fork_rng(devices=[]),
             keeper,
+            run.accumulation,
             distributed.parallel(self) as step,
         ):
             while not run.is_over():
                 for data in feed.epoch(run.epochs_before + run.epoch, run.step):
                     with keeper.step():
+                        run.accumulation.begin(feed.images, run.batches_in_update)
                         with autocast(run.precision, run.device):
                             loss = step(data)
                         run.check_finite(loss)
@@ -412,10 +418,10 @@ class Supervisor(Pretrained):
             Whether the weights moved.
         """
         run, _ = self._running()
-        share = loss if run.batches_in_update == 1 else loss / run.batches_in_update
-        run.scaler.scale(share).backward()
+        run.scaler.scale(run.accumulation.weigh(loss)).backward()
         if not run.updates_now:
             return False
+        run.accumulation.end_update(self.parameters())
         if run.clip_norm is not None:
             run.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.parameters(), run.clip_norm)
@@ -472,6 +478,18 @@ class Supervisor(Pretrained):
     def _log(self, **values: Tensor) -> None:
         """Notes scalars of the present step; the history keeps their mean of the epoch."""
         self._parts.update(values)
+
+    def _write_memory(self, write: Callable[..., object], *values: Tensor) -> None:
+        """Writes to what is remembered between updates, once all batches of this one are through.
+
+        Args:
+            write: Such as `queue.enqueue`.
+            *values: Its arguments.
+        """
+        if self.run is None:
+            write(*values)
+        else:
+            self.run.accumulation.write(write, *values)
 
     def _running(self) -> tuple[Run, ImageSource]:
         """The run and its images, inside `supervise()`."""
