@@ -20,7 +20,6 @@ import logging
 import os
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,14 +36,13 @@ from super_selfish.data.cache_file import (
     DamagedCacheError,
     Note,
     open_file,
-    temporary_files,
     write_file,
 )
 from super_selfish.data.files import FileList
 from super_selfish.data.jpeg import DECODER_VERSION
 from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
-from super_selfish.training.checkpoint import write_atomically
+from super_selfish.training.atomic import remove_rests, write_atomically
 from super_selfish.training.display import open_bar
 from super_selfish.training.interrupt import Interrupt
 
@@ -58,7 +56,6 @@ _WINDOW = 128  # images that are decoded before the oldest of them is written, a
 
 _logger = logging.getLogger(__name__)
 _MOST_WARNINGS = 10  # of damaged images, of a cache in a process
-_REST_AGE = 86400.0  # seconds after which what another process may write is taken for a rest
 
 
 class CachedImages(StoredImages):
@@ -135,9 +132,9 @@ def open_cache(
     note = _note(source, source.items)
     if not _is_whole(file, note):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(file.parent) as is_alone:
+        with _alone_in(file.parent):
             if not _is_whole(file, note, tell=True):  # nobody has built it while this one waited
-                _remove_rests(file, is_alone)
+                remove_rests(file)  # before the room on the disk is asked for
                 _build(source, file, note, progress)
     return CachedImages(file, note, source.items.labels)
 
@@ -201,16 +198,6 @@ def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
     write_atomically(path, lambda file: write_file(file, whole, images()))
 
 
-def _remove_rests(path: Path, is_alone: bool) -> None:
-    """Removes what builds left behind that were killed; without locks, only what is old."""
-    for file in temporary_files(path):
-        try:
-            if is_alone or time.time() - file.stat().st_mtime > _REST_AGE:
-                file.unlink()
-        except FileNotFoundError:  # its writer has renamed it
-            continue
-
-
 def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadable]:
     """All samples in order, decoded by as many threads as torch uses.
 
@@ -237,22 +224,17 @@ def _bytes(sample: Sample, source: ImageSource) -> bytes:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[bool]:
-    """Waits until no other process builds in a folder; the system ends the lock with a process.
-
-    Yields whether that is certain.
-    """
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other process builds in a folder; the system ends the lock with a process."""
     if sys.platform == "win32":  # it has other locks: both build, and the last rename stays
-        yield False
+        yield
         return
-    is_alone = True
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a network folder without locks: as on Windows
             _logger.info("%s takes no locks: other processes may build the same cache", folder)
-            is_alone = False
-        yield is_alone
+        yield
     finally:
         os.close(handle)

@@ -20,7 +20,7 @@ import stat
 import struct
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -231,10 +231,3 @@ def header(shape: list[int]) -> bytes:
     padding = -(10 + len(text) + 1) % 64
     body = (text + " " * padding + "\n").encode("latin1")
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(body)) + body
-
-
-def temporary_files(path: Path) -> Iterator[Path]:
-    """What writers of a file that were killed have left beside it."""
-    for file in path.parent.iterdir():
-        if file.name.startswith(f"{path.name}.") and file.suffix == ".tmp":
-            yield file

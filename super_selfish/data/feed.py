@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.compiled import compiled_augmentation
 from super_selfish.data.collate import Batch, Collator, move
 from super_selfish.data.loaders import EpochBatches
+from super_selfish.data.workers import batches_of
 from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
 
 
@@ -61,7 +64,8 @@ class Feed:
             first_step: Step at which to begin.
 
         Raises:
-            ValueError: If none of a batch's images can be read.
+            ValueError: If neither an image of a batch nor another one can be read.
+            WorkerError: If a process that reads images was killed, or hangs.
         """
         batches = self.loader.batch_sampler
         if isinstance(batches, EpochBatches):
@@ -72,7 +76,8 @@ class Feed:
             seed_torch(derive_seed(self.seed, epoch, first_step, self.rank, 2), self.device)
         self._has_begun = True
         started = self._lapped = time.perf_counter()
-        for step, batch in enumerate(self.loader, start=first_step):
+        given = batches_of(self.loader, partial(self._named, epoch, first_step))
+        for step, batch in enumerate(given, start=first_step):
             self.read = time.perf_counter() - started
             seed_torch(derive_seed(self.seed, epoch, step, self.rank, 0), self.device)
             data = self._prepare(batch, step_generator(self.seed, epoch, step, self.rank, 1))
@@ -87,11 +92,17 @@ class Feed:
             epoch: Number of the epoch, from 0.
             step: Number of the step in it, from 0.
         """
-        batches = self.loader.batch_sampler
+        batches = copy.copy(self.loader.batch_sampler)  # the loader's own may be amid an epoch
         if not isinstance(batches, EpochBatches):
             return []
         batches.start_at(epoch, step)
         return next(iter(batches), [])
+
+    def _named(self, epoch: int, first_step: int, number: int) -> str:
+        """The images of a batch, for a message."""
+        indices = self.indices(epoch, first_step + number)
+        few = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
+        return f"the items {few} of the dataset" if few else f"batch {first_step + number + 1}"
 
     def lap(self) -> float:
         """Seconds since the last lap, or since the epoch began."""
@@ -108,7 +119,8 @@ class Feed:
         if self.unreadable:
             warnings.warn(f"left out: {'; '.join(self.unreadable)}", stacklevel=2)
         if not self.images:
-            raise ValueError(f"no image of a batch can be read: {', '.join(self.unreadable)}")
+            few = ", ".join(self.unreadable[:3])
+            raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")
         moved = Batch(*(move(value, self.device) for value in batch))
         with compiled_augmentation(self.compiles):
             return self.collate_fn.augment(moved, generator)

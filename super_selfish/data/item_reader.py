@@ -20,7 +20,7 @@ from super_selfish.data.items import is_path, split_item
 from super_selfish.data.known_labels import Labels, known_file, known_labels
 from super_selfish.data.labels import SKIPPED_LABEL
 from super_selfish.data.raster import numbers_from_opened
-from super_selfish.data.samples import ReadingError
+from super_selfish.data.samples import DatasetError, ReadingError
 from super_selfish.data.value_range import ValueRange, WantedRange
 
 
@@ -48,8 +48,36 @@ class ItemReader:
         return len(self.items)
 
     def raw(self, index: int) -> Any:
-        """The item as the dataset gives it; for files the path, with its label if there is one."""
-        return self.items[self._checked(index)]
+        """The item as the dataset gives it; for files the path, with its label if there is one.
+
+        Raises:
+            OSError: The dataset cannot read it.
+            ValueError: The same.
+            DatasetError: The dataset fails otherwise.
+        """
+        try:
+            return self.item(self._checked(index))
+        except ReadingError as error:
+            self.fail(index, error)
+
+    def item(self, index: int) -> Any:
+        """The item as the dataset gives it, for who knows what to do if it cannot be read.
+
+        Raises:
+            ReadingError: The dataset cannot read it.
+            DatasetError: The dataset fails otherwise.
+        """
+        try:
+            return self.items[index]
+        except DECODING_ERRORS as error:
+            raise ReadingError(error) from error
+        except (ReadingError, DatasetError):  # of a source within this one
+            raise
+        except Exception as error:
+            raise DatasetError(
+                f"{type(self.dataset).__name__}[{index}] fails ({self.name(index)}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def name(self, index: int) -> str:
         """The path of an image, if it is known, or "item 17"."""
@@ -58,11 +86,11 @@ class ItemReader:
     def label(self, index: int) -> Tensor | None:
         """The label of one item; -1 if the item cannot be read and is skipped."""
         try:
-            return split_item(self.raw(index)).label
-        except DECODING_ERRORS as error:
+            return split_item(self.item(self._checked(index))).label
+        except ReadingError as error:
             if self.on_error == "skip":
                 return torch.tensor(SKIPPED_LABEL)
-            self.fail(index, ReadingError(error))
+            self.fail(index, error)
 
     def known_labels(self) -> Labels | None:
         """The labels of all items, if they are known without reading the items."""
@@ -85,6 +113,7 @@ class ItemReader:
 
         Raises:
             ReadingError: It cannot be decoded.
+            DatasetError: The dataset fails.
             TypeError: It is no image.
             ValueError: The same.
         """
@@ -108,9 +137,13 @@ class ItemReader:
 
     def read_numbers(self, index: int, cover: Size | None) -> tuple[Tensor, Tensor | None]:
         """The same before it is said which numbers are black and white, of any type."""
+        given = self.item(index)
         try:
-            item = split_item(self.items[index])
-            opened = item.image
+            item = split_item(given)
+        except TypeError as error:
+            raise TypeError(f"{self.name(index)}: {error}") from error
+        opened = item.image
+        try:
             if isinstance(opened, Image.Image):
                 opened = numbers_from_opened(opened, self.reader.pages, alpha=self.reader.alpha)
         except DECODING_ERRORS as error:

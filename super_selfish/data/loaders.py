@@ -13,6 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from super_selfish.data.collate import Collator
+from super_selfish.data.filling import FilledBatches, ReadableItems
+from super_selfish.data.samples import ReadingError, Unreadable
 from super_selfish.data.sources import ImageSource
 from super_selfish.training.randomness import step_generator
 
@@ -99,14 +101,20 @@ class RawItems(Dataset[Any]):
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
+        self.decodes_files = source.decodes_files
 
     def __len__(self) -> int:
         """Number of items."""
         return len(self.source)
 
     def __getitem__(self, position: int) -> Any:
-        """The item as it is."""
-        return self.source.raw(position)
+        """The item as it is; `Unreadable` if the dataset cannot read it and such are skipped."""
+        try:
+            return self.source.item(position)
+        except ReadingError as error:
+            if self.source.on_error == "raise":
+                self.source.fail(position, error)
+            return Unreadable(position, self.source.name(position), error.reason)
 
 
 def build_loader(
@@ -116,8 +124,10 @@ def build_loader(
     *,
     num_workers: int = 0,
     pin_memory: bool = False,
+    timeout: float = 0,
+    fills: bool = False,
 ) -> DataLoader[Any]:
-    """Builds the loader of a run.
+    """Builds a loader.
 
     Args:
         source: The images.
@@ -126,18 +136,29 @@ def build_loader(
             of the dataset's items to what `_forward` eats.
         num_workers: Processes that read images; 0 reads in this one.
         pin_memory: Whether batches are put where an accelerator reads them faster.
+        timeout: Seconds that workers have for a batch; 0 lets them have all time.
+        fills: Whether a batch that unreadable images leave too small to train on is filled.
 
     Returns:
         A loader that keeps its workers from epoch to epoch.
     """
-    is_collator = isinstance(collate_fn, Collator)
+    items: Any = source
+    collate: Callable[[Any], Any]
+    if isinstance(collate_fn, Collator):
+        collate = collate_fn.stack
+    else:
+        items = RawItems(source)
+        collate = collate_fn if source.on_error == "raise" else ReadableItems(collate_fn)
+    if fills and source.on_error == "skip":
+        items = FilledBatches(items, to_full_size=batches.world_size > 1)
     return DataLoader(
-        source if is_collator else RawItems(source),
+        items,
         batch_sampler=batches,
-        collate_fn=collate_fn.stack if isinstance(collate_fn, Collator) else collate_fn,
+        collate_fn=collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
+        timeout=timeout if num_workers > 0 else 0,
         # Seeds the workers, from which a dataset's own transforms draw: those of another epoch draw
         # otherwise. Torch's own stream is left alone.
         generator=step_generator(batches.seed, batches.epoch),

@@ -24,6 +24,7 @@ class Reading(NamedTuple):
     cache: str | os.PathLike[str] | None = None
     on_device: bool = False
     progress: bool = True
+    timeout: float = 0  # seconds that workers have for a batch; 0: all time
 
 
 def open_loader(
@@ -53,7 +54,13 @@ def open_loader(
     if reading.cache is None and not reading.on_device:
         pin_memory = device.type not in ("cpu", "mps")
         return build_loader(
-            source, batches, collate_fn, num_workers=num_workers, pin_memory=pin_memory
+            source,
+            batches,
+            collate_fn,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            timeout=reading.timeout,
+            fills=True,
         )
     if not isinstance(collate_fn, Collator):
         option = "cache" if reading.cache is not None else "dataset_on_device"
@@ -64,6 +71,9 @@ def open_loader(
     if reading.cache is not None:
         source = source.cached(reading.cache, progress=reading.progress)
     if not reading.on_device:
-        return open_loader(source, batches, collate_fn, device, num_workers=num_workers)
+        rest = Reading(timeout=reading.timeout)
+        return open_loader(
+            source, batches, collate_fn, device, num_workers=num_workers, reading=rest
+        )
     source = held_on_device(source, device, num_workers=num_workers, progress=reading.progress)
-    return build_loader(source, batches, collate_fn)
+    return build_loader(source, batches, collate_fn, fills=True)

@@ -76,6 +76,10 @@ class ReadingError(Exception):
         self.reason = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
 
+class DatasetError(RuntimeError):
+    """An exception of the user's own dataset, with the item on which it came; `__cause__` is it."""
+
+
 def images_at(source: ImageSource, indices: Iterable[int] | Tensor) -> Tensor:
     """Reads some images and stacks them.
 

@@ -80,9 +80,9 @@ class ImageSubset(ImageSource):
         """The same subset of a cached whole: one cache serves whatever is chosen from it."""
         return ImageSubset(self.whole.cached(path, progress=progress), self.indices)
 
-    def raw(self, index: int) -> Any:
+    def item(self, index: int) -> Any:
         """The item as the dataset gives it."""
-        return self.whole.raw(self.indices[self._checked(index)])
+        return self.whole.item(self.indices[self._checked(index)])
 
     def name(self, index: int) -> str:
         """The path of an image, if it is known, or its place in the dataset."""

@@ -23,6 +23,7 @@ from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.samples import SampleBatch
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
 from super_selfish.data.subset import ImageSubset
+from super_selfish.training.atomic import write_atomically
 
 COUNT = 6
 
@@ -222,13 +223,24 @@ def test_an_interrupted_build_leaves_nothing_and_gives_ctrl_c_back(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-@pytest.mark.skipif(os.name == "nt", reason="without locks one may not know that they are rests")
-def test_what_a_killed_build_left_behind_is_removed_by_the_next(folder: Path, file: Path) -> None:
-    file.parent.mkdir()
+def test_what_a_killed_build_left_behind_is_removed_before_the_disk_is_asked_for_room(
+    folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[str] = []
+    write_atomically(file, lambda opened: rests.extend(os.listdir(file.parent)))
+    file.unlink()
     kept = ["cache.npy.txt", "other.npy.0123.tmp"]
-    for name in [*kept, "cache.npy.0123.tmp"]:
+    for name in [*kept, *rests]:
         (file.parent / name).write_bytes(b"half")
+    left: list[list[str]] = []
+
+    def look(path: Path) -> object:
+        left.append(sorted(os.listdir(path)))
+        return type("Usage", (), {"free": 1 << 30})
+
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", look)
     ImageSource(folder, 32, cache=file)
+    assert left == [kept]
     assert sorted(os.listdir(file.parent)) == sorted(["cache.npy", *kept])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
+from super_selfish.data.samples import DatasetError
 from super_selfish.data.sources import (
     ImageSource,
     Sample,
@@ -557,12 +558,13 @@ def test_an_item_that_a_dataset_cannot_read_is_named_or_skipped() -> None:
     assert labels is not None and labels.tolist() == [0, -1, 0, 2, 1]
 
 
-def test_a_bug_in_a_dataset_is_never_skipped() -> None:
+def test_a_bug_in_a_dataset_is_never_skipped_and_names_the_item() -> None:
     def bug(index: int) -> Image.Image:
-        raise KeyError(index)
+        raise KeyError("colour")
 
-    with pytest.raises(KeyError):
+    with pytest.raises(DatasetError, match=r"^Items\[0\] fails .*: KeyError: 'colour'") as caught:
         ImageSource(Items(bug), on_error="skip")
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_labels_of_different_shapes_cannot_be_stacked() -> None:

@@ -1,0 +1,151 @@
+"""Processes that read images: they hang, are killed, or fail in the user's own code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._utils import ExceptionWrapper
+
+from super_selfish.data.samples import DatasetError
+from super_selfish.data.sources import ImageSource
+from super_selfish.data.subset import ImageSubset
+from super_selfish.data.workers import WorkerError, parse_timeout, worker_faults_explained
+from super_selfish.supervisors import RotateNetSupervisor
+from tests.conftest import TinyBackbone
+
+needs_signals = pytest.mark.skipif(os.name == "nt", reason="other systems have other signals")
+
+
+class Items:
+    """Does something at item 5, in a worker only."""
+
+    def __init__(self, at_five: Callable[[], Any]) -> None:
+        self.at_five = at_five
+        self.owner = os.getpid()
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 5 and os.getpid() != self.owner:
+            self.at_five()
+        return torch.full((3, 32, 32), index / 10)
+
+
+def train(at_five: Callable[[], Any], **settings: Any) -> None:
+    supervisor = RotateNetSupervisor(Items(at_five), TinyBackbone(), nn.Linear(16, 4))
+    supervisor.supervise(
+        epochs=1, batch_size=2, shuffle=False, num_workers=1, name=None, progress=False, **settings
+    )
+
+
+def hang() -> None:
+    time.sleep(3)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_hangs_ends_the_run_with_what_to_look_at() -> None:
+    started = time.monotonic()
+    with pytest.raises(WorkerError, match=r"gave a batch within 1 s.*worker_timeout=") as caught:
+        train(hang, worker_timeout=1)
+    assert "It was to give the items 4, 5 of the dataset." in str(caught.value)
+    assert time.monotonic() - started < 20
+
+
+def test_a_worker_that_exits_is_told_of() -> None:
+    with pytest.raises(WorkerError, match=r"a process that reads images ended \(exit code 3\), "):
+        train(partial(os._exit, 3))
+
+
+@needs_signals
+def test_a_worker_that_the_system_kills_is_told_of_in_words() -> None:
+    with pytest.raises(
+        WorkerError, match=r"was killed \(Killed\), most often by the system.*num_w"
+    ):
+        train(die)
+
+
+class Failing(Items):
+    """Has a fault of its own."""
+
+    is_broken = False
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 5 and self.is_broken:
+            raise LookupError("no such colour")
+        return super().__getitem__(index)
+
+
+def test_an_exception_of_the_dataset_names_the_item_and_stays_behind() -> None:
+    source = ImageSource(Failing(hang))
+    source.dataset.is_broken = True
+    for ask in (source.__getitem__, source.raw, source.label, ImageSubset(source, [5] * 6).raw):
+        with pytest.raises(
+            DatasetError, match=r"^Failing\[5\] fails \(item 5\): LookupE"
+        ) as caught:
+            ask(5)
+        assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_an_exception_in_a_worker_names_the_item_as_well() -> None:
+    source = ImageSource(Failing(hang))
+    source.dataset.is_broken = True
+    try:
+        source[5]
+    except DatasetError as error:
+        wrapper = ExceptionWrapper((type(error), error, error.__traceback__), "in a worker")
+    with pytest.raises(DatasetError, match=r"Failing\[5\] fails \(item 5\): LookupError: no such"):
+        wrapper.reraise()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "DataLoader worker (pid(s) 1, 2) exited unexpectedly",
+            "an exit in the dataset",
+        ),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
+            "dataloader's workers are out of shared memory. Please try to raise your shared memory "
+            "limit.",
+            "/dev/shm is full",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Segmentation fault. ", "by a fault in a"),
+        ("DataLoader timed out after 5 seconds", "within 5 s"),
+    ],
+)
+def test_what_torch_says_of_workers_is_explained(said: str, expected: str) -> None:
+    with pytest.raises(WorkerError, match=expected) as caught, worker_faults_explained():
+        raise RuntimeError(said)
+    assert str(caught.value.__cause__) == said
+
+
+def test_any_other_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch") as caught, worker_faults_explained():
+        raise RuntimeError("size mismatch")
+    assert type(caught.value) is RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, 0.0), (5, 5.0), (0.5, 0.5), ("90s", 90.0), ("2min", 120.0)]
+)
+def test_a_timeout_is_seconds_or_a_time(given: Any, seconds: float) -> None:
+    assert parse_timeout(given) == seconds
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "soon", "5", True, "0s"])
+def test_other_timeouts_are_refused_before_anything_is_read(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="worker_timeout is a number of seconds, a time such as"):
+        train(hang, worker_timeout=wrong)
