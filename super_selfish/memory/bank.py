@@ -70,6 +70,28 @@ class MemoryBank(nn.Module):
             ValueError: If shapes do not fit or a CPU index is out of range.
             TypeError: If the index is not int64.
         """
+        self.rows.index_copy_(0, *self._blended(index, embeddings))
+
+    @torch.no_grad()
+    def change(self, index: Tensor, embeddings: Tensor) -> Tensor:
+        """By how much `update` with the same arguments would move its rows, on average.
+
+        Args:
+            index: `[B]`, int64, images of the dataset.
+            embeddings: `[B, D]`, unit vectors.
+
+        Returns:
+            Scalar in [0, 2].
+
+        Raises:
+            ValueError: If shapes do not fit or a CPU index is out of range.
+            TypeError: If the index is not int64.
+        """
+        ordered, blended = self._blended(index, embeddings)
+        return (blended - self.rows[ordered]).norm(dim=1).mean()
+
+    def _blended(self, index: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """The index in order, and the rows that belong there after an update."""
         index = self._checked(index)
         if embeddings.shape != (len(index), self.rows.shape[1]):
             raise ValueError(
@@ -85,7 +107,7 @@ class MemoryBank(nn.Module):
         old = self.rows[ordered]
         blended = old.lerp(new, 1.0 - self.momentum)
         has_direction = blended.norm(dim=1, keepdim=True) > _NO_DIRECTION
-        self.rows.index_copy_(0, ordered, torch.where(has_direction, F.normalize(blended), old))
+        return ordered, torch.where(has_direction, F.normalize(blended), old)
 
     @torch.no_grad()
     def lookup(self, index: Tensor) -> Tensor:

@@ -150,11 +150,12 @@ class AdversarialSupervisor(Supervisor, ABC):
         run, _ = self._running()
         last = list(optimizer)[-1]
         for name, player in optimizer.items():
-            scaled = run.scaler.scale(loss[name] / run.batches_in_update)
+            scaled = run.scaler.scale(run.accumulation.weigh(loss[name]))
             # inputs: the gradient flows through the other players and stays nowhere else.
             scaled.backward(inputs=_held(player), retain_graph=name != last)
         if not run.updates_now:
             return False
+        run.accumulation.end_update(p for player in optimizer.values() for p in _held(player))
         for player in optimizer.values():  # after the last backward, which needs the old weights
             if run.clip_norm is not None:
                 run.scaler.unscale_(player)

@@ -52,6 +52,7 @@ from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
 from super_selfish.training.history import Row
+from super_selfish.training.locking import lock_of
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.plain import plain_setting
@@ -182,6 +183,7 @@ class Supervisor(Pretrained):
         compile_augmentation: bool = False,
         on_nan: str = "raise",
         keep_last: int = 2,
+        overwrite: bool = False,
     ) -> Supervisor:
         """Trains.
 
@@ -196,7 +198,9 @@ class Supervisor(Pretrained):
             batch_size: Images a step (and a process).
             shuffle: Whether every epoch has an order of its own.
             num_workers: Processes that read images; 0 reads in this one.
-            name: Path of the checkpoint, without its ending; None stores nothing.
+            name: Path of the checkpoint, without its ending; None stores nothing. Files of a former
+                run at this name get its date as a further name (`store/base-2026-11-28-101200.pt`)
+                when this one stores for the first time, and one line says so.
             pretrained: Loads the weights from `name` and starts anew with them; settings are those
                 of this object and this call.
             lr_scheduler: Called with the optimizer, and by name with those of `total_steps` (all
@@ -215,7 +219,11 @@ class Supervisor(Pretrained):
                 stored anyway at the end, on Ctrl-C, SIGTERM and SIGHUP (which leave after the
                 step), on SIGUSR1 (which goes on), and on an error between two steps. An error
                 within a step stores nothing: the step is not whole.
-            accumulate: Batches whose gradients are averaged for one update.
+            accumulate: Batches that make one update, as one large batch would: each weighs by its
+                images; queues, memories and momentum encoders move once an update. Only batch norm
+                sees each batch by itself: its statistics are those of `batch_size` images, and the
+                running ones move once a batch. Losses that tell images of a batch from one another
+                (CPC) tell those of `batch_size`.
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it
@@ -240,11 +248,13 @@ class Supervisor(Pretrained):
                 leaves such an update out, and counts it in the history; it keeps a copy of buffers.
             keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
                 before, which is taken with a warning where the newest is damaged.
+            overwrite: Replaces a former run at `name`, and keeps none of its files.
 
         Returns:
             This supervisor.
 
         Raises:
+            NameInUseError: If another run, of any process, is writing at `name`.
             ValueError: If there is no dataset, a setting makes no sense, or a run shall be resumed
                 that was another one; the message names both values.
             FileNotFoundError: If `pretrained` and there is no checkpoint.
@@ -293,30 +303,34 @@ class Supervisor(Pretrained):
             progress and distributed.rank() == 0,
             parse_timeout(worker_timeout),
         )
-        stored = None
-        if name is not None:
-            if resume and checkpoint_path(name).is_file():
-                stored = resume_supervisor(self, name)
-            else:
-                self._load_pretrained(name, pretrained)
-        run.epochs_before = self.epochs_seen if stored is None else stored.get("epochs_before", 0)
-        lay_out(self, channels_last)
-        optimizer = fused(optimizer, list(self.parameters()))
-        train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
-            optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
-        )
-        tell_settings(self)
-        if stored is not None:
-            run.load_state_dict(stored)
-        if monitor is not None:
-            monitor.start(self)
-        with (
-            kept_memory(device),
-            compiled(self, compile),
-            batches_of_one_explained(),
-            worker_faults_explained(train_loader),
-        ):
-            self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
+        with lock_of(name):
+            stored = None
+            if name is not None:
+                if resume and checkpoint_path(name).is_file():
+                    stored = resume_supervisor(self, name)
+                else:
+                    self._load_pretrained(name, pretrained)
+                self.files.begin_run(name, replaces=overwrite or stored is not None)
+            run.epochs_before = (
+                self.epochs_seen if stored is None else stored.get("epochs_before", 0)
+            )
+            lay_out(self, channels_last)
+            optimizer = fused(optimizer, list(self.parameters()))
+            train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
+                optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
+            )
+            tell_settings(self)
+            if stored is not None:
+                run.load_state_dict(stored)
+            if monitor is not None:
+                monitor.start(self)
+            with (
+                kept_memory(device),
+                compiled(self, compile),
+                batches_of_one_explained(),
+                worker_faults_explained(train_loader),
+            ):
+                self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
 
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
@@ -368,11 +382,13 @@ class Supervisor(Pretrained):
             closing(bar),
             torch.random.fork_rng(devices=[]),
             keeper,
+            run.accumulation,
             distributed.parallel(self) as step,
         ):
             while not run.is_over():
                 for data in feed.epoch(run.epochs_before + run.epoch, run.step):
                     with keeper.step():
+                        run.accumulation.begin(feed.images, run.batches_in_update)
                         with autocast(run.precision, run.device):
                             loss = step(data)
                         run.check_finite(loss)
@@ -416,10 +432,10 @@ class Supervisor(Pretrained):
             Whether the weights moved.
         """
         run, _ = self._running()
-        share = loss if run.batches_in_update == 1 else loss / run.batches_in_update
-        run.scaler.scale(share).backward()
+        run.scaler.scale(run.accumulation.weigh(loss)).backward()
         if not run.updates_now:
             return False
+        run.accumulation.end_update(self.parameters())
         if run.clip_norm is not None:
             run.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.parameters(), run.clip_norm)
@@ -476,6 +492,18 @@ class Supervisor(Pretrained):
     def _log(self, **values: Tensor) -> None:
         """Notes scalars of the present step; the history keeps their mean of the epoch."""
         self._parts.update(values)
+
+    def _write_memory(self, write: Callable[..., object], *values: Tensor) -> None:
+        """Writes to what is remembered between updates, once all batches of this one are through.
+
+        Args:
+            write: Such as `queue.enqueue`.
+            *values: Its arguments.
+        """
+        if self.run is None:
+            write(*values)
+        else:
+            self.run.accumulation.write(write, *values)
 
     def _running(self) -> tuple[Run, ImageSource]:
         """The run and its images, inside `supervise()`."""

@@ -100,6 +100,9 @@ class ContextNetSupervisor(AdversarialSupervisor):
     painted images in one batch, so that batch norm treats them alike. Both players move at once.
     `lr` is the learning rate of the painting network; the discriminator's is a tenth of it. Layers
     start as torch draws them.
+
+    The error is averaged over the pixels in the holes of a batch, so with `accumulate` an image's
+    weight depends a little on how large the holes of its batch are.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {

@@ -268,9 +268,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         changes = []
         for bank, embeddings in ((self.lightness_bank, lightness), (self.color_bank, color)):
             of_images = F.normalize(embeddings.unflatten(0, (len(index), -1)).mean(dim=1), dim=1)
-            old = bank.lookup(index)  # (B, E), a copy
-            bank.update(everywhere, gather(of_images))
-            changes.append((bank.lookup(index) - old).norm(dim=1).mean())
+            changes.append(bank.change(index, of_images))
+            self._write_memory(bank.update, everywhere, gather(of_images))
         self._log(memory_change=torch.stack(changes).mean())
 
     def chance_loss(self, row: Row) -> float | None:

@@ -56,6 +56,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     ahead half the pixels are the same); context networks of four causal convolutions, the strong
     augmentation of release 0.0.6 (`augmentation="paper"` is the paper's), and no averaged weights.
     The loss is the mean and not the sum over directions and offsets.
+
+    Negatives are patches of the same batch: `supervise(accumulate=...)` averages gradients and adds
+    no negatives, as a larger `batch_size` does.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {

@@ -169,15 +169,15 @@ class InstanceDiscriminationSupervisor(Supervisor):
         negatives = self.bank.lookup(data.negatives)  # (K, E)
         own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
         loss = self.loss(embeddings, memories, negatives, own)
+        change = self.bank.change(data.index, embeddings)
         if self.training:
-            self.bank.update(gather(data.index), gather(embeddings.detach()))
+            self._write_memory(self.bank.update, gather(data.index), gather(embeddings.detach()))
 
         positive = (embeddings * memories).sum(dim=1)  # (B,)
         # Between unit vectors |v - m|^2 = 2 - 2 v.m.
         proximal = 2.0 - 2.0 * positive.mean()
         with torch.no_grad():
             hardest = (embeddings @ negatives.T).masked_fill(own, -1.0).amax(dim=1)  # (B,)
-            change = (self.bank.lookup(data.index) - memories).norm(dim=1).mean()
         self._log(
             accuracy=(positive > hardest).float().mean(),
             memory_similarity=positive.detach().mean(),

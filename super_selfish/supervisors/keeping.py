@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from super_selfish.supervisors.persistence import record_of
+from super_selfish.supervisors.persistence import record_of, write_record
 from super_selfish.training import distributed
 from super_selfish.training.archive import write_archive
 from super_selfish.training.atomic import write_atomically
@@ -23,7 +23,6 @@ from super_selfish.training.checkpoint import (
     beside,
     checkpoint_path,
     try_checkpoint,
-    write_checkpoint,
 )
 from super_selfish.training.finite import NonFiniteLossError
 from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
@@ -188,8 +187,7 @@ class Keeper:
             raise self._with_batch(error) from None
 
         def write() -> None:
-            path = checkpoint_path(run.path)
-            write_checkpoint(path, record, keep_last=run.keep_last)
+            write_record(self._supervisor, run.path, record, run.keep_last)
             run.history.write_csv(run.path)
 
         if not is_last:

@@ -172,7 +172,7 @@ class MomentumContrastSupervisor(Supervisor):
             loss, keys = (loss + other) / 2, torch.cat([other_keys, keys])
         if self.training:
             # After both directions: a key is no negative of its own view, nor of the other one.
-            self.queue.enqueue(gather(keys))
+            self._write_memory(self.queue.enqueue, gather(keys))
         return loss
 
     def _contrast(

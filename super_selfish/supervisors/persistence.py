@@ -62,7 +62,28 @@ def save_supervisor(supervisor: Pretrained, name: Name, *, keep_last: int = 1) -
         TypeError: If something cannot be stored; the former file stays.
         OSError: If the disk does not take it; the former file stays.
     """
-    write_checkpoint(checkpoint_path(name), record_of(supervisor), keep_last=keep_last)
+    write_record(supervisor, name, record_of(supervisor), keep_last)
+
+
+def write_record(
+    supervisor: Pretrained, name: Name, record: dict[str, Any], keep_last: int
+) -> None:
+    """Writes what `record_of` returned, after others' files have made way.
+
+    Args:
+        supervisor: Whose record it is.
+        name: Path without its ending.
+        record: What to write.
+        keep_last: Files that are kept, this one included.
+
+    Raises:
+        OSError: If the disk does not take it; the former file stays.
+    """
+    files = supervisor.files
+    write_checkpoint(
+        checkpoint_path(name), record, keep_last=keep_last, make_way=lambda: files.make_way(name)
+    )
+    files.note(name)
 
 
 def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | None:
@@ -161,6 +182,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
             f"alone to a new one: backbone={kind}(...).load({os.fspath(name)!r}).get_backbone()"
         )
     supervisor.load_state_dict(stored)
+    supervisor.files.note(name)
     supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
 
 

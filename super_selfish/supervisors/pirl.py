@@ -226,13 +226,13 @@ class PIRLSupervisor(Supervisor):
         own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
         puzzle_loss = self.loss(puzzles, memories, negatives, own)
         image_loss = self.loss(images, memories, negatives, own)
+        change = self.bank.change(data.index, images)
         if self.training:  # by the plain view alone: the memory holds images, not puzzles
-            self.bank.update(gather(data.index), gather(images.detach()))
+            self._write_memory(self.bank.update, gather(data.index), gather(images.detach()))
 
         with torch.no_grad():
             positive = (puzzles * memories).sum(dim=1)  # (B,)
             hardest = (puzzles @ negatives.T).masked_fill(own, -1.0).amax(dim=1)  # (B,)
-            change = (self.bank.lookup(data.index) - memories).norm(dim=1).mean()
         self._log(
             image_loss=image_loss.detach(),
             puzzle_loss=puzzle_loss.detach(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +16,7 @@ from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.summary import summary_line, summary_table
+from super_selfish.training.aside import OwnFiles
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -54,6 +56,11 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     def _repr_html_(self) -> str:
         """What it is, as a notebook shows it."""
         return summary_table(self)
+
+    @cached_property
+    def files(self) -> OwnFiles:
+        """Which checkpoints this object may replace without a word."""
+        return OwnFiles()
 
     @property
     def dataset(self) -> Any:

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -78,13 +79,20 @@ def former_paths(path: Path, keep_last: int) -> list[Path]:
     return [beside(path, ending) for ending in endings[: keep_last - 1]]
 
 
-def write_checkpoint(path: Path, state: dict[str, Any], *, keep_last: int = 1) -> None:
+def write_checkpoint(
+    path: Path,
+    state: dict[str, Any],
+    *,
+    keep_last: int = 1,
+    make_way: Callable[[], object] | None = None,
+) -> None:
     """Writes a checkpoint, reads it back, and only then gives it its name.
 
     Args:
         path: Where the file shall be.
         state: Tensors and values that have a plain form, nested in dicts, lists and tuples.
         keep_last: Files that are kept, this one included; see `former_paths`.
+        make_way: Called when the new file is known to be good, before it takes its place.
 
     Raises:
         TypeError: If something else is in it; the message names the place.
@@ -95,7 +103,7 @@ def write_checkpoint(path: Path, state: dict[str, Any], *, keep_last: int = 1) -
         path,
         partial(write_archive, value=exact),
         check=partial(_read_back, expected=exact),
-        place=partial(_keep_former, formers=former_paths(path, keep_last)),
+        place=partial(_keep_former, formers=former_paths(path, keep_last), make_way=make_way),
     )
 
 
@@ -179,8 +187,12 @@ def _hint(path: Path) -> str:
     return f", but a former one, {formers[0]}: give its name to load it" if formers else ""
 
 
-def _keep_former(temporary: Path, path: Path, formers: list[Path]) -> None:
+def _keep_former(
+    temporary: Path, path: Path, formers: list[Path], make_way: Callable[[], object] | None
+) -> None:
     """Moves every file one place back, and the new one to the first."""
+    if make_way is not None:
+        make_way()
     # A damaged file would drive out a good one.
     if formers and is_intact(path):
         for newer, older in reversed(list(pairwise(formers))):

@@ -12,7 +12,7 @@ from super_selfish.training.checkpoint import beside, checkpoint_path, former_pa
 from super_selfish.training.plain import plain
 
 # What lies beside a checkpoint; the longest of them decides whether a name is too long.
-ENDINGS = (".pt", ".csv", "-best.pt", "-nan.pt")
+ENDINGS = (".pt", ".csv", "-best.pt", "-nan.pt", "-2026-11-28-101200-previous.pt")
 
 
 def fixed_name(name: Any) -> str:

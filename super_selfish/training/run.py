@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.training.acceleration import match_layout
+from super_selfish.training.accumulation import Accumulation
 from super_selfish.training.description import Settings
 from super_selfish.training.distributed import is_distributed, world_size
 from super_selfish.training.finite import NonFiniteLossError, listed, not_finite
@@ -127,6 +128,7 @@ class Run:
             raise ValueError(f"keep_last must be at least 1 file, got {self.keep_last}")
         self._deadline = math.inf if seconds is None else self._written + seconds
         self.guard = Guard(self.on_nan, self.device, self.buffers)
+        self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
         self.stored_step: int | None = None  # up to which this call has stored
 

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from super_selfish.training.description import Settings, described
@@ -142,23 +144,38 @@ def _of_players(each: Mapping[str, Settings]) -> Settings:
 
 
 def _are_same(stored: Any, given: Any) -> bool:
+    if isinstance(stored, Tensor) or isinstance(given, Tensor):
+        return _are_same_tensors(stored, given)
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        names = set(stored) == set(given)
+        return names and all(_are_same(value, given[name]) for name, value in stored.items())
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
         return all(_are_near(*pair) for pair in zip(stored, given, strict=True))
     is_nan = stored != stored and given != given
     return bool(is_nan or stored == given)
 
 
+def _are_same_tensors(stored: Any, given: Any) -> bool:
+    if not (isinstance(stored, Tensor) and isinstance(given, Tensor)):
+        return False
+    return stored.dtype == given.dtype and torch.equal(stored.cpu(), given.cpu())
+
+
 def _are_near(stored: Any, given: Any) -> bool:
     """Equal; numbers of a list, which are measured, but for what other decoders make of a file."""
     if isinstance(stored, float) and isinstance(given, float):
         return abs(stored - given) <= MEASURED
-    return bool(stored == given)
+    return _are_same(stored, given)
+
+
+def _shown(value: Any) -> str:
+    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 
 def _in_words(name: str, stored: Any, given: Any) -> str:
     label = _LABELS.get(name, name)
     if name != "trained":
-        return f"{label}={stored!r}, this call has {given!r}"
+        return f"{label}={_shown(stored)}, this call has {_shown(given)}"
     still = [f"{each} stands still now" for each in stored if each not in given]
     moving = [f"{each} stood still then" for each in given if each not in stored]
     examples = ", ".join([*still[:1], *moving[:1]])

@@ -271,7 +271,7 @@ def test_every_precision_trains(images: Tensor, precision: str) -> None:
         ({"accumulate": 0}, "accumulate must be at least 1 batch, got 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),
         ({"checkpoint_every": "often"}, "an interval is a number of steps"),
-        ({"lr_scheduler": "linear"}, "lr_scheduler is a function of the optimizer or"),
+        ({"lr_scheduler": "linear"}, "or a function of the optimizer, got .linear."),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(

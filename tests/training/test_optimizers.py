@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.training.optimizers import LARS
+from super_selfish.training.optimizers import LARS, load_moments
 from tests.references import lars_in_loops
 
 
@@ -105,3 +105,27 @@ def test_a_stored_optimizer_goes_on(generator: torch.Generator) -> None:
 def test_wrong_numbers_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LARS([nn.Parameter(torch.ones(2, 2))], **settings)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_moments_are_loaded_and_settings_are_those_of_now(several: bool) -> None:
+    def trained(lr: float) -> tuple[nn.Linear, Any]:
+        torch.manual_seed(0)
+        layer = nn.Linear(2, 2)
+        optimizer: Any = torch.optim.SGD(layer.parameters(), lr=lr, momentum=0.9)
+        return layer, optimizer
+
+    layer, former = trained(0.1)
+    layer(torch.ones(1, 2)).sum().backward()
+    former.step()
+    _, present = trained(0.5)
+    if several:
+        load_moments({"a": present}, {"a": former.state_dict()})
+    else:
+        load_moments(present, former.state_dict())
+    assert present.param_groups[0]["lr"] == 0.5
+    moments = [state["momentum_buffer"] for state in present.state.values()]
+    expected = [state["momentum_buffer"] for state in former.state.values()]
+    assert len(moments) == 2
+    for moment, other in zip(moments, expected, strict=True):
+        torch.testing.assert_close(moment, other)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from super_selfish.data import Batch, Collator, to_unit_range
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import Supervisor
-from super_selfish.training.run import Run, parse_interval
+from super_selfish.training.run import NonFiniteLossError, Run, parse_interval
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ class Line(Supervisor):
         network = CombinedNet(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Flatten(), nn.Linear(1, 1)))
         super().__init__(network, images, nn.MSELoss(), InOrder())
         self.seen: list[tuple[int, bool, bool]] = []
+        self.stop_at = -1
 
     @property
     def weight(self) -> Tensor:
@@ -59,6 +60,8 @@ class Line(Supervisor):
 
     def _forward(self, data: Any) -> Tensor:
         assert self.run is not None
+        if self.run.global_step == self.stop_at:
+            raise KeyboardInterrupt
         self.seen.append((self.run.step, self.run.updates_now, self.run.is_between_updates))
         return (self.weight.flatten() * data.images.mean(dim=(1, 2, 3))).mean()
 
@@ -140,3 +143,38 @@ def test_checkpoints_come_at_every_so_many_steps_and_never_amid_an_update(
     between = {2, 4, 6, 7}
     wanted = {step for step in between if step % every == 0}
     assert wanted <= set(due) <= wanted | {0, 7}  # tried before the first step, and kept at the end
+
+
+@pytest.mark.parametrize(("stop_at", "epochs"), [(1, 1), (2, 1), (4, 1), (3, 2), (4, 2)])
+def test_a_run_goes_on_up_to_its_end_and_not_from_beyond_it(
+    stop_at: int, epochs: int, tmp_path: Path
+) -> None:
+    images = torch.rand(6, 1, 32, 32)  # three steps an epoch
+    settings: dict[str, Any] = {"batch_size": 2, "name": tmp_path / "a"}
+    with pytest.raises(KeyboardInterrupt):
+        stopped = Line(images)
+        stopped.stop_at = stop_at
+        stopped.supervise(epochs=3, checkpoint_every=1, **settings)
+    if stop_at > 3 * epochs:
+        with pytest.raises(ValueError, match=r"the stored run has done 1 epochs and 1 steps"):
+            Line(images).supervise(epochs=epochs, resume=True, **settings)
+        return
+    supervisor = Line(images)
+    supervisor.supervise(epochs=epochs, resume=True, **settings)
+    assert supervisor.run is not None
+    assert supervisor.run.global_step == 3 * epochs
+    assert len(supervisor.seen) == 3 * epochs - stop_at
+
+
+def test_a_run_all_of_whose_updates_are_skipped_ends_with_its_first_epoch() -> None:
+    class Broken(Line):
+        def _forward(self, data: Any) -> Tensor:
+            assert self.run is not None
+            loss = super()._forward(data)
+            return loss * (math.nan if self.run.global_step >= 2 else 1.0)
+
+    supervisor = Broken(torch.rand(4, 1, 32, 32))  # the first epoch is sound, the second is not
+    with pytest.raises(NonFiniteLossError, match="every update"):
+        supervisor.supervise(epochs=3, batch_size=2, name=None, on_nan="skip")
+    assert supervisor.run is not None
+    assert supervisor.run.epoch == 1

@@ -1,0 +1,130 @@
+"""Two processes at one name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.training import locking
+from super_selfish.training.locking import NameInUseError, NameLock
+from tests.conftest import TinyBackbone
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+TRAINS = """
+import sys, time, torch
+from super_selfish.supervisors import RotateNetSupervisor
+
+class Slow(RotateNetSupervisor):
+    def _forward(self, data):
+        if self.run.global_step == 2:
+            print("trains", flush=True)
+            time.sleep(60)
+        return super()._forward(data)
+
+images = torch.randint(256, (12, 3, 32, 32), dtype=torch.uint8)
+slow = Slow(images, backbone="narrow-resnet")
+slow.supervise(epochs=9, batch_size=4, name=sys.argv[1], num_workers=int(sys.argv[2]),
+               checkpoint_every=1, progress=False)
+"""
+
+
+def rotate(images: Any) -> RotateNetSupervisor:
+    return RotateNetSupervisor(images, backbone=TinyBackbone())
+
+
+def settings(name: Path, **more: Any) -> dict[str, Any]:
+    return {"epochs": 1, "batch_size": 8, "name": name, "progress": False, **more}
+
+
+@pytest.fixture(params=[0, 1], ids=["no worker", "a worker"])
+def training(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains at `tmp_path / "base"`."""
+    script = tmp_path / "trains.py"
+    script.write_text(TRAINS)
+    command = [sys.executable, str(script), str(tmp_path / "base"), str(request.param)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "trains\n"
+        yield process
+        process.kill()
+
+
+@needs_signals
+def test_a_second_run_at_a_name_is_told_of_the_first_and_a_killed_one_frees_it(
+    training: subprocess.Popen[str], images: Tensor, tmp_path: Path
+) -> None:
+    stored = (tmp_path / "base.pt").read_bytes()
+    for call in ({}, {"resume": True}, {"overwrite": True}):
+        message = rf"base\.pt is being written by another run \(process {training.pid} on \S+, sin"
+        with pytest.raises(NameInUseError, match=message):
+            rotate(images).supervise(**settings(tmp_path / "base", **call))
+    assert (tmp_path / "base.pt").read_bytes() == stored
+    rotate(images).supervise(**settings(tmp_path / "other"))  # another name is free
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    rotate(images).supervise(**settings(tmp_path / "base"))
+    assert not (tmp_path / "base.lock").exists()
+
+
+def test_the_name_is_free_after_a_run_however_it_ended(images: Tensor, tmp_path: Path) -> None:
+    class Stops(RotateNetSupervisor):
+        def _forward(self, data: Any) -> Any:
+            with pytest.raises(NameInUseError):  # of the same process, too
+                rotate(images).supervise(**settings(tmp_path / "base"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Stops(images, backbone=TinyBackbone()).supervise(**settings(tmp_path / "base"))
+    with pytest.raises(ValueError, match="clip_norm"):
+        rotate(images).supervise(**settings(tmp_path / "base", clip_norm=-1.0))
+    rotate(images).supervise(**settings(tmp_path / "base"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.csv", "base.pt"]
+
+
+def test_a_lock_that_was_left_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "base.lock").write_text('{"pid": 1, "host": "elsewhere", "since": "yesterday"}')
+    with NameLock(tmp_path / "base"):
+        assert str(os.getpid()) in (tmp_path / "base.lock").read_text()
+    assert not (tmp_path / "base.lock").exists()
+
+
+def test_a_lock_whose_owner_leaves_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "PATIENCE", 0.3)
+    with NameLock(tmp_path / "base"):
+        (tmp_path / "base.lock").write_text("")  # taken, but not yet signed
+        started = time.monotonic()
+        with pytest.raises(NameInUseError, match="another process"), NameLock(tmp_path / "base"):
+            pass
+    assert time.monotonic() - started >= 0.3
+
+
+def test_a_disk_that_cannot_lock_is_told_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(file: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(locking, "_lock", refuse)
+    with NameLock(tmp_path / "base"):
+        pass
+    assert "cannot be locked (Function not implemented)" in caplog.messages[0]
+
+
+def test_what_stores_nothing_locks_nothing() -> None:
+    with locking.lock_of(None):
+        assert torch.is_grad_enabled()
