@@ -6,7 +6,7 @@ OLDEST_PYTHON ?= python3.10
 OLDEST := .venv-oldest
 ARGS ?=
 
-.PHONY: install demo gallery test lint unit slow test-oldest mutants clean
+.PHONY: install demo gallery test lint unit slow test-oldest mutants fuzz clean
 
 install: $(INSTALLED)
 
@@ -50,6 +50,10 @@ $(OLDEST)/.installed: requirements-oldest.txt
 # Small faults, one at a time, and how many of them the tests notice.
 mutants: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m tests.mutants.run $(ARGS)
+
+# Ten thousand damaged images, of all formats.
+fuzz: $(INSTALLED)
+	FUZZ=10000 $(RUN) -m pytest tests/data/test_fuzz.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import struct
+import tokenize
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import torch
 from PIL import Image
@@ -41,6 +44,12 @@ DECODING_ERRORS = (
     Image.DecompressionBombError,
 )
 
+# What readers stumble over in broken files, besides the errors that they raise on purpose.
+_BROKEN = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, RuntimeError, AssertionError),
+    *(MemoryError, tokenize.TokenError, zlib.error),
+)
+
 _JPEG_ENDINGS = (".jpg", ".jpeg")
 # By what a file begins with: II or MM, then 42, or 43 for files beyond 4 GB.
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -59,19 +68,22 @@ def open_frames(path: Path, pages: Pages = None, *, alpha: bool = False) -> Iter
     Raises:
         Exception: One of `DECODING_ERRORS`.
     """
-    with open_regular(path, whole=False) as file:
-        start = file.read(6)
-        file.seek(0)
-        if start.startswith(_TIFF_STARTS):
-            yield TiffFrames(file, alpha=alpha)
-        elif start == _ARRAY_START:
-            yield ArrayFrames(file, pages)
-        elif start.startswith(_ARCHIVE_STARTS):
-            yield ArrayFrames(file, pages, is_archive=True)
-        else:
-            check_whole(file)
-            with open_raster(file) as image:
-                yield RasterFrames(image, pages, alpha=alpha)
+    try:
+        with open_regular(path, whole=False) as file:
+            start = file.read(6)
+            file.seek(0)
+            if start.startswith(_TIFF_STARTS):
+                yield TiffFrames(file, alpha=alpha)
+            elif start == _ARRAY_START:
+                yield ArrayFrames(file, pages)
+            elif start.startswith(_ARCHIVE_STARTS):
+                yield ArrayFrames(file, pages, is_archive=True)
+            else:
+                check_whole(file)
+                with open_raster(file) as image:
+                    yield RasterFrames(image, pages, alpha=alpha)
+    except _BROKEN as error:
+        raise ValueError(f"the file is broken ({type(error).__name__}: {error})") from error
 
 
 def read_header(path: Path, pages: Pages = None, *, alpha: bool = False) -> Shape:
@@ -152,8 +164,7 @@ def _read_jpeg(frames: RasterFrames, cover: Size | None, pages: Pages) -> Tensor
         longest = 2 * max(cover)  # it may have to be turned
         image.draft(None, (longest, longest))
     shape = shape_by_pil(image)
-    file = image.fp
-    assert file is not None  # noqa: S101  # it is open
+    file: BinaryIO = getattr(image, "fp")  # noqa: B009  # that of `open_raster`
     file.seek(0)
     data: bytes = file.read()
     if shape is not None:

@@ -134,7 +134,7 @@ def lossy_bits(image: Image.Image) -> int:
     Args:
         image: Open, not yet decoded.
     """
-    file = image.fp
+    file = getattr(image, "fp", None)
     if file is None:
         return 8
     place = file.tell()

@@ -114,7 +114,7 @@ class FileList:
         cls, root: Path, found: Iterable[Path], *, every: bool, what: str | None = None
     ) -> FileList:
         all_parts = sorted(path.relative_to(root).parts for path in found)
-        endings = IMAGE_ENDINGS
+        endings: tuple[str, ...] = IMAGE_ENDINGS
         taken = [parts for parts in all_parts if parts[-1].lower().endswith(endings)]
         if every:
             taken = [parts for parts in all_parts if not _is_companion(parts[-1])]

@@ -110,7 +110,7 @@ class RasterFrames(Frames):
 
     def _deep(self, image: Image.Image) -> Tensor:
         """More than 8 bits of colour, all of them."""
-        file: BinaryIO = image.fp  # type: ignore[assignment]
+        file: BinaryIO = getattr(image, "fp")  # noqa: B009  # that of `open_raster`
         if self.count > 1 or image.format not in ("PNG", "PPM"):
             raise ValueError(
                 f"it is {image.format} with more than 8 bits a channel, of which 8 would be read: "

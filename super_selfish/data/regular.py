@@ -14,6 +14,8 @@ Path = str | os.PathLike[str]
 
 MAX_FILE_BYTES = 2**30  # of a file that is read as a whole
 MAX_IMAGE_BYTES = 2**32  # of one decoded image
+_LARGE = 2**28  # bytes of an image
+_MAX_RATIO = 2000  # of decoded to stored bytes; deflate reaches 1032
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -60,12 +62,22 @@ def check_whole(file: BinaryIO) -> None:
         )
 
 
-def check_size(num_bytes: int) -> None:
+def check_size(num_bytes: int, file: BinaryIO | None = None) -> None:
     """Refuses an image that would take too much memory when it is decoded.
 
+    Args:
+        num_bytes: That it takes.
+        file: Where it comes from: a small one cannot hold a large one.
+
     Raises:
-        ValueError: It has more than `MAX_IMAGE_BYTES`.
+        ValueError: It has more than `MAX_IMAGE_BYTES`, or is large and far larger than its file.
     """
+    stored = num_bytes if file is None else os.fstat(file.fileno()).st_size
+    if num_bytes > _LARGE and num_bytes > _MAX_RATIO * stored:
+        raise ValueError(
+            f"the file has {stored:,} bytes, but promises an image of {num_bytes / 1e9:.1f} GB: it "
+            "is broken, or made to fill the memory"
+        )
     if num_bytes > MAX_IMAGE_BYTES:
         raise ValueError(
             f"the image would take {num_bytes / 1e9:,.1f} GB of memory, and may take "

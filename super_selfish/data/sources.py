@@ -29,7 +29,6 @@ from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems, items_of
 from super_selfish.data.known_labels import known_classes
 from super_selfish.data.labels import labels_of
-from super_selfish.data.mistaken import refuse_mistaken
 from super_selfish.data.probing import (
     LITTLE,
     Found,
@@ -153,6 +152,12 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
     def values_in_words(self) -> str:
         """One line on the numbers that were found in some images, and what is made of them."""
         return "no numbers were found" if self.found is None else in_words(self.found, self.values)
+
+    @property
+    def remark(self) -> str | None:
+        """The same, where there is something to remark: numbers that are not those of 8 bits."""
+        is_usual = self.found is None or (self.values is None and self.found.kinds == ("uint8",))
+        return None if is_usual else f"Images: {self.values_in_words}"
 
     def _warn_of_little(self) -> None:
         share = None if self.found is None else used_share(self.found, self.values)
@@ -327,7 +332,6 @@ def as_source(
         ValueError: `data` is a source that was made with other options.
     """
     if not isinstance(data, ImageSource):
-        refuse_mistaken(data)
         return ImageSource(
             data,
             image_size,

@@ -15,8 +15,6 @@ Shapes: `C, H, W` channels, height, width of a frame.
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple
 
@@ -43,11 +41,6 @@ _KEPT_BY_PILLOW = frozenset(
 )
 # What opens files beside the one that was given, or takes their names from it.
 _NEIGHBOURS = ("is_ndtiff", "is_mmstack", "is_micromanager")
-# What tifffile raises for files whose tags were damaged, besides its own ValueError.
-_BROKEN = (
-    *(ArithmeticError, AttributeError, LookupError, TypeError, RuntimeError, AssertionError),
-    *(MemoryError, UnicodeError, EOFError, struct.error, zlib.error),
-)
 
 
 class _Frame(NamedTuple):
@@ -73,12 +66,11 @@ class TiffFrames(Frames):
         """
         self._file = file
         self._alpha = alpha
-        flags = {name: False for name in _NEIGHBOURS if name[3:] in tifffile.TIFF.FILE_FLAGS}
-        try:
-            self._tiff: Any = tifffile.TiffFile(file, _multifile=False, **flags)
-            self._frames = self._table()
-        except _BROKEN as error:
-            raise _broken(error) from error
+        flags: dict[str, Any] = {
+            name: False for name in _NEIGHBOURS if name[3:] in tifffile.TIFF.FILE_FLAGS
+        }
+        self._tiff: Any = tifffile.TiffFile(file, _multifile=False, **flags)
+        self._frames = self._table()
         self.count = len(self._frames)
         if self.count == 0:
             raise ValueError("the TIFF holds no image")
@@ -96,27 +88,21 @@ class TiffFrames(Frames):
     def shape(self, frame: int) -> Shape:
         """Shape of an image, alpha left out unless it is kept."""
         series, layout, _ = self._frames[frame]
-        try:
-            page = series.keyframe
-            samples = 3 if page.photometric in (_PALETTE, _CMYK) else layout.samples
-            if page.photometric not in (_PALETTE, _CMYK) and not self._alpha:
-                samples -= len(_alpha_places(page))
-            height, width = layout.size
-            if is_turned(_orientation(page)):
-                height, width = width, height
-        except _BROKEN as error:
-            raise _broken(error) from error
+        page = series.keyframe
+        samples = 3 if page.photometric in (_PALETTE, _CMYK) else layout.samples
+        if page.photometric not in (_PALETTE, _CMYK) and not self._alpha:
+            samples -= len(_alpha_places(page))
+        height, width = layout.size
+        if is_turned(_orientation(page)):
+            height, width = width, height
         return samples * layout.planes, height, width
 
     def read(self, frame: int, cover: Size | None = None) -> Tensor:
         """Decodes an image, `[C, H, W]`."""
         series, layout, place = self._frames[frame]
-        try:
-            size = math.prod(layout.size) * layout.samples * layout.planes
-            check_size(size * series.dtype.itemsize)
-            return self._pixels(series, layout, place)
-        except _BROKEN as error:
-            raise _broken(error) from error
+        size = math.prod(layout.size) * layout.samples * layout.planes
+        check_size(size * series.dtype.itemsize, self._file)
+        return self._pixels(series, layout, place)
 
     def _pixels(self, series: Any, layout: _Layout, place: int) -> Tensor:
         page = series.keyframe
@@ -319,7 +305,3 @@ def _from_inks(pixels: NDArray[Any]) -> NDArray[Any]:
     height, width = pixels.shape[1:3]
     image = Image.frombytes("CMYK", (width, height), pixels.tobytes())
     return np.array(image.convert("RGB"))[None]
-
-
-def _broken(error: BaseException) -> ValueError:
-    return ValueError(f"broken TIFF ({type(error).__name__}: {error})")

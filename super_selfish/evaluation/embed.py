@@ -79,7 +79,7 @@ def embed(
     network = open_network(backbone, preprocess, image_size, in_channels)
     if isinstance(images, ImageSource | LabelledSource):  # those know their size
         network = network._replace(image_size=image_size, in_channels=in_channels)
-    opened = open_data(images, network.image_size, network.in_channels)
+    opened = open_data(images, network.image_size, network.in_channels, network.reading)
     found = extract(
         network.module,
         opened,

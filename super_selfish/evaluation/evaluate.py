@@ -90,8 +90,9 @@ def evaluate(
     baseline = _untrained_network(untrained, rated.module, seed)
     if baseline is not None:
         networks[UNTRAINED] = rated._replace(module=baseline)
-    train_source = open_data(train, rated.image_size, rated.in_channels)
-    test_source = open_data(test, train_source.images.image_size, train_source.images.in_channels)
+    train_source = open_data(train, rated.image_size, rated.in_channels, rated.reading)
+    size, channels = train_source.images.image_size, train_source.images.in_channels
+    test_source = open_data(test, size, channels, rated.reading)
     check_parts_fit(train_source, test_source)
     for name, network in networks.items():
         check_layers(list(columns), network.module)

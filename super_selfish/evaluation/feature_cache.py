@@ -88,7 +88,8 @@ def _identity(source: ImageSource) -> Any:
     if isinstance(items, ArrayItems):
         return [items.images, items.labels]
     if isinstance(items, FileList):
-        return [items.labels, [_state(file) for file in items.files]]
+        options = [items.frames, source.value_range, str(source.reader.pages)]
+        return [items.labels, options, [_state(file) for file in items.files]]
     files = [known_file(items, index) for index in range(len(items))]
     known = source.known_labels()
     if known is not None and all(file is not None for file in files):

@@ -9,7 +9,7 @@ Shapes: `N` images, `D` features, `Y` classes, `B` batch, `C, H, W` image.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ def open_data(
     data: Any,
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> LabelledSource:
     """Opens data that protocols read.
 
@@ -61,19 +62,25 @@ def open_data(
             labels: `[N]` integers, or `[N, Y]` zeros and ones.
         image_size: As for `as_source`.
         in_channels: As for `as_source`.
+        reading: Further keywords of `as_source`, such as those of a supervisor. A source that is
+            given has its own, but must have that `value_range`.
 
     Returns:
         The source. `labels` is `None` where the items themselves bring theirs, or have none.
 
     Raises:
         ValueError: If there are not as many labels as images.
-        TypeError: If labels are neither integers nor rows of zeros and ones, or are text.
+        TypeError: If labels are neither integers nor rows of zeros and ones, or are text, or are of
+            a generator of paths, whose order is not that of the labels.
     """
     if isinstance(data, LabelledSource):
-        return LabelledSource(as_source(data.images, image_size, in_channels), data.labels)
+        images = open_images(data.images, image_size, in_channels, reading)
+        return LabelledSource(images, data.labels)
     if not _is_pair(data):
-        return LabelledSource(as_source(data, image_size, in_channels), None)
-    images = as_source(data[0], image_size, in_channels)
+        return LabelledSource(open_images(data, image_size, in_channels, reading), None)
+    if isinstance(data[0], Iterator):
+        raise TypeError("labels need images in a fixed order, but they are of a generator: a list")
+    images = open_images(data[0], image_size, in_channels, reading)
     try:
         labels = torch.as_tensor(data[1])
     except (TypeError, ValueError) as error:
@@ -87,6 +94,26 @@ def open_data(
             f"got {len(images)} images and {len(labels)} labels"
         )
     return LabelledSource(images, as_classes(labels))
+
+
+def open_images(
+    data: Any,
+    image_size: int | tuple[int, int] | None,
+    in_channels: int | None,
+    reading: Mapping[str, Any] | None = None,
+) -> ImageSource:
+    """Opens images as a supervisor reads its own.
+
+    Args:
+        data: Whatever `as_source` takes.
+        image_size: As for `as_source`.
+        in_channels: As for `as_source`.
+        reading: As for `open_data`.
+    """
+    options = dict(reading or {})
+    if isinstance(data, ImageSource):
+        options = {"value_range": options.get("value_range")}
+    return as_source(data, image_size, in_channels, **options)
 
 
 def extract_features(
@@ -177,7 +204,7 @@ def extract(
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     network = open_network(backbone, preprocess, image_size, in_channels)
     backbone, preprocess = network.module, network.preprocess
-    source = open_data(data, network.image_size, network.in_channels)
+    source = open_data(data, network.image_size, network.in_channels, network.reading)
     loader: DataLoader[Any] = DataLoader(
         source.images,
         batch_size=batch_size,

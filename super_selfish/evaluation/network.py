@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -16,6 +17,7 @@ class Network(NamedTuple):
     preprocess: nn.Module | None
     image_size: Size | None
     in_channels: int | None
+    reading: Mapping[str, Any] | None = None  # further keywords of `as_source`
 
     @property
     def takes_images_as_they_are(self) -> bool:
@@ -43,6 +45,7 @@ def open_network(
     Raises:
         TypeError: If it is neither.
     """
+    reading: Mapping[str, Any] | None = None
     if callable(getattr(backbone, "get_backbone", None)):
         if preprocess is None:
             preprocess = getattr(backbone, "preprocess", None)
@@ -50,9 +53,10 @@ def open_network(
             image_size = getattr(backbone, "image_size", None)
         if in_channels is None:
             in_channels = getattr(backbone, "in_channels", None)
+        reading = getattr(backbone, "reading", None)
         backbone = backbone.get_backbone()
     if not isinstance(backbone, nn.Module):
         raise TypeError(
             f"{name} must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
         )
-    return Network(backbone, preprocess, image_size, in_channels)
+    return Network(backbone, preprocess, image_size, in_channels, reading)

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,13 @@ from torch.utils.data import DataLoader
 
 from super_selfish.data.collate import Collator, LabelCollator
 from super_selfish.data.feed import Feed
+from super_selfish.data.file_reader import Loader
 from super_selfish.data.fitting import parse_size
+from super_selfish.data.frames import Pages
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import Reading, open_loader
-from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.sources import ImageSource
+from super_selfish.data.value_range import Range
 from super_selfish.data.workers import DEFAULT_TIMEOUT, parse_timeout, worker_faults_explained
 from super_selfish.models import (
     CombinedNet,
@@ -34,11 +37,8 @@ from super_selfish.supervisors.arguments import (
     record_arguments,
 )
 from super_selfish.supervisors.deciding import tell_settings
-from super_selfish.supervisors.diagnostics import (
-    batches_of_one_explained,
-    warn_if_exploded,
-    warn_if_ill,
-)
+from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
+from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.keeping import Keeper
 from super_selfish.supervisors.persistence import resume_supervisor, take_weights
 from super_selfish.supervisors.placement import place_for_training
@@ -55,19 +55,16 @@ from super_selfish.training.allocator import kept_memory
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
-from super_selfish.training.given import check_setting, check_together
 from super_selfish.training.history import Row
 from super_selfish.training.locking import lock_of
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.naming import fixed_name, require_writable
-from super_selfish.training.optimizers import by_name
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
 from super_selfish.training.schedules import build_schedule, constant, steps_every_update
 from super_selfish.training.spelling import spelling_checked
-from super_selfish.training.typed import arguments_checked
 
 DEFAULT_IMAGE_SIZE = 225
 
@@ -113,6 +110,10 @@ class Supervisor(Pretrained):
         image_size: Size | None = None,
         in_channels: int | None = None,
         device: torch.device | str | int | None = None,
+        on_error: Literal["raise", "skip"] | None = None,
+        value_range: Range = None,
+        pages: Pages = None,
+        loader: Loader | None = None,
     ) -> None:
         """Builds a supervisor.
 
@@ -128,6 +129,13 @@ class Supervisor(Pretrained):
             device: Where the networks are, and train. Default: on the CPU until `supervise()`,
                 which trains on an accelerator where torch finds one; of several the first, or with
                 `torchrun` that of the process. `.to(device)` and `.cpu()` say it as well.
+            on_error: `"raise"` (the default) or `"skip"` where an image cannot be read.
+            value_range: Which numbers are black and white, where the type of the images does not
+                say it: `(low, high)`, `"percentile"` or `"bits"`. Checkpoints keep it.
+            pages: What files of several images hold: `"channels"`, `"frames"`, or the number of the
+                one to read.
+            loader: Reads files instead of this library: from a path to a PIL image, an array or a
+                tensor. `ImageSource` says more of these four.
 
         Raises:
             ValueError: If `image_size` or `in_channels` is no such number, or there is no such
@@ -135,7 +143,9 @@ class Supervisor(Pretrained):
             TypeError: If `loss` cannot be called, or a keyword is none of the constructor's.
         """
         super().__init__()
-        self.source = None if dataset is None else as_source(dataset, image_size, in_channels)
+        self.image_options = ImageOptions(on_error, value_range, pages, loader)
+        self.source = self.image_options.open(dataset, image_size, in_channels)
+        self.value_range = self.image_options.known_range(self.source)
         if self.source is not None:
             self.image_size, self.in_channels = self.source.image_size, self.source.in_channels
         else:
@@ -161,11 +171,10 @@ class Supervisor(Pretrained):
 
     @takes_leave
     @spelling_checked(_constructor)
-    @arguments_checked(check_setting, check_together)
     def supervise(
         self,
         lr: float = 1e-3,
-        optimizer: Callable[..., Optimizer] | str = torch.optim.Adam,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
         epochs: int = 10,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -201,8 +210,7 @@ class Supervisor(Pretrained):
         Args:
             lr: Learning rate.
             optimizer: Called with the parameters and `lr`; those of torch with `fused=True` too,
-                where they and the device know it. Or a name: `"adam"` and `"adamw"` as torch has
-                them, `"sgd"` with momentum 0.9 and weight decay 1e-4, `"lars"` (BYOL's).
+                where they and the device know it.
             epochs: Passes over the dataset, in total where a run is resumed.
             batch_size: Images a step (and a process).
             shuffle: Whether every epoch has an order of its own.
@@ -324,9 +332,9 @@ class Supervisor(Pretrained):
                 self.epochs_seen if stored is None else stored.get("epochs_before", 0)
             )
             lay_out(self, channels_last)
-            build_optimizer = fused(by_name(optimizer), list(self.parameters()))
+            optimizer = fused(optimizer, list(self.parameters()))
             train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
-                build_optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
+                optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
             )
             tell_settings(self)
             if stored is not None:
@@ -379,12 +387,13 @@ class Supervisor(Pretrained):
         self, epochs: int, train_loader: DataLoader[Any], optimizer: Any, lr_scheduler: Any
     ) -> None:
         """Loops over epochs and steps, and stores the run however it ends."""
-        run, _ = self._running()
+        run, source = self._running()
         has_cache = not getattr(train_loader.dataset, "decodes_files", False)
         feed = Feed(train_loader, self.collate_fn, run.device, run.seed, distributed.rank())
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
         bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
+        bar.note(source.remark)
         keeper = Keeper(self, run, feed.indices)
         self.train()
         with (
@@ -412,7 +421,6 @@ class Supervisor(Pretrained):
                     with keeper.step():
                         row = run.end_epoch()
                     warn_if_ill(self._health(row), run)
-                    warn_if_exploded(row, run)
                     if run.monitor is not None:
                         with uncompiled(run.compile):
                             verdict = run.monitor.after_epoch(self, row)

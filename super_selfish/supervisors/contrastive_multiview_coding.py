@@ -156,7 +156,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
-            **options: `device`, as for every supervisor; see `Supervisor`.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the images have no colour, there is another number of them than the

@@ -127,7 +127,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
-            **options: `device`, as for every supervisor; see `Supervisor`.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If an argument is out of its range, the predictor has another width, or the

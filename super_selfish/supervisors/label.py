@@ -22,7 +22,6 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import labels_of
 from super_selfish.models.combined_net import CombinedNet
-from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.supervisors.base import Size, Supervisor
 
@@ -119,7 +118,8 @@ class LabelSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
-            **options: `device`, as for every supervisor; see `Supervisor`.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If neither labels nor `num_classes` nor a head say how many classes there
@@ -162,9 +162,6 @@ class LabelSupervisor(Supervisor):
             lambda features: nn.Linear(features.dim, num_classes or 1),
             normalize,
         )
-        if predictor is not None and isinstance(self.model, CombinedNet):
-            # Asked once, so that a head of another width is told of before the first step.
-            feature_shape(self.model, self.in_channels, self.image_size)
         self._freeze()
         self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
 

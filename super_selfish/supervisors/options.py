@@ -7,15 +7,23 @@ not to the networks: a checkpoint does not hold them, and `load()` never asks fo
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import torch
+
+from super_selfish.data.file_reader import Loader
+from super_selfish.data.frames import Pages
+from super_selfish.data.value_range import Range
 
 
 class Options(TypedDict, total=False):
     """Keywords of every supervisor; their defaults and meaning stand in `Supervisor.__init__`."""
 
     device: torch.device | str | int | None
+    on_error: Literal["raise", "skip"] | None
+    value_range: Range
+    pages: Pages
+    loader: Loader | None
 
 
 NAMES = frozenset(Options.__annotations__)

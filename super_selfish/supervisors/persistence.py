@@ -15,6 +15,7 @@ from super_selfish.supervisors.arguments import (
     stored_arguments,
 )
 from super_selfish.supervisors.gate import require_finite
+from super_selfish.supervisors.image_options import stored_range, take_range
 from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from super_selfish.training.settings import differences, refuse_differences
@@ -44,6 +45,7 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         "arguments": stored_arguments(supervisor.arguments),
         "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
+        "value_range": supervisor.value_range,
         "run": None if run is None or not run.is_whole else run.state_dict(),
         "provenance": provenance_of(supervisor),
     }
@@ -110,6 +112,7 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         supervisor.to(device)
         supervisor.is_placed, supervisor.run = is_placed, run
     _load_weights(supervisor, state, name)
+    take_range(supervisor, state)
     run_state: dict[str, Any] | None = state["run"]
     return run_state
 
@@ -128,7 +131,11 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
         ValueError: If it belongs to another class, or was built with other arguments.
     """
     state = _read_own(supervisor, name)
-    refuse_differences(_other_arguments(supervisor, state), name)
+    others = _other_arguments(supervisor, state)
+    if "value_range" in state:
+        ranges = ({"value_range": value} for value in (stored_range(state), supervisor.value_range))
+        others += differences(*ranges)
+    refuse_differences(others, name)
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
     return run_state
@@ -146,7 +153,9 @@ def take_weights(supervisor: Pretrained, name: Name) -> None:
         FileNotFoundError: If there is no checkpoint.
         ValueError: If it belongs to another class, or the networks have other shapes.
     """
-    _load_weights(supervisor, _read_own(supervisor, name), name)
+    state = _read_own(supervisor, name)
+    _load_weights(supervisor, state, name)
+    take_range(supervisor, state)
 
 
 def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:

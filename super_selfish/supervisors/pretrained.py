@@ -13,6 +13,7 @@ from torch import nn
 
 from super_selfish.export import export_backbone
 from super_selfish.supervisors.arguments import Arguments
+from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.summary import summary_line, summary_table
@@ -32,6 +33,9 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         image_size: (height, width) in pixels of the images that it sees.
         in_channels: Channels of these images.
         source: The images to train on, or None.
+        image_options: How images are read.
+        value_range: `(low, high)`, the numbers that are black and white to the networks; None where
+            the type of the images says it.
         run: The last call of `supervise()`, or None.
         epochs_seen: Epochs of which these networks have seen a step, in all runs and checkpoints.
         arguments: Of the constructor, by name.
@@ -43,6 +47,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     image_size: tuple[int, int]
     in_channels: int
     source: Any
+    image_options: ImageOptions
+    value_range: tuple[Any, Any] | None
     run: Run | None
     epochs_seen: int
     arguments: Arguments
@@ -61,6 +67,11 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     def files(self) -> OwnFiles:
         """Which checkpoints this object may replace without a word."""
         return OwnFiles()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How images are read for the networks, as keywords of `as_source`."""
+        return self.image_options._replace(value_range=self.value_range)._asdict()
 
     @property
     def dataset(self) -> Any:

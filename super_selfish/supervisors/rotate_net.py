@@ -110,7 +110,8 @@ class RotateNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
-            **options: `device`, as for every supervisor; see `Supervisor`.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the rotations are no different multiples of 90, or the predictor has

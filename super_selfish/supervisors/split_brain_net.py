@@ -145,7 +145,8 @@ class SplitBrainNetSupervisor(Supervisor):
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
-            **options: `device`, as for every supervisor; see `Supervisor`.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
 
         Raises:
             ValueError: If the images have no colour, a step leaves fewer than two bins, or the

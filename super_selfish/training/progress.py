@@ -60,6 +60,11 @@ class Progress:
             self._bar.say(self._coloured(text, Fore.YELLOW))
             self._advice = None
 
+    def note(self, text: str | None) -> None:
+        """Writes a sentence on the run, if there is one to say."""
+        if text is not None:
+            self._bar.say(text)
+
     def after_epoch(self) -> None:
         """Notes that an epoch is over."""
         self._bar.mark()

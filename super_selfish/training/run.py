@@ -27,6 +27,7 @@ from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import advance, steps_every_update
 from super_selfish.training.settings import announce_changes, differences, refuse_differences
 
+DAMAGED = ": DamagedError: "  # in the reason why an image was left out: it decodes in part
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
 Losses = Tensor | dict[str, Tensor]
 RETRY_AFTER = 60.0  # seconds until a checkpoint that could not be written is tried again
@@ -130,7 +131,6 @@ class Run:
         self.guard = Guard(self.on_nan, self.device, self.buffers)
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
-        self.has_exploded = False
         self.stored_step: int | None = None  # up to which this call has stored
 
     @property
@@ -202,6 +202,9 @@ class Run:
             finite_only=self.guard.skips,
         )
         parts.clear()
+        damaged = sum(DAMAGED in text for text in feed.unreadable)
+        if damaged:
+            self.history.count("damaged", torch.tensor(damaged, device=self.device))
         self.step += 1
         self.has_advanced = True
 

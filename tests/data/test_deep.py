@@ -72,10 +72,10 @@ def test_all_sixteen_bits_of_a_png_arrive(tmp_path: Path, channels: int, interla
     array = numbers(channels)
     path = tmp_path / "1.png"
     path.write_bytes(png(array, interlaced=interlaced))
-    with Image.open(path) as image:  # Pillow agrees on the higher bytes
-        image.load()
+    with Image.open(path) as opened:  # Pillow agrees on the higher bytes
+        opened.load()
         if channels > 2:
-            assert np.array_equal(np.asarray(image), array >> 8)
+            assert np.array_equal(np.asarray(opened), array >> 8)
 
     image = read_image(path, alpha=True)
 

@@ -172,14 +172,14 @@ def test_numbers_of_unknown_meaning_are_refused_with_what_would_do(tmp_path: Pat
     broken[0, 0, 0, 0] = float("nan")
     for value_range in (None, (0, 9)):
         with pytest.raises(ValueError, match="must be finite, got NaN"):
-            ImageSource(list(broken), value_range=value_range)  # type: ignore[arg-type]
+            ImageSource(list(broken), value_range=value_range)
 
 
 def test_images_of_several_types_have_no_common_range() -> None:
     mixed = [spread(0, 255).to(torch.uint8)[0], spread(0, 4095).to(torch.uint16)[0]]
     for value_range in ("percentile", (0, 4095)):
         with pytest.raises(ValueError, match=r"of one type, but .* are uint16 and uint8"):
-            ImageSource(mixed, value_range=value_range)  # type: ignore[arg-type]
+            ImageSource(mixed, value_range=value_range)
 
 
 @pytest.mark.parametrize("wrong", [(1,), (1, 1), (2, 1), "bit", 5, (0, float("inf")), ("a", "b")])

@@ -141,7 +141,7 @@ def health(
         TypeError: If `backbone` is none of the above.
     """
     network = open_network(backbone, preprocess, image_size, in_channels)
-    data = open_data(images, network.image_size, network.in_channels)
+    data = open_data(images, network.image_size, network.in_channels, network.reading)
     source = spread_images(data, num_images)
     views = mild_views(source.images.image_size) if augmentation is None else augmentation
     features, first, second = extract_with_views(

@@ -212,7 +212,8 @@ class Monitor:
         if self.images is None:
             data = LabelledSource(supervisor.source, None)
         else:
-            data = open_data(self.images, size, channels)
+            reading = getattr(supervisor, "reading", None)
+            data = open_data(self.images, size, channels, reading)
         if self.labels is not None and not isinstance(self.labels, bool):
             data = open_data((data.images, torch.as_tensor(self.labels)))
         data = spread_images(data, self.num_images)

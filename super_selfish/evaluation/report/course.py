@@ -23,7 +23,7 @@ from super_selfish.training.history import Row
 
 _LARGE = (5.2, 2.9)  # inches: width and height of the curve of the loss
 _LISTED = 60  # epochs in the table
-_NOT_DRAWN = ("epoch", "seconds", "waited_for_data", "unreadable", "monitor_seconds")
+_NOT_DRAWN = ("epoch", "seconds", "waited_for_data", "unreadable", "damaged", "monitor_seconds")
 _LAST_DRAWN = ("lr", "images_per_second")
 # What one looks for first comes first; what an algorithm logs of itself stands between.
 MEANINGS = {

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.features import open_images
 from super_selfish.evaluation.plots import PROJECTIONS
 from super_selfish.evaluation.report import course, pictures, results
 from super_selfish.evaluation.report.html import Html, element, joined, text, void
@@ -118,7 +119,7 @@ def _images_to_look_at(supervisor: Supervisor, images: Any) -> ImageSource | Non
         return supervisor.source
     if isinstance(images, ImageSource):
         return images
-    return as_source(images, supervisor.image_size, supervisor.in_channels)
+    return open_images(images, supervisor.image_size, supervisor.in_channels, supervisor.reading)
 
 
 def _page(

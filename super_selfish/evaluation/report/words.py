@@ -44,6 +44,11 @@ def describe_algorithm(kind: type[Supervisor]) -> Algorithm:
     )
 
 
+def _damaged(record: Record) -> str:
+    most = int(max((row.get("damaged", 0) for row in record.rows), default=0))
+    return f" ({most:,} of them damaged, so that part of the picture is lost)" if most else ""
+
+
 def describe_course(record: Record) -> list[str]:
     """Sentences about what happened: how long, how fast, what was waited for, what came of it."""
     sentences = [_length(record)]
@@ -57,7 +62,7 @@ def describe_course(record: Record) -> list[str]:
     if record.unreadable:
         sentences.append(
             f"{record.unreadable:,} {'image' if record.unreadable == 1 else 'images'} could not be "
-            "read and were left out."
+            f"read and were left out{_damaged(record)}."
         )
     else:
         sentences.append("All images could be read.")
