@@ -14,12 +14,14 @@ Shapes: `N` images, `B` batch, `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,20 +162,28 @@ def _note(source: ImageSource, files: FileList) -> Note:
         "decoder": DECODER_VERSION,
         "shape": [len(files), height, width, source.in_channels],
         "files": _hash(files.files),
-        "reading": _reading(source, files),
+        "values": json.loads(json.dumps(source.value_range)),
+        "pages": source.reader.pages,
+        "alpha": source.reader.alpha,
+        "loader": _describe(source.reader.loader),
     }
 
 
-def _reading(source: ImageSource, files: FileList) -> list[str] | None:
-    """How files were read, where it was not as files are read by default."""
-    reader = source.reader
-    if not (source.value_range or reader.pages is not None or reader.alpha or reader.loader):
-        return None
-    loader = getattr(reader.loader, "__qualname__", str(type(reader.loader).__name__))
-    parts = (source.value_range, reader.pages, reader.alpha, loader, files.frames)
-    return [str(part) for part in parts[:-1]] + [
-        hashlib.sha256(str(parts[-1]).encode()).hexdigest()
-    ]
+def _describe(loader: Any) -> str | None:
+    """What tells a user's reader: its name, code and constants, or whatever else it says of itself.
+
+    Of what says where it lies in memory it differs from run to run: then the cache is built anew.
+    """
+    if isinstance(loader, functools.partial):
+        return f"{_describe(loader.func)} {loader.args!r} {loader.keywords!r}"
+    code = getattr(loader, "__code__", None)
+    if loader is None or code is None:
+        return None if loader is None else repr(loader)
+    enclosed = [cell.cell_contents for cell in loader.__closure__ or ()]
+    constants = [each for each in code.co_consts if not isinstance(each, types.CodeType)]
+    parts = [code.co_code.hex(), constants, code.co_names, loader.__defaults__, enclosed]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return f"{loader.__module__}.{loader.__qualname__} {digest}"
 
 
 def _hash(files: list[str]) -> str:

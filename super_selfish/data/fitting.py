@@ -11,11 +11,14 @@ or several of one size `[B, C, H, W]`, and gives each of these the pixels that i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from super_selfish.training.typed import as_whole
 
 Size = tuple[int, int]  # (H, W)
 
@@ -27,13 +30,12 @@ def parse_size(image_size: int | Sequence[int]) -> Size:
         TypeError: It is neither.
         ValueError: A side is below 1 or there are not two sides.
     """
-    if not isinstance(image_size, int | Sequence):
+    if isinstance(image_size, str | bytes) or not isinstance(image_size, Real | Iterable):
         raise TypeError(f"image_size must be one number or (height, width), got {image_size!r}")
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sides = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
     if len(sides) != 2:
         raise ValueError(f"image_size must be one number or (height, width), got {image_size}")
-    if not all(isinstance(side, int) for side in sides):
-        raise TypeError(f"image_size must hold whole numbers of pixels, got {image_size}")
+    sides = tuple(as_whole("image_size", side) for side in sides)
     if min(sides) < 1:
         raise ValueError(f"image_size must be at least 1 pixel a side, got {image_size}")
     return sides[0], sides[1]

@@ -29,6 +29,7 @@ from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems, items_of
 from super_selfish.data.known_labels import known_classes
 from super_selfish.data.labels import labels_of
+from super_selfish.data.mistaken import refuse_mistaken
 from super_selfish.data.probing import (
     LITTLE,
     Found,
@@ -332,6 +333,7 @@ def as_source(
         ValueError: `data` is a source that was made with other options.
     """
     if not isinstance(data, ImageSource):
+        refuse_mistaken(data)
         return ImageSource(
             data,
             image_size,

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from super_selfish.models.combined_net import as_map, as_vectors, map_function
+from super_selfish.models.combined_net import (
+    CombinedNet,
+    _wants_map,
+    as_map,
+    as_vectors,
+    map_function,
+)
 
 # What a network raises when an image does not suit it: torch's own checks, asserts, indexing.
 _REFUSALS = (
@@ -87,10 +93,24 @@ def _ask(backbone: nn.Module, forward: Callable[[Tensor], object], images: Tenso
     try:
         return forward(images)
     except _REFUSALS as error:
+        if isinstance(backbone, CombinedNet):
+            _blame_predictor(backbone, images, error)
         raise ValueError(
             f"the backbone {type(backbone).__name__} could not take images of shape "
             f"{tuple(images.shape)}: {error}"
         ) from error
+
+
+def _blame_predictor(network: CombinedNet, images: Tensor, error: Exception) -> None:
+    """Raises for the head, if the backbone by itself takes the images."""
+    wants_map = _wants_map(network.predictor)
+    channels, height, width = images.shape[1:]
+    shape = feature_shape(network.backbone, channels, (height, width), of_map=wants_map)
+    given = f"[B, {shape.dim}, {shape.height}, {shape.width}]" if wants_map else f"[B, {shape.dim}]"
+    raise ValueError(
+        f"predictor= ({type(network.predictor).__name__}) could not take what the backbone gives "
+        f"it, features {given}: {error}"
+    ) from error
 
 
 @contextmanager

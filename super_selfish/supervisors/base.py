@@ -37,7 +37,11 @@ from super_selfish.supervisors.arguments import (
     record_arguments,
 )
 from super_selfish.supervisors.deciding import tell_settings
-from super_selfish.supervisors.diagnostics import batches_of_one_explained, warn_if_ill
+from super_selfish.supervisors.diagnostics import (
+    batches_of_one_explained,
+    warn_if_exploded,
+    warn_if_ill,
+)
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.keeping import Keeper
 from super_selfish.supervisors.persistence import resume_supervisor, take_weights
@@ -55,16 +59,19 @@ from super_selfish.training.allocator import kept_memory
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
+from super_selfish.training.given import check_setting, check_together
 from super_selfish.training.history import Row
 from super_selfish.training.locking import lock_of
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.naming import fixed_name, require_writable
+from super_selfish.training.optimizers import by_name
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
 from super_selfish.training.schedules import build_schedule, constant, steps_every_update
 from super_selfish.training.spelling import spelling_checked
+from super_selfish.training.typed import arguments_checked
 
 DEFAULT_IMAGE_SIZE = 225
 
@@ -171,10 +178,11 @@ class Supervisor(Pretrained):
 
     @takes_leave
     @spelling_checked(_constructor)
+    @arguments_checked(check_setting, check_together)
     def supervise(
         self,
         lr: float = 1e-3,
-        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        optimizer: Callable[..., Optimizer] | str = torch.optim.Adam,
         epochs: int = 10,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -210,7 +218,8 @@ class Supervisor(Pretrained):
         Args:
             lr: Learning rate.
             optimizer: Called with the parameters and `lr`; those of torch with `fused=True` too,
-                where they and the device know it.
+                where they and the device know it. Or a name: `"adam"` and `"adamw"` as torch has
+                them, `"sgd"` with momentum 0.9 and weight decay 1e-4, `"lars"` (BYOL's).
             epochs: Passes over the dataset, in total where a run is resumed.
             batch_size: Images a step (and a process).
             shuffle: Whether every epoch has an order of its own.
@@ -332,9 +341,9 @@ class Supervisor(Pretrained):
                 self.epochs_seen if stored is None else stored.get("epochs_before", 0)
             )
             lay_out(self, channels_last)
-            optimizer = fused(optimizer, list(self.parameters()))
+            build_optimizer = fused(by_name(optimizer), list(self.parameters()))
             train_loader, run.optimizer, run.lr_scheduler = self._init_data_optimizer(
-                optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
+                build_optimizer, batch_size, shuffle, num_workers, self.collate_fn, lr, lr_scheduler
             )
             tell_settings(self)
             if stored is not None:
@@ -421,6 +430,7 @@ class Supervisor(Pretrained):
                     with keeper.step():
                         row = run.end_epoch()
                     warn_if_ill(self._health(row), run)
+                    warn_if_exploded(row, run)
                     if run.monitor is not None:
                         with uncompiled(run.compile):
                             verdict = run.monitor.after_epoch(self, row)

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from super_selfish.training.distributed import rank
+from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
 STEPS_BEFORE_A_VERDICT = 100
+EXPLODED = 100.0  # times the loss of the first step; a player that loses comes to about 20
+SMALLEST_LOSS = 0.01  # of a first step; less is taken for as much
 
 
 class HealthWarning(UserWarning):
@@ -43,6 +46,26 @@ def warn_if_ill(verdict: str | None, run: Run) -> None:
     """
     if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT and rank() == 0:
         warnings.warn(f"epoch {run.epoch}: {verdict}", HealthWarning, stacklevel=3)
+
+
+def warn_if_exploded(row: Row, run: Run) -> None:
+    """Tells the user once of a loss that has left all measure, however few steps that took.
+
+    Args:
+        row: Of the epoch that has ended.
+        run: State of the run.
+    """
+    first = abs(run.history.first_loss)
+    if abs(row["loss"]) <= EXPLODED * max(first, SMALLEST_LOSS) or run.has_exploded:
+        return
+    run.has_exploded = True
+    if rank() == 0:
+        warnings.warn(
+            f"epoch {run.epoch}: the loss is {row['loss']:.3g}, and began at {first:.3g}: training "
+            f"diverges. Lower lr (now {run.learning_rate:g}), or give clip_norm=1.0",
+            HealthWarning,
+            stacklevel=3,
+        )
 
 
 @contextmanager

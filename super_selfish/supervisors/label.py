@@ -22,6 +22,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import labels_of
 from super_selfish.models.combined_net import CombinedNet
+from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.supervisors.base import Size, Supervisor
 
@@ -162,6 +163,9 @@ class LabelSupervisor(Supervisor):
             lambda features: nn.Linear(features.dim, num_classes or 1),
             normalize,
         )
+        if predictor is not None and isinstance(self.model, CombinedNet):
+            # Asked once, so that a head of another width is told of before the first step.
+            feature_shape(self.model, self.in_channels, self.image_size)
         self._freeze()
         self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
 

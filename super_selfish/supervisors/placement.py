@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from super_selfish.training.devices import default_device, parse_device
+from super_selfish.training.typed import typed_arguments
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
 
 
 class SupervisorType(ABCMeta):
-    """Moves a supervisor to `device=` once the constructor of every subclass has built its part."""
+    """Makes supervisors: looks at the arguments, constructs, and moves to `device=` what is there.
+
+    That comes last, once the constructor of every subclass has built its part. The types of the
+    arguments are those of our own signatures; a constructor of a user's own takes what it likes.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Constructs, then moves."""
+        constructor = cls.__init__  # type: ignore[misc]
+        if constructor.__module__.startswith("super_selfish."):
+            args, kwargs = typed_arguments(constructor, args, kwargs)
         supervisor = super().__call__(*args, **kwargs)
         device = supervisor.arguments.get("device")
         return supervisor if device is None else supervisor.to(parse_device(device))

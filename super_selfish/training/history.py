@@ -26,6 +26,7 @@ class History:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self._first_loss: Tensor | None = None  # of this process's first step
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -57,6 +58,8 @@ class History:
             waited: Time for which the networks waited for data, in seconds.
             finite_only: Whether values that are not finite are left out of their mean.
         """
+        if self._first_loss is None:
+            self._first_loss = values["loss"].detach().float()
         for name, value in values.items():
             value = value.detach().float()
             count: int | Tensor = 1
@@ -129,6 +132,13 @@ class History:
                 refused = error
         if refused is not None:
             raise refused
+
+    @property
+    def first_loss(self) -> float:
+        """Of the first step; of a resumed run the mean of its first epoch. Reads the device."""
+        if self.rows and self.rows[0]["epoch"] == 1 and self._first_loss is None:
+            return self.rows[0]["loss"]
+        return math.nan if self._first_loss is None else float(self._first_loss)
 
     @property
     def waited_fraction(self) -> float:

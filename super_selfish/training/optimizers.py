@@ -7,6 +7,7 @@ the form of BYOL (Grill et al., 2020, arXiv 2006.07733, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,6 +97,21 @@ class LARS(Optimizer):
         torch._foreach_mul_(velocities, group["momentum"])
         torch._foreach_add_(velocities, directions)
         torch._foreach_add_(parameters, velocities, alpha=-group["lr"])
+
+
+# By name, for `supervise(optimizer=...)`: torch's own settings, but where a paper has others.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,  # weight decay of 0.01
+    # MoCo (He et al., 2019, arXiv 1911.05722, section 3.3) and most others of its time.
+    "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),
+    "lars": LARS,
+}
+
+
+def by_name(optimizer: Callable[..., Optimizer] | str) -> Callable[..., Optimizer]:
+    """What builds an optimizer, for a name from `OPTIMIZERS` too."""
+    return OPTIMIZERS[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
 def scaled_gradients(weights: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

@@ -131,6 +131,7 @@ class Run:
         self.guard = Guard(self.on_nan, self.device, self.buffers)
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
+        self.has_exploded = False
         self.stored_step: int | None = None  # up to which this call has stored
 
     @property

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,43 @@ def test_a_cache_is_built_anew_for_other_images(
     monkeypatch.setattr(cache_module, "DECODER_VERSION", -1)
     ImageSource(folder, (32, 36), 1, cache=file)
     assert len(builds) == 5
+
+
+def inverted(path: str) -> Image.Image:
+    return Image.fromarray(255 - np.array(Image.open(path).convert("RGB").resize((40, 40))))
+
+
+def brightened(by: int) -> Callable[[str], Image.Image]:
+    def read(path: str) -> Image.Image:
+        return Image.fromarray(np.array(inverted(path)) | by)
+
+    return read
+
+
+def tinted(path: str, by: int) -> Image.Image:
+    return brightened(by)(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({}, {"loader": inverted}),
+        ({"loader": inverted}, {"loader": brightened(1)}),
+        ({"loader": brightened(1)}, {"loader": brightened(2)}),
+        ({"loader": partial(tinted, by=1)}, {"loader": partial(tinted, by=2)}),
+        ({}, {"pages": 0}),
+    ],
+)
+def test_a_cache_is_built_anew_where_files_are_read_otherwise(
+    folder: Path, file: Path, builds: list[Path], first: Any, then: Any
+) -> None:
+    ImageSource(folder, 32, cache=file, **first)
+    cached = ImageSource(folder, 32, cache=file, **then)
+    ImageSource(folder, 32, cache=file, **then)
+    assert builds == [file, file]
+    everything = list(range(COUNT))
+    expected = stacked(ImageSource(folder, 32, **then), everything).images
+    assert torch.equal(stacked(cached, everything).images, expected)
 
 
 def test_who_reads_a_cache_goes_on_when_it_is_built_anew(folder: Path, file: Path) -> None:

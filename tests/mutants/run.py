@@ -2,8 +2,9 @@
 
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
-that import from it), and those that hold the papers' numbers. Of these only the ones run that
-reach the line. Faults in `accepted.txt` are left out: it says of each why it cannot matter.
+that import from it, or else all there), and those that hold the papers' numbers. Of these only the
+ones run that reach the line. Faults in `accepted.txt` are left out: it says of each why it cannot
+matter.
 
     python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
 
@@ -83,7 +84,9 @@ def own_tests(root: Path, file: Path) -> list[str]:
             for test in sorted((root / "tests" / inside.parts[0]).rglob("test_*.py"))
             if pattern.search(test.read_text(encoding="utf-8"))
         ]
-    return [str(test) for test in own]
+    if not own:  # used by its neighbours alone: their tests are its own
+        own = [test.relative_to(root) for test in (root / mirror.parent).glob("test_*.py")]
+    return [str(test) for test in sorted(own)]
 
 
 def paper_tests(root: Path) -> list[str]:
@@ -182,7 +185,7 @@ class Bench:
                 break
         compileall.compile_dir(self.root / "super_selfish", quiet=2)
         self.notes = folder / "reached.json"
-        self.papers: list[Seen] | None = None
+        self.seen: dict[tuple[str, ...], list[Seen]] = {}
 
     def reached(self, file: Path) -> list[Reached]:
         """What the tests of a file reach in it, and those of the papers' numbers.
@@ -191,18 +194,17 @@ class Bench:
             RuntimeError: If one fails where nothing is wrong.
         """
         path = str(self.root / file)
-        if self.papers is None:  # once for all files
-            files = {str(each) for each in (self.root / "super_selfish").rglob("*.py")}
-            self.papers = self._watched(paper_tests(self.root), files)
-        own = self._watched(own_tests(self.root, file), {path})
-        return [
-            Reached(test, took, frozenset(lines.get(path, ())))
-            for test, took, lines in [*own, *self.papers]
-        ]
+        seen = []
+        for tests in (own_tests(self.root, file), paper_tests(self.root)):
+            if tuple(tests) not in self.seen:  # watched once for all files
+                self.seen[tuple(tests)] = self._watched(tests)
+            seen += self.seen[tuple(tests)]
+        return [Reached(test, took, frozenset(lines.get(path, ()))) for test, took, lines in seen]
 
-    def _watched(self, tests: list[str], files: set[str]) -> list[Seen]:
+    def _watched(self, tests: list[str]) -> list[Seen]:
         if not tests:
             return []
+        files = {str(each) for each in (self.root / "super_selfish").rglob("*.py")}
 
         def watch() -> int:
             watching = Watch(files)

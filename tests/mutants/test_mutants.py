@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
-from tests.mutants.run import ROOT, own_tests
+from tests.mutants.run import own_tests
 
 SOURCE = '''"""Doc 1."""
 
@@ -84,12 +84,20 @@ def test_what_acts_at_import_is_known() -> None:
     assert at_import == {3, 6}  # the constant and the default
 
 
-def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it() -> None:
-    of_byol = own_tests(ROOT, Path("super_selfish/supervisors/byol.py"))
-    assert of_byol == ["tests/supervisors/test_byol.py"]
-    of_crops = own_tests(ROOT, Path("super_selfish/augmentations/crops.py"))
-    assert "tests/augmentations/test_resampling.py" in of_crops
-    assert "tests/supervisors/test_byol.py" not in of_crops
+def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it(tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "part"
+    folder.mkdir(parents=True)
+    (folder / "test_a.py").write_text("from super_selfish.part.a import x")
+    (folder / "test_b.py").write_text(
+        "from super_selfish.part.a import x\nimport super_selfish.part.c"
+    )
+    files = {
+        "a": ["tests/part/test_a.py"],
+        "c": ["tests/part/test_b.py"],
+        "d": ["tests/part/test_a.py", "tests/part/test_b.py"],
+    }
+    for name, expected in files.items():
+        assert own_tests(tmp_path, Path("super_selfish/part", f"{name}.py")) == expected
 
 
 def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:

@@ -190,6 +190,11 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "out_channels": Number(256, "2.9; pseudo-code", 128, "0.0.6"),
         "hidden": Number((256,) * 5, "2.9: residual blocks", (256, 256, 128), "0.0.6: 4 layers"),
     },
+    **{
+        f"augmentations.geometry.{name}": {"fill": Number(0.0, "1.4; torchvision, 0.0.6: black")}
+        for name in ("RandomAffine", "RandomRotation", "RandomShear", "RandomTranslation")
+    },
+    "augmentations.geometry.RandomScale": {"fill": Number(0.0, "2.2; as the others")},
     "augmentations.elastic.RandomElastic": {
         "sigma": Number(10.0, "1.4; U-Net, arXiv 1505.04597, section 3.1"),
         "points": Number(3, "1.4; U-Net, section 3.1"),

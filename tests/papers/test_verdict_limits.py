@@ -12,7 +12,13 @@ import pytest
 
 from super_selfish.evaluation.health.verdict import judge
 
-HEALTHY = {"images": 2048, "features": 1000, "directions": 200, "feature_std": 0.5, "dead": 0.0}
+HEALTHY: dict[str, Any] = {
+    "images": 2048,
+    "features": 1000,
+    "directions": 200,
+    "feature_std": 0.5,
+    "dead": 0.0,
+}
 FEW_FEATURES = {**HEALTHY, "features": 64, "directions": 30}
 
 

@@ -265,10 +265,10 @@ def test_every_precision_trains(images: Tensor, precision: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"epochs": -1}, "epochs must not be negative, got -1"),
+        ({"epochs": -1}, "epochs must be at least 0, got -1"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"precision": "fp8"}, "precision is one of"),
-        ({"accumulate": 0}, "accumulate must be at least 1 batch, got 0"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),
         ({"checkpoint_every": "often"}, "an interval is a number of steps"),
         ({"lr_scheduler": "linear"}, "or a function of the optimizer, got .linear."),
@@ -380,7 +380,7 @@ def test_a_run_ends_in_time_and_can_go_on(
     [
         ({"image_size": 0}, ValueError, "image_size must be at least 1 pixel a side, got 0"),
         ({"image_size": (32,)}, ValueError, "image_size must be one number or"),
-        ({"image_size": 2.5}, TypeError, "image_size"),
+        ({"image_size": 2.5}, ValueError, "image_size must be a whole number, got 2.5"),
         ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
         ({"in_channels": 1.5}, ValueError, "in_channels must be a whole number, got 1.5"),
         ({"loss": 3}, TypeError, "loss must be a function or a module, got 3"),

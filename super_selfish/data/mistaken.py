@@ -1,0 +1,34 @@
+"""What is often given for a data set and is none, with what to give instead."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+
+def refuse_mistaken(data: Any) -> None:
+    """Refuses what holds images, or says where they are, but not in a way that can be read.
+
+    Args:
+        data: What the user gave for a data set.
+
+    Raises:
+        TypeError: If it is a table, or a loader.
+        ValueError: If it is an empty path.
+    """
+    library = type(data).__module__.split(".")[0]
+    kind = type(data).__name__
+    if library in ("pandas", "polars", "pyarrow") and kind in ("DataFrame", "LazyFrame", "Table"):
+        raise TypeError(
+            f"a {kind} is a table, not images: give its column of paths as a list, such as "
+            'list(table["path"])'
+        )
+    if isinstance(data, DataLoader):
+        raise TypeError(
+            "expected a data set, got a DataLoader, which makes batches of its own: give "
+            "loader.dataset, and batch_size= and num_workers= to supervise()"
+        )
+    if isinstance(data, str | os.PathLike) and not os.fspath(data):
+        raise ValueError("expected a folder of images, but the path is empty")
