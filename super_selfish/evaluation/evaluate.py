@@ -2,7 +2,8 @@
 
 A number without its baseline says little: random convolutions followed by a good classifier get
 surprisingly far. So each protocol also rates a network of the same architecture that has learned
-nothing, and the table ends with what pretraining added.
+nothing, and the table ends with what pretraining added. Where training began from weights, they
+are a row too: what they knew is not what training taught.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from super_selfish.evaluation.baselines import (
+    AUTO,
+    TWIN,
+    Given,
+    start_network,
+    untrained_network,
+)
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.labels import count_classes, is_multilabel
 from super_selfish.evaluation.metrics import chance_level, commonest_level
 from super_selfish.evaluation.network import Network, open_network
 from super_selfish.evaluation.protocols import check_layers, expand_protocols
-from super_selfish.evaluation.result import DIFFERENCE, PRETRAINED, UNTRAINED, Evaluation
+from super_selfish.evaluation.result import (
+    DIFFERENCE,
+    PRETRAINED,
+    SINCE_START,
+    START,
+    UNTRAINED,
+    Evaluation,
+)
 from super_selfish.evaluation.subject import Score, Subject, check_parts_fit, metric_of
-from super_selfish.models.backbones import untrained_twin
 from super_selfish.models.dry_run import feature_shape
 
 __all__ = ["Evaluation", "evaluate"]
@@ -34,7 +48,8 @@ def evaluate(
     test: Any,
     *,
     protocols: Sequence[str] = ("knn", "linear"),
-    untrained: nn.Module | str | None = "twin",
+    untrained: Given = TWIN,
+    start: nn.Module | str | None = AUTO,
     others: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     num_workers: int = 0,
@@ -62,8 +77,13 @@ def evaluate(
             "finetune", "1%", "10%", "5-per-class", ...; "few-label" stands for all of the latter.
             Also "2%", "20-per-class", or "finetune-from-blocks.2", with any number or layer: what
             comes before that layer is frozen.
-        untrained: "twin" for a freshly initialised copy of the backbone, a module of your own, or
-            `None` for no comparison.
+        untrained: "twin" for the network before training: the backbone's own first weights where
+            a supervisor was given a new network, else one that is drawn anew as its class draws it
+            (the table says which); a module, or a function that makes one; `None` for no
+            comparison.
+        start: "auto" for the weights from which a supervisor's last run began, if these were
+            trained before (a pretrained network, a checkpoint, an earlier run); or a module; `None`
+            for no such row.
         others: Further backbones or supervisors by name, each a row. They are given the very same
             images; of a supervisor, `preprocess` is used unless it is given here.
         batch_size: Images per forward pass.
@@ -82,21 +102,27 @@ def evaluate(
         ValueError: If a protocol or a layer is unknown, a part has no labels, the labels of both
             parts are not of one kind, a name of `others` is taken, or a network cannot take such
             images.
-        TypeError: If `backbone`, `untrained` or one of `others` is none of the above.
+        TypeError: If `backbone`, `untrained`, `start` or one of `others` is none of the above.
     """
     columns = expand_protocols(protocols)
     rated = open_network(backbone, preprocess, image_size, in_channels)
     networks = {PRETRAINED: rated, **_other_networks(others, preprocess)}
-    baseline = _untrained_network(untrained, rated.module, seed)
-    if baseline is not None:
-        networks[UNTRAINED] = rated._replace(module=baseline)
+    baselines = {
+        START: start_network(start, backbone, rated.module),
+        UNTRAINED: untrained_network(untrained, rated.module, seed),
+    }
+    notes: dict[str, str] = {}
+    for name, baseline in baselines.items():
+        if baseline is not None:
+            networks[name] = rated._replace(module=baseline.network)
+            notes |= {} if baseline.note is None else {name: baseline.note}
     train_source = open_data(train, rated.image_size, rated.in_channels, rated.reading)
     size, channels = train_source.images.image_size, train_source.images.in_channels
     test_source = open_data(test, size, channels, rated.reading)
     check_parts_fit(train_source, test_source)
     for name, network in networks.items():
         check_layers(list(columns), network.module)
-        if name not in (PRETRAINED, UNTRAINED) and network.takes_images_as_they_are:
+        if name not in (PRETRAINED, START, UNTRAINED) and network.takes_images_as_they_are:
             # The first is asked at once anyway; these would be after all protocols of the first.
             form = train_source.images
             feature_shape(network.module, form.in_channels, form.image_size)
@@ -127,6 +153,7 @@ def evaluate(
         test_images=len(test_labels),
         classes=classes,
         class_names=_class_names(train_source, train_labels, test_labels),
+        notes=notes,
     )
 
 
@@ -141,24 +168,13 @@ def _other_networks(
             f'others must give each backbone a name, as {{"mine": backbone}}, '
             f"got {type(others).__name__}"
         )
-    taken = {PRETRAINED, UNTRAINED, DIFFERENCE} & others.keys()
+    taken = {PRETRAINED, START, UNTRAINED, DIFFERENCE, SINCE_START} & others.keys()
     if taken:
         raise ValueError(f"others must have names of their own, got {sorted(taken)}")
     return {
         name: open_network(other, preprocess, name=f"others[{name!r}]")
         for name, other in others.items()
     }
-
-
-def _untrained_network(
-    untrained: nn.Module | str | None, backbone: nn.Module, seed: int
-) -> nn.Module | None:
-    """The network to compare with."""
-    if untrained is None or isinstance(untrained, nn.Module):
-        return untrained
-    if untrained != "twin":
-        raise TypeError(f'untrained must be "twin", an nn.Module or None, got {untrained!r}')
-    return untrained_twin(backbone, seed=seed)
 
 
 def _class_names(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FIRST = "#00798c"
 _OTHERS = ("#edae49", "#66a182", "#8d6a9f", "#2e4057")
-_BASELINE = "#c9ced1"
+_BASELINES = {"start": "#93a1a8", "untrained": "#c9ced1"}
 _GROUP = 0.8  # share of a group that its bars take
 _BAR = 0.36  # inches
 _MARGINS = 1.6  # inches
@@ -41,7 +41,7 @@ def plot_scores(
 
     Args:
         scores: By network, then by protocol; the first network gives the protocols. One that is
-            called "untrained" is drawn pale and last.
+            called "untrained" is drawn pale and last, one called "start" less pale before it.
         path: The file to write; its ending gives the format. `None` writes nothing.
         metric: What the scores are.
         chance: Drawn as a line, in [0, 1].
@@ -55,7 +55,10 @@ def plot_scores(
     """
     if not scores or not next(iter(scores.values())):
         raise ValueError("expected the scores of at least one network by one protocol, got none")
-    networks = sorted(scores, key=lambda name: name == "untrained")  # stable: else as given
+    # Stable: else as given.
+    networks = sorted(
+        scores, key=lambda name: list(_BASELINES).index(name) if name in _BASELINES else -1
+    )
     protocols = list(next(iter(scores.values())))
     bars = len(protocols) * (len(networks) / _GROUP)
     figure = new_figure(max(4.8, _MARGINS + _BAR * bars * max(1.0, 2.2 / len(networks))), 3.8)
@@ -65,7 +68,7 @@ def plot_scores(
     others = iter(_OTHERS * len(networks))
     legend: list[tuple[Artist, str]] = []
     for number, network in enumerate(networks):
-        color = _FIRST if number == 0 else _BASELINE if network == "untrained" else next(others)
+        color = _FIRST if number == 0 else _BASELINES.get(network) or next(others)
         shift = (number - (len(networks) - 1) / 2) * width
         for group, protocol in enumerate(protocols):
             bar = _draw_bar(axes, group + shift, 0.92 * width, scores[network][protocol], color)

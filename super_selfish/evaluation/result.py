@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
 from super_selfish.evaluation.subject import Score
+from super_selfish.evaluation.verdicts import verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PRETRAINED, UNTRAINED, DIFFERENCE = "pretrained", "untrained", "difference"
+PRETRAINED, START, UNTRAINED = "pretrained", "start", "untrained"
+DIFFERENCE, SINCE_START = "difference", "since start"  # pretrained minus untrained, and minus start
+_BEFORE = {DIFFERENCE: UNTRAINED, SINCE_START: START}
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Evaluation:
 
     Attributes:
         scores: What each protocol says of each network: by network ("pretrained", the names of
-            others, "untrained"), then by protocol.
+            others, "start" where training began from weights, "untrained"), then by protocol.
         metric: What the figures are: "accuracy" or "mean average precision".
         chance: What guessing reaches: one by the number of classes of the training part, or the
             mean average precision of one score for all images.
@@ -33,6 +36,7 @@ class Evaluation:
             its labels.
         commonest: Accuracy of always naming the training part's most frequent class; `None` for a
             multi-label set.
+        notes: Which networks "start" and "untrained" are, a line each.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -43,6 +47,7 @@ class Evaluation:
     classes: int
     class_names: tuple[str, ...] = ()
     commonest: float | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def pretrained(self) -> dict[str, float]:
@@ -55,18 +60,30 @@ class Evaluation:
         return _values(self.scores[UNTRAINED]) if UNTRAINED in self.scores else None
 
     @property
+    def start(self) -> dict[str, float] | None:
+        """The same for the weights that training began from; `None` if it began untrained."""
+        return _values(self.scores[START]) if START in self.scores else None
+
+    @property
     def others(self) -> dict[str, dict[str, float]]:
         """The same for every other network, by name."""
-        names = [name for name in self.scores if name not in (PRETRAINED, UNTRAINED)]
+        names = [name for name in self.scores if name not in (PRETRAINED, START, UNTRAINED)]
         return {name: _values(self.scores[name]) for name in names}
 
     @property
     def difference(self) -> dict[str, float] | None:
         """What pretraining added, by protocol; `None` without an untrained network."""
-        before = self.untrained
-        if before is None:
-            return None
-        return {name: value - before[name] for name, value in self.pretrained.items()}
+        return _change(self.pretrained, self.untrained)
+
+    @property
+    def since_start(self) -> dict[str, float] | None:
+        """What training added to the weights it began from, by protocol; `None` without any."""
+        return _change(self.pretrained, self.start)
+
+    @property
+    def verdict(self) -> list[str]:
+        """Whether the backbone is worse than what it began from, or than an untrained one."""
+        return verdicts(self.pretrained, self.start, self.untrained, self.test_images)
 
     @property
     def settings(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -80,34 +97,39 @@ class Evaluation:
     def spread(self) -> dict[str, dict[str, float]]:
         """Standard deviation over draws, by network and protocol, where there are several.
 
-        That of "difference" is of the differences draw by draw, since both networks are given the
-        same images.
+        Those of "difference" and "since start" are of the differences draw by draw, since both
+        networks are given the same images.
         """
         rows = {
             network: {name: score.spread for name, score in row.items() if score.spread is not None}
             for network, row in self.scores.items()
         }
-        if UNTRAINED in rows:
-            rows[DIFFERENCE] = {
-                name: statistics.stdev(
-                    after - before
-                    for after, before in zip(
-                        self.scores[PRETRAINED][name].draws,
-                        self.scores[UNTRAINED][name].draws,
-                        strict=True,
+        for change, network in _BEFORE.items():
+            if network in rows:
+                rows[change] = {
+                    name: statistics.stdev(
+                        after - before
+                        for after, before in zip(
+                            self.scores[PRETRAINED][name].draws,
+                            self.scores[network][name].draws,
+                            strict=True,
+                        )
                     )
-                )
-                for name in rows[UNTRAINED]
-            }
+                    for name in rows[network]
+                }
         return rows
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, fit for JSON."""
         return {
             "pretrained": self.pretrained,
+            "start": self.start,
             "untrained": self.untrained,
             "others": self.others,
             "difference": self.difference,
+            "since_start": self.since_start,
+            "verdict": self.verdict,
+            "notes": dict(self.notes),
             "spread": self.spread,
             "metric": self.metric,
             "chance": self.chance,
@@ -169,11 +191,12 @@ class Evaluation:
             if not any(figures.values()):
                 known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
                 raise ValueError(f"metric must be one of {known}, got {metric!r}")
-        if UNTRAINED in figures:
-            before = figures[UNTRAINED]
-            figures[DIFFERENCE] = {
-                name: value - before[name] for name, value in figures[PRETRAINED].items()
-            }
+        for change, network in _BEFORE.items():
+            if network in figures:
+                before = figures[network]
+                figures[change] = {
+                    name: value - before[name] for name, value in figures[PRETRAINED].items()
+                }
         spread = self.spread if metric is None else {}
         header = ["", *self.scores[PRETRAINED]]
         rows = [
@@ -205,6 +228,11 @@ class Evaluation:
         return f"{text}, always the commonest class {100 * self.commonest:.1f}"
 
     def _notes(self, has_spread: bool) -> list[str]:
+        """What is to be said below the table."""
+        lines = [f"{name}: {note}" for name, note in self.notes.items()]
+        return [*self._labels_used(has_spread), *lines, *(self.verdict if has_spread else [])]
+
+    def _labels_used(self, has_spread: bool) -> list[str]:
         """How many labels the protocols that draw them used."""
         counts = {
             name: (int(score.settings["labels"]), int(score.settings["draws"]))
@@ -217,6 +245,11 @@ class Evaluation:
         draws = " or ".join(map(str, sorted({draws for _, draws in counts.values()})))
         what = "mean \N{PLUS-MINUS SIGN} standard deviation" if has_spread else "mean"
         return [f"labels used: {used}; {what} of {draws} draws"]
+
+
+def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[str, float] | None:
+    """Differences by protocol."""
+    return None if before is None else {name: after[name] - before[name] for name in after}
 
 
 def _values(row: dict[str, Score]) -> dict[str, float]:
@@ -233,6 +266,6 @@ def _cell(
     """A cell of the table in percent; empty where there is no figure."""
     if protocol not in figures[network]:
         return ""
-    text = f"{100 * figures[network][protocol]:{'+' if network == DIFFERENCE else ''}.1f}"
+    text = f"{100 * figures[network][protocol]:{'+' if network in _BEFORE else ''}.1f}"
     deviation = spread.get(network, {}).get(protocol)
     return text if deviation is None else f"{text} \N{PLUS-MINUS SIGN} {100 * deviation:.1f}"

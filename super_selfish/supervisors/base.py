@@ -52,6 +52,7 @@ from super_selfish.supervisors.refusals import (
     require_functions,
     warn_of_classifiers,
 )
+from super_selfish.supervisors.start import Start, note_start
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
@@ -169,6 +170,7 @@ class Supervisor(Pretrained):
         self.collate_fn = LabelCollator() if collate_fn is None else collate_fn
         self.run: Run | None = None
         self.epochs_seen = 0
+        self.start: Start | None = None
         self._parts: dict[str, Tensor] = {}
         self._reading = Reading()
 
@@ -337,6 +339,8 @@ class Supervisor(Pretrained):
                 else:
                     self._load_pretrained(name, pretrained)
                 self.files.begin_run(name, replaces=overwrite or stored is not None)
+            if stored is None:
+                note_start(self, name if pretrained else None)
             run.epochs_before = (
                 self.epochs_seen if stored is None else stored.get("epochs_before", 0)
             )

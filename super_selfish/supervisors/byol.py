@@ -52,6 +52,10 @@ class BYOLSupervisor(Supervisor):
     norm is computed for each process by itself.
     """
 
+    against_collapse = (
+        "lower lr, raise batch_size (batch norm needs some 32 images), or raise momentum"
+    )
+
     meanings: ClassVar[Mapping[str, str]] = {
         "target_spread": (
             "Spread of the targets over the sphere: 1 as of independent ones, 0 if all images "
@@ -170,8 +174,8 @@ class BYOLSupervisor(Supervisor):
         if row["target_spread"] < 0.1:
             return (
                 f"the embeddings have collapsed: they spread over {row['target_spread']:.0%} of "
-                "what independent ones would, and a loss near 0 means nothing; lower lr, raise "
-                "batch_size (batch norm needs some 32 images), or raise momentum"
+                "what independent ones would, and a loss near 0 means nothing; "
+                f"{self.against_collapse}"
             )
         return None
 

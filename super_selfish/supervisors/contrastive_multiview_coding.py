@@ -99,6 +99,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     hidden layer. Views that the augmentation has turned gray are kept.
     """
 
+    against_collapse = "lower lr, or raise batch_size"
+
     meanings: ClassVar[Mapping[str, str]] = {
         "lightness_loss": "Loss of lightness as the query.",
         "color_loss": "Loss of colours as the query.",
@@ -293,8 +295,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         if row["epoch"] >= 3 and row["spread"] < 0.1:
             return (
                 "the embeddings have collapsed: they spread over "
-                f"{row['spread']:.0%} of what independent ones would; lower lr, or "
-                "raise batch_size"
+                f"{row['spread']:.0%} of what independent ones would; "
+                f"{self.against_collapse}"
             )
         if row["memory_change"] < 1e-3:
             return (

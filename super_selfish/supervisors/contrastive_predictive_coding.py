@@ -61,6 +61,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     no negatives, as a larger `batch_size` does.
     """
 
+    against_collapse = "lower lr, or raise batch_size"
+
     meanings: ClassVar[Mapping[str, str]] = {
         "down": "Loss where patches further down are foretold.",
         "up": "Loss where patches further up are foretold.",

@@ -78,6 +78,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
     `augmentation="paper"` is that of the authors.
     """
 
+    against_collapse = "lower lr, or raise batch_size or num_negatives"
+
     meanings: ClassVar[Mapping[str, str]] = {
         "accuracy": "Share of views that are nearer to their own entry than to all negatives.",
         "memory_similarity": "Cosine of a view and what is remembered of its image.",
@@ -195,7 +197,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         if row["spread"] < 0.1:
             return (
                 f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
-                "independent ones would; lower lr, or raise batch_size or num_negatives"
+                f"independent ones would; {self.against_collapse}"
             )
         if row["memory_change"] < 1e-3:
             return (

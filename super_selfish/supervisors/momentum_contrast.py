@@ -83,6 +83,8 @@ class MomentumContrastSupervisor(Supervisor):
     `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.
     """
 
+    against_collapse = "lower lr, or raise batch_size"
+
     meanings: ClassVar[Mapping[str, str]] = {
         "key_spread": (
             "Spread of the keys over the sphere: 1 as of independent ones, 0 if all images "
@@ -236,7 +238,7 @@ class MomentumContrastSupervisor(Supervisor):
         if row["key_spread"] < 0.1:
             return (
                 f"the embeddings have collapsed: they spread over {row['key_spread']:.0%} of what "
-                "independent ones would; lower lr, or raise batch_size"
+                f"independent ones would; {self.against_collapse}"
             )
         is_full = bool(self.queue.num_valid == len(self.queue.keys))
         if is_full and row["epoch"] <= 5 and row["accuracy"] > 0.99:

@@ -17,6 +17,7 @@ from super_selfish.supervisors.arguments import (
 from super_selfish.supervisors.gate import require_finite
 from super_selfish.supervisors.image_options import stored_range, take_range
 from super_selfish.supervisors.provenance import provenance_of
+from super_selfish.supervisors.start import note_given, restored_start
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from super_selfish.training.settings import differences, refuse_differences
 
@@ -46,6 +47,7 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
         "value_range": supervisor.value_range,
+        "start": None if supervisor.start is None else supervisor.start.state_dict(),
         "run": None if run is None or not run.is_whole else run.state_dict(),
         "provenance": provenance_of(supervisor),
     }
@@ -190,8 +192,10 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
             f"({misfits[0]}{_and_more(misfits)}). Build it as the stored one, or give its backbone "
             f"alone to a new one: backbone={kind}(...).load({os.fspath(name)!r}).get_backbone()"
         )
+    note_given(supervisor)
     supervisor.load_state_dict(stored)
     supervisor.files.note(name)
+    supervisor.start = restored_start(state.get("start"))
     supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
 
 

@@ -106,6 +106,8 @@ class PIRLSupervisor(Supervisor):
     the augmentation is that of CPC v2, `augmentation="paper"` is that of the authors.
     """
 
+    against_collapse = "lower lr, or raise batch_size or num_negatives"
+
     permutations: Tensor
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -257,7 +259,7 @@ class PIRLSupervisor(Supervisor):
         if row["spread"] < 0.1:
             return (
                 f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
-                "independent ones would; lower lr, or raise batch_size or num_negatives"
+                f"independent ones would; {self.against_collapse}"
             )
         if row["memory_change"] < 1e-3:
             return (

@@ -16,6 +16,7 @@ from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
+from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
 from super_selfish.training.history import Row
@@ -38,8 +39,10 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
             the type of the images says it.
         run: The last call of `supervise()`, or None.
         epochs_seen: Epochs of which these networks have seen a step, in all runs and checkpoints.
+        start: The weights from which the last run began, or None if it began untrained.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
+        against_collapse: What helps against a collapse of this algorithm's features, in words.
         meanings: What the columns mean that the algorithm adds to the history, a caption each.
     """
 
@@ -51,9 +54,11 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     value_range: tuple[Any, Any] | None
     run: Run | None
     epochs_seen: int
+    start: Start | None
     arguments: Arguments
     is_placed = False
     meanings: ClassVar[Mapping[str, str]] = {}
+    against_collapse: ClassVar[str] = "lower lr"
 
     def __repr__(self) -> str:
         """What it is, in a line; `print(supervisor.model)` shows the layers."""

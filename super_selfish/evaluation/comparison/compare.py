@@ -67,11 +67,14 @@ def compare(
     device: torch.device | str | None = None,
     retry: bool = False,
     keep: bool = False,
+    draw_anew: bool = False,
 ) -> Comparison:
     """Pretrains with each algorithm under the same conditions, and rates what each has learned.
 
     For each seed the backbone is drawn once: every algorithm begins with the same weights, and is
-    rated beside the untrained network that has them. An algorithm that changes how images reach
+    rated beside the untrained network that has them. A network that is given keeps its weights; if
+    they were trained before, they are a row "start", and the leaderboard says who made them worse,
+    while "untrained" is a new network of that kind. An algorithm that changes how images reach
     the backbone (jigsaw, or those that part lightness from colour), or the backbone itself, has an
     untrained twin of its own that sees them in the same way.
 
@@ -95,7 +98,9 @@ def compare(
             (`torch.set_num_threads`).
         epochs: Epochs of pretraining of each run, instead of `budget`.
         backbone: None or a name as for every algorithm; a function of the number of channels that
-            makes a network; or a network, whose copies are drawn anew (`untrained_twin`).
+            makes a network; or a network, whose copies begin with its weights.
+        draw_anew: Whether a network that is given as `backbone` is drawn anew for each seed
+            instead (`untrained_twin`).
         seeds: So many, from 0 on; or which.
         protocols: Names from `PROTOCOLS`.
         options: For each algorithm keywords of its constructor, or a function of the number of
@@ -135,6 +140,7 @@ def compare(
         budget=budget,
         epochs=epochs,
         device=device_of(device, backbone),
+        draw_anew=draw_anew,
     )
     check_parts_fit(conditions.train, conditions.test)
     entries = plan_entries(
@@ -207,6 +213,7 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "test_images": len(conditions.test.images),
         "protocols": list(conditions.protocols),
         "metric": metric_of(conditions.train),
+        "has_start": any(entry.start is not None for entry in entries),
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
     }

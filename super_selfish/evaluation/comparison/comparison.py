@@ -23,6 +23,7 @@ from super_selfish.evaluation.comparison.cells import (
 )
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
 from super_selfish.evaluation.comparison.standings import (
+    START,
     UNTRAINED,
     Spread,
     Standing,
@@ -30,10 +31,14 @@ from super_selfish.evaluation.comparison.standings import (
     standings,
 )
 from super_selfish.evaluation.comparison.store import Record
+from super_selfish.evaluation.verdicts import verdicts
 from super_selfish.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SINCE_START = "since start"
+_STARTED = "; all began with the weights of the given network, which were trained before"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,15 @@ class Comparison:
     @cached_property
     def untrained(self) -> dict[str, Spread]:
         """Accuracies of the untrained network by protocol, over the seeds."""
-        rated = [run["accuracy"] for run in self.runs if run["algorithm"] == UNTRAINED]
+        return self._reference(UNTRAINED)
+
+    @cached_property
+    def start(self) -> dict[str, Spread]:
+        """Accuracies of the weights that all began with; empty if these were not trained before."""
+        return self._reference(START)
+
+    def _reference(self, kind: str) -> dict[str, Spread]:
+        rated = [run["accuracy"] for run in self.runs if run["algorithm"] == kind]
         return {name: spread([row[name] for row in rated]) for name in self.protocols if rated}
 
     @property
@@ -75,6 +88,7 @@ class Comparison:
         return {
             "settings": dict(self.settings),
             "untrained": {name: value._asdict() for name, value in self.untrained.items()},
+            "start": {name: value._asdict() for name, value in self.start.items()},
             "leaderboard": [_plain(dataclasses.asdict(entry)) for entry in self.leaderboard],
             "runs": [dict(run) for run in self.runs],
         }
@@ -103,6 +117,7 @@ class Comparison:
             f"{text}; {shared['backbone']} of {shared['parameters']:,} parameters, pretrained for "
             f"{length} a run on {shared['pretraining_images']:,} images of {height}x{width}; rated "
             f"by {shared['train_images']:,} labelled images, on {shared['test_images']:,}"
+            + (_STARTED if self.start else "")
         )
 
     @property
@@ -113,10 +128,23 @@ class Comparison:
             for entry in self.leaderboard
             for text in (
                 *(f"failed: {error}" for error in entry.errors),
+                *self._worse(entry),
                 *(f"while training: {warning}" for warning in entry.warnings),
                 *(verdict for verdict in entry.verdicts if not verdict.startswith(HEALTHY)),
             )
         ]
+
+    def _worse(self, entry: Standing) -> list[str]:
+        """Whether an algorithm made the network worse than it was, or than an untrained one."""
+        images = self.settings.get("test_images")
+        if not entry.accuracy or images is None:
+            return []
+        after, start, before = (
+            {name: value.mean for name, value in found.items()}
+            for found in (entry.accuracy, entry.start, entry.untrained)
+        )
+        found = verdicts(after, start or None, before or None, images * len(entry.seeds))
+        return [text for text in found if text.startswith("worse")]
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """The leaderboard as a Markdown table, with the notes as a list.
@@ -171,20 +199,24 @@ class Comparison:
         return plot_leaderboard(self.leaderboard, path, metric=self.metric)
 
     def _cells(self) -> list[list[str]]:
-        """The table: header, untrained network, algorithms."""
+        """The table: header, untrained network, start, algorithms."""
         protocols = self.protocols
         sensitive = any(entry.sensitivity for entry in self.leaderboard)
         header = ["algorithm", "seeds"]
         for name in protocols:
-            header += [name, "gain"]
+            header += [name, "gain", *([SINCE_START] if self.start else [])]
         header += [*costs(Standing(UNTRAINED)), "steps", "health (rank)"]
         if sensitive:
             header += [f"{name} sensitivity" for name in protocols]
-        baseline = [UNTRAINED, ""]
-        for name in protocols:
-            baseline += [percent(self.untrained.get(name)), ""]
-        baseline += ["", "", "", "", self._untrained_health()]
-        rows = [baseline + [""] * (len(header) - len(baseline))]
+        rows = []
+        for kind, known in ((UNTRAINED, self.untrained), (START, self.start)):
+            if kind == START and not known:
+                continue
+            row = [kind, ""]
+            for name in protocols:
+                row += [percent(known.get(name)), "", *([""] if self.start else [])]
+            row += ["", "", "", "", self._health_of(kind)]
+            rows.append(row + [""] * (len(header) - len(row)))
         for entry in self.leaderboard:
             row = [entry.algorithm, str(len(entry.seeds)) if entry.seeds else "failed"]
             for name in protocols:
@@ -192,6 +224,8 @@ class Comparison:
                     percent(entry.accuracy.get(name)),
                     percent(entry.gain.get(name), signed=True),
                 ]
+                if self.start:
+                    row += [percent(entry.since_start.get(name), signed=True)]
             row += [*costs(entry).values(), number(entry.steps), health_of(entry)]
             if sensitive:
                 found = entry.sensitivity or {}
@@ -201,14 +235,14 @@ class Comparison:
             rows.append(row)
         return [header, *rows]
 
-    def _untrained_health(self) -> str:
-        """The health of the untrained networks, to compare with."""
-        found = [r["health"] for r in self.runs if r["algorithm"] == UNTRAINED and r["health"]]
+    def _health_of(self, kind: str) -> str:
+        """The health of the untrained networks, or of the start, to compare with."""
+        found = [r["health"] for r in self.runs if r["algorithm"] == kind and r["health"]]
         if not found:
             return ""
         rank = spread([health["rankme"] for health in found])
         return health_of(
-            Standing(UNTRAINED, rank=rank, verdicts=tuple(health["verdict"] for health in found))
+            Standing(kind, rank=rank, verdicts=tuple(health["verdict"] for health in found))
         )
 
     def _numbers(self, entry: Standing) -> Iterator[tuple[str, Any]]:
@@ -221,6 +255,10 @@ class Comparison:
                 ("", entry.accuracy),
                 ("_untrained", entry.untrained),
                 ("_gain", entry.gain),
+                *(
+                    (("_start", entry.start), ("_since_start", entry.since_start))
+                    * bool(self.start)
+                ),
             ):
                 mean, deviation = found.get(name, (None, None))
                 yield name + kind, mean

@@ -57,6 +57,7 @@ def plot_leaderboard(
 ) -> Figure:
     """Draws a panel for each protocol: a bar from untrained to pretrained for each algorithm.
 
+    A stroke marks the weights that pretraining began from, where these were trained before.
     Thin lines are standard deviations over seeds; behind each bar stands the gain, and behind the
     last panel what pretraining took, and what its health is with the effective rank. Where
     pretraining was repeated with several numbers of images, a second row of panels shows the
@@ -141,6 +142,10 @@ def _draw_bars(
             left, right = sorted((100 * before.mean, 100 * after.mean))
             axes.barh(row, right - left, _BAR, left, color=color, alpha=0.3, linewidth=0)
             _draw_end(axes, row, before, QUIET, filled=False)
+        if protocol in entry.start:
+            start = entry.start[protocol]
+            ends += _reach(start)
+            axes.plot(100 * start.mean, row, marker="|", markersize=13, color=INK, zorder=3)
         _draw_end(axes, row, after, color, filled=True)
         if protocol in entry.gain:
             gain = entry.gain[protocol]
@@ -162,12 +167,16 @@ def _draw_bars(
             Line2D([], [], marker="o", linestyle="", color=QUIET, markerfacecolor="white"),
             Line2D([], [], marker="o", linestyle="", color=GAIN),
         ]
+        labels = ["untrained", "pretrained"]
+        if any(entry.start for entry in good):
+            kinds.append(Line2D([], [], marker="|", markersize=11, linestyle="", color=INK))
+            labels.append("start")
         axes.legend(
             kinds,
-            ["untrained", "pretrained"],
+            labels,
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=2,
+            ncols=len(labels),
             fontsize=FONT,
             frameon=False,
             borderaxespad=0.2,

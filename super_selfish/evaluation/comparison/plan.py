@@ -18,8 +18,9 @@ from super_selfish.evaluation.comparison.run import (
     Options,
     build_options,
     draw_backbone,
+    has_start,
 )
-from super_selfish.evaluation.comparison.standings import UNTRAINED
+from super_selfish.evaluation.comparison.standings import START, UNTRAINED
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
 from super_selfish.training.devices import default_device, parse_device
@@ -29,7 +30,7 @@ from super_selfish.training.schedules import constant, wants_length
 Kind = Callable[..., Supervisor]
 
 # Keywords of supervise() that a comparison sets itself.
-OURS = ("epochs", "time_limit", "name", "resume", "pretrained", "seed", "progress")
+OURS = ("epochs", "time_limit", "name", "resume", "pretrained", "seed", "progress", "overwrite")
 
 
 def plan_entries(
@@ -52,13 +53,18 @@ def plan_entries(
     entries = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
-            rated = ["rated", seed, fingerprint(draw_backbone(conditions, seed)), labelled]
+            network = draw_backbone(conditions, seed)
+            rated = ["rated", seed, fingerprint(network), labelled]
             parts = {}
             for name in kinds:
                 torch.default_generator.manual_seed(seed)  # whoever else is compared
                 parts[name] = fingerprint(build_options(options.get(name), channels))
-        twin = f"{UNTRAINED}-{seed}-{fingerprint(rated)}"
-        entries.append(Entry(twin, UNTRAINED, seed))
+        twin, start = f"{UNTRAINED}-{seed}-{fingerprint(rated)}", None
+        if has_start(conditions, network):
+            twin = f"{UNTRAINED}-{seed}-{fingerprint(['twin', rated])}"
+            start = f"{START}-{seed}-{fingerprint(rated)}"
+            entries.append(Entry(start, START, seed))
+        entries.append(Entry(twin, UNTRAINED, seed, start=start))
         for position in range(max(map(len, numbers.values()))):
             for name, kind in kinds.items():
                 base_size, number = numbers[name][position]
@@ -81,6 +87,7 @@ def plan_entries(
                         options.get(name),
                         settings[name],
                         twin,
+                        start,
                     )
                 )
     return entries
@@ -102,9 +109,9 @@ def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[s
         if unknown:
             raise ValueError(f"algorithms must be some of {sorted(SUPERVISORS)}, got {unknown}")
         kinds = {name: SUPERVISORS[name] for name in algorithms}
-    if not kinds or UNTRAINED in kinds:
+    if not kinds or not kinds.keys().isdisjoint((UNTRAINED, START)):
         raise ValueError(
-            f'give at least one algorithm, none of them by the name "{UNTRAINED}", '
+            f'give at least one algorithm, none of them by the name "{UNTRAINED}" or "{START}", '
             f"got {list(kinds)}"
         )
     return kinds

@@ -16,11 +16,13 @@ from torch import nn
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.comparison.resources import PeakMemory, machine
+from super_selfish.evaluation.comparison.standings import UNTRAINED
 from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.evaluation.health.health import health
 from super_selfish.models import build_backbone, untrained_twin
+from super_selfish.models.beginnings import looks_trained
 from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
@@ -45,11 +47,12 @@ class Conditions:
         train: Labelled images that protocols learn from.
         test: Labelled images that accuracies are of.
         pretrain: Images for pretraining; their labels, if any, are not looked at.
-        backbone: A name, a function of the number of channels, or a network to draw anew.
+        backbone: A name, a function of the number of channels, or a network.
         protocols: Names from `PROTOCOLS`.
         budget: Time of pretraining, such as `"10min"`, or `None`.
         epochs: Epochs of pretraining, or `None`.
         device: Where networks run.
+        draw_anew: Whether a network that is given is drawn anew, seed by seed.
     """
 
     train: LabelledSource
@@ -60,6 +63,7 @@ class Conditions:
     budget: str | None
     epochs: int | None
     device: torch.device
+    draw_anew: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +72,17 @@ class Entry:
 
     Attributes:
         key: Tells it from all others, by everything that decides it.
-        algorithm: The name under which it is listed, `"untrained"` for a twin.
+        algorithm: The name under which it is listed, `"untrained"` for a twin, `"start"` for the
+            weights that all begin with, if these were trained before.
         seed: Of the weights, the choice and order of images, and all that is drawn.
         base_size: Pretraining images that the study of sensitivity asks for.
         images: Pretraining images that the algorithm gets.
         kind: Class of the supervisor; `None` for a twin.
         options: Keywords of its constructor, or a function from the number of channels to them.
         settings: Keywords of `supervise()`.
-        twin: Key of the untrained network with the same first weights.
+        twin: Key of the untrained network: with the same first weights, or where these were trained
+            before a new one of its kind.
+        start: Key of the network with the same first weights, if these were trained before.
     """
 
     key: str
@@ -87,6 +94,7 @@ class Entry:
     options: Options | None = None
     settings: Mapping[str, Any] | None = None
     twin: str | None = None
+    start: str | None = None
 
 
 def draw_backbone(conditions: Conditions, seed: int) -> nn.Module:
@@ -102,7 +110,8 @@ def draw_backbone(conditions: Conditions, seed: int) -> nn.Module:
     torch.default_generator.manual_seed(seed)  # manual_seed would seed accelerators as well
     backbone, source = conditions.backbone, conditions.pretrain
     if isinstance(backbone, nn.Module):
-        return untrained_twin(backbone, seed).cpu().requires_grad_(True)
+        drawn = untrained_twin(backbone, seed) if conditions.draw_anew else copy_module(backbone)
+        return drawn.cpu().requires_grad_(True)
     if backbone is None or isinstance(backbone, str):
         return build_backbone(backbone, source.in_channels, source.image_size)
     made = backbone(source.in_channels)
@@ -111,6 +120,20 @@ def draw_backbone(conditions: Conditions, seed: int) -> nn.Module:
             f"backbone(in_channels) must return a network, an nn.Module, got {type(made).__name__}"
         )
     return made
+
+
+def has_start(conditions: Conditions, network: nn.Module) -> bool:
+    """Whether the weights that all algorithms begin with were trained before.
+
+    Args:
+        conditions: Say where the backbone comes from: what is built by name is new.
+        network: From `draw_backbone`.
+    """
+    backbone = conditions.backbone
+    is_new = backbone is None or isinstance(backbone, str)
+    if isinstance(backbone, nn.Module):
+        is_new = conditions.draw_anew
+    return not is_new and looks_trained(network)
 
 
 def build_options(options: Options | None, in_channels: int) -> dict[str, Any]:
@@ -177,8 +200,10 @@ def do_run(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> Rec
         "base_size": entry.base_size,
         "images": entry.images,
         "twin": entry.twin,
+        "start": entry.start,
         "accuracy": None,
         "untrained": None,
+        "start_accuracy": None,
         "health": None,
         "warnings": [],
         "error": None,
@@ -187,7 +212,10 @@ def do_run(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> Rec
     }
     if entry.kind is None:  # whatever goes wrong here goes wrong for all
         with torch.random.fork_rng(devices=[]):
-            network = draw_backbone(conditions, entry.seed).to(conditions.device)
+            network = draw_backbone(conditions, entry.seed)
+        if entry.algorithm == UNTRAINED and entry.start is not None:
+            network = untrained_twin(network, entry.seed)
+        network = network.to(conditions.device)
         return record | _rate(network, None, conditions, entry.seed)
     try:
         return record | _pretrain_and_rate(entry, conditions, checkpoint)
@@ -214,8 +242,13 @@ def _pretrain_and_rate(
         **_rate(supervisor.get_backbone(), supervisor.preprocess, conditions, entry.seed),
     }
     if before is not None:
-        result["untrained"] = _rate(*before, conditions, entry.seed)["accuracy"]
-        result["twin"] = None
+        first, preprocess = before
+        accuracy = _rate(first, preprocess, conditions, entry.seed)["accuracy"]
+        if entry.start is not None:
+            result["start_accuracy"], result["start"] = accuracy, None
+            twin = untrained_twin(first, entry.seed)
+            accuracy = _rate(twin, preprocess, conditions, entry.seed)["accuracy"]
+        result["untrained"], result["twin"] = accuracy, None
     return result
 
 
@@ -243,6 +276,7 @@ def _pretrain(
             time_limit=limit,
             name=checkpoint,
             resume=checkpoint is not None,
+            overwrite=True,
             seed=entry.seed,
             progress=False,
         )

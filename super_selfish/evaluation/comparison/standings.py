@@ -2,7 +2,7 @@
 
 A record is a dict of plain values, as `compare` stores it. An untrained network has one too, under
 the algorithm `"untrained"`; a run names that of its twin by its key, or brings the accuracies of a
-twin of its own.
+twin of its own. Weights that all began with, if these were trained before, are `"start"` likewise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-UNTRAINED = "untrained"
+UNTRAINED, START = "untrained", "start"
 
 
 class Spread(NamedTuple):
@@ -34,6 +34,8 @@ class Standing:
         accuracy: By protocol, in [0, 1].
         untrained: The same of the twins, with the same first weights.
         gain: Accuracy minus that of the twin, seed by seed.
+        start: The same of the weights that pretraining began from, if these were trained before.
+        since_start: Accuracy minus that of the start, seed by seed.
         images_per_second: Of pretraining.
         peak_memory: Bytes that pretraining added; None if it could not be measured.
         minutes: Of pretraining.
@@ -55,6 +57,8 @@ class Standing:
     accuracy: dict[str, Spread] = field(default_factory=dict)
     untrained: dict[str, Spread] = field(default_factory=dict)
     gain: dict[str, Spread] = field(default_factory=dict)
+    start: dict[str, Spread] = field(default_factory=dict)
+    since_start: dict[str, Spread] = field(default_factory=dict)
     images_per_second: Spread | None = None
     peak_memory: Spread | None = None
     minutes: Spread | None = None
@@ -98,12 +102,13 @@ def standings(records: Iterable[Mapping[str, Any]]) -> list[Standing]:
         records: Of all runs, in any order, with those of the untrained networks.
 
     Returns:
-        One entry for each algorithm, the untrained network not among them.
+        One entry for each algorithm, the untrained network and the start not among them.
     """
     everything = list(records)
-    twins = {record["key"]: record for record in everything if record["algorithm"] == UNTRAINED}
+    references = (UNTRAINED, START)
+    twins = {record["key"]: record for record in everything if record["algorithm"] in references}
     algorithms = dict.fromkeys(
-        record["algorithm"] for record in everything if record["algorithm"] != UNTRAINED
+        record["algorithm"] for record in everything if record["algorithm"] not in references
     )
     found = [
         _standing(name, [r for r in everything if r["algorithm"] == name], twins)
@@ -135,15 +140,23 @@ def _standing(
         for run in chosen
         if (before := run["untrained"] or twins.get(run["twin"], {}).get("accuracy"))
     ]
+    begun = [
+        (run["accuracy"], before)
+        for run in chosen
+        if (
+            before := run.get("start_accuracy")
+            or twins.get(run.get("start") or "", {}).get("accuracy")
+        )
+    ]
     return Standing(
         algorithm,
         seeds=tuple(run["seed"] for run in chosen),
         images=chosen[0]["images"],
         accuracy=_by_protocol([run["accuracy"] for run in chosen]),
         untrained=_by_protocol([before for _, before in pairs]),
-        gain=_by_protocol(
-            [{name: after[name] - before[name] for name in after} for after, before in pairs]
-        ),
+        gain=_changes(pairs),
+        start=_by_protocol([before for _, before in begun]),
+        since_start=_changes(begun),
         images_per_second=_of(chosen, "images_per_second"),
         peak_memory=_of(chosen, "peak_memory"),
         minutes=_of(chosen, "minutes"),
@@ -164,6 +177,15 @@ def _by_protocol(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     if not rows:
         return {}
     return {name: spread([row[name] for row in rows]) for name in rows[0]}
+
+
+def _changes(
+    pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
+) -> dict[str, Spread]:
+    """Mean and spread of what each column has gained, from pairs of after and before."""
+    return _by_protocol(
+        [{name: after[name] - before[name] for name in after} for after, before in pairs]
+    )
 
 
 def _of(rows: Iterable[Mapping[str, Any]], name: str) -> Spread | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ class RunStore:
             yield True
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{key}.lock"
+        path = self.folder / f"{key}.claim"
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             is_ours = _lock(handle)
@@ -110,8 +111,10 @@ class RunStore:
         """Removes the lock of a finished run, while it is held, and if asked its checkpoint."""
         if self.folder is None:
             return
-        for ending in (".lock", *((".pt", ".csv") if checkpoint else ())):
-            _remove(self.folder / (key + ending))
+        names = re.compile(re.escape(key) + (ENDINGS if checkpoint else r"\.claim"))
+        for file in [*self.folder.iterdir()]:
+            if names.fullmatch(file.name):
+                _remove(file)
 
 
 def _write_whole(handle: int, line: bytes) -> None:
@@ -127,6 +130,8 @@ def _write_whole(handle: int, line: bytes) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+# What a run leaves: its lock, its checkpoint and what was that before, its history.
+ENDINGS = r"(\.claim|\.lock|\.csv|(-previous(-\d+)?)?\.pt)"
 _ATTEMPTS = 3  # where a disk is full, the second one says so
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write another end of line
 

@@ -8,11 +8,11 @@ Shapes: `N` images, `D` features, `B` batch, `C, H, W` image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation, Compose
@@ -27,17 +27,13 @@ from super_selfish.evaluation.features import (
 )
 from super_selfish.evaluation.health.measures import (
     alignment,
-    dead_share,
-    directions_carrying,
     rankme,
     uniformity,
     variance_shares,
 )
-from super_selfish.evaluation.health.verdict import judge
+from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
+from super_selfish.evaluation.health.verdict import Measures, Verdict, judge, judge_images
 from super_selfish.evaluation.network import open_network
-from super_selfish.supervisors.diagnostics import spread
-
-CARRIED = 0.99  # of the variance, by so many directions
 
 
 @dataclass(frozen=True)
@@ -114,6 +110,9 @@ def health(
 ) -> Health:
     """Measures and judges the features of a backbone; needs no labels and trains nothing.
 
+    What looks ill is compared with an untrained network of the same kind on the same images: what
+    that shows too is no fault of training. A supervisor says what would help its algorithm.
+
     The backbone runs in eval mode and is afterwards what it was before. Torch's own random stream
     is left alone.
 
@@ -140,11 +139,12 @@ def health(
         ValueError: If there are fewer than two images, or the features are not finite.
         TypeError: If `backbone` is none of the above.
     """
+    advice = getattr(backbone, "against_collapse", None)
     network = open_network(backbone, preprocess, image_size, in_channels)
     data = open_data(images, network.image_size, network.in_channels, network.reading)
     source = spread_images(data, num_images)
     views = mild_views(source.images.image_size) if augmentation is None else augmentation
-    features, first, second = extract_with_views(
+    seen = extract_with_views(
         network.module,
         source,
         views,
@@ -153,16 +153,42 @@ def health(
         preprocess=network.preprocess,
         seed=seed,
     )
-    return health_of_features(features, first, second)
+    twin = TwinMeasures(
+        network.module,
+        source,
+        network.preprocess,
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+    return health_of_features(
+        seen.features,
+        seen.first,
+        seen.second,
+        verdict=judge_images(seen.brightest, seen.deviation) or settling(network.module),
+        untrained=twin,
+        advice=advice,
+    )
 
 
-def health_of_features(features: Tensor, first: Tensor, second: Tensor) -> Health:
+def health_of_features(
+    features: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    verdict: Verdict | None = None,
+    untrained: Callable[[], Measures | None] | None = None,
+    advice: str | None = None,
+) -> Health:
     """Measures and judges features that are already there.
 
     Args:
         features: `[N, D]` of the images as they are, at least two.
         first: `[N, D]` of a view of each.
         second: `[N, D]` of another view of each.
+        verdict: What is to be said if the features do not look healthy, for a reason that is not
+            in them.
+        untrained: Measures the untrained twin; asked only if the features do not look healthy.
+        advice: What would help against a collapse, as the algorithm says it.
 
     Returns:
         Measures and verdict.
@@ -176,28 +202,37 @@ def health_of_features(features: Tensor, first: Tensor, second: Tensor) -> Healt
             f"got {list(features.shape)}"
         )
     shares = variance_shares(features)
-    directions = directions_carrying(shares, CARRIED)
-    feature_std = float(spread(F.normalize(features.double(), dim=1)))
-    dead = dead_share(features)
-    verdict = judge(
-        images=len(features),
-        features=features.shape[1],
-        directions=directions,
-        feature_std=feature_std,
-        dead=dead,
-    )
+    found = measures_of(features, shares)
+    images, dim = features.shape
+
+    def judged_beside(twin: Measures | None) -> Verdict:
+        return judge(
+            images=images,
+            features=dim,
+            directions=found.directions,
+            feature_std=found.feature_std,
+            dead=found.dead,
+            untrained=twin,
+            advice=advice,
+        )
+
+    judged = judged_beside(None)
+    if not judged.is_healthy and verdict is not None:
+        judged = verdict
+    elif not judged.is_healthy and untrained is not None:
+        judged = judged_beside(untrained())
     return Health(
-        images=len(features),
-        features=features.shape[1],
+        images=images,
+        features=dim,
         rankme=rankme(features),
-        directions=directions,
+        directions=found.directions,
         top_variance=float(shares[0]),
-        feature_std=feature_std,
+        feature_std=found.feature_std,
         alignment=alignment(first, second),
         uniformity=(uniformity(first) + uniformity(second)) / 2,  # as the authors' code does
-        dead=dead,
-        is_healthy=verdict.is_healthy,
-        verdict=verdict.sentence,
+        dead=found.dead,
+        is_healthy=judged.is_healthy,
+        verdict=judged.sentence,
     )
 
 
@@ -250,7 +285,7 @@ def extract_with_views(
     num_workers: int = 0,
     preprocess: nn.Module | None = None,
     seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Seen:
     """Features of each image and of two views of it; every image is read once.
 
     Args:
@@ -263,16 +298,36 @@ def extract_with_views(
         seed: Of the views.
 
     Returns:
-        `[N, D]` three times: as they are, first and second view.
+        `[N, D]` three times, as they are, first and second view; and what the images show.
     """
     threefold = _Threefold(backbone, preprocess, augmentation, seed)
     found = extract(threefold, source, batch_size=batch_size, num_workers=num_workers)
-    plain, first, second = found.features.chunk(3, dim=1)
-    return plain, first, second
+    plain, first, second = found.features[:, :-1].chunk(3, dim=1)
+    return Seen(
+        plain,
+        first,
+        second,
+        brightest=float(found.features[:, -1].mean()),
+        deviation=threefold.deviation(),
+    )
+
+
+class Seen(NamedTuple):
+    """Features of images and of their views, and what the images show."""
+
+    features: Tensor  # [N, D]
+    first: Tensor  # [N, D]
+    second: Tensor  # [N, D]
+    brightest: float  # of an image, mean over the images, in [0, 1]
+    deviation: float  # of a pixel over the images, mean over the pixels
 
 
 class _Threefold(nn.Module):
-    """Gives the features of images and of two views of them side by side, `[B, 3 D]`."""
+    """Gives the features of images and of two views of them side by side, and their maximum.
+
+    Shape:
+        `[B, C, H, W]` to `[B, 3 D + 1]`.
+    """
 
     def __init__(
         self,
@@ -286,9 +341,24 @@ class _Threefold(nn.Module):
         self.preprocess = preprocess
         self.augmentation = augmentation
         self.generator = torch.Generator().manual_seed(seed)
+        self.count = 0
+        self.sums: tuple[Tensor, Tensor] | None = None  # of values and squares, [C, H, W] each
+
+    def deviation(self) -> float:
+        """Standard deviation of a pixel over the images so far, mean over the pixels."""
+        if self.sums is None:
+            return 0.0
+        mean, square = (total / self.count for total in self.sums)
+        return float((square - mean.square()).clamp(min=0).sqrt().mean())
 
     def forward(self, images: Tensor) -> Tensor:
+        pixels = images.detach().cpu().double()
+        sums = (pixels.sum(dim=0), pixels.square().sum(dim=0))
+        self.sums = sums if self.sums is None else (self.sums[0] + sums[0], self.sums[1] + sums[1])
+        self.count += len(images)
         views = [images, *(self.augmentation(images, self.generator) for _ in range(2))]
         if self.preprocess is not None:
             views = [self.preprocess(view) for view in views]
-        return torch.cat([features_of(self.backbone, view) for view in views], dim=1)  # [B, 3 D]
+        features = [features_of(self.backbone, view) for view in views]
+        brightest = images.flatten(1).amax(dim=1, keepdim=True).float()
+        return torch.cat([*features, brightest], dim=1)

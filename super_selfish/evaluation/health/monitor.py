@@ -23,6 +23,8 @@ from super_selfish.evaluation.health.health import (
     mild_views,
     spread_images,
 )
+from super_selfish.evaluation.health.twin import TwinMeasures, settling
+from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
 from super_selfish.evaluation.linear import linear_probe, stratified_split
 from super_selfish.training.checkpoint import beside
@@ -126,6 +128,7 @@ class Monitor:
         """What was found last."""
         self._source: LabelledSource | None = None
         self._is_read = False
+        self._twin: TwinMeasures | None = None
 
     def start(self, supervisor: Any) -> None:
         """Chooses the images for a run, and refuses what does not suit it.
@@ -140,6 +143,7 @@ class Monitor:
         """
         self.health = None
         self._is_read = False
+        self._twin = None
         self._source = source = self._chosen(supervisor)
         if source.labels is not None:
             _halves(source.labels, self.seed)
@@ -239,18 +243,28 @@ class Monitor:
     def _measure(self, supervisor: Any) -> Row:
         """The columns of a row."""
         source = self._read(supervisor)
-        features, first, second = extract_with_views(
-            supervisor.get_backbone(),
+        backbone, preprocess = supervisor.get_backbone(), supervisor.preprocess
+        seen = extract_with_views(
+            backbone,
             source,
             mild_views(supervisor.image_size),
             batch_size=self.batch_size,
-            preprocess=supervisor.preprocess,
+            preprocess=preprocess,
             seed=self.seed,
         )
-        self.health = health_of_features(features, first, second)
+        if self._twin is None:
+            self._twin = TwinMeasures(backbone, source, preprocess, batch_size=self.batch_size)
+        self.health = health_of_features(
+            seen.features,
+            seen.first,
+            seen.second,
+            verdict=judge_images(seen.brightest, seen.deviation) or settling(backbone),
+            untrained=self._twin,
+            advice=supervisor.against_collapse,
+        )
         found = {name: float(getattr(self.health, name)) for name in MEASURES}
         if source.labels is not None:
-            found[self.probe] = self._accuracy(features, source.labels)
+            found[self.probe] = self._accuracy(seen.features, source.labels)
         return found
 
     def _accuracy(self, features: Tensor, labels: Tensor) -> float:

@@ -18,8 +18,11 @@ mode). "99 %" is the number of directions that carry 99 % of the variance, of D 
 
 So the two ways of collapsing are told by different measures: into a point by the feature std, which
 batch norm inside the backbone slows down, into few directions by the variance. A deep network that
-is untrained may be near a point as well; after a hundred steps of training none was. "Healthy" says
-that the features are of use to a classifier at all, not that they are good.
+is untrained may be near a point as well, by its architecture alone. So what is beyond a limit is
+held against the untrained twin of the same network, and counts only if training has made it so.
+"Healthy" says that the features are of use to a classifier at all, not that they are good.
+
+What would help depends on how the network is trained, so the algorithm says it, not this file.
 """
 
 from __future__ import annotations
@@ -33,7 +36,26 @@ FEW_AT_LEAST = 3  # directions, for networks of so few features that 1 % is less
 NARROW = 0.04  # below which it is low
 DEAD = 0.5  # share of features
 
-REMEDY = "raise the batch size or lower the learning rate"
+# How much less of it than an untrained twin has makes a finding.
+LESS = 0.5
+MUCH_LESS = 0.25
+DARK = 0.1  # of the range: what is brightest in an image, below which images are nearly black
+ALIKE = 1 / 255  # mean deviation of a pixel over images, below which they are all the same
+SETTLED = 0.05  # share of its initial statistics that a batch norm may still hold
+
+
+class Measures(NamedTuple):
+    """How much features vary.
+
+    Attributes:
+        directions: Principal directions that carry 99 % of the variance; 0 if nothing varies.
+        feature_std: Standard deviation of normalised features, relative to 1 / sqrt(D).
+        dead: Share of the features that are the same for every image, in [0, 1].
+    """
+
+    directions: int
+    feature_std: float
+    dead: float
 
 
 class Verdict(NamedTuple):
@@ -44,53 +66,122 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    *, images: int, features: int, directions: int, feature_std: float, dead: float
+    *,
+    images: int,
+    features: int,
+    directions: int,
+    feature_std: float,
+    dead: float,
+    untrained: Measures | None = None,
+    advice: str | None = None,
 ) -> Verdict:
     """Judges, by the worst that it finds.
 
     Args:
         images: `N`.
         features: `D`.
-        directions: Principal directions that carry 99 % of the variance; 0 if nothing varies.
-        feature_std: Standard deviation of normalised features, relative to 1 / sqrt(D).
-        dead: Share of the features that are the same for every image, in [0, 1].
+        directions: As in `Measures`.
+        feature_std: As in `Measures`.
+        dead: As in `Measures`.
+        untrained: Of the untrained twin of the network, on the same images; `None` judges by the
+            limits alone.
+        advice: What would help against a collapse, in the words of whoever trains.
 
     Returns:
         Whether all is well, and a sentence that begins with the finding.
     """
+    twin = untrained
     possible = min(images - 1, features)  # directions, after centring
     few = max(FEW * possible, min(FEW_AT_LEAST, possible // 8))
     carried = f"{directions} of {features} directions carry 99 % of the variance"
     spread = f"they spread over {feature_std:.1%} of what independent ones would"
+    beside = ""
+    if twin is not None:
+        spread += f", those of an untrained network over {twin.feature_std:.1%}"
+        beside = f", in an untrained network {twin.directions}"
+
+    def ill(sentence: str) -> Verdict:
+        return Verdict(False, sentence if advice is None else f"{sentence}; {advice}")
+
+    def is_less(found: float, of_twin: float | None, share: float) -> bool:
+        return of_twin is None or found < share * of_twin
+
+    twin_std = None if twin is None else twin.feature_std
+    twin_directions = None if twin is None else float(twin.directions)
+    alive, twin_alive = 1 - dead, None if twin is None else 1 - twin.dead
     if directions == 0 or dead == 1.0:
+        if twin is not None and (twin.directions == 0 or twin.dead == 1.0):
+            return Verdict(
+                False,
+                f"nothing to judge: all {images} images have the same features, in an untrained "
+                "network too, so it is not training that has made them alike",
+            )
+        return ill(
+            f"collapsed: all {images} images have the same features; begin again from weights that "
+            "are not collapsed"
+        )
+    blameless = ", so the network and not its training makes it so"
+    if feature_std < POINT:
+        if is_less(feature_std, twin_std, MUCH_LESS):
+            return ill(f"collapsed: all images have nearly the same features, {spread}")
         return Verdict(
             False,
-            f"collapsed: all {images} images have the same features; lower the learning rate, and "
-            "begin again from weights that are not collapsed",
-        )
-    if feature_std < POINT:
-        return Verdict(
-            False, f"collapsed: all images have nearly the same features, {spread}; {REMEDY}"
+            f"alike from the beginning: all images have nearly the same features, {spread}"
+            f"{blameless}; norm layers would help",
         )
     if directions <= few:
-        return Verdict(False, f"collapsed: {carried}; {REMEDY}")
+        if is_less(directions, twin_directions, LESS):
+            return ill(f"collapsed: {carried}{beside}")
+        return Verdict(False, f"low rank from the beginning: {carried}{beside}{blameless}")
     if dead >= DEAD:
-        return Verdict(
-            False,
-            f"dead features: {dead:.0%} of {features} are the same for every image; lower the "
-            "learning rate",
-        )
-    if feature_std < NEAR:
-        return Verdict(
-            False,
-            f"close to collapse: the features of different images are much alike, {spread}; "
-            f"{REMEDY}",
-        )
-    if directions <= NARROW * possible:
-        return Verdict(False, f"low rank: {carried}; {REMEDY}, or make the pretext task harder")
+        sentence = f"dead features: {dead:.0%} of {features} are the same for every image"
+        if is_less(alive, twin_alive, LESS):
+            return ill(sentence)
+        return Verdict(False, f"{sentence}, in an untrained network {1 - (twin_alive or 0):.0%}")
+    if feature_std < NEAR and is_less(feature_std, twin_std, LESS):
+        return ill(f"close to collapse: the features of different images are much alike, {spread}")
+    if directions <= NARROW * possible and is_less(directions, twin_directions, LESS):
+        return ill(f"low rank: {carried}{beside}")
     bound = f" (of {possible} that {images} images can show)" if possible < features else ""
+    compared = (
+        "" if twin is None else f", those of an untrained network over {twin.feature_std:.0%}"
+    )
     return Verdict(
         True,
         f"healthy: {carried}{bound}, and images differ: their features spread over "
-        f"{feature_std:.0%} of what independent ones would",
+        f"{feature_std:.0%} of what independent ones would{compared}",
+    )
+
+
+def judge_images(brightest: float, deviation: float) -> Verdict | None:
+    """Whether the images have anything to show, whatever a network makes of them.
+
+    Args:
+        brightest: Of an image the largest value, in [0, 1]; mean over the images.
+        deviation: Of a pixel over the images, in units of the range; mean over the pixels.
+
+    Returns:
+        `None` if they have.
+    """
+    if brightest < DARK:
+        return Verdict(
+            False,
+            f"the images are nearly black: on average the brightest value of one is "
+            f"{brightest:.2g}, where white is 1, so features cannot tell them apart; scale them",
+        )
+    if deviation < ALIKE:
+        return Verdict(
+            False,
+            f"the images are nearly all the same: a pixel varies over them by {deviation:.2g} of "
+            "its range, so features cannot tell them apart; look at what is loaded",
+        )
+    return None
+
+
+def too_early(batches: int, needed: int) -> Verdict:
+    """What to say of a network whose batch norms have not yet seen enough to be judged."""
+    return Verdict(
+        False,
+        f"too early to judge: the statistics of batch norm are those of {batches} "
+        f"batch{'' if batches == 1 else 'es'} so far and settle after some {needed}; train on",
     )

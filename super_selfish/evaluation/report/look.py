@@ -21,6 +21,8 @@ from super_selfish.evaluation.health.health import (
     health_of_features,
     mild_views,
 )
+from super_selfish.evaluation.health.twin import TwinMeasures, settling
+from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.supervisors.base import Supervisor
 
 _BATCH = 64  # images a pass
@@ -65,14 +67,24 @@ def look_at(supervisor: Supervisor, source: ImageSource, most: int) -> Look | No
         return None
     images = stack_images([sample.image for sample in samples])
     readable = as_source(images, supervisor.image_size, supervisor.in_channels)
-    features, *both = extract_with_views(
-        supervisor.get_backbone(),
-        LabelledSource(readable, None),
+    backbone, shown = supervisor.get_backbone(), LabelledSource(readable, None)
+    seen = extract_with_views(
+        backbone,
+        shown,
         mild_views(supervisor.image_size),
         batch_size=_BATCH,
         preprocess=supervisor.preprocess,
     )
-    health = health_of_features(features, *both) if len(images) > 1 else None
+    features, health = seen.features, None
+    if len(images) > 1:
+        health = health_of_features(
+            features,
+            seen.first,
+            seen.second,
+            verdict=judge_images(seen.brightest, seen.deviation) or settling(backbone),
+            untrained=TwinMeasures(backbone, shown, supervisor.preprocess, batch_size=_BATCH),
+            advice=supervisor.against_collapse,
+        )
     labels = [sample.label for sample in samples]
     classes = source.classes
     known = _as_classes(labels)

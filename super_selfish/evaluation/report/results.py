@@ -11,7 +11,7 @@ from super_selfish.evaluation.result import PRETRAINED, Evaluation
 def evaluation(found: Evaluation) -> list[Html]:
     """Table, figure and confusion matrix of an `Evaluation`."""
     lines = found.table().splitlines()
-    rows = 1 + len(found.scores) + (found.difference is not None)
+    rows = next(row for row, line in enumerate(lines) if line.startswith(f"{found.metric} in %"))
     body = [
         element("pre", text("\n".join(lines[:rows])), tabindex=0),
         *(element("p", text(_sentence(line)), class_="quiet") for line in lines[rows:]),

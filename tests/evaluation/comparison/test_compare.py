@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class Brightness(Supervisor):
 
     built: list[dict[str, Any]] = []  # noqa: RUF012
     pretrained_steps = 0
-    stop_at: int | None = None  # Ctrl-C before this step
+    stop_at: int | None = None  # Ctrl-C in this step
 
     def __init__(
         self, dataset: Any = None, backbone: Any = None, *, weight: float = 1.0, head: Any = None
@@ -63,7 +64,7 @@ class Brightness(Supervisor):
 
     def _forward(self, data: Any) -> Tensor:
         if Brightness.stop_at == self.run.global_step:  # type: ignore[union-attr]
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         Brightness.pretrained_steps += 1
         return self.weight * (self.model(data)[:, 0] - data.mean(dim=(1, 2, 3))).square().mean()
 
@@ -135,12 +136,103 @@ def test_backbones_of_all_kinds_are_drawn_anew(backbone: Any) -> None:
             return self.model.backbone(data).square().mean()
 
     before = None if isinstance(backbone, str) else backbone.layer.weight.clone()
-    comparison = run(None, {"any": Any4}, backbone=backbone)
+    comparison = run(None, {"any": Any4}, backbone=backbone, draw_anew=True)
     assert len(comparison.leaderboard[0].seeds) == 2
+    assert comparison.start == {}
     first, second = (next(iter(built["first"].values())) for built in Brightness.built)
     assert not torch.equal(first, second)
     if before is not None:
         assert torch.equal(backbone.layer.weight, before)
+
+
+class Normed(nn.Module):
+    """Tells by its norm whether it was trained."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, stride=4)
+        self.norm = nn.BatchNorm2d(4)
+        with torch.no_grad():
+            self.norm.weight[:2] = scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.layer(images)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("algorithm", [Brightness, Grey])
+def test_a_network_that_was_trained_keeps_its_weights_and_is_the_start(algorithm: Any) -> None:
+    backbone = Normed(2.0)
+    first = {name: value.clone() for name, value in backbone.state_dict().items()}
+    comparison = run(None, {"light": algorithm}, backbone=backbone)
+    for built in Brightness.built:
+        assert all(torch.equal(built["first"][name], first[name]) for name in first)
+    assert all(torch.equal(backbone.state_dict()[name], first[name]) for name in first)
+    kinds = [record["algorithm"] for record in comparison.runs]
+    assert kinds == ["start", "untrained", "light"] * 2
+    (standing,) = comparison.leaderboard
+    own = [r["start_accuracy"] is not None for r in comparison.runs if r["algorithm"] == "light"]
+    assert own == [algorithm is Grey] * 2  # who sees images otherwise begins otherwise
+    assert standing.since_start["knn"].mean == pytest.approx(
+        standing.accuracy["knn"].mean - standing.start["knn"].mean
+    )
+    header, untrained, start, light = str(comparison).splitlines()[:4]
+    assert "since start" in header
+    assert [line.split()[0] for line in (untrained, start, light)] == [
+        "untrained",
+        "start",
+        "light",
+    ]
+    assert "all began with the weights of the given network" in comparison.conditions
+    assert "knn_since_start" in comparison.to_csv()
+    assert comparison.as_dict()["start"]["knn"]["mean"] == comparison.start["knn"].mean
+
+
+def test_the_untrained_network_of_a_trained_one_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    rated: list[Tensor] = []
+    evaluate = run_module.evaluate
+
+    def noting(network: Any, *args: Any, **options: Any) -> Any:
+        rated.append(network.norm.weight.detach().clone())
+        return evaluate(network, *args, **options)
+
+    monkeypatch.setattr(run_module, "evaluate", noting)
+    run(None, {"light": Brightness}, backbone=Normed(2.0), seeds=1)
+    start, untrained, _ = rated
+    assert start.tolist() == [2.0, 2.0, 1.0, 1.0]
+    assert untrained.tolist() == [1.0] * 4
+
+
+def test_a_new_network_keeps_its_weights_and_has_no_start() -> None:
+    backbone = Normed()
+    comparison = run(None, {"light": Brightness}, backbone=backbone)
+    first = backbone.state_dict()
+    for built in Brightness.built:
+        assert all(torch.equal(built["first"][name], first[name]) for name in first)
+    assert [record["algorithm"] for record in comparison.runs] == ["untrained", "light"] * 2
+    assert comparison.start == {}
+    assert "since start" not in str(comparison)
+
+
+def test_a_full_disk_leaves_the_checkpoint_and_the_next_call_only_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = RunStore.append
+
+    def full(store: RunStore, record: Any) -> None:
+        if record["algorithm"] == "light":
+            raise OSError(28, "No space left on device")
+        append(store, record)
+
+    monkeypatch.setattr(RunStore, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path / "c", {"light": Brightness}, seeds=1)
+    assert [file.suffix for file in sorted((tmp_path / "c").glob("light*.pt"))] == [".pt"]
+    monkeypatch.undo()
+    steps = Brightness.pretrained_steps
+    comparison = run(tmp_path / "c", {"light": Brightness}, seeds=1)
+    assert Brightness.pretrained_steps == steps
+    assert not comparison.leaderboard[0].has_failed
+    assert list((tmp_path / "c").glob("light*")) == []
 
 
 def test_finished_runs_are_not_done_again(tmp_path: Path) -> None:
@@ -221,7 +313,7 @@ def test_time_that_a_run_has_used_counts_after_an_interruption(
     assert row.minutes is not None
     assert row.steps is not None
     assert row.minutes.mean >= 60
-    assert row.steps.mean == 6  # its hour was over
+    assert row.steps.mean == 7  # the step ended; then its hour was over
 
 
 def test_checkpoints_stay_if_asked(tmp_path: Path) -> None:

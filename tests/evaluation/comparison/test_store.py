@@ -79,10 +79,10 @@ def test_a_claim_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
 def test_clear_removes_lock_and_checkpoint_of_that_run_alone(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "runs")
     with store.claim("a") as _:
-        for name in ("a.pt", "a.csv", "b.pt"):
+        for name in ("a.pt", "a.csv", "a-previous.pt", "a-previous-2.pt", "b.pt", "a2.pt"):
             (tmp_path / "runs" / name).write_text("")
         store.clear("a", checkpoint=True)
-    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["b.pt"]
+    assert {file.name for file in (tmp_path / "runs").iterdir()} == {"b.pt", "a2.pt"}
 
 
 def test_lines_are_json(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from super_selfish.data import ImageSource
 from super_selfish.data.sources import images_at
 from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.health.health import Health, health, mild_views, spread_images
-from super_selfish.models import CombinedNet, Normalize
-from super_selfish.supervisors import Supervisor
+from super_selfish.models import CombinedNet, Normalize, build_backbone
+from super_selfish.supervisors import BYOLSupervisor, RotateNetSupervisor, Supervisor
 from tests.conftest import TinyBackbone
 from tests.references import rankme_by_numpy
 
@@ -147,3 +148,86 @@ def test_what_has_no_health_is_refused(images: Tensor) -> None:
         health(TinyBackbone(), images[:1])
     with pytest.raises(ValueError, match="num_images must be at least 2, got 1"):
         health(TinyBackbone(), images, num_images=1)
+
+
+def resnet() -> nn.Module:
+    from torchvision.models import resnet18
+
+    network = resnet18(weights=None)
+    network.fc = nn.Identity()
+    return network
+
+
+def test_untrained_networks_are_not_called_collapsed(images: Tensor) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        deep = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()) for _ in range(8)))
+        networks = [resnet(), TinyBackbone(), deep, build_backbone("resnet50", 3, (32, 32))]
+    for network in networks:
+        verdict = health(network, images).verdict
+        assert "collapse" not in verdict, verdict
+    assert health(networks[0], images).is_healthy
+
+
+@pytest.mark.filterwarnings("ignore:images use .* of black to white:UserWarning")
+def test_black_and_constant_images_are_told_of_and_not_the_network(images: Tensor) -> None:
+    network = resnet()
+    for shown, words in (
+        (torch.zeros_like(images), "the images are nearly black"),
+        (images // 40, "the images are nearly black"),
+        (torch.full_like(images, 130), "the images are nearly all the same"),
+    ):
+        found = health(network, shown)
+        assert found.is_healthy or found.verdict.startswith(words)
+        assert "collapse" not in found.verdict
+    assert health(network, torch.zeros_like(images)).verdict.startswith("the images are nearly bl")
+
+
+def test_a_network_of_one_step_is_too_young_to_be_judged(images: Tensor) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(TinyBackbone(), nn.BatchNorm1d(16, affine=False))
+    network.train()
+    network(images.float() / 255)
+    network[0].layers[3].weight.data.mul_(1e-6)  # type: ignore[union-attr, index]
+    network[0].layers[3].bias.data.add_(1.0)  # type: ignore[union-attr, index]
+    network[0].layers[4].weight.data.mul_(1e-6)  # type: ignore[union-attr, index]
+    network[0].layers[4].bias.data.add_(1.0)  # type: ignore[union-attr, index]
+    found = health(network[0], images)
+    assert found.verdict.startswith(
+        "too early to judge: the statistics of batch norm are those of 1 b"
+    )
+    assert not found.is_healthy
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.num_batches_tracked = torch.tensor(29)
+    assert health(network[0], images).verdict.startswith("collapsed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [(RotateNetSupervisor, "; lower lr"), (BYOLSupervisor, ", or raise momentum")],
+)
+def test_a_supervisor_says_what_would_help_its_algorithm(
+    images: Tensor, kind: Any, advice: str
+) -> None:
+    backbone = TinyBackbone()
+    with torch.no_grad():
+        norm = backbone.layers[4]
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.weight.copy_(torch.linspace(1e-6, 2e-6, 16))  # not constant: it was trained
+        norm.bias.add_(1.0)
+    verdict = health(kind(images, backbone=backbone), images).verdict
+    assert verdict.startswith("collapsed")
+    assert verdict.endswith(advice)
+    assert health(backbone, images).verdict == verdict.rpartition(";")[0]
+
+
+def test_measuring_the_twin_changes_nothing(images: Tensor) -> None:
+    network = resnet().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    health(network, images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert network.training

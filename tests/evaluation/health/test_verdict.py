@@ -4,9 +4,16 @@ from typing import Any
 
 import pytest
 
-from super_selfish.evaluation.health.verdict import judge
+from super_selfish.evaluation.health.verdict import Measures, judge, judge_images
+from super_selfish.supervisors import SUPERVISORS
 
-HEALTHY = {"images": 2048, "features": 1280, "directions": 200, "feature_std": 0.5, "dead": 0.0}
+HEALTHY: dict[str, Any] = {
+    "images": 2048,
+    "features": 1280,
+    "directions": 200,
+    "feature_std": 0.5,
+    "dead": 0.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -17,18 +24,86 @@ HEALTHY = {"images": 2048, "features": 1280, "directions": 200, "feature_std": 0
         ({"directions": 0}, "collapsed: all 2048 images have the same features"),
         ({"dead": 1.0}, "collapsed: all 2048 images have the same features"),
         ({"feature_std": 0.004}, "collapsed: all images have nearly the same features, they spr"),
-        ({"directions": 3}, "collapsed: 3 of 1280 directions carry 99 % of the variance; raise "),
+        ({"directions": 3}, "collapsed: 3 of 1280 directions carry 99 % of the variance; lower lr"),
         ({"directions": 3, "features": 64}, "collapsed: 3 of 64 directions carry 99 %"),
         ({"directions": 3, "dead": 0.9}, "collapsed: 3 of 1280"),
-        ({"dead": 0.7}, "dead features: 70% of 1280 are the same for every image; lower"),
+        ({"dead": 0.7}, "dead features: 70% of 1280 are the same for every image; lower lr"),
         ({"feature_std": 0.06}, "close to collapse: the features of different images are much a"),
-        ({"directions": 40}, "low rank: 40 of 1280 directions carry 99 % of the variance; "),
+        ({"directions": 40}, "low rank: 40 of 1280 directions carry 99 % of the variance; lower"),
         ({"directions": 3, "features": 4}, "healthy: 3 of 4"),  # so few cannot tell
         ({"directions": 2, "images": 4}, "healthy: 2 of 1280"),
     ],
 )
 def test_the_worst_finding_is_told_in_one_sentence(found: dict[str, Any], begins: str) -> None:
-    verdict = judge(**{**HEALTHY, **found})
+    verdict = judge(**{**HEALTHY, **found}, advice="lower lr")
     assert verdict.sentence.startswith(begins)
     assert verdict.is_healthy == begins.startswith("healthy")
     assert ". " not in verdict.sentence
+
+
+UNTRAINED = Measures(directions=120, feature_std=0.08, dead=0.1)  # about an untrained ResNet-50
+
+
+@pytest.mark.parametrize(
+    ("found", "twin", "begins"),
+    [
+        ({"feature_std": 0.08}, {}, "healthy: 200 of 1280"),
+        ({"feature_std": 0.041}, {}, "healthy: 200 of 1280"),
+        ({"feature_std": 0.039}, {}, "close to collapse: "),
+        ({"feature_std": 0.0199}, {"feature_std": 0.079}, "alike from the beginning: "),
+        ({"feature_std": 0.0199}, {"feature_std": 0.5}, "collapsed: all images have nearly"),
+        ({"feature_std": 0.0019}, {"feature_std": 0.0015}, "alike from the beginning: "),
+        ({"feature_std": 0.05}, {"feature_std": 0.3}, "close to collapse: "),
+        ({"directions": 45}, {"directions": 80}, "healthy: 45 of 1280"),
+        ({"directions": 45}, {"directions": 100}, "low rank: 45 of 1280"),
+        ({"directions": 3}, {"directions": 5}, "low rank from the beginning: 3 of 1280"),
+        ({"directions": 3}, {"directions": 7}, "collapsed: 3 of 1280"),
+        ({"dead": 0.6}, {"dead": 0.5}, "dead features: 60% of 1280 are the same for every image, "),
+        ({"dead": 0.6}, {"dead": 0.1}, "dead features: 60% of 1280 are the same for every image; "),
+        ({"directions": 0}, {"directions": 0}, "nothing to judge: "),
+        ({"directions": 0}, {}, "collapsed: all 2048 images"),
+    ],
+)
+def test_what_an_untrained_network_shows_too_is_no_collapse(
+    found: dict[str, Any], twin: dict[str, Any], begins: str
+) -> None:
+    untrained = UNTRAINED._replace(**twin)
+    given = {**HEALTHY, "directions": 110, **found} if "directions" in found else HEALTHY | found
+    verdict = judge(**given, untrained=untrained, advice="lower lr")
+    assert verdict.sentence.startswith(begins)
+    is_blamed = begins.partition(":")[0] in ("collapsed", "close to collapse", "low rank")
+    assert verdict.sentence.endswith("; lower lr") == (is_blamed or begins.endswith("image; "))
+    assert verdict.is_healthy == begins.startswith("healthy")
+
+
+def test_advice_is_that_of_whoever_trains() -> None:
+    assert judge(**{**HEALTHY, "directions": 3}).sentence.endswith("of the variance")
+    for kind in SUPERVISORS.values():
+        has_batch = "batch_size" in kind.against_collapse
+        assert has_batch == (kind.__name__ in WITH_NEGATIVES | {"BYOLSupervisor"})
+
+
+WITH_NEGATIVES = {
+    "ContrastivePredictiveCodingSupervisor",
+    "InstanceDiscriminationSupervisor",
+    "PIRLSupervisor",
+    "ContrastiveMultiviewCodingSupervisor",
+    "MomentumContrastSupervisor",
+}
+
+
+@pytest.mark.parametrize(
+    ("brightest", "deviation", "words"),
+    [
+        (0.099, 0.2, "nearly black"),
+        (0.1, 0.2, None),
+        (0.9, 0.0039, "all the same"),
+        (0.9, 0.004, None),
+    ],
+)
+def test_images_without_anything_in_them_are_told(
+    brightest: float, deviation: float, words: str | None
+) -> None:
+    verdict = judge_images(brightest, deviation)
+    assert (verdict is None) == (words is None)
+    assert words is None or words in str(verdict)

@@ -1,0 +1,109 @@
+"""What a backbone is compared with: the network before training, and what training began from.
+
+Which network that is cannot always be known; what is shown says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from super_selfish.models.beginnings import first_weights, is_as, network_with
+from super_selfish.models.untrained import draw_twin
+from super_selfish.models.wrappers import unwrapped
+
+TWIN, AUTO = "twin", "auto"
+Given = nn.Module | Callable[[], nn.Module] | str | None
+
+
+class Baseline(NamedTuple):
+    """A network to compare with, and one line that says which it is; none for a given one."""
+
+    network: nn.Module
+    note: str | None
+
+
+def untrained_network(untrained: Given, backbone: nn.Module, seed: int) -> Baseline | None:
+    """The network that has learned nothing.
+
+    Args:
+        untrained: `"twin"`, a network, a function that makes one, or `None`.
+        backbone: The trained one.
+        seed: Of what is drawn.
+
+    Returns:
+        For `"twin"` the weights that the backbone had before its first training here, if it is a
+        module of the user's own that a supervisor was given new; else one drawn anew.
+
+    Raises:
+        TypeError: If `untrained` is none of these.
+    """
+    if untrained is None:
+        return None
+    if isinstance(untrained, nn.Module):
+        return Baseline(untrained, None)
+    if callable(untrained):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            made = untrained()
+        if not isinstance(made, nn.Module):
+            raise TypeError(
+                f"untrained= must make a network, an nn.Module, got {type(made).__name__}"
+            )
+        return Baseline(made, None)
+    if untrained != TWIN:
+        raise TypeError(
+            'untrained must be "twin", an nn.Module, a function that makes one, or None, '
+            f"got {untrained!r}"
+        )
+    first = first_weights(backbone)
+    if first is not None:
+        return Baseline(
+            network_with(backbone, first), "the weights of the backbone before training"
+        )
+    return twin_of(backbone, seed)
+
+
+def twin_of(backbone: nn.Module, seed: int) -> Baseline:
+    """A network like the backbone, drawn anew."""
+    twin = draw_twin(backbone, seed)
+    kind = type(unwrapped(backbone)).__name__
+    if twin.is_known:
+        return Baseline(twin.network, f"a new {kind}, seed {seed}")
+    return Baseline(
+        twin.network,
+        f"a {kind} whose layers were drawn by torch's defaults, seed {seed}: how {kind} itself "
+        "begins is not known, so it may be a weak baseline; give untrained=, a new network or a "
+        "function that makes one",
+    )
+
+
+def start_network(start: Any, subject: Any, backbone: nn.Module) -> Baseline | None:
+    """The network from whose weights training began.
+
+    Args:
+        start: `"auto"`, a network, or `None`.
+        subject: What is evaluated: a supervisor knows its start.
+        backbone: Its network.
+
+    Returns:
+        None if training began with an untrained network, nothing is known, or nothing has changed.
+
+    Raises:
+        TypeError: If `start` is none of these.
+    """
+    if start is None:
+        return None
+    if isinstance(start, nn.Module):
+        return Baseline(start, None)
+    if start != AUTO:
+        raise TypeError(f'start must be "auto", an nn.Module or None, got {start!r}')
+    # A supervisor has it as a tuple; other things may have an attribute of that name.
+    known = getattr(subject, "start", None)
+    weights = getattr(known, "weights", None)
+    if weights is None or is_as(backbone, weights):
+        return None
+    return Baseline(network_with(backbone, weights), str(getattr(known, "origin", "")) or None)

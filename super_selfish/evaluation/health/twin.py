@@ -1,0 +1,106 @@
+"""What a network shows by its architecture alone, which no training is to blame for.
+
+Shapes: `N` images, `D` features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from super_selfish.evaluation.features import LabelledSource, extract_features
+from super_selfish.evaluation.health.measures import (
+    dead_share,
+    directions_carrying,
+    variance_shares,
+)
+from super_selfish.evaluation.health.verdict import SETTLED, Measures, Verdict, too_early
+from super_selfish.models.beginnings import first_weights, network_with
+from super_selfish.models.untrained import draw_twin
+from super_selfish.supervisors.diagnostics import spread
+
+CARRIED = 0.99  # of the variance, by so many directions
+
+
+def measures_of(features: Tensor, shares: Tensor | None = None) -> Measures:
+    """How much features `[N, D]` vary.
+
+    Args:
+        features: Of at least two images.
+        shares: Their `variance_shares`, if these are known.
+    """
+    shares = variance_shares(features) if shares is None else shares
+    return Measures(
+        directions_carrying(shares, CARRIED),
+        float(spread(F.normalize(features.double(), dim=1))),
+        dead_share(features),
+    )
+
+
+class TwinMeasures:
+    """Measures the untrained twin of a backbone when it is first asked for."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        source: LabelledSource,
+        preprocess: nn.Module | None,
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+    ) -> None:
+        """Takes what to measure, and on which images."""
+        self._given = backbone, source, preprocess
+        self._options = {"batch_size": batch_size, "num_workers": num_workers}
+        self._measured: Measures | None = None
+        self._is_measured = False
+
+    def __call__(self) -> Measures | None:
+        """The measures; None where it is not known how such a network begins."""
+        if not self._is_measured:
+            self._measured = self._measure()
+            self._is_measured = True
+        return self._measured
+
+    def _measure(self) -> Measures | None:
+        backbone, source, preprocess = self._given
+        first = first_weights(backbone)
+        if first is not None:
+            twin = network_with(backbone, first)
+        else:
+            drawn = draw_twin(backbone)
+            if not drawn.is_known:
+                return None
+            twin = drawn.network
+        found = extract_features(
+            twin,
+            source,
+            preprocess=preprocess,
+            batch_size=self._options["batch_size"],
+            num_workers=self._options["num_workers"],
+        )
+        return measures_of(found.features)
+
+
+def settling(backbone: nn.Module) -> Verdict | None:
+    """What to say of a backbone whose batch norms are still near their initial statistics.
+
+    In evaluation mode it computes with statistics that are neither those of a new network nor those
+    of the images, so its features tell nothing yet.
+
+    Args:
+        backbone: Any network.
+
+    Returns:
+        `None` for one that has settled, or has no such norms, or has seen no batch at all.
+    """
+    for module in backbone.modules():
+        momentum, seen = (getattr(module, n, None) for n in ("momentum", "num_batches_tracked"))
+        if not isinstance(seen, Tensor) or not isinstance(momentum, float):
+            continue
+        needed = math.ceil(math.log(SETTLED) / math.log1p(-momentum)) if 0 < momentum < 1 else 1
+        if 0 < int(seen) < needed:
+            return too_early(int(seen), needed)
+    return None
