@@ -38,25 +38,27 @@ class Accepted(NamedTuple):
     """What need not be noticed: single faults, and kinds of faults in files of one sort."""
 
     faults: set[Fault]
+    lines: set[tuple[str, str]]  # a file, and a line of which every fault is among them
     rules: list[tuple[str, str]]  # a pattern of files, and a kind
 
     def has(self, fault: Fault, kind: str) -> bool:
         """Whether a fault of a kind is among them."""
-        return fault in self.faults or any(
-            fnmatch(fault.file, pattern) and kind == of for pattern, of in self.rules
-        )
+        if fault in self.faults or (fault.file, fault.before) in self.lines:
+            return True
+        return any(fnmatch(fault.file, pattern) and kind == of for pattern, of in self.rules)
 
 
 def read_accepted(path: Path = LIST) -> Accepted:
     """What the list names.
 
-    A paragraph has a reason (lines that begin with `#`), a file, and pairs of lines; or a reason,
-    and a pattern of files with kinds after a colon. One of comments alone is for readers.
+    A paragraph has a reason (lines that begin with `#`), a file, and pairs of lines, of which the
+    second is missing where every fault of the first is meant; or a reason, and patterns of files
+    with kinds after a colon. One of comments alone is for readers.
 
     Raises:
         ValueError: If a paragraph says no reason, or no file.
     """
-    accepted = Accepted(set(), [])
+    accepted = Accepted(set(), set(), [])
     for paragraph in path.read_text(encoding="utf-8").strip().split("\n\n"):
         lines = paragraph.splitlines()
         reason = [line for line in lines if line.startswith("#")]
@@ -65,11 +67,14 @@ def read_accepted(path: Path = LIST) -> Accepted:
             continue
         if not reason or not rest[0].startswith("super_selfish/"):
             raise ValueError(f"a reason (#), a file and faults are expected, got {paragraph!r}")
-        if ":" in rest[0]:
+        if ".py:" in rest[0]:
             for line in rest:
                 pattern, _, kinds = line.partition(":")
                 accepted.rules.extend((pattern, kind.strip()) for kind in kinds.split(","))
             continue
-        pairs = zip(rest[1::2], rest[2::2], strict=True)
-        accepted.faults.update(Fault(rest[0], old[2:], new[2:]) for old, new in pairs)
+        for line, following in zip(rest[1:], [*rest[2:], ""], strict=True):
+            if line.startswith("- ") and following.startswith("+ "):
+                accepted.faults.add(Fault(rest[0], line[2:], following[2:]))
+            elif line.startswith("- "):
+                accepted.lines.add((rest[0], line[2:]))
     return accepted

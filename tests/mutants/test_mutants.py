@@ -108,6 +108,10 @@ def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:
     assert accepted.faults == {first, Fault("super_selfish/x.py", "c", "pass")}
     assert accepted.has(first, "comparison")
     assert not accepted.has(first._replace(after="a > b"), "comparison")
+    path.write_text("# Why.\nsuper_selfish/x.py\n- a < b\n- c\n+ pass\n")
+    accepted = read_accepted(path)
+    assert accepted.has(first._replace(after="anything"), "number")
+    assert not accepted.has(Fault("super_selfish/x.py", "c", "anything"), "number")
     path.write_text("# Why.\nsuper_selfish/plots/*.py: number, arithmetic\n")
     drawn = Fault("super_selfish/plots/y.py", "1", "2")
     assert read_accepted(path).has(drawn, "number")

@@ -320,4 +320,10 @@ RECIPES: dict[str, Recipe] = {
         "A-PIRL", flip=0.5, jitter=(0.4, 0.4, 0.4, 0.2), p_gray=0.2, p_solarize=0.66
     ),
     "pirl puzzle": Recipe("A-PIRL: RRC(0.6)", area=(0.6, 1.0)),
+    "mild": Recipe(
+        "ours, for alignment and uniformity: what a good backbone should not mind",
+        area=(0.5, 1.0),
+        flip=0.5,
+        jitter=(0.2, 0.2, 0.2, 0.05),
+    ),
 }

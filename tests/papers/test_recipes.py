@@ -26,6 +26,7 @@ from super_selfish.augmentations.tone import (
     RandomSolarize,
 )
 from super_selfish.data.collate import Batch
+from super_selfish.evaluation.health.health import mild_views
 from super_selfish.supervisors import instance_discrimination
 from super_selfish.supervisors import pirl as pirl_supervisor
 from super_selfish.supervisors.contrastive_multiview_coding import (
@@ -68,6 +69,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "jigsaw tile": jigsaw_tile,
     "pirl": lambda: pirl(SIZE),
     "pirl tile": pirl_tile,
+    "mild": lambda: mild_views(SIZE),
     "pirl puzzle": lambda: pirl_supervisor.recipe("paper", SIZE, 2)[1],
 }
 
