@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from super_selfish.data.collate import Collator
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.history import Row
-from super_selfish.training.schedules import build_schedule, steps_every_update
+from super_selfish.training.schedules import build_schedule, step_schedule, steps_every_update
 
 ADAM_BETAS = (0.5, 0.999)  # DCGAN, section 4: with 0.9 training oscillates
 
@@ -163,7 +163,7 @@ class AdversarialSupervisor(Supervisor, ABC):
         moved = run.move(optimizer, self.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
-            lr_scheduler.step()
+            step_schedule(lr_scheduler, moved)
         return moved
 
     def _log_accuracy(self, real: Tensor, fake: Tensor) -> None:

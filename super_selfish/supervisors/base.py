@@ -70,7 +70,12 @@ from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, Run
-from super_selfish.training.schedules import build_schedule, constant, steps_every_update
+from super_selfish.training.schedules import (
+    build_schedule,
+    constant,
+    step_schedule,
+    steps_every_update,
+)
 from super_selfish.training.spelling import spelling_checked
 from super_selfish.training.typed import arguments_checked
 
@@ -474,7 +479,7 @@ class Supervisor(Pretrained):
         moved = run.move(optimizer, self.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
-            lr_scheduler.step()
+            step_schedule(lr_scheduler, moved)
         return moved
 
     def _health(self, row: Row) -> str | None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from super_selfish.models.wrappers import with_wrappers, without_wrappers
 from super_selfish.supervisors.arguments import (
-    rebuilding_arguments,
     same_arguments,
     stored_arguments,
 )
 from super_selfish.supervisors.gate import require_finite
 from super_selfish.supervisors.image_options import stored_range, take_range
 from super_selfish.supervisors.provenance import provenance_of
+from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
-from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from super_selfish.training.checkpoint import checkpoint_path, read_run, write_checkpoint
 from super_selfish.training.settings import differences, refuse_differences
 
 if TYPE_CHECKING:
@@ -106,11 +105,8 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
     """
     state = _read_own(supervisor, name)
     if not same_arguments(state["arguments"], supervisor.arguments):
-        arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, os.fspath(name))
         device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
-        supervisor.arguments.update(arguments)
-        with torch.random.fork_rng(devices=[]):  # the new weights are overwritten at once
-            type(supervisor).__init__(supervisor, **arguments)
+        rebuild(supervisor, state, os.fspath(name))
         supervisor.to(device)
         supervisor.is_placed, supervisor.run = is_placed, run
     _load_weights(supervisor, state, name)
@@ -162,7 +158,7 @@ def take_weights(supervisor: Pretrained, name: Name) -> None:
 
 def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
     """The content of a checkpoint of this class."""
-    state = read_checkpoint(checkpoint_path(name))
+    state = read_run(checkpoint_path(name))
     if state["class"] != type(supervisor).__name__:
         raise ValueError(
             f"{checkpoint_path(name)} holds a {state['class']}, "

@@ -10,6 +10,7 @@ nothing, to hold every length against the record that it belongs to.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 
 _END = struct.Struct("<4s4H2LH")  # end of a zip file; the last number is the length of a comment
+_END_MARK = b"PK\x05\x06"
 _MARK = b"super-selfish crc32 "
 _COMMENT = len(_MARK) + 8
 _CHUNK = 1 << 20
@@ -98,6 +100,10 @@ def read_archive(path: Path, *, mapped: bool = False) -> Any:
             raise
         except _TROUBLE as error:
             raise UnreadableFileError(f"{path} cannot be read: {_first_line(error)}") from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a place in the file that is none
+                raise
+            raise UnreadableFileError(f"{path} cannot be read: it is damaged") from error
 
 
 def is_intact(path: Path) -> bool:
@@ -148,27 +154,31 @@ class _SummedWriter:
 def _check_sum(file: BinaryIO, path: Path) -> None:
     """Holds a file against its checksum, or one of plain `torch.save` against those of its zip."""
     length = file.seek(0, os.SEEK_END)
-    file.seek(max(0, length - _COMMENT))
-    comment = file.read()
-    if comment.startswith(_MARK):
-        stated = comment[len(_MARK) :]
-        file.seek(0)
-        found, left = 0, length - 8
-        while left:
-            block = file.read(min(_CHUNK, left))
-            if not block:
-                raise UnreadableFileError(f"{path} has become shorter while it was read")
-            found, left = zlib.crc32(block, found), left - len(block)
-        if b"%08x" % found != stated:
-            raise UnreadableFileError(f"{path} is damaged: its checksum does not fit")
-        return
-    if not zipfile.is_zipfile(file):
+    file.seek(max(0, length - _END.size - _COMMENT))
+    tail = file.read()
+    start = tail.rfind(_END_MARK)
+    if start < 0 or len(tail) < start + _END.size:
         raise UnreadableFileError(f"{path} cannot be read: it is cut short, or no such file")
-    with zipfile.ZipFile(file) as archive:
-        _check_records(archive, path, length)
-        broken = archive.testzip()
-    if broken is not None:
-        raise UnreadableFileError(f"{path} is damaged: the checksum of {broken} does not fit")
+    comment = tail[start + _END.size :]
+    stated_length = _END.unpack(tail[start : start + _END.size])[-1]
+    if stated_length != len(comment):
+        raise UnreadableFileError(f"{path} is damaged: its end is not that of its beginning")
+    if not comment:
+        with zipfile.ZipFile(file) as archive:
+            _check_records(archive, path, length)
+            broken = archive.testzip()
+        if broken is not None:
+            raise UnreadableFileError(f"{path} is damaged: the checksum of {broken} does not fit")
+        return
+    file.seek(0)
+    found, left = 0, length - 8
+    while left:
+        block = file.read(min(_CHUNK, left))
+        if not block:
+            raise UnreadableFileError(f"{path} has become shorter while it was read")
+        found, left = zlib.crc32(block, found), left - len(block)
+    if comment != _MARK + b"%08x" % found:
+        raise UnreadableFileError(f"{path} is damaged: its checksum does not fit")
 
 
 def _check_records(archive: zipfile.ZipFile, path: Path, length: int) -> None:

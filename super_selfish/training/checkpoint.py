@@ -25,6 +25,7 @@ from super_selfish.training.archive import (
     write_archive,
 )
 from super_selfish.training.atomic import write_atomically
+from super_selfish.training.form import require_form
 from super_selfish.training.plain import is_plain, plain
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "former_paths",
     "is_plain",
     "read_checkpoint",
+    "read_run",
     "try_checkpoint",
     "write_atomically",
     "write_checkpoint",
@@ -160,6 +162,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             )
             return state
         raise
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of a supervisor, and checks that it has the form of one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was written: `class`, `arguments`, `model` and `run` at the least.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no such file.
+    """
+    state = read_checkpoint(path)
+    require_form(state, path)
+    return state
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from super_selfish.training.settings import announce_changes, differences, refus
 DAMAGED = ": DamagedError: "  # in the reason why an image was left out: it decodes in part
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
 Losses = Tensor | dict[str, Tensor]
+# What torch raises at a state that is none.
+_MISFITS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 RETRY_AFTER = 60.0  # seconds until a checkpoint that could not be written is tried again
 
 
@@ -343,15 +345,22 @@ class Run:
             )
         self.epoch, self.step = state["epoch"], state["step"]
         self.history.load_state_dict(state["history"], self.device)
-        self.scaler.load_state_dict(state["scaler"])
         changes = differences(state.get("schedule", {}), self.schedule)
-        if "schedule" in state and not changes:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
-        else:
-            self._take_place(state["optimizer"])
+        try:
+            self.scaler.load_state_dict(state["scaler"])
+            if "schedule" in state and not changes:
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+            else:
+                self._take_place(state["optimizer"])
+            match_layout(self.optimizer)
+        except _MISFITS as error:
+            raise ValueError(
+                f"cannot resume {self.name}: the state of its optimizer, schedule or scaler has "
+                f"another form ({type(error).__name__}: {error})"
+            ) from error
+        if "schedule" not in state or changes:
             announce_changes(changes, self.name, self.epoch)
-        match_layout(self.optimizer)
 
     def _take_place(self, optimizer_state: dict[str, Any]) -> None:
         """Brings the schedule of this run to where the stored run stopped."""

@@ -200,6 +200,21 @@ def advance(lr_scheduler: Any, steps: int) -> None:
             lr_scheduler.step()
 
 
+def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
+    """Steps a schedule; without torch's complaint where the first update was left out.
+
+    Args:
+        lr_scheduler: To step.
+        moved: Whether the optimizer was stepped before.
+    """
+    if moved:
+        lr_scheduler.step()
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        lr_scheduler.step()
+
+
 def steps_every_update(lr_scheduler: LRScheduler) -> bool:
     """Whether a schedule counts updates (`interval = "step"`) and not epochs, torch's custom."""
     return getattr(lr_scheduler, "interval", "epoch") == "step"

@@ -87,7 +87,7 @@ def test_a_state_dictionary_keeps_the_versions_of_its_modules(tmp_path: Path) ->
     write_checkpoint(tmp_path / "base.pt", {"model": nn.BatchNorm2d(2).state_dict()})
     stored = read_checkpoint(tmp_path / "base.pt")["model"]
     assert type(stored) is OrderedDict
-    assert stored._metadata == {"": {"version": 2}}
+    assert vars(stored)["_metadata"] == {"": {"version": 2}}
 
 
 @pytest.mark.parametrize("value", [object(), [0, object()], {"a": nn.Linear(1, 1)}, lambda: 0, 1j])

@@ -26,7 +26,7 @@ from super_selfish.models.beginnings import looks_trained
 from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
-from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
+from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.history import History
 from super_selfish.training.run import UNLIMITED, parse_interval
 
@@ -271,7 +271,7 @@ def _pretrain(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HealthWarning)
         supervisor.supervise(
-            **dict(entry.settings or {}),
+            **{"keep_last": 1, **dict(entry.settings or {})},  # a store of many runs
             epochs=UNLIMITED if conditions.epochs is None else conditions.epochs,
             time_limit=limit,
             name=checkpoint,
@@ -310,8 +310,11 @@ def seconds_of(checkpoint: Path) -> float:
     path = checkpoint_path(checkpoint)
     if not path.is_file():
         return 0.0
+    run = read_run(path)["run"]
+    if run is None:
+        return 0.0
     history = History()
-    history.load_state_dict(read_checkpoint(path)["run"]["history"], torch.device("cpu"))
+    history.load_state_dict(run["history"], torch.device("cpu"))
     history.end_epoch(0, 0.0)  # closes the one that was under way
     return sum(row["seconds"] for row in history.rows)
 

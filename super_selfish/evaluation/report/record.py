@@ -12,7 +12,7 @@ from torch import Tensor
 
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.provenance import provenance_of
-from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
+from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.history import Row
 
 # Position, what is told elsewhere, and how the numbers are computed, which does not change them.
@@ -89,7 +89,7 @@ def find_record(supervisor: Supervisor, name: str | os.PathLike[str]) -> Record 
         return _record(supervisor.run.state_dict(), provenance)
     if not checkpoint_path(name).is_file():
         return None
-    state = read_checkpoint(checkpoint_path(name))
+    state = read_run(checkpoint_path(name))
     if state["run"] is None or not _same_tensors(supervisor.state_dict(), state["model"]):
         return None
     return _record(state["run"], state.get("provenance"))
