@@ -11,6 +11,7 @@ import copy
 import importlib.util
 import io
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.checkpoint import write_atomically
 
 Size = int | tuple[int, int]
+_log = logging.getLogger("super_selfish")
 
 
 class Format(NamedTuple):
@@ -140,6 +142,13 @@ def export_backbone(
         description |= {"preprocess": [repr(step) for step in steps], **constants(steps)}
         description["build"] = rewritten.build
         content = _weights(rewritten.state, description if is_safetensors else None)
+    first_layers = getattr(network, "first_layers", None)
+    if format in REWRITERS and isinstance(first_layers, str):
+        _log.warning(
+            '%s is for the network that "build" in %s.json builds, and not for the one that %s '
+            "publishes: it begins with %s",
+            *(path, path.name, format, first_layers),
+        )
     write_atomically(path, lambda file: file.write(content))
     text = json.dumps(description, indent=2) + "\n"
     sidecar = path.with_name(path.name + ".json")

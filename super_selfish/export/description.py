@@ -26,14 +26,16 @@ def describe(
         in_channels: Channels.
 
     Returns:
-        Plain values by name. "name" is what a backbone that was built by name is called.
+        Plain values by name. "name" is what a backbone that was built by name is called, "stem" how
+        it begins: "imagenet" if as published.
     """
     from super_selfish import __version__  # here: the package imports this module
 
-    name = getattr(network, "name", None)
+    name, stem = (getattr(network, attribute, None) for attribute in ("name", "stem"))
     return {
         "class": type(network).__name__,
         "name": name if isinstance(name, str) else None,
+        "stem": stem if isinstance(stem, str) else None,
         "num_features": num_features,
         "image_size": list(image_size),
         "in_channels": in_channels,

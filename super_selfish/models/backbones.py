@@ -11,8 +11,10 @@ from super_selfish.models.dry_run import FeatureShape, feature_shape
 from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
 from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.narrow_resnet import NarrowResNet
+from super_selfish.models.stems import PUBLISHED, efficientnet_stride, refuse_stem, tell_difference
 from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
 from super_selfish.models.untrained import untrained_twin
+from super_selfish.models.wrappers import unwrapped
 
 __all__ = [
     "FeatureShape",
@@ -22,11 +24,12 @@ __all__ = [
     "untrained_twin",
 ]
 
-SMALL_IMAGE = 64  # pixels; METHODS.md 1.5, R1: at most this needs a stem of stride 1
-
 
 def build_backbone(
-    backbone: nn.Module | str | None, in_channels: int, image_size: tuple[int, int]
+    backbone: nn.Module | str | None,
+    in_channels: int,
+    image_size: tuple[int, int],
+    stem: str = "auto",
 ) -> nn.Module:
     """The network that a `backbone=` argument means.
 
@@ -36,33 +39,48 @@ def build_backbone(
             classification network of torchvision (`"resnet18"`), or `"timm/<name>"`
             (`"timm/convnext_tiny"`). Named networks are drawn at random.
         in_channels: Channels of the images.
-        image_size: Height and width of the images, pixels. Up to 64 EfficientNets get a stem of
-            stride 1; ResNets see `TorchvisionFeatures`.
+        image_size: Height and width of the images, pixels.
+        stem: How EfficientNets and torchvision's ResNets begin: `"imagenet"` as published;
+            `"small"` with a convolution of stride 1, ResNets of 3x3 and without pooling;
+            `"medium"`, for ResNets, so with pooling. `"auto"`: `"small"` up to 64 pixels, for
+            ResNets `"medium"` below 128; one line says so.
 
     Returns:
         A module from `[B, C, H, W]` to `[B, D]`, with `forward_features` if it was built here.
 
     Raises:
-        ValueError: If the name is unknown; it lists names that are near.
+        ValueError: If the name is unknown (it lists names that are near), there is no such stem, or
+            a module keeps other weights than float32.
         TypeError: If it is neither module nor name.
         ImportError: If the name asks for timm and timm is missing.
     """
     if isinstance(backbone, nn.Module):
+        refuse_stem(stem, f"your {type(unwrapped(backbone)).__name__}")
         return backbone
     name = "efficientnet-b0" if backbone is None else backbone
     if not isinstance(name, str):
         raise TypeError(f"backbone is an nn.Module, a name or None, got {type(name).__name__}")
-    if name in EFFICIENTNETS:
-        stem_stride = 1 if min(image_size) <= SMALL_IMAGE else 2
-        return EfficientFeatures(name, in_channels=in_channels, stem_stride=stem_stride)
+    if name in EFFICIENTNETS or name in torchvision_names():
+        built = _with_stem(name, in_channels, image_size, stem)
+        if stem == "auto" and built.first_layers is not None:
+            size = (image_size[0], image_size[1])
+            tell_difference(name, size, built.first_layers, PUBLISHED)
+        return built
+    refuse_stem(stem, name)
     if name == "narrow-resnet":
         return NarrowResNet(in_channels)
     if name.startswith("timm/"):
         return _timm_backbone(name.removeprefix("timm/"), in_channels, image_size)
-    names = torchvision_names()
-    if name in names:
-        return TorchvisionFeatures(name, in_channels, image_size)
-    raise ValueError(_unknown(name, [*EFFICIENTNETS, "narrow-resnet", *names]))
+    raise ValueError(_unknown(name, [*EFFICIENTNETS, "narrow-resnet", *torchvision_names()]))
+
+
+def _with_stem(
+    name: str, in_channels: int, image_size: tuple[int, int], stem: str
+) -> EfficientFeatures | TorchvisionFeatures:
+    if name in EFFICIENTNETS:
+        stride = efficientnet_stride(stem, image_size)
+        return EfficientFeatures(name, in_channels=in_channels, stem_stride=stride)
+    return TorchvisionFeatures(name, in_channels, image_size, stem)
 
 
 def _timm_backbone(name: str, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
@@ -76,7 +94,11 @@ def _timm_backbone(name: str, in_channels: int, image_size: tuple[int, int]) -> 
     # Networks with learned positions are built for one size: for that of the images.
     settings = timm.models.get_pretrained_cfg(name)
     if settings is not None and settings.fixed_input_size:
-        options["img_size"] = tuple(image_size)
+        options["img_size"] = height, width = (image_size[0], image_size[1])
+        published = tuple(settings.input_size[1:])
+        if published != (height, width):
+            remedy = f"image_size={published} gives that one"
+            tell_difference(f"timm/{name}", (height, width), "positions for that size", remedy)
     options |= {"model_name": name, "num_classes": 0, "in_chans": in_channels}
     network: nn.Module = timm.create_model(**options, pretrained=False)
     vars(network)[TIMM_ARGUMENTS] = options  # by which it can be drawn anew

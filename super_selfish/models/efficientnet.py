@@ -41,6 +41,8 @@ class EfficientFeatures(nn.Module):
     Attributes:
         name: Which EfficientNet it is.
         num_features: `D`, 1280 for b0.
+        stem: How it begins: `"imagenet"` or `"small"`.
+        first_layers: The same in words, where that is not as published; else None.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class EfficientFeatures(nn.Module):
             raise ValueError(f"stem_stride must be 1 or 2, got {stem_stride}")
         self.name = name
         self.in_channels = in_channels
+        self.stem = "imagenet" if stem_stride == 2 else "small"
+        self.first_layers = None if stem_stride == 2 else "a convolution of stride 1"
         self.normalize = Normalize.imagenet(in_channels)
 
         network = _original(name, pretrained)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.models.dry_run import feature_shape
+from super_selfish.models.stems import refuse_stem, resnet_stem
 
 # Children of torchvision's networks from which on there is no map any more.
 _AFTER_THE_MAP = ("avgpool", "classifier", "fc", "head", "flatten", "dropout")
@@ -27,23 +28,35 @@ class TorchvisionFeatures(nn.Module):
         network: torchvision's network under its own parameter names (its published weights load
             there with `strict=False`); its classifier is the identity.
         num_features: `D`.
+        stem: How it begins: `"imagenet"`, `"medium"` or `"small"`.
+        first_layers: The same in words, where that is not as published; else None.
     """
 
+    first_layers: str | None
+
     def __init__(
-        self, name: str, in_channels: int = 3, image_size: tuple[int, int] = (224, 224)
+        self,
+        name: str,
+        in_channels: int = 3,
+        image_size: tuple[int, int] = (224, 224),
+        stem: str = "auto",
     ) -> None:
         """Builds the network.
 
-        ResNets for small images follow METHODS.md 1.5, R1: up to 64 pixels a 3x3 first convolution
-        of stride 1 and no max-pool, below 128 the same with the max-pool.
+        ResNets for small images follow METHODS.md 1.5, R1.
 
         Args:
             name: One of `torchvision_names()`.
             in_channels: Channels of the images; the first convolution is drawn for them.
             image_size: Height and width of the images, pixels.
+            stem: How a ResNet begins: `"imagenet"` as published (7x7 convolution of stride 2,
+                max-pool), `"medium"` with a 3x3 convolution of stride 1 and the max-pool, `"small"`
+                without the max-pool. `"auto"`: the last up to 64 pixels, `"medium"` below 128.
+                Other networks are as published.
 
         Raises:
-            ValueError: If there is no such network or it cannot take such images.
+            ValueError: If there is no such network or it cannot take such images, or has no such
+                stem.
         """
         super().__init__()
         if name not in torchvision_names():
@@ -56,11 +69,17 @@ class TorchvisionFeatures(nn.Module):
         }
         self.network = _build(name)
         _remove_classifier(self.network)
-        if _is_resnet(self.network) and min(image_size) < 128:
+        self.stem, self.first_layers = "imagenet", None
+        if not _is_resnet(self.network):
+            refuse_stem(stem if stem != "imagenet" else "auto", name)
+        elif (chosen := resnet_stem(stem, image_size)) != "imagenet":
+            self.stem = chosen
             width = self.network.conv1.out_channels
             self.network.conv1 = _drawn(nn.Conv2d(3, width, 3, stride=1, padding=1, bias=False))
-            if min(image_size) <= 64:
+            self.first_layers = "a 3x3 convolution of stride 1"
+            if chosen == "small":
                 self.network.maxpool = nn.Identity()
+                self.first_layers += " and no pooling"
         if in_channels != 3:
             _adapt_first_convolution(self.network, in_channels)
         self._rectify = name.startswith("densenet")  # its last ReLU is a function

@@ -10,13 +10,14 @@ from torch import nn
 
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.options import NAMES as OPTIONS
+from super_selfish.supervisors.options import SHAPING
 from super_selfish.training.plain import is_plain, plain_setting, same_plain
 from super_selfish.training.spelling import unknown_keyword
 
 Arguments = dict[str, Any]
 
 # Of this machine and these images: neither stored nor asked for by load().
-NOT_STORED = frozenset({"dataset", *OPTIONS})
+NOT_STORED = frozenset({"dataset", *OPTIONS}) - SHAPING.keys()
 
 
 def constructor_keywords(kind: Any) -> list[str]:
@@ -122,6 +123,7 @@ def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> A
         ValueError: If the checkpoint was made with an object of the user's own that is not here.
     """
     arguments: Arguments = {name: present[name] for name in present if name in NOT_STORED}
+    arguments.update({name: SHAPING[name] for name in present if name in SHAPING})
     for name, entry in stored.items():
         if "plain" in entry:
             arguments[name] = entry["plain"]

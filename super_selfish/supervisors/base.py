@@ -31,6 +31,7 @@ from super_selfish.models import (
     build_normalize,
     feature_shape,
 )
+from super_selfish.models.stems import check_stem, refuse_stem
 from super_selfish.supervisors.arguments import (
     check_keywords,
     constructor_keywords,
@@ -122,6 +123,7 @@ class Supervisor(Pretrained):
         *,
         image_size: Size | None = None,
         in_channels: int | None = None,
+        stem: str = "auto",
         device: torch.device | str | int | None = None,
         on_error: Literal["raise", "skip"] | None = None,
         value_range: Range = None,
@@ -139,6 +141,8 @@ class Supervisor(Pretrained):
             image_size: Side or (height, width) in pixels to which images are resized. Default: that
                 of the dataset if it is uniform, else 225.
             in_channels: Channels of the images. Default: those of the dataset, else 3.
+            stem: How a backbone begins that is built by name, `"auto"`, `"imagenet"`, `"medium"` or
+                `"small"`; see `super_selfish.models.build_backbone`.
             device: Where the networks are, and train. Default: on the CPU until `supervise()`,
                 which trains on an accelerator where torch finds one; of several the first, or with
                 `torchrun` that of the process. `.to(device)` and `.cpu()` say it as well.
@@ -151,8 +155,8 @@ class Supervisor(Pretrained):
                 tensor. `ImageSource` says more of these four.
 
         Raises:
-            ValueError: If `image_size` or `in_channels` is no such number, or there is no such
-                device.
+            ValueError: If `image_size` or `in_channels` is no such number, there is no such stem
+                or device, or a stem is chosen for a backbone that is built already.
             TypeError: If `loss` cannot be called, or a keyword is none of the constructor's.
         """
         super().__init__()
@@ -166,6 +170,10 @@ class Supervisor(Pretrained):
             self.in_channels = 3 if in_channels is None else in_channels
         require_counts(in_channels=self.in_channels)
         require_functions(loss=loss)
+        check_stem(stem)
+        if isinstance(own := self.arguments.get("backbone"), nn.Module):
+            refuse_stem(stem, f"your {type(own).__name__}")
+        self.stem = stem
         if device is not None:
             parse_device(device)  # before networks are built; they go there once all are
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
@@ -517,10 +525,14 @@ class Supervisor(Pretrained):
             The network.
         """
         size = image_size or self.image_size
-        backbone = build_backbone(backbone, self.in_channels, size)
+        backbone = build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
         if predictor is None:
             predictor = default(feature_shape(backbone, self.in_channels, size, of_map=of_map))
         return CombinedNet(backbone, predictor, build_normalize(normalize, self.in_channels))
+
+    def _stem_of(self, backbone: nn.Module | str | None) -> str:
+        """The `stem=` of the constructor, for a network that is not built yet."""
+        return "auto" if isinstance(backbone, nn.Module) else self.stem
 
     def _resolve(self, **values: Any) -> None:
         """Notes what a constructor's argument that was None came to be, for the checkpoint."""

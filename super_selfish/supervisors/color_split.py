@@ -44,7 +44,10 @@ def unit_lab(images: Tensor) -> Tensor:
 
 
 def split_backbone(
-    backbone: nn.Module | str | None, image_size: tuple[int, int], normalize: Any
+    backbone: nn.Module | str | None,
+    image_size: tuple[int, int],
+    normalize: Any,
+    stem: str = "auto",
 ) -> SplitBackbone:
     """Two networks for RGB images, one of which sees lightness and the other one colour.
 
@@ -56,6 +59,7 @@ def split_backbone(
         backbone: A network for three channels, the name of one, or None for an EfficientNet-B0.
         image_size: Height and width of the images, pixels.
         normalize: What a module wants done to its input: None, `"imagenet"` or `(mean, std)`.
+        stem: As for `build_backbone`.
 
     Returns:
         The networks.
@@ -71,8 +75,8 @@ def split_backbone(
                 "by name see L*a*b* in [0, 1]; leave it out"
             )
         return SplitBackbone(
-            HalfBackbone(lightness, build_backbone(backbone, 1, image_size)),
-            HalfBackbone(color, build_backbone(backbone, 2, image_size)),
+            HalfBackbone(lightness, build_backbone(backbone, 1, image_size, stem)),
+            HalfBackbone(color, build_backbone(backbone, 2, image_size, stem)),
         )
     seed = int(torch.randint(2**62, ()))  # as all initial weights, from torch's global stream
     twin = untrained_twin(backbone, seed).requires_grad_(True)

@@ -190,7 +190,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             self.loss = InfoNCELoss(temperature)
         self.positives = positives
         self.is_own = isinstance(backbone, nn.Module)
-        halves = split_backbone(backbone, self.image_size, normalize)
+        halves = split_backbone(backbone, self.image_size, normalize, self.stem)
         dim = feature_shape(halves.lightness, 3, self.image_size).dim
         twin: nn.Module
         if predictor is None:

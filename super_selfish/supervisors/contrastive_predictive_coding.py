@@ -24,6 +24,7 @@ from super_selfish.losses.predictive import CandidateInfoNCELoss
 from super_selfish.models import EfficientFeatures, build_backbone, feature_shape
 from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
 from super_selfish.models.efficientnet import EFFICIENTNETS
+from super_selfish.models.stems import PUBLISHED, efficientnet_stride, tell_difference
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.patch_grid import (
     FEWEST_PATCHES,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 SMALLEST_IMAGE = 32  # pixels, that every backbone takes
-SMALL_PATCH = 64  # pixels up to which an EfficientNet gets a stem of stride 1
 
 
 class ContrastivePredictiveCodingSupervisor(Supervisor):
@@ -153,7 +153,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         self.offsets = tuple(int(offset) for offset in offsets)
         self.clip_norm = clip_norm
         height, width = (2 * (side // (self.grid + 1)) for side in self.image_size)
-        backbone = patch_encoder(backbone, self.in_channels, (height, width))
+        stem = self._stem_of(backbone)
+        backbone = patch_encoder(backbone, self.in_channels, (height, width), stem)
         size = size_to_show(backbone, self.in_channels, (height, width))
         self.model = self._combine(
             backbone,
@@ -214,7 +215,10 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
 
 
 def patch_encoder(
-    backbone: nn.Module | str | None, in_channels: int, size: tuple[int, int]
+    backbone: nn.Module | str | None,
+    in_channels: int,
+    size: tuple[int, int],
+    stem: str = "auto",
 ) -> nn.Module:
     """The network that a `backbone=` argument means where patches are encoded.
 
@@ -222,18 +226,23 @@ def patch_encoder(
         backbone: As for `build_backbone`.
         in_channels: Channels of the patches.
         size: Height and width of the patches, pixels.
+        stem: As for `build_backbone`.
 
     Returns:
         An EfficientNet with layer norm for its name or None, else what `build_backbone` makes.
     """
     if backbone is None or backbone in EFFICIENTNETS:
-        return EfficientFeatures(
-            "efficientnet-b0" if backbone is None else str(backbone),
+        name = "efficientnet-b0" if backbone is None else str(backbone)
+        built = EfficientFeatures(
+            name,
             norm_type="layer",
             in_channels=in_channels,
-            stem_stride=1 if min(size) <= SMALL_PATCH else 2,
+            stem_stride=efficientnet_stride(stem, size),
         )
-    return build_backbone(backbone, in_channels, size)
+        if stem == "auto" and built.first_layers is not None:
+            tell_difference(name, size, built.first_layers, PUBLISHED)
+        return built
+    return build_backbone(backbone, in_channels, size, stem)
 
 
 def size_to_show(backbone: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, int]:

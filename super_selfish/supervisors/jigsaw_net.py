@@ -187,7 +187,9 @@ class JigsawNetSupervisor(Supervisor):
         self._resolve(total_perms=count, n_perms_per_image=n_perms_per_image)
         self.collate_fn = JigsawCollator(cutter, count, n_perms_per_image)
 
-        backbone = build_backbone(backbone, self.in_channels, self.image_size)
+        backbone = build_backbone(
+            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
+        )
         has_map = feature_shape(backbone, self.in_channels, self.image_size).height is not None
 
         def head(features: FeatureShape) -> nn.Module:

@@ -14,6 +14,7 @@ from super_selfish.supervisors.arguments import (
 )
 from super_selfish.supervisors.gate import require_finite
 from super_selfish.supervisors.image_options import stored_range, take_range
+from super_selfish.supervisors.options import SHAPING
 from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
@@ -207,7 +208,7 @@ def _and_more(found: list[str]) -> str:
 def _other_arguments(supervisor: Pretrained, state: dict[str, Any]) -> list[str]:
     """What a stored supervisor was built with, and this one was not."""
     stored, present = (
-        {name: next(iter(entry.values())) for name, entry in arguments.items()}
+        SHAPING | {name: next(iter(entry.values())) for name, entry in arguments.items()}
         for arguments in (state["arguments"], stored_arguments(supervisor.arguments))
     )
     return differences(stored, present)

@@ -183,7 +183,7 @@ class SplitBrainNetSupervisor(Supervisor):
         self.bins = bins
         self.collate_fn = SplitBrainCollator(self.image_size, stride, crop)
         self.is_own = isinstance(backbone, nn.Module)
-        halves = split_backbone(backbone, self.image_size, normalize)
+        halves = split_backbone(backbone, self.image_size, normalize, self.stem)
         grid = (height // stride, width // stride)
         is_own_predictor = predictor is not None
         if predictor is None:

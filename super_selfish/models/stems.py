@@ -1,0 +1,104 @@
+"""The first layers of a network that is built by name: those that it was published with, or finer.
+
+Published networks quarter an image of 224 pixels before their first block. Of small images that
+leaves little, so for these ResNets begin as for CIFAR, and EfficientNets with a stride of 1. Such a
+network is slower, and is not the published one: weights of the one do not fit the other, or fit and
+give other features.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Literal
+
+Stem = Literal["auto", "imagenet", "medium", "small"]
+STEMS = ("auto", "imagenet", "medium", "small")
+SMALL_IMAGE = 64  # pixels; METHODS.md 1.5, R1: up to this "small"
+MEDIUM_IMAGE = 127  # pixels up to which ResNets have "medium"
+PUBLISHED = 'stem="imagenet" builds that one'
+
+_log = logging.getLogger("super_selfish")
+
+
+def check_stem(stem: str) -> None:
+    """Refuses what is no stem.
+
+    Args:
+        stem: The argument.
+
+    Raises:
+        ValueError: If it is none of `STEMS`.
+    """
+    if stem not in STEMS:
+        raise ValueError(f"stem is one of {', '.join(map(repr, STEMS))}, got {stem!r}")
+
+
+def refuse_stem(stem: str, network: str) -> None:
+    """Refuses a choice where there is none; what is as published may be called so.
+
+    Args:
+        stem: The argument.
+        network: Which has one kind of first layers only.
+
+    Raises:
+        ValueError: If it is another stem than the network's.
+    """
+    check_stem(stem)
+    if stem != "auto":
+        raise ValueError(
+            f"stem={stem!r} is for EfficientNets and torchvision's ResNets that are built by name; "
+            f"{network} has the first layers that it has: leave stem out"
+        )
+
+
+def resnet_stem(stem: str, image_size: tuple[int, int]) -> str:
+    """What "auto" means for a ResNet of torchvision, or what else was said.
+
+    Args:
+        stem: One of `STEMS`.
+        image_size: Height and width of the images, pixels.
+    """
+    check_stem(stem)
+    if stem != "auto":
+        return stem
+    if min(image_size) <= SMALL_IMAGE:
+        return "small"
+    return "medium" if min(image_size) <= MEDIUM_IMAGE else "imagenet"
+
+
+def efficientnet_stride(stem: str, image_size: tuple[int, int]) -> int:
+    """The stride of the first convolution of an EfficientNet.
+
+    Args:
+        stem: One of `STEMS` but "medium", which EfficientNets, without a pooling, have not.
+        image_size: Height and width of the images, pixels.
+
+    Raises:
+        ValueError: If there is no such stem.
+    """
+    check_stem(stem)
+    if stem == "medium":
+        raise ValueError(
+            'stem="medium" is for ResNets, which pool after their first convolution: an '
+            'EfficientNet takes "imagenet" (stride 2) or "small" (stride 1)'
+        )
+    is_small = stem == "small" or (stem == "auto" and min(image_size) <= SMALL_IMAGE)
+    return 1 if is_small else 2
+
+
+@functools.cache  # once for a network and a size
+def tell_difference(name: str, image_size: tuple[int, int], beginning: str, remedy: str) -> None:
+    """Says that a network by this name begins otherwise than the published one.
+
+    Args:
+        name: Of the network.
+        image_size: Height and width of the images, pixels.
+        beginning: With what it begins.
+        remedy: What gives the published one.
+    """
+    height, width = image_size
+    _log.warning(
+        "%s for images of %dx%d begins with %s, so it is not the published network; %s",
+        *(name, height, width, beginning, remedy),
+    )
