@@ -132,7 +132,8 @@ def test_a_run_is_not_resumed_with_another_stem(images: Tensor, tmp_path: Path) 
     def build(**more: Any) -> RotateNetSupervisor:
         return RotateNetSupervisor(images[:4], backbone="efficientnet-b0", **more)
 
-    settings = {"epochs": 1, "batch_size": 4, "name": tmp_path / "base", "progress": False}
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 4, "progress": False}
+    settings["name"] = tmp_path / "base"
     build().supervise(**settings)
     with pytest.raises(ValueError, match="stem='auto', this call has 'imagenet'"):
         build(stem="imagenet").supervise(**settings, resume=True)  # the weights would fit
