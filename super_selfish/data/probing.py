@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -67,12 +69,13 @@ class Look(NamedTuple):
     numbers: list[Numbers]
 
 
-def look(source: ItemReader, wants_size: bool) -> Look:
+def look(source: ItemReader) -> Look:
     """Looks at some images: of files at their headers, of one array at the first, else at all.
+
+    Where unreadable images are skipped and all of these are, it goes on to the first that is not.
 
     Args:
         source: Where from.
-        wants_size: Whether the sizes matter: then many headers are read.
 
     Raises:
         OSError: An image cannot be read, where such images are not skipped.
@@ -82,20 +85,26 @@ def look(source: ItemReader, wants_size: bool) -> Look:
         indices = [0]
     else:
         has_headers = isinstance(source.items, FileList) and source.reader.loader is None
-        most = _PROBED_HEADERS if has_headers and wants_size else _PROBED_ITEMS
-        indices = _spread(len(source), most)
+        indices = _spread(len(source), _PROBED_HEADERS if has_headers else _PROBED_ITEMS)
     found = Look([], [])
-    failures: list[str] = []
-    for index in indices:
+    failure, number = "", 0
+    for number, index in enumerate(chain(indices, _others(len(source), indices)), start=1):
+        if found.shapes and number > len(indices):
+            break
         try:
             _look_at(source, index, found)
         except ReadingError as error:
             if source.on_error == "raise":
                 source.fail(index, error)
-            failures.append(f"{source.name(index)}: {error.reason}")
+            failure = failure or f"{source.name(index)}: {error.reason}"
     if not found.shapes:
-        raise ValueError(f"none of the {len(indices)} images looked at can be read; {failures[0]}")
+        raise ValueError(f"none of the {number} images looked at can be read; {failure}")
     return found
+
+
+def _others(total: int, indices: list[int]) -> Iterator[int]:
+    looked_at = set(indices)
+    return (index for index in range(total) if index not in looked_at)
 
 
 def _look_at(source: ItemReader, index: int, found: Look) -> None:

@@ -64,6 +64,8 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         in_channels: Number of channels of every sample.
         classes: Names of the classes, if `dataset` tells those of its labels, else `None`.
         found: What the numbers of some images were, else `None`.
+        loses_channels: Whether the user knows that channels may be lost, having said their number,
+            or having been told.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
     """
 
@@ -135,9 +137,10 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             self.reader.refuse_for(self.items)
         self.classes = known_classes(self.items)
         size = None if image_size is None else parse_size(image_size)
-        shapes, numbers = look(self, wants_size=size is None)
+        shapes, numbers = look(self)
         self.image_size = default_size(shapes) if size is None else size
         self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
+        self.loses_channels = in_channels is not None
         self.found = probed_values(self, self.image_size, numbers)
         self.values = resolved(self.wanted_values, self.found)
         self._warn_of_little()
@@ -296,6 +299,14 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             if self.on_error == "skip":
                 return Unreadable(index, self.name(index), error.reason)
             self.fail(index, error)
+        if image.shape[0] > self.in_channels and not self.loses_channels:
+            self.loses_channels = True  # said once
+            warnings.warn(
+                f"{self.name(index)} has {image.shape[0]} channels, but the images that were "
+                f"looked at had {self.in_channels}, so that its colours are lost: give in_channels="
+                f"{image.shape[0]}, or in_channels={self.in_channels} if that is meant",
+                stacklevel=2,
+            )
         try:
             return Sample(self._fitted(image), index, label)
         except ValueError as error:

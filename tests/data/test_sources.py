@@ -620,6 +620,34 @@ def test_data_that_holds_no_images_is_refused(data: Any, error: Any, message: st
         ImageSource(data)
 
 
+def test_images_with_more_channels_than_those_that_were_looked_at_are_told() -> None:
+    gray = Image.fromarray(ARRAYS[0]).convert("L")
+    data = Items(lambda i: pil(0) if i in (2, 4) else gray, 100)  # 32 of 100 are looked at
+    source = ImageSource(data)
+    assert source.in_channels == 1
+    with pytest.warns(
+        UserWarning, match="item 2 has 3 channels, but .* give in_channels=3, or"
+    ) as w:
+        assert [sample(source, i).image.shape[0] for i in (2, 4)] == [1, 1]
+    assert len(w) == 1
+    asked = ImageSource(data, in_channels=1)
+    assert sample(asked, 2).image.shape[0] == 1  # without a word
+
+
+def test_where_all_that_is_looked_at_is_broken_the_next_readable_image_tells(
+    tmp_path: Path,
+) -> None:
+    def give(index: int) -> Image.Image:
+        if index != 70:
+            raise OSError("gone")
+        return pil(0)
+
+    source = ImageSource(Items(give, 100), on_error="skip")
+    assert source.image_size == (HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match="none of the 60 images looked at can be read; item 0"):
+        ImageSource(Items(give, 60), on_error="skip")
+
+
 def test_an_unknown_way_with_errors_is_refused() -> None:
     with pytest.raises(ValueError, match="on_error must be 'raise' or 'skip', got 'ignore'"):
         ImageSource(TENSORS, on_error="ignore")  # type: ignore[arg-type]
