@@ -8,8 +8,8 @@ Shapes: `B` images, `C, H, W` image, `Y` classes, `h, w` map.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from super_selfish.data.sources import labels_of
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
+from super_selfish.models.standardize import Standardize
 from super_selfish.supervisors.base import Size, Supervisor
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class LabelSupervisor(Supervisor):
     (`freeze_until(backbone, ...)`, `requires_grad_(False)` on a part of it) is set free, unless all
     of it is frozen and `finetune` asks for it, or an earlier `LabelSupervisor` froze it.
 
+    A frozen backbone's features are standardised before the default head, as in MAE's linear probe.
+
     Labels are one of
 
     - `[B]` whole numbers, for cross-entropy;
@@ -77,6 +80,8 @@ class LabelSupervisor(Supervisor):
       masks do not follow, and are refused. With `loss=nn.CrossEntropyLoss(ignore_index=255)`
       pixels of 255 do not count.
     """
+
+    former_arguments: ClassVar[Mapping[str, Any]] = {"standardize": False}
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class LabelSupervisor(Supervisor):
         backbone_lr_factor: float = 0.1,
         layer_decay: float = 1.0,
         augmentation: Augmentation | None = None,
+        standardize: bool | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -102,7 +108,7 @@ class LabelSupervisor(Supervisor):
             dataset: Images with labels, as anything that `ImageSource` takes.
             backbone: A pretrained network, such as `supervisor.get_backbone()`; or backbone and
                 head in one, a `CombinedNet`, which is trained itself.
-            predictor: Head on the features. Default: one linear layer.
+            predictor: Head on the features. Default: one linear layer, see `standardize`.
             loss: Function of logits and labels. Default: binary cross-entropy for labels of the
                 shape of the logits, cross-entropy for all others. Logits of masks are resized
                 before it is called.
@@ -116,6 +122,9 @@ class LabelSupervisor(Supervisor):
             layer_decay: Learning rate of each layer of the backbone as a multiple of the next
                 one's; see `parameter_groups`.
             augmentation: Done to the images in training, not to their labels. Default: nothing.
+            standardize: Whether the default head brings each feature to mean 0 and variance 1 first
+                (`super_selfish.models.standardize`). Default: on a backbone that is frozen, whose
+                features may be of any size.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -124,8 +133,9 @@ class LabelSupervisor(Supervisor):
 
         Raises:
             ValueError: If neither labels nor `num_classes` nor a head say how many classes there
-                are, the backbone has no layer `freeze_until`, a number is out of its range, or a
-                `CombinedNet` comes with a second head or normalisation.
+                are, the backbone has no layer `freeze_until`, a number is out of its range, a
+                `CombinedNet` comes with a second head or normalisation, or `standardize` with a
+                head of your own.
         """
         whole = backbone if isinstance(backbone, CombinedNet) else None
         if whole is not None and (predictor is not None or normalize is not None):
@@ -152,7 +162,14 @@ class LabelSupervisor(Supervisor):
             num_classes = _count_classes(
                 labels_of(self.source, instead="; num_classes= or a predictor= does without")
             )
-        self._resolve(num_classes=num_classes)
+        if standardize and has_head:
+            raise ValueError(
+                "standardize=True belongs to the default head: put "
+                "super_selfish.models.standardize.Standardize(width) before your own, or leave out "
+                "predictor="
+            )
+        standardize = not (finetune or has_head) if standardize is None else standardize
+        self._resolve(num_classes=num_classes, standardize=standardize)
         self.finetune = finetune
         self.freeze_until = freeze_until
         self.backbone_lr_factor = backbone_lr_factor
@@ -160,7 +177,7 @@ class LabelSupervisor(Supervisor):
         self.model = whole or self._combine(
             backbone,
             predictor,
-            lambda features: nn.Linear(features.dim, num_classes or 1),
+            lambda features: _linear_head(features.dim, num_classes or 1, standardize),
             normalize,
         )
         if predictor is not None and isinstance(self.model, CombinedNet):
@@ -252,6 +269,11 @@ class LabelSupervisor(Supervisor):
         logits: Tensor = self.model(images.to(self.device))
         self.train(training)
         return _resized(logits, images.shape[-2:]) if logits.ndim == 4 else logits
+
+
+def _linear_head(width: int, num_classes: int, standardize: bool) -> nn.Module:
+    linear = nn.Linear(width, num_classes)
+    return nn.Sequential(Standardize(width), linear) if standardize else linear
 
 
 def _count_classes(labels: Tensor | None) -> int:

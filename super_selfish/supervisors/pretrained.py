@@ -43,6 +43,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
         against_collapse: What helps against a collapse of this algorithm's features, in words.
+        former_arguments: What the constructor did without arguments that earlier versions had not;
+            their checkpoints are read with it.
         meanings: What the columns mean that the algorithm adds to the history, a caption each.
     """
 
@@ -59,6 +61,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     is_placed = False
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
+    former_arguments: ClassVar[Mapping[str, Any]] = {}
 
     def __repr__(self) -> str:
         """What it is, in a line; `print(supervisor.model)` shows the layers."""

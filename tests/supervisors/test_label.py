@@ -15,7 +15,9 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.resampling import RandomHorizontalFlip
 from super_selfish.models import CombinedNet, ImageDecoder, NarrowResNet, Normalize
 from super_selfish.models.freezing import freeze_until
+from super_selfish.models.standardize import Standardize
 from super_selfish.supervisors import LabelSupervisor
+from super_selfish.training.checkpoint import write_checkpoint
 from tests.conftest import TinyBackbone
 
 Backbone = Callable[..., TinyBackbone]
@@ -68,6 +70,74 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(tiny_backbone: Ba
     assert same(backbone, before) == list(before)
     assert supervisor.get_backbone() is backbone
     assert supervisor.history[-1]["accuracy"] > 0.8
+
+
+class Faint(TinyBackbone):
+    """Features that vary by some ten-thousandths."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 0.02 + 0.1 * super().forward(images)
+
+
+def test_features_that_vary_little_are_learned_at_the_usual_rate() -> None:
+    accuracies = {}
+    for standardize in (None, False):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            supervisor = LabelSupervisor(striped(), Faint(), standardize=standardize)
+        supervisor.supervise(**settings(epochs=20, lr=1e-2))
+        images, labels = striped().tensors
+        said = supervisor.predict(images.float() / 255).argmax(dim=1)
+        accuracies[standardize] = (said == labels).float().mean()
+    assert accuracies[None] > 0.9  # as a probe of these features
+    assert accuracies[False] < 0.7
+
+
+def test_the_head_standardises_where_the_backbone_is_frozen_only(tiny_backbone: Backbone) -> None:
+    frozen = LabelSupervisor(striped(), tiny_backbone()).get_predictor()
+    assert [type(part) for part in frozen.children()] == [Standardize, nn.Linear]
+    tuned = LabelSupervisor(striped(), tiny_backbone(), finetune=True)
+    plain = LabelSupervisor(striped(), tiny_backbone(), standardize=False)
+    assert isinstance(tuned.get_predictor(), nn.Linear)
+    assert isinstance(plain.get_predictor(), nn.Linear)
+    own = nn.Linear(16, 2)
+    assert LabelSupervisor(striped(), tiny_backbone(), own).get_predictor() is own
+    with pytest.raises(ValueError, match="standardize=True belongs to the default head"):
+        LabelSupervisor(striped(), tiny_backbone(), own, standardize=True)
+
+
+def test_a_standardised_head_predicts_the_same_after_load(
+    tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    name = str(tmp_path / "labels")
+    supervisor = LabelSupervisor(striped(), tiny_backbone())
+    supervisor.supervise(**settings(name=name))
+    images = striped().tensors[0][:5].float() / 255
+    expected = supervisor.predict(images)
+    for given in (LabelSupervisor(backbone=TinyBackbone()), LabelSupervisor(None, TinyBackbone())):
+        assert torch.equal(given.load(name).predict(images), expected)
+
+
+def test_batches_of_one_image_train_a_standardised_head(tiny_backbone: Backbone) -> None:
+    supervisor = LabelSupervisor(striped(8), tiny_backbone())
+    supervisor.supervise(**settings(batch_size=1))
+    norm = supervisor.get_predictor()[0]  # type: ignore[index]
+    assert int(norm.num_batches_tracked) == 16
+
+
+def test_a_checkpoint_of_before_the_standardisation_loads(
+    tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    name = str(tmp_path / "labels")
+    old = LabelSupervisor(striped(), tiny_backbone(), standardize=False)
+    old.supervise(**settings(name=name))
+    state = torch.load(name + ".pt", weights_only=True)
+    del state["arguments"]["standardize"]
+    path = tmp_path / "old.pt"
+    write_checkpoint(path, {key: value for key, value in state.items() if key != "checksums"})
+    loaded = LabelSupervisor(backbone=TinyBackbone()).load(tmp_path / "old")
+    images = striped().tensors[0][:5].float() / 255
+    assert torch.equal(loaded.predict(images), old.predict(images))
 
 
 @pytest.mark.parametrize("finetune", [False, True])
