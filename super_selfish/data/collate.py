@@ -38,6 +38,12 @@ class Labelled(NamedTuple):
     targets: Tensor  # (B, ...)
 
 
+class _Given(ImageSource):
+    """Items of one batch: too few to judge by, and too often to look at twice."""
+
+    looks_at_numbers = False
+
+
 class Collator(ABC):
     """Turns samples into what an algorithm's `_forward(data)` eats.
 
@@ -64,7 +70,7 @@ class Collator(ABC):
         if isinstance(samples, SampleBatch):
             return Batch(samples.images, samples.indices, samples.labels)
         if not isinstance(samples[0], Sample | Unreadable):
-            source = ImageSource(list(samples))
+            source = _Given(list(samples))
             samples = [source[position] for position in range(len(source))]
         good = [sample for sample in samples if isinstance(sample, Sample)]
         unreadable = tuple(

@@ -271,12 +271,12 @@ def checked_values(image: Tensor, values: ValueRange | None = None) -> Tensor:
     if image.dtype in (torch.uint8, torch.uint16):
         return image
     if not image.dtype.is_floating_point:
-        low, high = (int(bound) for bound in torch.aminmax(image))
+        least, most = (int(bound) for bound in torch.aminmax(image))
         raise ValueError(
             "images must be bool, uint8, uint16 or float in [0, 1], got "
-            f"{str(image.dtype).removeprefix('torch.')} of {low}..{high}: convert to uint8 if the "
-            "values lie in 0..255, or say which are black and white by value_range=(low, high), or "
-            "value_range='percentile', which finds out"
+            f"{str(image.dtype).removeprefix('torch.')} of {least}..{most}: convert to uint8 if "
+            "the values lie in 0..255, or say which are black and white: value_range=(low, high), "
+            "or value_range='percentile', which finds out"
         )
     image = image.to(torch.float32)
     low, high = (float(bound) for bound in torch.aminmax(image))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -47,7 +48,7 @@ DECODING_ERRORS = (
 # What readers stumble over in broken files, besides the errors that they raise on purpose.
 _BROKEN = (
     *(ArithmeticError, AttributeError, LookupError, TypeError, RuntimeError, AssertionError),
-    *(MemoryError, tokenize.TokenError, zlib.error),
+    *(MemoryError, tokenize.TokenError, zlib.error, tifffile.TiffFileError),
 )
 
 _JPEG_ENDINGS = (".jpg", ".jpeg")

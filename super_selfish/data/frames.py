@@ -52,7 +52,7 @@ def parse_pages(pages: Any) -> Pages:
         ValueError: It is none of its values.
     """
     if pages in (None, "channels", "frames"):
-        return pages  # type: ignore[no-any-return]
+        return pages
     if isinstance(pages, bool) or not isinstance(pages, int) or pages < 0:
         raise ValueError(
             "pages must be 'channels' (the pages of a file are channels of one image), 'frames' "

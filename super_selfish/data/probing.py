@@ -24,17 +24,19 @@ SMALLEST_SIDE = 32  # pixels; networks that halve the image five times need it
 _PROBED_ITEMS = 32  # decoded, so few
 _PROBED_HEADERS = 2000  # about 0.1 ms each
 _PROBED_VALUES = 16  # images of which the numbers are looked at
-_VALUES_AN_IMAGE = 2**16
+_VALUES_AN_IMAGE = 2**14
 _OUTLIERS = 0.1  # percent at either end: dead and hot pixels say nothing of the range
 LITTLE = 0.1  # of black to white; images that use less look black, or gray
 _BITS = (8, 10, 12, 14, 16)  # of cameras and detectors
 
 
 class Numbers(NamedTuple):
-    """Some numbers of one image, `[C, n]`, and their type."""
+    """Some numbers of one image, `[C, n]`, their type, and the extremes of all."""
 
     values: NDArray[np.float64]
     kind: str
+    least: float
+    greatest: float
 
 
 class Found(NamedTuple):
@@ -166,8 +168,8 @@ def probed_values(source: ItemReader, cover: Size, numbers: list[Numbers]) -> Fo
         kinds=tuple(sorted({part.kind for part in numbers})),
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
-        least=float(values.min()),
-        greatest=float(values.max()),
+        least=min(part.least for part in numbers),
+        greatest=max(part.greatest for part in numbers),
     )
 
 
@@ -180,7 +182,11 @@ def _some_numbers(image: Tensor) -> list[Numbers]:
         image = image.to(torch.float64)  # NumPy knows no bfloat16
     flat = image.contiguous().numpy().reshape(len(image), -1)
     step = max(1, flat.size // _VALUES_AN_IMAGE)
-    return [Numbers(flat[:, ::step].astype(np.float64), kind)]
+    finite = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
+    if finite.size == 0:
+        return []
+    few = flat[:, ::step].astype(np.float64)
+    return [Numbers(few, kind, float(finite.min()), float(finite.max()))]
 
 
 def resolved(wanted: WantedRange, found: Found | None) -> ValueRange | None:

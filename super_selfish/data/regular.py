@@ -38,7 +38,7 @@ def open_regular(path: Path, *, whole: bool = True, buffering: int = -1) -> Bina
         OSError: It is missing or no regular file, or may not be read.
         ValueError: It is too large.
     """
-    file: BinaryIO = open(path, "rb", buffering=buffering, opener=_opened)  # type: ignore[assignment]
+    file: BinaryIO = open(path, "rb", buffering=buffering, opener=_opened)
     if whole:
         try:
             check_whole(file)

@@ -70,7 +70,8 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
     """
 
     stored: StoredImages | None = None
-    found: Found | None
+    found: Found | None = None
+    looks_at_numbers = True  # whether the numbers of some images are looked at, before any is read
 
     def __init__(
         self,
@@ -141,9 +142,10 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.image_size = default_size(shapes) if size is None else size
         self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
         self.loses_channels = in_channels is not None
-        self.found = probed_values(self, self.image_size, numbers)
-        self.values = resolved(self.wanted_values, self.found)
-        self._warn_of_little()
+        if self.looks_at_numbers:
+            self.found = probed_values(self, self.image_size, numbers)
+            self.values = resolved(self.wanted_values, self.found)
+            self._warn_of_little()
         if cache is not None:
             self.stored = open_cache(self, cache)
 

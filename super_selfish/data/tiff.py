@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from super_selfish.data.conversion import number_tensor, numbers_from_pil
@@ -133,8 +133,8 @@ class TiffFrames(Frames):
         self._file.seek(0)
         with Image.open(self._file, formats=("TIFF",)) as image:
             image.seek(page.index)
-            image.load()
-            return numbers_from_pil(ImageOps.exif_transpose(image))
+            image.load()  # which turns a TIFF upright
+            return numbers_from_pil(image)
 
 
 class _OnePage:

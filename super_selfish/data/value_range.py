@@ -20,6 +20,7 @@ Bound = float | Sequence[float]  # one for all channels, or one each
 Range = tuple[Bound, Bound] | Literal["percentile", "bits"] | None
 
 WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+_FEW = 4  # channels of which each range is told
 _WIDE = (torch.int32, torch.int64, torch.float64)  # float32 would round their numbers
 _SHORT = (torch.uint16, torch.int16, torch.int8)
 
@@ -47,6 +48,11 @@ class ValueRange(NamedTuple):
         """In words: "-1000 to 400"."""
         if len(self.low) == 1:
             return f"{self.low[0]:g} to {self.high[0]:g}"
+        if len(self.low) > _FEW:
+            return (
+                f"{min(self.low):g} to {max(self.high):g} at most, in each of {len(self.low)} "
+                "channels a range of its own,"
+            )
         parts = [f"{low:g} to {high:g}" for low, high in zip(self.low, self.high, strict=True)]
         return "; ".join(parts) + " (channel by channel)"
 
@@ -125,7 +131,7 @@ def parse_value_range(value_range: Any) -> WantedRange:
         ValueError: It is none of these, or black is not below white.
     """
     if value_range is None or value_range in ("percentile", "bits"):
-        return value_range  # type: ignore[no-any-return]
+        return value_range
     if isinstance(value_range, ValueRange):
         return value_range
     expected = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from super_selfish.data.decoding import count_frames, read_header, read_image
+from super_selfish.data.raster import raster_formats
 from super_selfish.data.sources import ImageSource
 
 HEIGHT, WIDTH = 33, 37
@@ -136,6 +137,8 @@ def test_jpeg_2000_and_avif_of_more_than_eight_bits_are_refused(tmp_path: Path) 
         "flat.avif": imagecodecs.avif_encode(flat),
     }
     for name, content in files.items():
+        if name.endswith("avif") and "AVIF" not in raster_formats():
+            continue
         path = tmp_path / name
         path.write_bytes(content)
         if name.startswith("flat"):

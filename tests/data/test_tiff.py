@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from super_selfish.data.decoding import count_frames, read_header, read_image
 from super_selfish.data.frames import Pages
@@ -118,9 +119,11 @@ def test_a_palette_becomes_colour_with_as_many_bits_as_it_has(tmp_path: Path) ->
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
 def test_what_pillow_reads_without_loss_is_read_as_pillow_does(tmp_path: Path, mode: str) -> None:
-    picture = Image.fromarray(numbers(HEIGHT, WIDTH, 3, dtype=np.uint8))
+    picture = Image.fromarray(numbers(HEIGHT, 40, 3, dtype=np.uint8))
     picture = picture.convert("L") if mode == "I;16" else picture
     picture.convert(mode).save(tmp_path / "1.tif")
+    if mode == "YCbCr" and PIL.__version__.startswith("9."):
+        pytest.skip("that Pillow cannot read what it has written")
     with Image.open(tmp_path / "1.tif") as opened:
         plain = "L" if mode in ("1", "L", "LA") else mode if mode in ("I;16", "F") else "RGB"
         expected = np.array(opened.convert(plain))
@@ -141,7 +144,8 @@ def test_a_tiff_is_turned_upright(
     picture = Image.fromarray(numbers(HEIGHT, WIDTH, 3, dtype=np.uint8))
     picture.save(path, exif=turn, compression=compression)
     with Image.open(path) as opened:
-        expected = np.array(ImageOps.exif_transpose(opened))
+        opened.load()  # which turns a TIFF upright
+        expected = np.array(opened)
     assert np.array_equal(read(path), expected.transpose(2, 0, 1))
 
 
