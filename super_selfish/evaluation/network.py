@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from super_selfish.models.number_format import require_float32
+
 Size = int | tuple[int, int]
 
 
@@ -44,6 +46,7 @@ def open_network(
 
     Raises:
         TypeError: If it is neither.
+        ValueError: If it keeps other weights than float32.
     """
     reading: Mapping[str, Any] | None = None
     if callable(getattr(backbone, "get_backbone", None)):
@@ -59,4 +62,5 @@ def open_network(
         raise TypeError(
             f"{name} must be an nn.Module or have get_backbone(), got {type(backbone).__name__}"
         )
+    require_float32(backbone, name)
     return Network(backbone, preprocess, image_size, in_channels, reading)

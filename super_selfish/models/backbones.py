@@ -11,10 +11,11 @@ from super_selfish.models.dry_run import FeatureShape, feature_shape
 from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
 from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.narrow_resnet import NarrowResNet
+from super_selfish.models.number_format import require_float32
 from super_selfish.models.stems import PUBLISHED, efficientnet_stride, refuse_stem, tell_difference
 from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
 from super_selfish.models.untrained import untrained_twin
-from super_selfish.models.wrappers import unwrapped
+from super_selfish.models.wrappers import unwrapped, without_processes
 
 __all__ = [
     "FeatureShape",
@@ -34,7 +35,8 @@ def build_backbone(
     """The network that a `backbone=` argument means.
 
     Args:
-        backbone: A module, which is returned untouched; `None` for EfficientNet-B0; or a name:
+        backbone: A module, which is returned untouched (but without `DistributedDataParallel`,
+            which a run puts around everything); `None` for EfficientNet-B0; or a name:
             `"efficientnet-b0"` to `"efficientnet-b7"`, `"narrow-resnet"` for minutes on a CPU, a
             classification network of torchvision (`"resnet18"`), or `"timm/<name>"`
             (`"timm/convnext_tiny"`). Named networks are drawn at random.
@@ -56,7 +58,8 @@ def build_backbone(
     """
     if isinstance(backbone, nn.Module):
         refuse_stem(stem, f"your {type(unwrapped(backbone)).__name__}")
-        return backbone
+        require_float32(backbone)
+        return without_processes(backbone)
     name = "efficientnet-b0" if backbone is None else backbone
     if not isinstance(name, str):
         raise TypeError(f"backbone is an nn.Module, a name or None, got {type(name).__name__}")

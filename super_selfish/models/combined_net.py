@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.models.normalize import Normalize
+from super_selfish.models.wrappers import unwrapped
 
 # `forward_features` of backbones while they run compiled. Not an attribute of theirs: a copy of the
 # backbone would go on asking the original.
@@ -128,7 +129,8 @@ def map_function(backbone: nn.Module) -> Callable[[Tensor], object]:
     """What to ask for maps: `forward_features` where there is one, the backbone otherwise."""
     if not torch.compiler.is_compiling() and backbone in compiled_maps:
         return compiled_maps[backbone]
-    forward_features = getattr(backbone, "forward_features", None)
+    # A wrapper has none of its own, and hides that of the network in it.
+    forward_features = getattr(unwrapped(backbone), "forward_features", None)
     return forward_features if callable(forward_features) else backbone
 
 
@@ -168,7 +170,7 @@ def zero_input(model: CombinedNet) -> float | Tensor:
     Returns:
         The mean of that step, `[C]`, or 0.
     """
-    for step in (model.preprocess, getattr(model.backbone, "normalize", None)):
+    for step in (model.preprocess, getattr(unwrapped(model.backbone), "normalize", None)):
         if isinstance(step, Normalize):
             return step.mean.flatten()
     return 0.0
@@ -191,7 +193,7 @@ def _as_tensor(backbone: nn.Module, output: object) -> Tensor:
 
 
 def _channels_first(backbone: nn.Module, features: Tensor) -> Tensor:
-    if getattr(backbone, "output_fmt", None) == "NHWC":
+    if getattr(unwrapped(backbone), "output_fmt", None) == "NHWC":
         return features.permute(0, 3, 1, 2)
     return features
 
@@ -204,7 +206,7 @@ def _one_patch_fits(images: Tensor, height: int, width: int) -> bool:
 
 
 def _grid_of_tokens(backbone: nn.Module, tokens: Tensor, images: Tensor) -> Tensor:
-    prefix = int(getattr(backbone, "num_prefix_tokens", 0))
+    prefix = int(getattr(unwrapped(backbone), "num_prefix_tokens", 0))
     count = tokens.shape[1] - prefix
     image_height, image_width = images.shape[-2:]
     height = round((max(count, 0) * image_height / image_width) ** 0.5)

@@ -22,6 +22,13 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def without_processes(module: nn.Module) -> nn.Module:
+    """The module inside `DistributedDataParallel`, which a run of ours puts around everything."""
+    while isinstance(module, nn.parallel.DistributedDataParallel):
+        module = module.module
+    return module
+
+
 def wrapped_by(module: nn.Module) -> nn.Module | None:
     """The module inside one wrapper, or None if this is no wrapper."""
     if isinstance(module, _PARALLEL):
@@ -66,7 +73,7 @@ def with_wrappers(module: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]
     own = {without_prefix(name, bare): name for name in module.state_dict()}
     renamed: dict[str, Any] = {}
     for name, value in state.items():
-        plain = without_prefix(name, bare)
+        plain = name if name in own else without_prefix(name, bare)
         # Files of earlier versions have the names of wrappers that this module may not have.
         plain = plain if plain in own else _without_prefixes(plain, own)
         renamed[own.get(plain, name)] = value

@@ -99,11 +99,11 @@ def stored_arguments(arguments: Arguments) -> Arguments:
         if name in NOT_STORED:
             continue
         value = plain_setting(value)
-        stored[name] = {"plain": value} if is_plain(value) else {"own": _kind(value)}
+        stored[name] = {"plain": value} if is_plain(value) else {"own": kind_of(value)}
     return stored
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """The class of an object; of a wrapped network that of the network."""
     return type(unwrapped(value) if isinstance(value, nn.Module) else value).__name__
 

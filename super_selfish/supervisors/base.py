@@ -31,10 +31,12 @@ from super_selfish.models import (
     build_normalize,
     feature_shape,
 )
+from super_selfish.models.number_format import require_float32, require_no_half
 from super_selfish.models.stems import check_stem, refuse_stem
 from super_selfish.supervisors.arguments import (
     check_keywords,
     constructor_keywords,
+    kind_of,
     record_arguments,
 )
 from super_selfish.supervisors.deciding import tell_settings
@@ -171,8 +173,10 @@ class Supervisor(Pretrained):
         require_counts(in_channels=self.in_channels)
         require_functions(loss=loss)
         check_stem(stem)
-        if isinstance(own := self.arguments.get("backbone"), nn.Module):
-            refuse_stem(stem, f"your {type(own).__name__}")
+        for name, value in self.arguments.items():
+            if isinstance(value, nn.Module):
+                require_float32(value, name)
+                refuse_stem(stem if name == "backbone" else "auto", f"your {kind_of(value)}")
         self.stem = stem
         if device is not None:
             parse_device(device)  # before networks are built; they go there once all are
@@ -306,6 +310,7 @@ class Supervisor(Pretrained):
             raise ValueError(
                 f"there is nothing to train on: {type(self).__name__}(dataset) takes the images"
             )
+        require_no_half(self)
         place_for_training(self)
         device = self.device
         distributed.join_processes(device)

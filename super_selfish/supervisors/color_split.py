@@ -22,6 +22,7 @@ from super_selfish.models.color_split import (
     LabChannels,
     SplitBackbone,
 )
+from super_selfish.models.wrappers import without_processes
 from super_selfish.training.history import Row
 
 
@@ -78,6 +79,7 @@ def split_backbone(
             HalfBackbone(lightness, build_backbone(backbone, 1, image_size, stem)),
             HalfBackbone(color, build_backbone(backbone, 2, image_size, stem)),
         )
+    backbone = without_processes(backbone)
     seed = int(torch.randint(2**62, ()))  # as all initial weights, from torch's global stream
     twin = untrained_twin(backbone, seed).requires_grad_(True)
     return SplitBackbone(

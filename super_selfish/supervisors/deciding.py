@@ -36,4 +36,6 @@ def tell_settings(supervisor: Pretrained) -> None:
         if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
             run.told |= described(name, value)
     run.told |= likeness(supervisor.source)
+    run.told |= described("value_range", supervisor.value_range)
+    run.told |= described("pages", supervisor.source.reader.pages)
     run.schedule = told_schedule(run.lr_scheduler, run.optimizer, run.epochs)

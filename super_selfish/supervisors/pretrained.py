@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from super_selfish.export import export_backbone
+from super_selfish.models.wrappers import unwrapped, without_processes
 from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
@@ -105,7 +106,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     @property
     def preprocess(self) -> nn.Module:
         """What is done to images in [0, 1] before the backbone; an identity unless `normalize=`."""
-        preprocess = getattr(self.model, "preprocess", None)
+        preprocess = getattr(self._bare_model, "preprocess", None)
         return nn.Identity() if preprocess is None else preprocess
 
     @property
@@ -124,14 +125,23 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         """
         return None
 
+    @property
+    def _bare_model(self) -> Any:
+        return unwrapped(self.model) if isinstance(self.model, nn.Module) else self.model
+
     def get_backbone(self) -> nn.Module:
         """The network to keep: the very module that was given to the constructor, if one was."""
-        backbone: nn.Module = self.model.backbone
+        model: Any = self._bare_model
+        given = self.arguments.get("backbone")
+        # A network that comes in a wrapper for several processes trains without, since we wrap all.
+        if isinstance(given, nn.Module) and without_processes(given) is model.backbone:
+            return given
+        backbone: nn.Module = model.backbone
         return backbone
 
     def get_predictor(self) -> nn.Module:
         """The network after the backbone, which solves the pretext task."""
-        predictor: nn.Module = self.model.predictor
+        predictor: nn.Module = self._bare_model.predictor
         return predictor
 
     def save(self: Self, name: str | os.PathLike[str] = "store/base") -> Self:

@@ -100,7 +100,7 @@ def compiled(module: nn.Module, wanted: bool, backend: str | None = None) -> Ite
         backend: Of `torch.compile`. Default: `BACKEND`.
     """
     networks = trained_networks(module) if wanted else []
-    networks = [network for network in networks if network._compiled_call_impl is None]
+    networks = [network for network in networks if not _is_compiled(network)]
     options: dict[str, Any] = {"backend": backend or BACKEND}
     for network in networks:
         network.compile(**options)
@@ -116,6 +116,11 @@ def compiled(module: nn.Module, wanted: bool, backend: str | None = None) -> Ite
         for network in networks:
             network._compiled_call_impl = None  # torch has no word for the way back
             compiled_maps.pop(network, None)
+
+
+def _is_compiled(network: nn.Module) -> bool:
+    """Whether its owner has compiled a network, in place or by a wrapper."""
+    return network._compiled_call_impl is not None or "_orig_mod" in network._modules
 
 
 def _reusable_buffers(wanted: bool) -> AbstractContextManager[object]:

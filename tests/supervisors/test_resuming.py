@@ -357,3 +357,10 @@ def test_pretrained_keeps_the_settings_of_the_call(images: Tensor, tmp_path: Pat
     assert again.loss.temperature == 0.5
     stored = {**first.state_dict()}
     assert all(torch.equal(value, stored[name]) for name, value in again.state_dict().items())
+
+
+def test_another_range_of_values_is_refused(images: Tensor, tmp_path: Path) -> None:
+    dark = images.float() * 4
+    rotate(dark, value_range=(0, 1020)).supervise(**options(tmp_path))
+    with pytest.raises(ValueError, match=r"value_range=\(0.*1020.*, this call has \(0.*2000"):
+        rotate(dark, value_range=(0, 2000)).supervise(**options(tmp_path, resume=True))
