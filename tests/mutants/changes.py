@@ -83,6 +83,8 @@ class _Finder:
         for begin, end, text, kind in self._here(node):
             line = self.data[:begin].count(b"\n") + 1
             yield Change(kind, line, begin, end, text, lines, at_import)
+        if isinstance(node, ast.JoinedStr):  # words, of which Python before 3.12 knows no place
+            return
         for name, value in ast.iter_fields(node):
             inside = at_import
             if isinstance(node, ast.FunctionDef | ast.Lambda) and name == "body":

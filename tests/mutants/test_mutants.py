@@ -21,7 +21,7 @@ def judge(value: float, most: int = 8, *, name: str = "a") -> str | None:
     total = value * most + 1
     total += 2
     if total >= LIMIT and not name:
-        raise ValueError(f"{value:.3f} is " + "high")
+        raise ValueError(f"{value:.3f} is {value + 7} " + "high")
     print(total, stacklevel=3)
     return None if value is None else name
 '''
