@@ -6,7 +6,7 @@ OLDEST_PYTHON ?= python3.10
 OLDEST := .venv-oldest
 ARGS ?=
 
-.PHONY: install demo gallery test lint unit slow test-oldest mutants fuzz clean
+.PHONY: install demo gallery test lint unit slow test-oldest mutants fuzz soak clean
 
 install: $(INSTALLED)
 
@@ -54,6 +54,10 @@ mutants: $(INSTALLED)
 # Ten thousand damaged images, of all formats.
 fuzz: $(INSTALLED)
 	FUZZ=10000 $(RUN) -m pytest tests/data/test_fuzz.py $(ARGS)
+
+# 20,000 steps that are ended at random: nothing may be lost (ARGS="--steps 2000 --kills 5" for less).
+soak: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

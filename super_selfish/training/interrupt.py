@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Interrupt:
         self.requested: signal.Signals | None = None
         self.wants_store = False
         self.is_whole = False
+        self._owner = os.getpid()
         self._is_shielded = False
         self._is_urgent = False
         self._leaving = [getattr(signal, name) for name in leaving]
@@ -109,6 +111,12 @@ class Interrupt:
             self.raise_if_requested()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            # A fork that reads images: whoever forked it decides, and ends it by SIGTERM.
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
         if number in self._storing:
             self.wants_store = True
             return
