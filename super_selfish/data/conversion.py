@@ -10,6 +10,7 @@ Shapes: `N, B` images, `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,11 +28,12 @@ _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
 
 
-def pil_channels(mode: str, *, alpha: bool = False) -> int:
-    """Number of channels that `numbers_from_pil` makes of a PIL mode: 1 or 3, with alpha 2 or 4."""
+def pil_channels(image: Image.Image, *, alpha: bool = False) -> int:
+    """Number of channels that `numbers_from_pil` makes of a picture."""
+    mode = image.mode
     if mode == "RGBX":  # a fourth band that is no alpha
         return 4
-    with_alpha = int(alpha and mode in _ALPHA_MODES)
+    with_alpha = int(alpha and has_alpha(image))
     return with_alpha + (1 if mode in _GREY_MODES or mode in _DEEP_MODES or mode == "F" else 3)
 
 
@@ -52,18 +54,44 @@ def numbers_from_pil(image: Image.Image, *, alpha: bool = False) -> Tensor:
         return number_tensor(deep.astype(np.uint16 if fits else np.int32))[None]
     if image.mode == "F":
         return torch.from_numpy(np.array(image))[None]
-    if alpha and image.mode in _ALPHA_MODES:
-        plain = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}.get(image.mode, image.mode)
+    if alpha and has_alpha(image):
+        plain = {"La": "LA", "LA": "LA"}.get(image.mode, "RGBA")
         return _channels_first(image if plain == image.mode else image.convert(plain))
+    if has_alpha(image):
+        image = _without_alpha(image)
     if image.mode in _GREY_MODES:
-        if image.mode == "La":  # premultiplied alpha has no direct way to L
-            image = image.convert("LA")
         return torch.from_numpy(np.array(image if image.mode == "L" else image.convert("L")))[None]
     if image.mode == "RGBX":
         return _channels_first(image)
-    if image.mode == "P" and "transparency" in image.info:  # PIL warns on the direct way
-        image = image.convert("RGBA")
     return _channels_first(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a picture has an alpha channel, or a palette with alpha."""
+    return image.mode in _ALPHA_MODES or (image.mode == "P" and "transparency" in image.info)
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """The colours or the grey of a picture with alpha."""
+    # Premultiplied alpha and palettes have no direct way: Pillow refuses, or warns.
+    is_grey = image.mode in _GREY_MODES
+    image = image.convert("LA" if is_grey else "RGBA")
+    tell_of_alpha(image.getchannel("A").getextrema()[0] == 255)
+    return image.convert("L" if is_grey else "RGB")
+
+
+def tell_of_alpha(is_opaque: bool) -> None:
+    """Warns, once, where alpha is left out that says something.
+
+    Args:
+        is_opaque: Whether it is the highest everywhere.
+    """
+    if not is_opaque:
+        warnings.warn(
+            "an alpha channel is left out that is not opaque everywhere: in_channels=4 (2 for "
+            "grey) keeps it, be it transparency or a band that is only called so",
+            stacklevel=2,
+        )
 
 
 def image_from_pil(image: Image.Image, values: ValueRange | None = None) -> Tensor:

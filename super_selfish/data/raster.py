@@ -15,7 +15,12 @@ from typing import BinaryIO
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from super_selfish.data.conversion import number_tensor, numbers_from_pil, pil_channels
+from super_selfish.data.conversion import (
+    number_tensor,
+    numbers_from_pil,
+    pil_channels,
+    tell_of_alpha,
+)
 from super_selfish.data.deep import deep_png, deep_pnm, lossy_bits
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Frames, Pages, Shape, read_chosen
@@ -106,7 +111,7 @@ class RasterFrames(Frames):
     def _channels(self) -> int:
         if _raw_modes(self.image) == ["LA;16B"]:  # which Pillow makes RGBA
             return 1 + int(self._alpha)
-        return pil_channels(self.image.mode, alpha=self._alpha)
+        return pil_channels(self.image, alpha=self._alpha)
 
     def _deep(self, image: Image.Image) -> Tensor:
         """More than 8 bits of colour, all of them."""
@@ -120,6 +125,7 @@ class RasterFrames(Frames):
         content = file.read()
         pixels = deep_png(content) if image.format == "PNG" else deep_pnm(content)  # [H, W, C]
         if not self._alpha and pixels.shape[2] in (2, 4):
+            tell_of_alpha(int(pixels[:, :, -1].min()) == 65535)
             pixels = pixels[:, :, :-1]
         turned = upright(pixels.transpose(2, 0, 1), orientation(image))
         return number_tensor(turned)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from super_selfish.data.conversion import number_tensor, numbers_from_pil
+from super_selfish.data.conversion import number_tensor, numbers_from_pil, tell_of_alpha
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Frames, Shape
 from super_selfish.data.orientation import is_turned, upright
@@ -279,6 +279,8 @@ def _seen(pixels: NDArray[Any], page: Any, *, alpha: bool) -> NDArray[Any]:
         )
     places = [] if alpha else _alpha_places(page)
     if places:
+        most = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
+        tell_of_alpha(bool((pixels[..., places] == most).all()))
         pixels = np.delete(pixels, places, axis=3)
     if photometric == _MINISWHITE and pixels.dtype.kind in "bu":
         pixels = ~pixels if pixels.dtype.kind == "b" else pixels.dtype.type(2**bits - 1) - pixels

@@ -240,6 +240,8 @@ def test_every_pil_mode_has_its_channels_and_depth(
     mode: str, channels: int, dtype: torch.dtype
 ) -> None:
     image = Image.new(mode, (40, 32))
+    if mode.upper() in ("LA", "PA", "RGBA"):  # of which alpha is left out, and nothing lost
+        image.putalpha(255) if mode == mode.upper() else image.paste((0, 255), (0, 0, 40, 32))
     source = ImageSource([image, image])
 
     assert source.in_channels == channels
@@ -247,12 +249,37 @@ def test_every_pil_mode_has_its_channels_and_depth(
     assert sample(source, 1).image.shape == (channels, 32, 40)
 
 
-def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> None:
-    image = Image.fromarray(pixels()).quantize(8)
-    image.info["transparency"] = bytes([0, 128, 255])
+@pytest.mark.parametrize("kind", ["LA", "RGBA", "P"])
+@pytest.mark.parametrize("form", ["file", "PIL"])
+def test_alpha_is_told_of_where_it_says_something_and_kept_on_demand(
+    tmp_path: Path, kind: str, form: str
+) -> None:
+    image = Image.fromarray(pixels())
+    alpha = Image.fromarray(pixels(7, channels=1)[..., 0])
+    if kind == "P":
+        image = image.quantize(8)
+        image.info["transparency"] = bytes([0, 128, 255])
+    else:
+        image = image.convert(kind)
+        image.putalpha(alpha)
     image.save(tmp_path / "1.png")
+    data: Any = tmp_path if form == "file" else [image]
+    colours = 1 if kind == "LA" else 3
 
-    assert sample(ImageSource(tmp_path), 0).image.shape == (3, HEIGHT, WIDTH)
+    with pytest.warns(UserWarning, match="an alpha channel is left out .* in_channels=4"):
+        without = sample(ImageSource(data), 0).image
+    whole = sample(ImageSource(data, in_channels=colours + 1), 0).image
+
+    assert without.shape == (colours, HEIGHT, WIDTH)
+    expected = np.asarray(image.convert("LA" if kind == "LA" else "RGBA")).transpose(2, 0, 1)
+    assert np.array_equal(whole.numpy(), expected)
+    assert np.array_equal(without.numpy(), expected[:colours])
+
+
+def test_alpha_that_says_nothing_is_left_out_without_a_word(tmp_path: Path) -> None:
+    image = Image.fromarray(pixels()).convert("RGBA")
+    image.save(tmp_path / "1.png")
+    assert torch.equal(sample(ImageSource(tmp_path), 0).image, TENSORS[0])
 
 
 def test_sixteen_bits_survive_a_file_and_a_stack(tmp_path: Path) -> None:
