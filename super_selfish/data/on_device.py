@@ -6,8 +6,6 @@ Shapes: `N` images, `B` batch, `C, H, W` channels, height, width.
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +15,10 @@ from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stored import HeldImages
 from super_selfish.training.display import open_bar
+from super_selfish.training.memory import free_memory
 
 _IMAGES_AT_ONCE = 256
 _USABLE = 0.9  # of the free memory; the networks need some too
-_MEMORY_INFO = Path("/proc/meminfo")  # of Linux
 
 
 def held_on_device(
@@ -106,26 +104,3 @@ def _column(
     column = values.new_zeros(number, *values.shape[1:])
     column[index] = values
     return column.to(device)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device; `None` where it does not tell."""
-    if device.type == "cpu":
-        return _free_memory_of_host()
-    module: Any = getattr(torch, device.type, None)
-    if hasattr(module, "mem_get_info"):
-        return int(module.mem_get_info(device)[0])
-    if hasattr(module, "recommended_max_memory"):  # Apple's
-        return int(module.recommended_max_memory() - module.driver_allocated_memory())
-    return None
-
-
-def _free_memory_of_host() -> int | None:
-    """Reads the line `MemAvailable: 123 kB` of Linux."""
-    if not _MEMORY_INFO.exists():
-        return None
-    for line in _MEMORY_INFO.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    return None

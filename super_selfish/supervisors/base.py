@@ -33,6 +33,7 @@ from super_selfish.models import (
 )
 from super_selfish.models.number_format import require_float32, require_no_half
 from super_selfish.models.stems import check_stem, refuse_stem
+from super_selfish.supervisors import footprint
 from super_selfish.supervisors.arguments import (
     check_keywords,
     constructor_keywords,
@@ -47,7 +48,7 @@ from super_selfish.supervisors.diagnostics import (
 )
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.keeping import Keeper
-from super_selfish.supervisors.persistence import resume_supervisor, take_weights
+from super_selfish.supervisors.persistence import resume_supervisor, stored_batch_size, take_weights
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import (
@@ -203,7 +204,7 @@ class Supervisor(Pretrained):
         lr: float = 1e-3,
         optimizer: Callable[..., Optimizer] | str = torch.optim.Adam,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | str = 32,
         shuffle: bool = True,
         num_workers: int = 0,
         name: str | os.PathLike[str] | None = "store/base",
@@ -240,7 +241,8 @@ class Supervisor(Pretrained):
                 where they and the device know it. Or a name: `"adam"` and `"adamw"` as torch has
                 them, `"sgd"` with momentum 0.9 and weight decay 1e-4, `"lars"` (BYOL's).
             epochs: Passes over the dataset, in total where a run is resumed.
-            batch_size: Images a step (and a process).
+            batch_size: Images a step (and a process). `"auto"`: the power of two that takes at most
+                70 % of the memory that is free, 256 at most; a resumed run keeps what it had.
             shuffle: Whether every epoch has an order of its own.
             num_workers: Processes that read images; 0 reads in this one.
             name: Path of the checkpoint, without its ending; None stores nothing. Files of a former
@@ -303,6 +305,7 @@ class Supervisor(Pretrained):
             ValueError: If there is no dataset, a setting makes no sense, or a run shall be resumed
                 that was another one; the message names both values.
             FileNotFoundError: If `pretrained` and there is no checkpoint.
+            OutOfMemoryError: If there is not enough memory; the message says which batch to try.
             NonFiniteLossError: If a loss or gradient is not finite.
             OSError: If nothing can be stored at `name`; before the first step, or at the end.
         """
@@ -319,6 +322,9 @@ class Supervisor(Pretrained):
         )
         if name is not None:
             name = fixed_name(name)
+        if isinstance(batch_size, str):
+            stored_size = stored_batch_size(name) if resume and name is not None else None
+            batch_size = stored_size or footprint.fitting_batch(self, precision)
         self.run = run = Run(
             name=name,
             epochs=epochs,
@@ -372,9 +378,11 @@ class Supervisor(Pretrained):
                 run.load_state_dict(stored)
             if monitor is not None:
                 monitor.start(self)
+            run.footprint = footprint.tell(self)
             with (
                 kept_memory(device),
                 compiled(self, compile),
+                footprint.fitting_explained(self),
                 batches_of_one_explained(),
                 worker_faults_explained(train_loader),
             ):

@@ -140,6 +140,14 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     return run_state
 
 
+def stored_batch_size(name: Name) -> int | None:
+    """Images a step of the run that is stored at a name; None where there is none."""
+    if not checkpoint_path(name).is_file():
+        return None
+    run = read_run(checkpoint_path(name))["run"]
+    return None if run is None else int(run["settings"]["batch_size"])
+
+
 def take_weights(supervisor: Pretrained, name: Name) -> None:
     """Loads the weights of a checkpoint into the networks as they are, for a run of their own.
 

@@ -42,6 +42,15 @@ def any_process(flag: Tensor) -> Tensor:
     return number > 0
 
 
+def smallest(number: int, device: torch.device) -> int:
+    """The smallest of the processes' numbers."""
+    if not is_distributed():
+        return number
+    told = torch.tensor(number, device=device)
+    dist.all_reduce(told, op=dist.ReduceOp.MIN)
+    return int(told)
+
+
 class _Gather(torch.autograd.Function):
     """Concatenates over processes; backward sums the gradients of all processes for a part."""
 

@@ -16,9 +16,10 @@ from super_selfish.training.optimizers import OPTIMIZERS
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
+from super_selfish.training.typed import as_whole
 
 # The least that each may be.
-_LEAST = {"epochs": 0, "batch_size": 1, "num_workers": 0, "accumulate": 1, "lr": 0}
+_LEAST = {"epochs": 0, "num_workers": 0, "accumulate": 1, "lr": 0}
 
 
 def check_setting(name: str, value: Any) -> Any:
@@ -160,7 +161,19 @@ def _clip_norm(given: Any) -> Any:
     return given
 
 
+def _batch_size(given: Any) -> Any:
+    if given == "auto":
+        return given
+    if isinstance(given, str):
+        raise TypeError(f'batch_size must be a whole number, or "auto", got the text {given!r}')
+    whole = as_whole("batch_size", given)
+    if whole < 1:
+        raise ValueError(f"batch_size must be at least 1, got {whole}")
+    return whole
+
+
 _CHECKS = {
+    "batch_size": _batch_size,
     "optimizer": _optimizer,
     "lr_scheduler": _lr_scheduler,
     "precision": _precision,

@@ -47,6 +47,8 @@ class Progress:
         self._seconds = 0.0
         if not self._is_coloured and not run.is_over():
             self._bar.say(self._opening())
+        if run.footprint is not None:
+            self._bar.say(run.footprint)
 
     def show(self, run: Run, feed: Measured) -> None:
         """Moves on after a step.

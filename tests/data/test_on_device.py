@@ -12,7 +12,7 @@ from torch import Tensor
 from super_selfish.data import on_device
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.loaders import EpochBatches
-from super_selfish.data.on_device import free_memory, held_on_device
+from super_selfish.data.on_device import held_on_device
 from super_selfish.data.reading import Reading, open_loader
 from super_selfish.data.samples import SampleBatch
 from super_selfish.data.sources import ImageSource
@@ -150,34 +150,6 @@ def test_images_that_differ_in_type_are_refused_by_name() -> None:
     mixed = [torch.zeros(3, 32, 32, dtype=torch.uint8)] * 256 + [torch.zeros(3, 32, 32)] * 2
     with pytest.raises(ValueError, match=r"differ in type: torch.uint8, and near item 256 .*float"):
         held_on_device(ImageSource(mixed), CPU)
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [("MemTotal: 9 kB\nMemAvailable:   5 kB\n", 5120), ("MemTotal: 9 kB\n", None), (None, None)],
-)
-def test_free_memory_of_the_host_is_known_where_it_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str | None, expected: int | None
-) -> None:
-    if lines is not None:
-        (tmp_path / "meminfo").write_text(lines)
-    monkeypatch.setattr(on_device, "_MEMORY_INFO", tmp_path / "meminfo")
-    assert free_memory(CPU) == expected
-
-
-def test_an_accelerator_is_asked_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = type("Module", (), {"mem_get_info": staticmethod(lambda device: (7, 9))})
-    limits: dict[str, Any] = {
-        "recommended_max_memory": staticmethod(lambda: 9),
-        "driver_allocated_memory": staticmethod(lambda: 4),
-    }
-    for module, expected in (
-        (told, 7),
-        (type("Apple", (), limits), 5),
-        (type("Mute", (), {}), None),
-    ):
-        monkeypatch.setattr(torch, "meta", module, raising=False)
-        assert free_memory(torch.device("meta")) == expected
 
 
 def test_arrays_are_not_changed_by_holding_them(images: Tensor) -> None:

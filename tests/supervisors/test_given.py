@@ -55,7 +55,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"batch_size": "8"},
         TypeError,
-        "batch_size must be a whole number, got the text '8': write batch_size=8, without quotes",
+        "batch_size must be a whole number, or \"auto\", got the text '8'",
     ),
     ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
     ({"accumulate": 0}, ValueError, "accumulate must be at least 1, got 0"),

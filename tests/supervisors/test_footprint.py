@@ -1,0 +1,189 @@
+"""The estimate of memory: what it says, and that nothing stays of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.supervisors import SUPERVISORS, RotateNetSupervisor, footprint
+from super_selfish.supervisors.footprint import (
+    SCRATCH,
+    Footprint,
+    Line,
+    MemoryWarning,
+    OutOfMemoryError,
+    measure,
+)
+
+Backbones = Callable[..., nn.Module]
+GB = 10**9
+
+
+def streams() -> list[Any]:
+    """Where the random streams of Python, NumPy and torch stand."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return [random.getstate(), numpy[1].tolist(), torch.get_rng_state().tolist()]
+
+
+@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+def test_nothing_stays_of_a_measurement_and_it_grows_in_a_line(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = SUPERVISORS[algorithm](images, tiny_backbone(), device="cpu")
+    supervisor.eval()
+    before = {name: value.clone() for name, value in supervisor.state_dict().items()}
+    at = streams()
+    found = measure(supervisor, "fp32")
+    assert found is not None and found.peak.per_image > 0
+    assert streams() == at
+    after = supervisor.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not any(module.training for module in supervisor.modules())
+    assert all(parameter.grad is None for parameter in supervisor.parameters())
+    assert supervisor._parts == {}
+
+    collator: Any = supervisor.collate_fn
+    with footprint.untouched(supervisor):
+        _, large = footprint._peak(supervisor, collator, 16, "fp32")
+    weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
+    told = (found.of(16) - 2 * weights) / SCRATCH
+    assert 0.9 * large <= told <= 1.1 * large + weights
+
+
+@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+def test_a_run_is_the_same_with_a_measurement_and_without(
+    algorithm: str, images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Any] = []
+
+    def measured_once(*args: Any) -> Footprint | None:
+        measured.append(measure(*args))
+        found: Footprint | None = measured[-1]
+        return found
+
+    runs = []
+    for is_measured in (True, False):
+        monkeypatch.setattr(footprint, "surely_fits", lambda *_, fits=not is_measured: fits)
+        monkeypatch.setattr(footprint, "measure", measured_once)
+        torch.manual_seed(0)
+        supervisor = SUPERVISORS[algorithm](images, tiny_backbone(), device="cpu")
+        runs.append(supervisor.supervise(epochs=1, batch_size=11, name=None, progress=False))
+    assert len(measured) == 1 and measured[0] is not None
+    first, second = runs
+    assert first.history[0]["loss"] == second.history[0]["loss"]
+    stored = second.state_dict()
+    assert all(torch.equal(value, stored[name]) for name, value in first.state_dict().items())
+
+
+@pytest.fixture
+def three_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 100 MB, and 100 MB an image; 3.2 GB are free."""
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 32 * GB // 10)
+    monkeypatch.setattr(footprint, "surely_fits", lambda *_: False)
+    monkeypatch.setattr(footprint, "measure", lambda *_: Footprint(*2 * [Line(GB / 10, GB / 10)]))
+
+
+def rotate(images: Tensor, backbone: nn.Module) -> RotateNetSupervisor:
+    many = images.repeat(4, 1, 1, 1)  # 88
+    return RotateNetSupervisor(many, backbone, device="cpu")
+
+
+@pytest.mark.usefixtures("three_gigabytes")
+def test_a_batch_that_is_too_large_is_told_of_one_that_fits(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = rotate(images, tiny_backbone())
+    with pytest.warns(MemoryWarning) as caught:
+        supervisor.supervise(epochs=1, batch_size=64, accumulate=2, name=None, progress=False)
+    assert [str(warning.message) for warning in caught] == [
+        "batch_size=64 needs about 6.5 GB of memory, and 3.2 GB are free: batch_size=16 with "
+        "accumulate=8 (as many images an update) needs about 1.7 GB"
+    ]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.usefixtures("three_gigabytes")
+def test_a_batch_that_fits_is_told_what_it_takes(
+    images: Tensor, tiny_backbone: Backbones, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate(images, tiny_backbone()).supervise(epochs=1, batch_size=16, name=None)
+    told = "batch_size=16 needs about 1.7 GB of memory, and 3.2 GB are free\n"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("three_gigabytes")
+def test_auto_takes_the_largest_power_of_two_that_leaves_room(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, settings = tmp_path / "run", {"batch_size": "auto", "progress": False}
+    supervisor = rotate(images, tiny_backbone())
+    supervisor.supervise(epochs=1, name=name, **settings)  # type: ignore[arg-type]
+    assert supervisor.run is not None and supervisor.run.batch_size == 16  # 1.7 GB of 2.24
+    assert len(supervisor.history) == 1 and supervisor.run.steps_per_epoch == 6
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 100 * GB)
+    supervisor.supervise(epochs=2, name=name, resume=True, **settings)  # type: ignore[arg-type]
+    assert supervisor.run.batch_size == 16  # as the run that goes on
+    supervisor.supervise(epochs=1, name=None, **settings)  # type: ignore[arg-type]
+    assert supervisor.run.batch_size == 64  # of 88 images
+    monkeypatch.setattr(footprint, "free_memory", lambda device: GB // 4)
+    with pytest.raises(OutOfMemoryError) as caught:
+        supervisor.supervise(epochs=1, name=None, **settings)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "two images need about 300 MB of memory, and 250 MB are free: give a smaller image_size or "
+        "backbone"
+    )
+
+
+def test_small_batches_are_not_measured(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Footprint:
+        raise AssertionError
+
+    monkeypatch.setattr(footprint, "measure", never)
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 8 * GB)
+    rotate(images, tiny_backbone()).supervise(epochs=1, name=None, progress=False)
+
+
+class Greedy(RotateNetSupervisor):
+    """Wants an exabyte in its second step."""
+
+    steps = 0
+
+    def _forward(self, data: Any) -> Tensor:
+        self.steps += 1
+        if self.steps == 2:
+            torch.empty(2**60, dtype=torch.uint8)
+        return super()._forward(data)
+
+
+def test_a_step_without_room_says_which_batch_to_try(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = Greedy(images, tiny_backbone(), device="cpu")
+    with pytest.raises(OutOfMemoryError) as caught:
+        supervisor.supervise(
+            epochs=1, batch_size=8, accumulate=3, name=tmp_path / "run", progress=False
+        )
+    assert str(caught.value).startswith(
+        "there is not enough memory on cpu for batch_size=8: try batch_size=4 with accumulate=6 "
+        '(as many images an update), or batch_size="auto". torch said: '
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_other_errors_pass(images: Tensor, tiny_backbone: Backbones) -> None:
+    class Broken(RotateNetSupervisor):
+        def _forward(self, data: Any) -> Tensor:
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match=r"^something else$"):
+        Broken(images, tiny_backbone()).supervise(epochs=1, name=None, progress=False)
