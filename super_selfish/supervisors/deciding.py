@@ -14,6 +14,9 @@ from super_selfish.training.settings import told_optimizer, told_schedule
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
 
+# Of a monitor: when it measures and how fast, not what.
+_WHEN = frozenset({"monitor.every", "monitor.batch_size", "monitor.keep_best"})
+
 
 def tell_settings(supervisor: Pretrained) -> None:
     """Notes in the run of a supervisor what a call that resumes it must have alike, and what not.
@@ -36,6 +39,8 @@ def tell_settings(supervisor: Pretrained) -> None:
         if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
             run.told |= described(name, value)
     run.told |= likeness(supervisor.source)
-    run.told |= described("value_range", supervisor.value_range)
     run.told |= described("pages", supervisor.source.reader.pages)
+    if run.monitor is not None:
+        told = described("monitor", run.monitor)
+        run.watching = {name: value for name, value in told.items() if name not in _WHEN}
     run.schedule = told_schedule(run.lr_scheduler, run.optimizer, run.epochs)

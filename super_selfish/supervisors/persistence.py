@@ -133,8 +133,8 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     others = _other_arguments(supervisor, state)
     if "value_range" in state:
         ranges = ({"value_range": value} for value in (stored_range(state), supervisor.value_range))
-        others += differences(*ranges)
-    refuse_differences(others, name)
+        others += differences(*ranges, f"this {type(supervisor).__name__}")
+    refuse_differences(others, name, "Give its constructor what the stored one had")
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
     return run_state
@@ -221,4 +221,4 @@ def _other_arguments(supervisor: Pretrained, state: dict[str, Any]) -> list[str]
         SHAPING | {name: next(iter(entry.values())) for name, entry in arguments.items()}
         for arguments in (state["arguments"], stored_arguments(supervisor.arguments))
     )
-    return differences(stored, present)
+    return differences(stored, present, f"this {type(supervisor).__name__}")

@@ -22,6 +22,7 @@ Settings = dict[str, Any]  # plain values: numbers, text, None, lists of text
 
 _DEEPEST = 6  # attributes of attributes of ...
 _MOST = 400  # settings of one object
+_LONGEST = 10_000_000  # entries of a tensor; of a longer one some are looked at
 _SHORT = 64  # entries of a sequence that is shown as it is
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 _TORCH = ".".join(torch.__version__.split(".")[:2])
@@ -150,7 +151,9 @@ def _layers(network: nn.Module) -> str:
 def _told_array(tensor: Tensor) -> Any:
     if tensor.ndim == 0 and not tensor.is_complex():
         return tensor.item()
-    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().flatten()
+    some = flat[:: max(1, len(flat) // _LONGEST)].cpu().contiguous()
+    content = some.view(torch.uint8).numpy().tobytes()
     return f"{tensor.dtype} {list(tensor.shape)} {_digest(content)}"
 
 

@@ -92,6 +92,8 @@ class Run:
     history: History = field(default_factory=History)
     told: Settings = field(default_factory=dict)  # what decides besides `decisive`
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
+    watching: Settings = field(default_factory=dict)  # what the monitor measures
+    watched_since: int = 0  # epochs before that were measured otherwise
 
     # A run that goes on must be the run that stopped: these decide what a step computes.
     decisive = (
@@ -311,6 +313,8 @@ class Run:
         return {
             "settings": self.settings,
             "schedule": self.schedule,
+            "watching": self.watching,
+            "watched_since": self.watched_since,
             "epochs_before": self.epochs_before,
             "epoch": self.epoch,
             "step": self.step
@@ -346,6 +350,8 @@ class Run:
             )
         self.epoch, self.step = state["epoch"], state["step"]
         self.history.load_state_dict(state["history"], self.device)
+        is_watched_alike = not differences(state.get("watching", {}), self.watching)
+        self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch
         changes = differences(state.get("schedule", {}), self.schedule)
         try:
             self.scaler.load_state_dict(state["scaler"])

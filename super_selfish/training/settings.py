@@ -84,36 +84,41 @@ def _told_parts(name: str, schedule: Any) -> Settings:
     return found | described(f"milestones of {name}", getattr(schedule, "_milestones", None))
 
 
-def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+def differences(
+    stored: Mapping[str, Any], given: Mapping[str, Any], owner: str = "this call"
+) -> list[str]:
     """What differs between a stored run and a call, of that which both tell.
 
     Args:
         stored: Settings by name.
         given: Settings by name.
 
+        owner: Who has the given ones.
+
     Returns:
         For each that differs "name=stored value, this call has value".
     """
     return [
-        _in_words(name, value, given[name])
+        _in_words(name, value, given[name], owner)
         for name, value in stored.items()
         if name in given and not _are_same(value, given[name])
     ]
 
 
-def refuse_differences(found: Sequence[str], name: object) -> None:
+def refuse_differences(found: Sequence[str], name: object, remedy: str = "Use the same") -> None:
     """Refuses to go on with a run that was another one.
 
     Args:
         found: What `differences` returned.
         name: Of the checkpoint.
+        remedy: What to do.
 
     Raises:
         ValueError: If there are any.
     """
     if found:
         raise ValueError(
-            f"cannot resume {name}: the stored run has {'; '.join(found)}. Use the same, or "
+            f"cannot resume {name}: the stored run has {'; '.join(found)}. {remedy}, or "
             "pretrained=True to start anew from the stored weights"
         )
 
@@ -172,11 +177,11 @@ def _shown(value: Any) -> str:
     return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 
-def _in_words(name: str, stored: Any, given: Any) -> str:
+def _in_words(name: str, stored: Any, given: Any, owner: str) -> str:
     label = _LABELS.get(name, name)
     if name != "trained":
-        return f"{label}={_shown(stored)}, this call has {_shown(given)}"
+        return f"{label}={_shown(stored)}, {owner} has {_shown(given)}"
     still = [f"{each} stands still now" for each in stored if each not in given]
     moving = [f"{each} stood still then" for each in given if each not in stored]
     examples = ", ".join([*still[:1], *moving[:1]])
-    return f"{len(stored)} {label}, this call has {len(given)} ({examples})"
+    return f"{len(stored)} {label}, {owner} has {len(given)} ({examples})"

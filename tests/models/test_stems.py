@@ -135,7 +135,7 @@ def test_a_run_is_not_resumed_with_another_stem(images: Tensor, tmp_path: Path) 
     settings: dict[str, Any] = {"epochs": 1, "batch_size": 4, "progress": False}
     settings["name"] = tmp_path / "base"
     build().supervise(**settings)
-    with pytest.raises(ValueError, match="stem='auto', this call has 'imagenet'"):
+    with pytest.raises(ValueError, match="stem='auto', this RotateNetSupervisor has 'imagenet'"):
         build(stem="imagenet").supervise(**settings, resume=True)  # the weights would fit
 
 

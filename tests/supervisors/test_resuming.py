@@ -211,20 +211,21 @@ def test_other_processes_are_refused(
         rotate(images).supervise(**options(tmp_path, resume=True))
 
 
+HAS = "this MomentumContrastSupervisor has"
 ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "temperature": ({"temperature": 0.5}, {}, r"temperature=0.5, this call has 0.2"),
-    "default temperature": ({}, {"temperature": 0.5}, r"temperature=0.2, this call has 0.5"),
-    "normalisation": ({"normalize": "imagenet"}, {}, r"normalize='imagenet', this call has None"),
-    "image size": ({"image_size": 36}, {}, r"image_size=\(36, 36\), this call has \(32, 32\)"),
+    "temperature": ({"temperature": 0.5}, {}, rf"temperature=0.5, {HAS} 0.2"),
+    "default temperature": ({}, {"temperature": 0.5}, rf"temperature=0.2, {HAS} 0.5"),
+    "normalisation": ({"normalize": "imagenet"}, {}, rf"normalize='imagenet', {HAS} None"),
+    "image size": ({"image_size": 36}, {}, rf"image_size=\(36, 36\), {HAS} \(32, 32\)"),
     "channels": (
         {"in_channels": 1, "backbone": TinyBackbone(1)},
         {},
-        r"in_channels=1, this call has 3",
+        rf"in_channels=1, {HAS} 3",
     ),
     "backbone by name": (
         {"backbone": "narrow-resnet"},
         {},
-        r"backbone='narrow-resnet', this call has 'TinyBackbone'",
+        rf"backbone='narrow-resnet', {HAS} 'TinyBackbone'",
     ),
 }
 
@@ -260,7 +261,7 @@ def test_a_backbone_of_another_width_is_refused_in_words(images: Tensor, tmp_pat
 
     rotate(images).supervise(**options(tmp_path))
     for call in ({"resume": True}, {"pretrained": True}):
-        message = r"the stored run has backbone='TinyBackbone', this call has 'Wider'"
+        message = r"has backbone='TinyBackbone', this RotateNetSupervisor has 'Wider'"
         with pytest.raises(ValueError, match=message):
             rotate(images, backbone=Wider()).supervise(**options(tmp_path, **call))
 
@@ -362,5 +363,7 @@ def test_pretrained_keeps_the_settings_of_the_call(images: Tensor, tmp_path: Pat
 def test_another_range_of_values_is_refused(images: Tensor, tmp_path: Path) -> None:
     dark = images.float() * 4
     rotate(dark, value_range=(0, 1020)).supervise(**options(tmp_path))
-    with pytest.raises(ValueError, match=r"value_range=\(0.*1020.*, this call has \(0.*2000"):
+    with pytest.raises(
+        ValueError, match=r"value_range=\(0.*1020.*, this RotateNetSupervisor has \(0.*2000"
+    ):
         rotate(dark, value_range=(0, 2000)).supervise(**options(tmp_path, resume=True))

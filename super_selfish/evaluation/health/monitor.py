@@ -95,7 +95,7 @@ class Monitor:
             neighbours: Of the k-NN; default: as in `knn_accuracy`.
             keep_best: `"rankme"`, `"uniformity"`, `"knn"` or `"linear"`: writes a checkpoint
                 `name + "-best"` whenever that is better than in all epochs measured before, those
-                before a resumption included.
+                before a resumption included, if a monitor of the same settings measured them.
             num_images: At most so many images are used, evenly spread, always the same.
             batch_size: Images per forward pass.
             seed: Of the views and of the split into halves.
@@ -179,7 +179,8 @@ class Monitor:
             found = self._measure(supervisor)
         row.update(found)
         row[COST] = time.perf_counter() - started
-        if self.keep_best is not None and _is_best(run.history.rows, self.keep_best):
+        alike = run.history.rows[run.watched_since :]  # other measures cannot be compared
+        if self.keep_best is not None and _is_best(alike, self.keep_best):
             run.attempt(lambda: supervisor.save(beside(run.name, "-best")))
             row[COST] = time.perf_counter() - started
         if self.health is None or self.health.is_healthy:

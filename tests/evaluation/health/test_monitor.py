@@ -204,6 +204,19 @@ def test_a_resumed_run_goes_on_and_remembers_the_best(
         assert torch.equal(value, tensors(resumed)[name]), name
 
 
+def test_what_another_monitor_measured_is_not_the_best(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.9, 0.5, 0.6, 0.4])
+    monkeypatch.setattr(monitor_module, "knn_accuracy", lambda *_, **__: next(values))
+    settings: dict[str, Any] = {"name": tmp_path / "base"}
+    train(flip_supervisor(images), Monitor(labels=LABELS, every=1), **settings, epochs=2)
+    fewer = Monitor(labels=LABELS, every=1, keep_best="knn", num_images=12)
+    train(flip_supervisor(images), fewer, **settings, epochs=4, resume=True)
+    best = torch.load(tmp_path / "base-best.pt", weights_only=True)
+    assert best["run"]["epoch"] == 3  # 0.6, and not 0.9 of other images
+
+
 def simulate(
     monitor: Monitor, epochs: int, cost: float, time_is_up_after: int | None = None
 ) -> Rows:
