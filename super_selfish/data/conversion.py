@@ -130,6 +130,13 @@ def number_tensor(array: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(array)
 
 
+def _known_numbers(tensor: Tensor) -> Tensor:
+    """Long unsigned integers in a type of which torch can do more than hold them."""
+    if tensor.dtype in (torch.uint32, torch.uint64):
+        return number_tensor(tensor.numpy())
+    return tensor
+
+
 def numbers_from_array(array: NDArray[np.generic]) -> Tensor:
     """An array as `[C, H, W]`; the smaller of first and last axis holds channels, a tie the last.
 
@@ -153,7 +160,7 @@ def numbers_from_tensor(tensor: Tensor) -> Tensor:
         On the CPU, detached; a view of `tensor` where that is possible.
     """
     _check_dimensions(tuple(tensor.shape), "tensor")
-    image = tensor.detach().cpu()
+    image = _known_numbers(tensor.detach().cpu())
     if image.ndim == 3 and image.shape[-1] < image.shape[0]:
         return image.permute(2, 0, 1)
     return image[None] if image.ndim == 2 else image
@@ -197,7 +204,11 @@ def images_from(images: Tensor | NDArray[np.generic], values: ValueRange | None 
         `[B, C, H, W]` on the CPU, detached; a view of `images` where that is possible.
     """
     is_tensor = isinstance(images, Tensor)
-    batch = images.detach().cpu() if is_tensor else number_tensor(images)  # type: ignore[union-attr, arg-type]
+    batch = (
+        _known_numbers(images.detach().cpu())
+        if isinstance(images, Tensor)
+        else number_tensor(images)
+    )
     if batch.ndim == 3:
         return checked_values(batch[:, None], values)
     first, last = batch.shape[1], batch.shape[3]

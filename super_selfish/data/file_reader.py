@@ -13,6 +13,7 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Pages, Shape
 from super_selfish.data.items import ArrayItems
+from super_selfish.data.regular import refuse_waiting
 from super_selfish.data.samples import ReadingError
 
 Loader = Callable[[str], Any]  # from a path to a PIL image, an array or a tensor
@@ -101,6 +102,7 @@ class FileReader(NamedTuple):
     def _load(self, path: Any) -> Tensor:
         assert self.loader is not None  # noqa: S101
         try:
+            refuse_waiting(path)
             image = self.loader(path)
         except Exception as error:  # whatever the user's reader raises of a file it cannot read
             raise ReadingError(error) from error

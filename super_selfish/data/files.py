@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -105,9 +106,14 @@ class FileList:
             if glob.has_magic(part):
                 break
             fixed.append(part)
-        found = (Path(name) for name in glob.iglob(pattern, recursive=True))
-        files = (path for path in found if not path.is_dir())
-        return cls._below(Path(*fixed), files, every=every, what=f"files that match {pattern!r}")
+        root, wanted = Path(*fixed), Path(pattern).parts[len(fixed) :]
+        if "**" in wanted:  # links to a parent must not loop, as they do in `glob`
+            found = _walk(root) if root.is_dir() else iter(())
+            files = (path for path in found if _matches(path.relative_to(root).parts, wanted))
+        else:
+            paths = (Path(name) for name in glob.iglob(pattern))
+            files = (path for path in paths if not path.is_dir())
+        return cls._below(root, files, every=every, what=f"files that match {pattern!r}")
 
     @classmethod
     def _below(
@@ -179,6 +185,17 @@ class FileList:
         if self.labels is None:
             return self.files[index]
         return self.files[index], int(self.labels[index])
+
+
+def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether a path matches a pattern, in which `**` is any number of folders."""
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        if len(wanted) == 1:
+            return True
+        return any(_matches(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatch(parts[0], wanted[0]) and _matches(parts[1:], wanted[1:])
 
 
 def _kind(name: str) -> str:

@@ -48,6 +48,23 @@ def open_regular(path: Path, *, whole: bool = True, buffering: int = -1) -> Bina
     return file
 
 
+def refuse_waiting(path: Path) -> None:
+    """Refuses a pipe, a socket or a device, before another reader opens it and waits.
+
+    Args:
+        path: Of anything else, or of nothing.
+
+    Raises:
+        OSError: It is one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # whoever reads it will say so
+        return
+    if not stat.S_ISDIR(mode):  # some formats are folders
+        _require_regular(mode)
+
+
 def check_whole(file: BinaryIO) -> None:
     """Refuses a file that is too large to be read as a whole.
 

@@ -45,6 +45,11 @@ def test_a_pattern_is_as_good_as_its_folder(folder: Path) -> None:
     labels = labels_of(source)
     assert labels is not None and labels.tolist() == [0, 0, 1]
     assert shades(ImageSource(folder / "a" / "*.png")) == [0]
+    assert shades(ImageSource(f"{folder}/*/**/[12].png")) == [0, 1]
+    assert shades(ImageSource(f"{folder}/**")) == [0, 1, 2]
+    assert shades(ImageSource(f"{folder}/**/deep/*")) == [1]
+    (folder / "a" / "again").symlink_to(folder, target_is_directory=True)
+    assert shades(ImageSource(f"{folder}/**/*.png")) == [0, 1, 2]
     with pytest.raises(ValueError, match=r"no image in files that match '.*\*\.bmp'"):
         ImageSource(f"{folder}/*/*.bmp")
 
@@ -196,6 +201,8 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         server.close()
     with pytest.raises(OSError, match=r"pipe\.jpg: OSError: expected a regular file"):
         ImageSource([pipe])
+    with pytest.raises(OSError, match=r"pipe\.jpg: OSError: expected a regular file"):
+        ImageSource([pipe], loader=load)
 
 
 @pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b""])

@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[Tensor, tuple[float, float], torch.dtype]] = {
     "eight bits": (spread(0, 255).round().to(torch.uint8), (50, 200), torch.uint8),
     "signed bytes": (spread(-128, 127).round().to(torch.int8), (-128, 127), torch.uint16),
     "bytes in a wide range": (spread(0, 255).round().to(torch.uint8), (0, 1000), torch.uint16),
+    "unsigned": (spread(0, 2**32 - 1).round().long().to(torch.uint32), (0, 2**32), torch.float32),
     "half": (spread(0, 8).half(), (0, 8), torch.float32),
 }
 
