@@ -103,7 +103,7 @@ def _are_alike(own: Tensor, new: Tensor) -> bool:
     """Whether two tensors may come from one distribution, by their mean and deviation."""
     if own.numel() == 0 or not own.is_floating_point():
         return True
-    own, new = own.double().flatten(), new.double().flatten()
+    own, new = own.cpu().double().flatten(), new.cpu().double().flatten()
     if bool((new == new[0]).all()):
         return torch.equal(own, new)
     deviation = float(new.std())

@@ -13,7 +13,14 @@ from super_selfish.models.fresh import fresh_tensors, own_tensors
 
 # What weight and spectral norm, of both kinds, compute a weight from.
 _DERIVED = ("weight_g", "weight_v", "weight_orig", "original", "original0", "original1")
-_STATISTICS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+# What a new norm holds, of which one value for all channels.
+_AS_NEW = {
+    "weight": (1.0, 0.0),
+    "bias": (0.0,),
+    "running_mean": (0.0,),
+    "running_var": (1.0,),
+    "num_batches_tracked": (0,),
+}
 
 
 class Twin(NamedTuple):
@@ -49,7 +56,7 @@ def draw_twin(backbone: nn.Module, seed: int = 0) -> Twin:
 
     What is left are layers of a network whose constructor cannot be called again. If its norms tell
     that it has learned nothing yet, every parameter's entries are shuffled, which keeps their
-    distribution (and parameters that it holds constant stay so). Else layers reset themselves as
+    distribution (and parameters that it holds at 0 or 1 stay so). Else layers reset themselves as
     torch does, which need not be how the network began; parameters that no layer resets are drawn
     from a normal distribution of standard deviation 0.02, cut at two, but scales of norm layers
     return to 1 and biases to 0.
@@ -85,7 +92,8 @@ def draw_twin(backbone: nn.Module, seed: int = 0) -> Twin:
 def has_learned(network: nn.Module) -> bool | None:
     """Whether the norms of a network tell of training, as those of a new one never do.
 
-    A new norm has the same scale and the same shift for all channels, and has seen no batch.
+    A new norm has the scale 1, or 0 where it ends a residual branch, and the shift 0 for all
+    channels, and has seen no batch.
 
     Args:
         network: Any.
@@ -98,10 +106,9 @@ def has_learned(network: nn.Module) -> bool | None:
         if "norm" not in type(module).__name__.lower():
             continue
         for name, tensor in own_tensors(module):
-            if is_lazy(tensor) or name not in ("weight", "bias", *_STATISTICS):
+            if is_lazy(tensor) or name not in _AS_NEW:
                 continue
-            start = _STATISTICS.get(name)
-            if bool((tensor != (tensor.flatten()[0] if start is None else start)).any()):
+            if not any(bool((tensor == value).all()) for value in _AS_NEW[name]):
                 return True
             found = False
     return found
@@ -168,7 +175,7 @@ def _keep_beginning(twin: nn.Module, new: nn.Module, known: set[int]) -> None:
     for parameter, start in zip(twin.parameters(), new.parameters(), strict=True):
         if is_lazy(start) or start.numel() == 0:
             continue
-        if bool((start == start.flatten()[0]).all()):
+        if any(bool((start == value).all()) for value in (0, 1)):
             parameter.copy_(start)
         elif id(parameter) not in known:
             _shuffle(parameter, start)

@@ -71,6 +71,25 @@ def test_an_untrained_twin_sees_color(colors: Tensor, tiny_backbone: Backbones) 
     assert halves.color.preprocess(colors).shape == colors.shape
 
 
+def test_the_network_that_sees_color_begins_as_its_class_does() -> None:
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone, fresh = resnet18(weights=None), resnet18(weights=None)
+        backbone.fc, fresh.fc = nn.Identity(), nn.Identity()
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.mul_(3).add_(0.1)
+        color = split_backbone(backbone, (32, 32), None).color.network
+    for name, expected in fresh.state_dict().items():
+        drawn = color.state_dict()[name]
+        if expected.ndim < 2:
+            assert torch.equal(drawn, expected), name  # norms: scale 1, shift 0, new statistics
+        else:
+            assert float(drawn.std() / expected.std()) == pytest.approx(1, abs=0.05), name
+
+
 def test_weights_of_the_twin_follow_torchs_seed(tiny_backbone: Backbones) -> None:
     weights = []
     for seed in (1, 1, 2):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from super_selfish.data.sources import as_source
+from super_selfish.evaluation.baselines import twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.plan import (
     Kind,
@@ -213,7 +214,7 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "test_images": len(conditions.test.images),
         "protocols": list(conditions.protocols),
         "metric": metric_of(conditions.train),
-        "has_start": any(entry.start is not None for entry in entries),
+        "untrained": None if entries[-1].start is None else twin_of(network, entries[0].seed).note,
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
     }

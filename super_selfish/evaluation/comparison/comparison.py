@@ -117,7 +117,7 @@ class Comparison:
             f"{text}; {shared['backbone']} of {shared['parameters']:,} parameters, pretrained for "
             f"{length} a run on {shared['pretraining_images']:,} images of {height}x{width}; rated "
             f"by {shared['train_images']:,} labelled images, on {shared['test_images']:,}"
-            + (_STARTED if self.start else "")
+            + (f"{_STARTED}; untrained: {shared.get('untrained')}" if self.start else "")
         )
 
     @property

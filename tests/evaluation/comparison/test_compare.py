@@ -183,6 +183,7 @@ def test_a_network_that_was_trained_keeps_its_weights_and_is_the_start(algorithm
         "light",
     ]
     assert "all began with the weights of the given network" in comparison.conditions
+    assert comparison.conditions.endswith("; untrained: a new Normed, seed 0")
     assert "knn_since_start" in comparison.to_csv()
     assert comparison.as_dict()["start"]["knn"]["mean"] == comparison.start["knn"].mean
 
