@@ -227,7 +227,7 @@ class Bench:
         if change.at_import or not concerned:
             # Those of the papers that never come here hold signatures, or have nothing to say.
             concerned = [r for r in reached if r.lines or not r.test.startswith(str(PAPERS))]
-            concerned += [r for r in reached if "test_defaults" in r.test and r not in concerned]
+            concerned += [r for r in reached if "defaults.py" in r.test and r not in concerned]
         if not concerned:
             return False
         concerned = sorted(concerned, key=lambda r: r.seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from super_selfish.evaluation.health.verdict import judge
+from super_selfish.evaluation.health.verdict import Measures, judge, judge_images
 
 HEALTHY: dict[str, Any] = {
     "images": 2048,
@@ -69,3 +69,42 @@ def test_what_few_images_can_show_is_said() -> None:
     """After centring N images span N - 1 directions."""
     assert "of 1000 that" not in judge(**{**HEALTHY, "images": 1001}).sentence
     assert "of 999 that 1000 images" in judge(**{**HEALTHY, "images": 1000}).sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "twin_at", "twin_above", "silent", "said"),
+    [
+        ("feature_std", 0.0625, 0.125, 0.126, "healthy", "close to collapse"),  # a half
+        ("directions", 30, 60, 61, "healthy", "low rank"),
+        (
+            "feature_std",
+            0.015625,
+            0.0625,
+            0.063,
+            "alike from the beginning",
+            "collapsed",
+        ),  # a quarter
+        ("directions", 6, 12, 13, "low rank from the beginning", "collapsed"),
+    ],
+)
+def test_a_twin_bears_the_blame_up_to_its_share(
+    name: str, found: float, twin_at: float, twin_above: float, silent: str, said: str
+) -> None:
+    for value, expected in ((twin_at, silent), (twin_above, said)):
+        twin: Any = Measures(500, 0.5, 0.0)._replace(**{name: value})
+        verdict = judge(**{**HEALTHY, name: found}, untrained=twin)
+        assert verdict.sentence.partition(":")[0] == expected
+
+
+def test_dead_features_are_the_twin_s_where_half_of_its_living_ones_live() -> None:
+    for twin_dead, is_training_s in ((0.0, True), (0.25, True), (0.5, False)):
+        twin = Measures(500, 0.5, twin_dead)
+        verdict = judge(**{**HEALTHY, "dead": 0.75}, untrained=twin, advice="lower lr")
+        assert verdict.sentence.endswith("lower lr") == is_training_s
+
+
+def test_black_and_equal_images_begin_at_their_limits() -> None:
+    assert judge_images(0.1, 0.5) is None
+    assert "nearly black" in str(judge_images(math.nextafter(0.1, 0), 0.5))
+    assert judge_images(0.5, 1 / 255) is None
+    assert "all the same" in str(judge_images(0.5, math.nextafter(1 / 255, 0)))

@@ -101,3 +101,12 @@ def test_what_is_no_feature_matrix_is_refused() -> None:
         alignment(torch.ones(3, 2), torch.ones(2, 2))
     with pytest.raises(ValueError, match="uniformity is of pairs"):
         uniformity(torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("part", [0.001, 0.2, 0.999])
+def test_any_part_of_the_variance_may_be_asked_for(part: float) -> None:
+    shares = torch.full((100,), 0.01, dtype=torch.float64)
+    assert directions_carrying(shares, part) == pytest.approx(100 * part, abs=1)
+    for wrong in (0.0, 1.0):
+        with pytest.raises(ValueError, match="part"):
+            directions_carrying(shares, wrong)
