@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from super_selfish.evaluation import evaluate
 from super_selfish.evaluation.feature_cache import FeatureCache
-from super_selfish.evaluation.features import open_data
+from super_selfish.evaluation.features import Features, open_data
 
 
 class Counting(nn.Module):
@@ -107,6 +108,29 @@ def test_a_file_that_is_broken_or_holds_something_else_is_computed_anew(
         assert evaluate(network, train, test, untrained=None, cache=tmp_path) == expected
     assert network.seen == 44
     assert evaluate(Counting(), train, test, untrained=None, cache=tmp_path) == expected
+
+
+def test_no_flipped_bit_ever_gives_other_features(images: Tensor, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    features = Features(torch.rand(22, 5), torch.arange(22))
+    path = tmp_path / "features.pt"
+    cache.write(path, features)
+    whole = path.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    noticed = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        position, bit = (int(torch.randint(n, (), generator=generator)) for n in (len(data), 8))
+        data[position] ^= 1 << bit
+        path.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* is of no use, features are computed anew")
+            found = cache.read(path)
+        noticed += found is None
+        if found is not None:
+            assert torch.equal(found.features, features.features)
+            assert found.labels is not None and torch.equal(found.labels, torch.arange(22))
+    assert noticed > 50
 
 
 def test_data_without_labels_are_refused_from_the_cache_too(images: Tensor, tmp_path: Path) -> None:
