@@ -14,6 +14,7 @@ from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stored import HeldImages
+from super_selfish.data.workers import batches_of
 from super_selfish.training.display import open_bar
 from super_selfish.training.memory import free_memory
 
@@ -43,7 +44,7 @@ def held_on_device(
     labels: list[Tensor | None] = []
     readable: list[Tensor] = []
     with bar:
-        for batch in loader:
+        for batch in batches_of(loader):
             bar.update(len(batch.index) + len(batch.unreadable))
             if not len(batch.index):
                 continue

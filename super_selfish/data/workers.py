@@ -21,9 +21,9 @@ DEFAULT_TIMEOUT = "30min"  # ours: no batch takes as long, and a night is not lo
 
 
 class WorkerError(RuntimeError):
-    """A process that reads images was killed, or gave nothing for too long; torch's word is behind.
+    """A process that reads images was killed, or gave nothing for too long; `__cause__` is torch's.
 
-    The run was stored as it was after its last whole step.
+    A run is stored as it was after its last whole step.
     """
 
 

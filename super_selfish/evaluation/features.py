@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.workers import batches_of
 from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network
 from super_selfish.models.combined_net import pooled_features
@@ -224,7 +225,7 @@ def extract(
             stack.enter_context(_frozen(preprocess, device))
         stack.enter_context(torch.inference_mode())
         stack.enter_context(kept_memory(device))
-        for batch in loader:
+        for batch in batches_of(loader):
             unreadable += batch.unreadable
             if len(batch.index) == 0:
                 continue

@@ -14,7 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Subset
 
+from super_selfish.data.files import FileList
+from super_selfish.data.items import ArrayItems
+from super_selfish.data.known_labels import known_labels
 from super_selfish.data.sources import ImageSource, Unreadable
 from super_selfish.evaluation.features import LabelledSource
 
@@ -47,7 +51,7 @@ def describe(value: Any) -> Any:
         weights = value.state_dict()
         return [repr(value), {name: describe(weights[name]) for name in sorted(weights)}]
     if isinstance(value, np.ndarray):
-        return describe(torch.as_tensor(value))
+        return describe(torch.as_tensor(np.array(value, dtype=value.dtype.newbyteorder("="))))
     if isinstance(value, Tensor):
         return [str(value.dtype), list(value.shape), _digest(value)]
     if isinstance(value, functools.partial):
@@ -56,7 +60,7 @@ def describe(value: Any) -> Any:
 
 
 def describe_data(data: LabelledSource | ImageSource) -> Any:
-    """Size and form of a data set, some of its images spread over it, and its labels."""
+    """Size and form of a data set, labels, some of its images, all in memory or files."""
     source, labels = (data, None) if isinstance(data, ImageSource) else data
     last = len(source) - 1
     probes = [source[last * number // (_PROBES - 1)] for number in range(_PROBES)]
@@ -66,7 +70,30 @@ def describe_data(data: LabelledSource | ImageSource) -> Any:
         source.in_channels,
         [p.name if isinstance(p, Unreadable) else describe([p.image, p.label]) for p in probes],
         describe(labels),
+        _describe_items(source.items),
     ]
+
+
+def _describe_items(items: Any) -> Any:
+    """All images that lie in one array or in files, and the labels that are known without reading.
+
+    Files are told by name and size, wherever their folder lies and whenever it was copied there.
+    """
+    if isinstance(items, ArrayItems):
+        return [describe(items.images), describe(items.labels)]
+    if isinstance(items, Subset):
+        return [describe(torch.as_tensor(items.indices)), _describe_items(items.dataset)]
+    if isinstance(items, FileList):
+        start = len(os.path.dirname(os.path.commonprefix(items.files)))  # noqa: RUF071
+        digest = hashlib.sha256()
+        for file in items.files:
+            size = os.path.getsize(file) if os.path.isfile(file) else -1
+            digest.update(json.dumps([file[start:], size]).encode())
+        return [digest.hexdigest(), describe(items.labels)]
+    known = known_labels(items)
+    if isinstance(known, list) and all(type(label) is int for label in known):
+        known = torch.tensor(known)
+    return describe(known)
 
 
 def _describe_object(value: Any) -> Any:

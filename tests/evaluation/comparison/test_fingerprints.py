@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-from super_selfish.data.sources import as_source
+from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
 from super_selfish.evaluation.features import LabelledSource
 
@@ -80,3 +86,36 @@ def test_data_are_told_by_number_form_images_and_labels(images: Tensor) -> None:
     ]
     assert of(images.clone()) == found[0]
     assert len(set(found)) == len(found)
+
+
+def files(folder: Path, sizes: Sequence[int]) -> Path:
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        Image.new("RGB", (32, 32)).save(folder / f"{number:03}.png")
+        with (folder / f"{number:03}.png").open("ab") as file:
+            file.write(b"x" * size)
+    return folder
+
+
+def test_data_are_told_by_all_their_files_wherever_these_lie(tmp_path: Path) -> None:
+    sizes = [0] * 40
+    first = describe_data(ImageSource(files(tmp_path / "a", sizes)))
+    assert describe_data(ImageSource(files(tmp_path / "b", sizes))) == first
+    sizes[1] = 1  # none of the sixteen that are looked at
+    assert describe_data(ImageSource(files(tmp_path / "c", sizes))) != first
+
+
+def test_data_in_memory_are_told_by_all_images_and_labels(images: Tensor) -> None:
+    many = images.repeat(4, 1, 1, 1)
+    labels = torch.arange(len(many)) % 3
+    changed, relabelled = many.clone(), labels.clone()
+    changed[1, 0, 0, 0] += 1
+    relabelled[1] += 1
+    kinds = [(many, labels), (changed, labels), (many, relabelled)]
+    described = [describe_data(ImageSource(data)) for data in kinds]
+    described += [describe_data(ImageSource(TensorDataset(*data))) for data in kinds[::2]]
+    part = ImageSubset(ImageSource((changed, labels)), range(0, 80))
+    described += [describe_data(part), describe_data(ImageSubset(part, range(1, 80)))]
+    assert len({json.dumps(each) for each in described}) == len(described)
+    reversed_images = ImageSource(many.numpy()[::-1])
+    assert describe_data(reversed_images) == describe_data(ImageSource(many.flip(0).numpy()))
