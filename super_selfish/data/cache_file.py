@@ -106,8 +106,11 @@ def read_at(handle: int, place: NDArray[np.uint8], position: int) -> int:
     """Fills an array of bytes from a position of a file; gives the number of bytes read."""
     if hasattr(os, "preadv"):  # leaves the position alone, which forked workers share
         return os.preadv(handle, [place.data], position)
-    os.lseek(handle, position, os.SEEK_SET)
-    data = os.read(handle, place.nbytes)
+    if hasattr(os, "pread"):
+        data = os.pread(handle, place.nbytes, position)
+    else:
+        os.lseek(handle, position, os.SEEK_SET)
+        data = os.read(handle, place.nbytes)
     place[: len(data)] = np.frombuffer(data, np.uint8)
     return len(data)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
@@ -84,7 +85,8 @@ def known_classes(items: Any) -> list[str] | None:
     torchvision gives, the names are those of labels that no item may have.
     """
     names = getattr(items, "classes", None)
-    if names is None or getattr(items, "target_transform", None) is not None:
+    is_list = isinstance(names, list | tuple | np.ndarray)
+    if not is_list or getattr(items, "target_transform", None) is not None:
         return None
     inherits = any(base.__module__.startswith("torchvision.datasets.") for base in _parents(items))
     if inherits and not _giver(type(items))[0].startswith("torchvision."):

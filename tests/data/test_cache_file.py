@@ -258,3 +258,14 @@ def test_a_copy_of_a_cache_is_as_good(folder: Path, file: Path, tmp_path: Path) 
     before = (tmp_path / "other.npy").stat().st_mtime_ns
     ImageSource(folder, cache=tmp_path / "other.npy")
     assert (tmp_path / "other.npy").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("missing", [["preadv"], ["preadv", "pread"]])
+def test_a_cache_is_read_with_what_a_system_has(
+    folder: Path, file: Path, missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in missing:
+        monkeypatch.delattr(os, name, raising=False)
+    source = ImageSource(folder, cache=file)
+    assert torch.equal(images_of(source), expected(folder))
+    assert isinstance(source.__getitems__([3, 1]), SampleBatch)

@@ -228,6 +228,16 @@ def test_no_label_is_known_as_none() -> None:
     assert labels_of(ImageSource(half)) is None
 
 
+class Items:
+    """A dataset of the user's own."""
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(3, 32, 32, dtype=torch.uint8), STORED[index]
+
+
 class FakeColumns:
     """A Hugging Face dataset as far as it matters here; its items decode."""
 
@@ -331,6 +341,17 @@ def test_names_of_classes_and_files_belong_to_the_items(folder: Path) -> None:
     assert merged.classes is None and merged.name(4).endswith("b/04.png")
     other = ImageSource(Wrapper(ImageFolder(str(folder))))
     assert other.name(4) == "item 4"  # it might give them in another order
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["a", "b"], ["a", "b"]), (("a", 1), ["a", "1"]), (3, None), ({"a": 0}, None), (None, None)],
+)
+def test_names_of_classes_are_a_list_of_them(names: Any, expected: list[str] | None) -> None:
+    class Named(Items):
+        classes = names
+
+    assert ImageSource(Named()).classes == expected
 
 
 def test_evaluation_and_monitor_have_the_labels_of_the_items(folder: Path) -> None:
