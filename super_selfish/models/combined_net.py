@@ -141,7 +141,7 @@ def as_vectors(backbone: nn.Module, output: object) -> Tensor:
         return _channels_first(backbone, features).mean(dim=(2, 3))
     if features.ndim != 2:
         raise ValueError(
-            f"{type(backbone).__name__} must return [B, D] or [B, D, h, w], got "
+            f"{type(unwrapped(backbone)).__name__} must return [B, D] or [B, D, h, w], got "
             f"{list(features.shape)}: pool tokens inside the network (timm: global_pool)"
         )
     return features
@@ -155,7 +155,7 @@ def as_map(backbone: nn.Module, output: object, images: Tensor) -> Tensor:
     if features.ndim == 3:
         return _grid_of_tokens(backbone, features, images)
     raise TypeError(
-        f"this predictor wants a map [B, D, h, w], but {type(backbone).__name__} gives "
+        f"this predictor wants a map [B, D, h, w], but {type(unwrapped(backbone)).__name__} gives "
         f"{list(features.shape)}: give the backbone a forward_features(images) -> [B, D, h, w], "
         "or take a backbone that is not pooled"
     )
@@ -185,9 +185,9 @@ def _wants_map(predictor: nn.Module) -> bool:
 def _as_tensor(backbone: nn.Module, output: object) -> Tensor:
     if not isinstance(output, Tensor):
         raise TypeError(
-            f"{type(backbone).__name__} must return one tensor, got {type(output).__name__}: wrap "
-            "it in a module whose forward returns the features alone (of a Hugging Face model "
-            "pooler_output, of several outputs the last)"
+            f"{type(unwrapped(backbone)).__name__} must return one tensor, got "
+            f"{type(output).__name__}: wrap it in a module whose forward returns the features "
+            "alone (of a Hugging Face model pooler_output, of several outputs the last)"
         )
     return output
 
@@ -213,7 +213,7 @@ def _grid_of_tokens(backbone: nn.Module, tokens: Tensor, images: Tensor) -> Tens
     width = count // height if height > 0 else 0
     if count < 1 or height * width != count or not _one_patch_fits(images, height, width):
         raise ValueError(
-            f"{type(backbone).__name__} gives {tokens.shape[1]} tokens for an image of "
+            f"{type(unwrapped(backbone)).__name__} gives {tokens.shape[1]} tokens for an image of "
             f"{image_height}x{image_width}, and without {prefix} prefix tokens these are no grid "
             "of its aspect: set backbone.num_prefix_tokens, or wrap the network in a module "
             "with forward_features(images) -> [B, D, h, w]"

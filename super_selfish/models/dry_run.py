@@ -21,6 +21,7 @@ from super_selfish.models.combined_net import (
     as_vectors,
     map_function,
 )
+from super_selfish.models.wrappers import unwrapped
 
 # What a network raises when an image does not suit it: torch's own checks, asserts, indexing.
 _REFUSALS = (
@@ -96,7 +97,7 @@ def _ask(backbone: nn.Module, forward: Callable[[Tensor], object], images: Tenso
         if isinstance(backbone, CombinedNet):
             _blame_predictor(backbone, images, error)
         raise ValueError(
-            f"the backbone {type(backbone).__name__} could not take images of shape "
+            f"the backbone {type(unwrapped(backbone)).__name__} could not take images of shape "
             f"{tuple(images.shape)}: {error}"
         ) from error
 

@@ -25,6 +25,7 @@ from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.models.standardize import Standardize
+from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.base import Size, Supervisor
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class LabelSupervisor(Supervisor):
         self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
 
     def _freeze(self) -> None:
-        backbone = self.get_backbone()
+        backbone = unwrapped(self.get_backbone())
         if backbone.__dict__.pop(_IS_OURS, False):
             unfreeze(backbone)
         if not self.finetune:

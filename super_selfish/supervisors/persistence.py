@@ -132,8 +132,8 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     state = _read_own(supervisor, name)
     others = _other_arguments(supervisor, state)
     if "value_range" in state:
-        ranges = ({"value_range": value} for value in (stored_range(state), supervisor.value_range))
-        others += differences(*ranges, f"this {type(supervisor).__name__}")
+        ranges = [{"value_range": value} for value in (stored_range(state), supervisor.value_range)]
+        others += differences(ranges[0], ranges[1], f"this {type(supervisor).__name__}")
     refuse_differences(others, name, "Give its constructor what the stored one had")
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]

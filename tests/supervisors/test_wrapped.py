@@ -125,6 +125,19 @@ def test_a_wrapped_model_is_looked_into(images: Tensor, tmp_path: Path) -> None:
     )
 
 
+@every_wrapper
+def test_a_wrapped_backbone_is_frozen_by_the_names_of_its_layers(
+    wrap: Wrap, images: Tensor
+) -> None:
+    network = TinyBackbone()
+    data = (images, torch.arange(len(images)) % 2)
+    frozen = {name: value.clone() for name, value in network.state_dict().items()}
+    supervisor = LabelSupervisor(data, wrap(network), finetune=True, freeze_until="layers.3")
+    supervisor.supervise(lr=0.1, epochs=1, batch_size=11, name=None, progress=False)
+    moved = {n for n, value in network.state_dict().items() if not torch.equal(value, frozen[n])}
+    assert moved and all(name.startswith(("layers.3", "layers.4")) for name in moved)
+
+
 def test_maps_are_those_of_the_network_in_a_wrapper() -> None:
     network = TinyBackbone().eval()
     images = torch.rand(2, 3, 32, 32)
