@@ -10,7 +10,8 @@ pixel is touched. Contrast's mean gray level transforms along with the pixels, s
 of the input only. Hue is a separate step through HSV, exact and without branches.
 
 Definitions and constants are torchvision's (`transforms.v2.functional`, float images). The one
-difference: composed steps clamp once at the end, torchvision after every step.
+difference: what is composed clamps once at the end, torchvision after every step; `ColorJitter`
+composes only what clamping in between would not change.
 
 Channels: three are RGB. With any other number there is no gray and no hue, so saturation, hue and
 grayscale leave the images as they are, and contrast pulls towards the mean over all channels.
@@ -21,7 +22,9 @@ of its own and is not differentiable; the linear ones are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,19 +88,30 @@ class ColorMatrix:
         Returns:
             The composed map.
         """
-        weight = sum(GRAY_WEIGHTS) if self.channels == 3 else 1.0  # gray(x + c) = gray(x) + w c
-        own, gray, mean, offset = self.coefficients.unbind()
-        # Gray level of what we have so far: level * gray(x) + weight * (mean * mean_gray + offset).
-        level = own + weight * gray
-        to_gray, to_mean = (1.0 - factors) * gray_target, (1.0 - factors) * mean_target
-        kept = factors + weight * (to_gray + to_mean)  # of what is the same in all pixels
-        rows = (
-            factors * own,
-            factors * gray + to_gray * level,
-            kept * mean + to_mean * level,
-            kept * offset,
-        )
+        rows = blended(self.coefficients.unbind(), factors, gray_target, mean_target, self.channels)
         return ColorMatrix(torch.stack(rows), self.channels)
+
+
+def blended(
+    coefficients: Iterable[Any],
+    factors: Any,
+    gray_target: Any,
+    mean_target: Any,
+    channels: int,
+) -> tuple[Any, Any, Any, Any]:
+    """The four coefficients of `ColorMatrix.blend`, of tensors or arrays."""
+    weight = sum(GRAY_WEIGHTS) if channels == 3 else 1.0  # gray(x + c) = gray(x) + w c
+    own, gray, mean, offset = coefficients
+    # Gray level of what we have so far: level * gray(x) + weight * (mean * mean_gray + offset).
+    level = own + weight * gray
+    to_gray, to_mean = (1.0 - factors) * gray_target, (1.0 - factors) * mean_target
+    kept = factors + weight * (to_gray + to_mean)  # of what is the same in all pixels
+    return (
+        factors * own,
+        factors * gray + to_gray * level,
+        kept * mean + to_mean * level,
+        kept * offset,
+    )
 
 
 def apply_color_matrix(images: Tensor, matrix: ColorMatrix) -> Tensor:

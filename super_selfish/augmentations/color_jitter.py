@@ -1,11 +1,11 @@
-"""Colour jitter: four adjustments in random order, and random grayscale, in two linear maps.
+"""Colour jitter: four adjustments in random order, and random grayscale, in few linear maps.
 
 Shapes: `B` samples, `C, H, W` image. Images are float in [0, 1].
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -13,35 +13,29 @@ from torch import Tensor
 from super_selfish.augmentations.base import Augmentation, Shape, put_samples
 from super_selfish.augmentations.chunks import samples_per_chunk
 from super_selfish.augmentations.color import (
-    ColorMatrix,
-    apply_color_matrix,
     shift_hue,
     transform_linearly,
 )
 from super_selfish.augmentations.compiled import compiled, is_wanted
 from super_selfish.augmentations.draws import uniform
+from super_selfish.augmentations.jitter_maps import (
+    HAS_HUE,
+    MOST_MAPS,
+    JitterMaps,
+    JitterParameters,
+    compose_jitter,
+)
 from super_selfish.augmentations.one_pass import jitter_in_one_pass
 
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the operations in `JitterParameters.order`
-
-
-class JitterParameters(NamedTuple):
-    """What a colour jitter drew. A sample that is not jittered has factors 1 and shift 0."""
-
-    brightness: Tensor  # (B,) factors
-    contrast: Tensor  # (B,) factors
-    saturation: Tensor  # (B,) factors
-    hue: Tensor  # (B,) shifts in turns
-    order: Tensor  # (B, 4) int64, the operations from first to last
-    grayscale: Tensor  # (B,) bool
+MOST_PIXELS_IN_A_GAP = 2**15  # the identity of as many costs no more than another call
 
 
 class ColorJitter(Augmentation):
     """Brightness, contrast, saturation and hue in random order, and random grayscale.
 
-    Factors are drawn from U(max(0, 1 - b), 1 + b), hue shifts from U(-h, h), as in torchvision.
-    What precedes the hue and what follows it are one `ColorMatrix` each. Only samples that drew a
-    hue shift pay for it.
+    Factors are drawn from U(max(0, 1 - b), 1 + b), hue shifts from U(-h, h), and every operation
+    ends in [0, 1], as in torchvision. Linear ones compose where clamping between them would change
+    nothing. Only samples that drew a hue shift pay for it.
     """
 
     def __init__(
@@ -111,50 +105,81 @@ class ColorJitter(Augmentation):
 
     def _apply_into(self, output: Tensor, images: Tensor, parameters: JitterParameters) -> Tensor:
         """Writes into `output`, which may be `images`, unless a new tensor comes at no cost."""
-        channels = images.shape[1]
-        before, after = self._compose(parameters, channels)  # (B, 4) each
-        if channels != 3:
-            return apply_color_matrix(images, ColorMatrix(before.T, channels))
-        before, after = before.to(images, non_blocking=True), after.to(images, non_blocking=True)
-        hue = parameters.hue.to(images, non_blocking=True)
-        if is_wanted():
-            jittered: Tensor = compiled(jitter_in_one_pass)(images, before, hue, after)
-            return jittered
-
-        shifted = parameters.hue != 0.0
-        turned, plain = shifted.nonzero().flatten(), (~shifted).nonzero().flatten()
+        maps = compose_jitter(parameters, images.shape[1], grayscale_first=self.grayscale_first)
+        coefficients = maps.coefficients.to(images, non_blocking=True)
+        hue = maps.hue.to(images, non_blocking=True)
+        if images.shape[1] == 3 and is_wanted():
+            return _apply_compiled(images, maps, coefficients, hue)
+        # Alike samples next to each other: a map is applied to rows of them, in place.
+        codes, order = maps.codes.sort()
+        kinds, counts = codes.unique_consecutive(return_counts=True)
+        ends = counts.cumsum(0).tolist()
+        groups = list(zip(kinds.tolist(), [0, *ends[:-1]], ends, strict=True))
+        order = order.to(images.device, non_blocking=True)
+        each_map, hue = coefficients[order].unbind(1), hue[order]
         size = samples_per_chunk(images)
-        for index in plain.to(images.device, non_blocking=True).split(size):
-            chunk = images.index_select(0, index)
-            put_samples(output, index, transform_linearly(chunk, before[index], chunk))
-        for index in turned.to(images.device, non_blocking=True).split(size):
-            chunk = images.index_select(0, index)
-            chunk = shift_hue(transform_linearly(chunk, before[index], chunk), hue[index])
-            put_samples(output, index, transform_linearly(chunk, after[index], chunk))
+        gap = MOST_PIXELS_IN_A_GAP // images[0, 0].numel()
+        for has_hue in (False, True):
+            alike = [group for group in groups if (group[0] >= HAS_HUE) == has_hue]
+            if output is images and alike and alike[0][0] == 0:
+                alike = alike[1:]  # nothing is done to them
+            first, last = (alike[0][1], alike[-1][2]) if alike else (0, 0)
+            for start in range(first, last, size):
+                rows = slice(start, min(start + size, last))
+                chunk = images.index_select(0, order[rows])
+                for number, map_ in enumerate(each_map):
+                    if number == MOST_MAPS and has_hue:
+                        chunk = shift_hue(chunk, hue[rows])
+                    for begin, end in _rows_of(number, alike, rows, gap):
+                        part = chunk[begin - start : end - start]
+                        transform_linearly(part, map_[begin:end], part)
+                put_samples(output, order[rows], chunk)
         return output
 
-    def _compose(self, parameters: JitterParameters, channels: int) -> tuple[Tensor, Tensor]:
-        """The linear maps before and after the hue, `(B, 4)` each; all before if there is none."""
-        batch = len(parameters.hue)
-        ones = torch.ones(batch)
-        saturation = parameters.saturation if channels == 3 else ones
-        factors = torch.stack((parameters.brightness, parameters.contrast, saturation, ones), 1)
-        factors = factors.gather(1, parameters.order)  # (B, 4), in order of application
-        shifted = (parameters.hue != 0.0) & (channels == 3)
-        follows = (parameters.order == HUE).cumsum(1).bool() & shifted[:, None]  # (B, 4)
-        # Both maps at once: 2B samples, and a step that belongs to the other map has factor 1.
-        factors = torch.cat((factors.where(~follows, 1.0), factors.where(follows, 1.0)))
-        to_gray = (parameters.order == SATURATION).float().repeat(2, 1)
-        to_mean = (parameters.order == CONTRAST).float().repeat(2, 1)
 
-        none = torch.zeros(batch, dtype=torch.bool)
-        matrix = ColorMatrix.identity(2 * batch, channels)
-        if self.grayscale_first:
-            matrix = matrix.grayscale(torch.cat((parameters.grayscale, none)))
-        for step in range(4):
-            matrix = matrix.blend(factors[:, step], to_gray[:, step], to_mean[:, step])
-        if not self.grayscale_first:
-            last = torch.cat((parameters.grayscale & ~shifted, parameters.grayscale & shifted))
-            matrix = matrix.grayscale(last)
-        before, after = matrix.coefficients.T.split(batch)
-        return before, after
+def _rows_of(
+    number: int, groups: list[tuple[int, int, int]], rows: slice, gap: int
+) -> Iterator[tuple[int, int]]:
+    """Where, within some rows, samples lie side by side that need a map, but for small gaps."""
+    begin = end = -1
+    for code, first, last in groups:
+        if code >> number & 1 and first < rows.stop and last > rows.start:
+            if end < 0 or first > end + gap:
+                if end >= 0:
+                    yield begin, end
+                begin = max(first, rows.start)
+            end = min(last, rows.stop)
+    if end >= 0:
+        yield begin, end
+
+
+def _apply_compiled(images: Tensor, maps: JitterMaps, coefficients: Tensor, hue: Tensor) -> Tensor:
+    """The same with the first map, the hue, and the first map after it in one compiled pass."""
+    several_before = (maps.codes >> 1) & (2 ** (MOST_MAPS - 1) - 1)
+    output = images
+    if (
+        several_before.any()
+    ):  # their first map has to come before the others, and so before the pass
+        output = images.clone()
+        rows = several_before.nonzero().flatten()
+        coefficients = coefficients.clone()
+        for number in range(MOST_MAPS):
+            _apply_to(output, rows, maps, coefficients, number)
+        coefficients[rows.to(images.device), 0] = torch.eye(1, 4).to(images)
+    jittered: Tensor = compiled(jitter_in_one_pass)(
+        output, coefficients[:, 0], hue, coefficients[:, MOST_MAPS]
+    )
+    rows = torch.arange(len(images))
+    for number in range(MOST_MAPS + 1, 2 * MOST_MAPS):
+        _apply_to(jittered, rows, maps, coefficients, number)
+    return jittered
+
+
+def _apply_to(
+    images: Tensor, rows: Tensor, maps: JitterMaps, coefficients: Tensor, number: int
+) -> None:
+    """Applies a map, in place, to those of some rows that need it."""
+    rows = rows[(maps.codes[rows] >> number & 1).bool()].to(images.device, non_blocking=True)
+    if len(rows):
+        part = images.index_select(0, rows)
+        images.index_copy_(0, rows, transform_linearly(part, coefficients[rows, number], part))

@@ -4,6 +4,8 @@ Sources for the numbers: the authors' released code. Differences that hold for a
 
 - A random crop at the size of the image takes a flip with it, so the flip comes first instead of
   last; the two commute with everything that follows.
+- Colours are float from the first operation to the last, each of which ends in [0, 1] as theirs do;
+  PIL rounds to 8 bits after each.
 - Blur radii are in pixels at 224 and shrink with the image; images of at most 32 pixels are not
   blurred, as in SimCLR's and MoCo's own recipes for CIFAR.
 """

@@ -15,12 +15,12 @@ from super_selfish.augmentations.color import (
     apply_color_matrix,
     to_grayscale,
 )
-from super_selfish.augmentations.color_jitter import (
+from super_selfish.augmentations.color_jitter import ColorJitter
+from super_selfish.augmentations.jitter_maps import (
     BRIGHTNESS,
     CONTRAST,
     HUE,
     SATURATION,
-    ColorJitter,
     JitterParameters,
 )
 from super_selfish.augmentations.random_color import (
@@ -167,15 +167,39 @@ def test_jitter_equals_torchvision_in_the_same_order_where_nothing_clamps(
     torch.testing.assert_close(jitter.apply(images, drawn), expected, atol=1e-5, rtol=0)
 
 
-def test_jitter_is_near_torchvision_where_it_clamps_after_every_step(
+@pytest.mark.parametrize("grayscale_first", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("strengths", [(0.4, 0.4, 0.4, 0.1), (0.8, 0.8, 0.8, 0.2), (2, 2, 2, 0.5)])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_jitter_clamps_after_every_operation_as_torchvision_does(
+    strengths: tuple[float, ...],
+    channels: int,
+    grayscale_first: bool,
+    in_place: bool,
     generator: torch.Generator,
 ) -> None:
-    images = batch(generator, count=64)
-    jitter = ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8, p_grayscale=0.2)
-    drawn = jitter.draw((64, 3, 9, 14), generator)
-    error = (jitter.apply(images, drawn) - torchvision_jitter(images, drawn, False)).abs()
-    assert error.mean() < 2 / 255
-    assert error.max() < 0.3
+    images = batch(generator, channels, 160)
+    jitter = ColorJitter(*strengths, p=0.8, p_grayscale=0.3, grayscale_first=grayscale_first)
+    drawn = jitter.draw((160, channels, 9, 14), generator)
+    if channels == 1:
+        drawn = drawn._replace(grayscale=torch.zeros(160, dtype=torch.bool))
+    expected = torchvision_jitter(images, drawn, grayscale_first)
+    found = jitter.apply_(images.clone(), drawn) if in_place else jitter.apply(images, drawn)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+
+
+def test_jitter_in_pieces_clamps_where_it_does_at_once(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever lies side by side in a chunk, and whatever gaps a map may have.
+    images = batch(generator, count=60)
+    jitter = ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8, p_grayscale=0.2)
+    drawn = jitter.draw((60, 3, 9, 14), generator)
+    expected = torchvision_jitter(images, drawn, False)
+    for pixels, gap in ((9 * 14, 0), (7 * 9 * 14, 0), (2**17, 2 * 9 * 14), (2**17, 2**17)):
+        monkeypatch.setattr("super_selfish.augmentations.chunks.PIXELS_PER_CHUNK", pixels)
+        monkeypatch.setattr("super_selfish.augmentations.color_jitter.MOST_PIXELS_IN_A_GAP", gap)
+        torch.testing.assert_close(jitter.apply(images, drawn), expected, atol=1e-5, rtol=0)
 
 
 def test_jitter_with_probability_zero_returns_the_images(generator: torch.Generator) -> None:
