@@ -185,10 +185,11 @@ def report(whole: Path, killed: Path, kills: int, args: argparse.Namespace) -> i
     wrong = sum(set(found[step]) != set(expected[step]) for step in common)
     missing = [step for step in range(max(found, default=-1) + 1) if step not in found]
     again = sum(len(each) - 1 for each in found.values())
-    left = {path.name for path in killed.iterdir()} - EXPECTED
+    is_over = len(found) == len(expected) == steps
+    # Where time is up, the last kill is followed by no run that would tidy up.
+    left = {path.name for path in killed.iterdir()} - EXPECTED if is_over else set()
     memory = [int(line.split()[1]) for line in (whole / "memory").read_text().splitlines()]
     growth = (memory[-1] - memory[len(memory) // 10]) / 1e6
-    is_over = len(found) == len(expected) == steps
     print(f"steps: {len(found)} of {steps}, undisturbed {len(expected)}; ended {kills} times")
     print(f"steps lost: {len(missing)}; done again after a kill: {again}")
     print(f"wrong losses: {wrong} of {len(common)} compared")

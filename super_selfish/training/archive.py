@@ -28,7 +28,7 @@ _END = struct.Struct("<4s4H2LH")  # end of a zip file; the last number is the le
 _END_MARK = b"PK\x05\x06"
 _MARK = b"super-selfish crc32 "
 _COMMENT = len(_MARK) + 8
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 
 # What a broken or crafted file makes of the readers beneath.
 _TROUBLE = (
@@ -172,11 +172,12 @@ def _check_sum(file: BinaryIO, path: Path) -> None:
         return
     file.seek(0)
     found, left = 0, length - 8
+    block = memoryview(bytearray(_CHUNK))  # one for all, which stays near the processor
     while left:
-        block = file.read(min(_CHUNK, left))
-        if not block:
+        count = file.readinto(block[: min(_CHUNK, left)])  # type: ignore[attr-defined]
+        if not count:
             raise UnreadableFileError(f"{path} has become shorter while it was read")
-        found, left = zlib.crc32(block, found), left - len(block)
+        found, left = zlib.crc32(block[:count], found), left - count
     if comment != _MARK + b"%08x" % found:
         raise UnreadableFileError(f"{path} is damaged: its checksum does not fit")
 

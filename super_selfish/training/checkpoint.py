@@ -213,13 +213,26 @@ def _keep_former(
     """Moves every file one place back, and the new one to the first."""
     if make_way is not None:
         make_way()
-    # A damaged file would drive out a good one.
-    if formers and is_intact(path):
+    # A damaged file would drive out a good one; what this process has written was read back.
+    seen = _look(path)
+    if formers and seen is not None and (seen == _written.get(path) or is_intact(path)):
         for newer, older in reversed(list(pairwise(formers))):
             if newer.is_file():
                 os.replace(newer, older)
         _give_second_name(path, formers[0])
     os.replace(temporary, path)
+    _written[path] = _look(path)
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from every other that may have taken its name."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+_written: dict[Path, tuple[int, ...] | None] = {}  # the files of this process
 
 
 def _give_second_name(path: Path, other: Path) -> None:

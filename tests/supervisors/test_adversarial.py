@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from super_selfish.data.collate import Labelled
-from super_selfish.supervisors import SUPERVISORS, AdversarialSupervisor
+from super_selfish.supervisors import SUPERVISORS, AdversarialSupervisor, NonFiniteLossError
 from super_selfish.supervisors.adversarial import Player, PlayerOptimizers, discriminator_has_won
 from super_selfish.training.schedules import WarmupCosine
 
@@ -226,3 +226,30 @@ def test_a_discriminator_has_won_when_it_errs_no_more() -> None:
     assert discriminator_has_won({"epoch": 3, "discriminator_accuracy": 0.995})
     assert not discriminator_has_won({"epoch": 3, "discriminator_accuracy": 0.9})
     assert not discriminator_has_won({"epoch": 2, "discriminator_accuracy": 1.0})
+
+
+@pytest.mark.parametrize("on_nan", ["raise", "skip"])
+def test_no_player_moves_by_a_gradient_that_is_not_finite(squares: Any, on_nan: str) -> None:
+    class Breaking(Toy):
+        def _forward(self, data: Any) -> dict[str, Tensor]:
+            losses = super()._forward(data)
+            assert self.run is not None
+            if self.run.global_step == 1:  # of one player only
+                name = list(losses)[-1]
+                losses[name] = losses[name] * float("inf")
+            states.append({name: value.clone() for name, value in self.state_dict().items()})
+            return losses
+
+    states: list[dict[str, Tensor]] = []
+    toy = Breaking(squares)
+    settings: dict[str, Any] = {"lr": 0.1, "optimizer": SGD, "epochs": 1, "batch_size": 2}
+    if on_nan == "raise":
+        with pytest.raises(NonFiniteLossError):
+            toy.supervise(**settings, name=None, on_nan=on_nan)
+        after = toy.state_dict()
+    else:
+        toy.supervise(**settings, name=None, on_nan=on_nan)
+        assert toy.history[0]["skipped_updates"] == 1
+        after = states[2]
+    assert all(torch.equal(value, after[name]) for name, value in states[1].items())
+    assert all(torch.isfinite(value).all() for value in toy.state_dict().values())
