@@ -77,7 +77,7 @@ class RasterFrames(Frames):
         self._alpha = alpha
         # A photograph that a telephone stores with a smaller copy, depth or a gain map is MPO: its
         # first image is the photograph, by the standard.
-        is_one = image.format == "MPO" and pages is None
+        is_one = image.format == "JPEG" or (image.format == "MPO" and pages is None)
         is_several = not is_one and getattr(image, "is_animated", False)
         self.count = int(getattr(image, "n_frames", 1)) if is_several else 1
 

@@ -54,7 +54,10 @@ def test_bands_of_twelve_bits_take_the_two_lines(
 
     assert supervisor.value_range == (0.0, 4095.0)
     said = capfd.readouterr().err
-    assert said.count("are uint16 of 0 to 4095, taken 0 to 4095 as black to white") == 1
+    found = "are uint16 of 0 to 4095, taken 0 to 4095 as black to white"
+    assert said.count(found) == 1
+    page = supervisor.report(store).read_text()
+    assert found in page and "(0.0, 4095.0)" in page
 
     loaded = RotateNetSupervisor(backbone=tiny_backbone(13), in_channels=13).load(store)
     assert loaded.value_range == (0.0, 4095.0)

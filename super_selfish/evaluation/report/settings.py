@@ -70,8 +70,12 @@ def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSourc
         ["size", f"{height} \N{MULTIPLICATION SIGN} {width} pixels"],
         ["channels", supervisor.in_channels],
     ]
+    if supervisor.value_range is not None:
+        rows.append(["black and white", _shown(supervisor.value_range)])
     if source is None:
         return rows
+    if source.remark is not None:
+        rows.append(["numbers", source.values_in_words])
     if source is not supervisor.source and "dataset" in known:  # lent to the page alone
         return [*rows, ["looked at", f"{describe_dataset(source.dataset)}, {len(source):,} images"]]
     if source.classes is not None:
