@@ -38,6 +38,8 @@ from super_selfish.evaluation.result import (
 )
 from super_selfish.evaluation.subject import Score, Subject, check_parts_fit, metric_of
 from super_selfish.models.dry_run import feature_shape
+from super_selfish.training.display import DELAY, open_bar, quiet
+from super_selfish.training.distributed import rank
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -58,6 +60,7 @@ def evaluate(
     preprocess: nn.Module | None = None,
     cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> Evaluation:
     """Rates a backbone on labelled images, beside an untrained network of the same architecture.
 
@@ -94,6 +97,7 @@ def evaluate(
         cache: A folder where features are kept for the next call, see `feature_cache.py` for how
             they are told apart; `None` keeps them for this call only.
         seed: Of the twin's initialisation and of everything that protocols draw.
+        progress: Whether to show how far it is, once it takes longer than some seconds.
 
     Returns:
         The scores.
@@ -128,19 +132,27 @@ def evaluate(
             feature_shape(network.module, form.in_channels, form.image_size)
 
     scores: dict[str, dict[str, Score]] = {}
-    for name, network in networks.items():
-        subject = Subject(
-            network.module,
-            train_source,
-            test_source,
-            network.preprocess,
-            batch_size,
-            num_workers,
-            seed,
-            None if cache is None else FeatureCache(cache),
-        )
-        scores[name] = {column: rate(subject) for column, rate in columns.items()}
-        train_labels, test_labels = subject.train_labels, subject.test_labels
+    number = len(networks) * len(columns)
+    with (
+        quiet(not progress),
+        open_bar("Evaluating", number, "score", shown=rank() == 0, delay=DELAY) as bar,
+    ):
+        for name, network in networks.items():
+            subject = Subject(
+                network.module,
+                train_source,
+                test_source,
+                network.preprocess,
+                batch_size,
+                num_workers,
+                seed,
+                None if cache is None else FeatureCache(cache),
+            )
+            scores[name] = {}
+            for column, rate in columns.items():
+                scores[name][column] = rate(subject)
+                bar.update()
+            train_labels, test_labels = subject.train_labels, subject.test_labels
 
     classes = count_classes(train_labels)
     has_several = is_multilabel(train_labels)

@@ -25,6 +25,8 @@ from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network
 from super_selfish.models.combined_net import pooled_features
 from super_selfish.training.allocator import kept_memory
+from super_selfish.training.display import DELAY, open_bar
+from super_selfish.training.distributed import rank
 
 
 class Features(NamedTuple):
@@ -225,7 +227,11 @@ def extract(
             stack.enter_context(_frozen(preprocess, device))
         stack.enter_context(torch.inference_mode())
         stack.enter_context(kept_memory(device))
+        bar = stack.enter_context(
+            open_bar("Features", len(source.images), "img", shown=rank() == 0, delay=DELAY)
+        )
         for batch in batches_of(loader):
+            bar.update(len(batch.index) + len(batch.unreadable))
             unreadable += batch.unreadable
             if len(batch.index) == 0:
                 continue

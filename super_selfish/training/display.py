@@ -10,7 +10,9 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
@@ -20,6 +22,7 @@ from tqdm import tqdm
 FIRST = 20.0  # seconds until a log has its first line
 BETWEEN = 60.0  # the shortest time between two lines, in seconds
 LONGEST = 600.0  # the longest
+DELAY = 5.0  # seconds until a bar appears for work that is often done at once
 INTERVAL = 0.5  # seconds between two looks at what a bar shows
 
 
@@ -53,6 +56,23 @@ class Bar(Protocol):
         """Closes."""
 
 
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+
+
+@contextmanager
+def quiet(wanted: bool = True) -> Iterator[None]:
+    """While entered, no bar is opened: for work inside other work that shows itself, or is silent.
+
+    Args:
+        wanted: Whether to do anything.
+    """
+    former = _is_quiet.set(wanted or _is_quiet.get())
+    try:
+        yield
+    finally:
+        _is_quiet.reset(former)
+
+
 def open_bar(
     label: str,
     total: int,
@@ -69,7 +89,7 @@ def open_bar(
         label: What is done.
         total: How many there are to do.
         unit: Of what, such as `"img"`.
-        shown: Whether to show anything at all.
+        shown: Whether to show anything at all, unless it has to be `quiet`.
         initial: How many were done before.
         state: Says more; asked a few times a second at most, and only where it is shown.
         delay: Seconds for which a bar is not shown, since the work may be over by then.
@@ -77,7 +97,7 @@ def open_bar(
     Returns:
         The bar.
     """
-    if not shown:
+    if not shown or _is_quiet.get():
         return Silent()
     if is_notebook():
         if importlib.util.find_spec("ipywidgets") is not None:

@@ -27,6 +27,7 @@ from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.training.checkpoint import checkpoint_path, read_run
+from super_selfish.training.display import quiet
 from super_selfish.training.history import History
 from super_selfish.training.run import UNLIMITED, parse_interval
 
@@ -210,17 +211,23 @@ def do_run(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> Rec
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(conditions.device),
     }
+    with quiet():  # the comparison shows itself
+        return record | _done(entry, conditions, checkpoint)
+
+
+def _done(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> dict[str, Any]:
+    """What a run has found, or why it failed."""
     if entry.kind is None:  # whatever goes wrong here goes wrong for all
         with torch.random.fork_rng(devices=[]):
             network = draw_backbone(conditions, entry.seed)
         if entry.algorithm == UNTRAINED and entry.start is not None:
             network = untrained_twin(network, entry.seed)
         network = network.to(conditions.device)
-        return record | _rate(network, None, conditions, entry.seed)
+        return _rate(network, None, conditions, entry.seed)
     try:
-        return record | _pretrain_and_rate(entry, conditions, checkpoint)
+        return _pretrain_and_rate(entry, conditions, checkpoint)
     except FAILURES as error:
-        return record | {"error": f"{type(error).__name__}: {error}"}
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _pretrain_and_rate(

@@ -28,6 +28,7 @@ from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
 from super_selfish.evaluation.linear import linear_probe, stratified_split
 from super_selfish.training.checkpoint import beside
+from super_selfish.training.display import quiet
 from super_selfish.training.distributed import rank
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
@@ -176,7 +177,8 @@ class Monitor:
             return None
         started = time.perf_counter()
         with torch.random.fork_rng(devices=[]):  # a dataset may draw from it when it is read
-            found = self._measure(supervisor)
+            with quiet():  # the run shows itself
+                found = self._measure(supervisor)
         row.update(found)
         row[COST] = time.perf_counter() - started
         alike = run.history.rows[run.watched_since :]  # other measures cannot be compared
