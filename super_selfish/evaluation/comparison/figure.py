@@ -136,7 +136,8 @@ def _draw_bars(
     ends = []
     for row, entry in enumerate(good):
         after, before = entry.accuracy[protocol], entry.untrained.get(protocol)
-        color = GAIN if before is None or after.mean >= before.mean else ACCENT
+        reference = entry.start.get(protocol, before)  # worse than the start is no gain
+        color = GAIN if reference is None or after.mean >= reference.mean else ACCENT
         ends += _reach(after) + ([] if before is None else _reach(before))
         if before is not None:
             left, right = sorted((100 * before.mean, 100 * after.mean))
