@@ -68,12 +68,13 @@ class BiGanSupervisor(AdversarialSupervisor):
     Differences from the paper: latents are a map of 32 channels and at most 2 x 2 cells, 128
     numbers instead of a vector of 200 (with 512 the discriminator kept winning through our short
     trials on CIFAR-10), and the encoder's end in batch norm and tanh, so that neither their range
-    nor their spread gives them away.
-    The discriminator has no batch norm: over both kinds of pairs in one batch it shows their
-    contrast, and in the same trials the discriminator won at once; in two batches it would hide it.
-    Both players move at once. The optimizer is the user's: the paper has Adam with a learning rate
-    of 2e-4, beta 0.5 (the default here) and weight decay of 2.5e-5. Layers start as torch draws
-    them.
+    nor their spread gives them away. The discriminator has no batch norm: over both kinds of pairs
+    in one batch it shows their contrast, and in the same trials the discriminator won at once; in
+    two batches it would hide it. The generator ends in a sigmoid, for pixels in [0, 1], instead of
+    a tanh. A player's loss is the sum of its two terms, of which the authors' code takes the mean:
+    with SGD that is twice the rate. Both players move at once. By default Adam trains at a constant
+    rate of 1e-3 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in the second
+    half, in batches of 128; beta is 0.5 as there. Layers start as torch draws them.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {

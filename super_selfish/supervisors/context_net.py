@@ -97,9 +97,11 @@ class ContextNetSupervisor(AdversarialSupervisor):
     The channel-wise layer has at most 8 x 8 cells, and the first transposed convolution takes the
     place of the 1x1 convolution after it. As in the paper's formula the discriminator judges the
     whole output of the network, of which the error constrains the holes only; it sees real and
-    painted images in one batch, so that batch norm treats them alike. Both players move at once.
-    `lr` is the learning rate of the painting network; the discriminator's is a tenth of it. Layers
-    start as torch draws them.
+    painted images in one batch, so that batch norm treats them alike. The output is no tanh. Both
+    players move at once. `lr` is the learning rate of the painting network; the discriminator's is
+    a tenth of it, as in the authors' code. By default Adam (beta 0.5 as there) trains at a constant
+    rate of 1e-3 in batches of 32, instead of at 2e-3 in batches of 64. Layers start as torch draws
+    them.
 
     The error is averaged over the pixels in the holes of a batch, so with `accumulate` an image's
     weight depends a little on how large the holes of its batch are.

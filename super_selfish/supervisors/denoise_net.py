@@ -60,7 +60,8 @@ class DenoiseNetSupervisor(Supervisor):
     error, instead of a stack of layers with tied weights trained one by one on cross-entropy; each
     pixel is erased with probability `p`, instead of a fixed fraction of them. An erased pixel is
     zero where the network sees it, as in the paper: for a backbone that normalises its input this
-    is the mean colour.
+    is the mean colour. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
+    of plain SGD; 70 % of the pixels are erased instead of 10 to 50 %.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {

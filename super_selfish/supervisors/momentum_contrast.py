@@ -76,8 +76,9 @@ class MomentumContrastSupervisor(Supervisor):
     the keys between GPUs so that batch norm cannot tell which key belongs to a query; here the
     batch is cut into groups, queries in order and keys shuffled, on one device as on many.
     `symmetric=True` takes the mean of both directions, the authors' code for CIFAR the sum. By
-    default batches of 32 images, too small for that protection, are trained by Adam at a constant
-    rate of 1e-3; the paper has batches of 256 and SGD at 0.03 down a cosine.
+    default Adam trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.03
+    (momentum 0.9, weight decay 1e-4) down a cosine, in batches of 256; 32 images are too few for
+    groups that hide the pairs.
 
     Running statistics of batch norm move once a pass, by the mean over its groups; where
     `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.

@@ -81,7 +81,9 @@ class RotateNetSupervisor(Supervisor):
 
     Differences from the paper: the head is an MLP on pooled features (1024, 256, then one output a
     rotation) instead of the last block of a Network in Network; the crop is `side // 8` pixels at
-    every size, as at 32 in the authors' code.
+    every size, as at 32 in the authors' code. By default Adam trains at a constant rate of 1e-3 in
+    batches of 32, instead of SGD with Nesterov momentum 0.9 at 0.1 (weight decay 5e-4), a fifth of
+    it after epochs 60, 120 and 160 of 200, in batches of 128.
     """
 
     def __init__(

@@ -95,9 +95,11 @@ class SplitBrainNetSupervisor(Supervisor):
     colour; `get_backbone()` returns that very network. It eats RGB, but has only ever seen gray:
     `preprocess` makes images so.
 
-    Differences from the paper: the halves are whole networks instead of an AlexNet parted along
-    its channels; colours are 9 x 9 bins, in or out of sRGB, instead of 313 inside it; lightness has
-    50 bins instead of 100; crops are of random size.
+    Differences from the paper: the halves are whole networks instead of an AlexNet parted along its
+    channels; colours are 9 x 9 bins, in or out of sRGB, instead of 313 inside it; lightness has 50
+    bins instead of 100; crops are of random size. Errors are means over the places of all images,
+    and those of both halves are added. By default Adam trains at a constant rate of 1e-3 in batches
+    of 32; the paper's optimizer we could not look up.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
