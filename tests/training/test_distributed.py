@@ -188,7 +188,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "indices": gather(torch.tensor([number, 7])),
             "losses": {name: loss_and_gradient(loss) for name, loss in LOSSES.items()},
             "plain": plain_run(4, seed=number, name=folder / f"run{number}"),
-            "accumulated": plain_run(2, images=24, accumulate=2),
+            "accumulated": plain_run(2, accumulate=2),
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
@@ -264,7 +264,7 @@ def test_accumulated_batches_of_two_processes_train_as_one(
     processes: list[dict[str, Any]],
 ) -> None:
     assert_same(processes[0]["accumulated"], processes[1]["accumulated"], 0.0)
-    assert_same(processes[0]["accumulated"], plain_run(4, images=24, accumulate=2), 1e-5)
+    assert_same(processes[0]["accumulated"], plain_run(4, accumulate=2), 1e-5)
 
 
 def test_parameters_that_no_loss_reaches_are_left_alone(processes: list[dict[str, Any]]) -> None:
