@@ -19,6 +19,7 @@ from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
 from super_selfish.training.checkpoint import checkpoint_path, read_run, write_checkpoint
+from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
 
 if TYPE_CHECKING:
@@ -218,7 +219,8 @@ def _and_more(found: list[str]) -> str:
 def _other_arguments(supervisor: Pretrained, state: dict[str, Any]) -> list[str]:
     """What a stored supervisor was built with, and this one was not."""
     stored, present = (
-        SHAPING | {name: next(iter(entry.values())) for name, entry in arguments.items()}
+        SHAPING
+        | {name: plain_setting(next(iter(entry.values()))) for name, entry in arguments.items()}
         for arguments in (state["arguments"], stored_arguments(supervisor.arguments))
     )
     return differences(stored, present, f"this {type(supervisor).__name__}")

@@ -148,3 +148,16 @@ def test_a_crafted_run_is_not_gone_on_with(
         supervisor.supervise(
             epochs=2, batch_size=11, name=tmp_path / "base", resume=True, progress=False
         )
+
+
+def test_a_list_that_an_earlier_version_stored_is_the_tuple_of_today(
+    trained: Path, tmp_path: Path
+) -> None:
+    state = read_checkpoint(trained)
+    state["arguments"]["rotations"] = {"plain": list(state["arguments"]["rotations"]["plain"])}
+    write_checkpoint(tmp_path / "base.pt", state)
+    supervisor = RotateNetSupervisor(PICTURES, "narrow-resnet")
+    supervisor.supervise(
+        epochs=2, batch_size=11, name=tmp_path / "base", resume=True, progress=False
+    )
+    assert [row["epoch"] for row in supervisor.history] == [1, 2]
