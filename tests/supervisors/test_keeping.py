@@ -91,7 +91,7 @@ def position(folder: Path) -> int:
 
 
 def sends(number: int, times: int = 1) -> Callable[[Supervisor], None]:
-    def send(_: Supervisor) -> None:
+    def send(supervisor: Supervisor) -> None:
         for _ in range(times):
             os.kill(os.getpid(), number)
 
