@@ -69,7 +69,6 @@ def main() -> None:
     options = parser.parse_args()
 
     warnings.simplefilter("ignore", HealthWarning)  # minutes are too short for a verdict
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     images, shown = open_images(options.data, options.size)
     epochs = -(-options.steps * options.batch_size // len(images))
     exhibits = []
@@ -77,7 +76,7 @@ def main() -> None:
         began = time.perf_counter()
         torch.manual_seed(0)
         settings = OPTIONS.get(name, {})
-        supervisor = SUPERVISORS[name](images, backbone=options.backbone, **settings).to(device)
+        supervisor = SUPERVISORS[name](images, backbone=options.backbone, **settings)
         supervisor.supervise(
             lr=LR.get(name, 1e-3),
             lr_scheduler="cosine",

@@ -65,12 +65,9 @@ def main() -> None:
 
     torch.manual_seed(0)
     train, test = open_data(options.data, options.root, options.size)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     algorithm, settings = SUPERVISORS[options.algorithm], SETTINGS.get(options.algorithm, {})
-    supervisor = algorithm(
-        train, backbone=options.backbone, image_size=options.size, **settings
-    ).to(device)
+    supervisor = algorithm(train, backbone=options.backbone, image_size=options.size, **settings)
     supervisor.supervise(
         lr=1e-3, epochs=options.epochs, batch_size=64, name=options.out / options.algorithm
     )

@@ -16,7 +16,7 @@ from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
 STEPS_BEFORE_A_VERDICT = 100
-EXPLODED = 100.0  # times the loss of the first step; a player that loses comes to about 20
+EXPLODED = 1000.0  # times the loss of the first step; a player that loses may come to 300
 SMALLEST_LOSS = 0.01  # of a first step; less is taken for as much
 
 
