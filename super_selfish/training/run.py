@@ -30,6 +30,7 @@ from super_selfish.training.settings import announce_changes, differences, refus
 DAMAGED = ": DamagedError: "  # in the reason why an image was left out: it decodes in part
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
 Losses = Tensor | dict[str, Tensor]
+SMALLEST_SCALE = 2.0**-14  # of gradients in fp16; it begins with 2^16, and is halved at an overflow
 # What torch raises at a state that is none.
 _MISFITS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 RETRY_AFTER = 60.0  # seconds until a checkpoint that could not be written is tried again
@@ -272,6 +273,10 @@ class Run:
         first = self.guard.first_bad()
         if first is not None:
             raise NonFiniteLossError(*first, self.steps_per_epoch)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            # An overflow would have ended long before: every update of late was left out.
+            what = "gradient, however little it is scaled,"
+            raise NonFiniteLossError(self.global_step - 1, what, self.steps_per_epoch)
 
     def is_over(self) -> bool:
         """Whether all epochs are done, or the time is up."""

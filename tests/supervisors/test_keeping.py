@@ -387,6 +387,18 @@ def test_an_epoch_of_skipped_updates_ends_the_run(images: Tensor, tmp_path: Path
         supervisor.supervise(**settings(tmp_path, on_nan="skip"))
 
 
+def test_in_half_precision_a_gradient_that_never_is_finite_ends_the_run(images: Tensor) -> None:
+    class Hopeless(Supervisor):
+        def _forward(self, data: Any) -> Any:
+            return infinite_gradient(self)
+
+    network = CombinedNet(TinyBackbone(), nn.Linear(16, 2))
+    supervisor = Hopeless(network, images, nn.CrossEntropyLoss(), HalfCollator())
+    with pytest.raises(NonFiniteLossError, match="however little it is scaled"):
+        supervisor.supervise(epochs=9, batch_size=2, name=None, precision="fp16", progress=False)
+    assert torch.isfinite(weights(supervisor)).all()
+
+
 # E27: only whole steps.
 
 
