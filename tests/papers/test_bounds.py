@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import pytest
+from torch import nn
 
 from super_selfish.supervisors import SUPERVISORS
 from tests.papers.test_heads import Wide
@@ -135,3 +136,28 @@ def test_the_edges_of_a_range_are_taken_and_what_lies_beyond_is_refused(
 def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
     with pytest.raises(ValueError, match="not both 0"):
         SUPERVISORS["context"](image_size=32, backbone=Wide(4), lambda_rec=0.0, lambda_adv=0.0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "head", "inside"),
+    [
+        ("pirl", "puzzle_predictor", 4),
+        ("pirl", "predictor", 4),
+        ("byol", "prediction_head", 8),
+        ("byol", "predictor", 4),
+        ("instance", "predictor", 4),
+        ("cmc", "predictor", 4),
+        ("moco", "predictor", 4),
+    ],
+)
+def test_a_head_of_one_s_own_has_the_width_of_the_space(
+    algorithm: str, head: str, inside: int
+) -> None:
+    others = {"total_perms": 2} if algorithm == "pirl" else {}
+    for width, is_right in ((8, True), (7, False)):
+        given: dict[str, Any] = {head: nn.Linear(inside, width), "embedding_size": 8, **others}
+        if is_right:
+            SUPERVISORS[algorithm](backbone=Wide(4), image_size=32, **given)
+            continue
+        with pytest.raises(ValueError, match=head):
+            SUPERVISORS[algorithm](backbone=Wide(4), image_size=32, **given)
