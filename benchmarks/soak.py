@@ -42,7 +42,7 @@ class Soaked(MomentumContrastSupervisor):
         loss = super()._forward(data)
         step = 0 if self.run is None else self.run.global_step
         with (self.folder / "log").open("a") as file:
-            file.write(f"{step} {float(loss).hex()}\n")
+            file.write(f"{step} {float(loss.detach()).hex()}\n")
         if step % 100 == 0:
             with (self.folder / "memory").open("a") as file:
                 file.write(f"{step} {resident()}\n")

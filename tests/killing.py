@@ -37,7 +37,7 @@ class Noted(MomentumContrastSupervisor):
         loss = super()._forward(data)  # the queue and batch norm have moved
         assert self.run is not None
         with self.log.open("a") as file:
-            file.write(f"{self.run.global_step} {float(loss).hex()}\n")
+            file.write(f"{self.run.global_step} {float(loss.detach()).hex()}\n")
         self.act(self.run.global_step)
         return loss
 
