@@ -85,8 +85,9 @@ def known_classes(items: Any) -> list[str] | None:
     torchvision gives, the names are those of labels that no item may have.
     """
     names = getattr(items, "classes", None)
-    is_list = isinstance(names, list | tuple | np.ndarray)
-    if not is_list or getattr(items, "target_transform", None) is not None:
+    if not isinstance(names, list | tuple | np.ndarray):
+        return None
+    if getattr(items, "target_transform", None) is not None:
         return None
     inherits = any(base.__module__.startswith("torchvision.datasets.") for base in _parents(items))
     if inherits and not _giver(type(items))[0].startswith("torchvision."):

@@ -13,9 +13,15 @@ from torch import Tensor, nn
 
 
 def join_processes(device: torch.device) -> None:
-    """Joins the process group if `torchrun` started this process and nobody has joined it yet."""
+    """Joins the process group if `torchrun` started this process and nobody has joined it yet.
+
+    Then waits for the other processes: what the first one has stored in a run before this is there
+    for all of them.
+    """
     if dist.is_available() and "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
+    if is_distributed():
+        dist.all_reduce(torch.zeros(1, device=device))
 
 
 def is_distributed() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.data import Batch, Collator, to_unit_range
+from super_selfish.data import Batch, Collator, ImageSource, to_unit_range
 from super_selfish.losses import info_nce, nt_xent
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import (
@@ -157,6 +158,32 @@ def remembering_run(kind: Callable[..., Supervisor], **more: Any) -> dict[str, T
     return supervisor.state_dict()
 
 
+class Flaky:
+    """Of 22 images, 15 cannot be read: processes would be left with batches of several sizes."""
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index % 3:
+            raise OSError("gone")
+        return pictures()[index]
+
+
+def flaky_run(name: Path, epochs: int) -> dict[str, Any]:
+    """Goes on where it stopped, if it has begun."""
+    torch.manual_seed(0)
+    source = ImageSource(Flaky(), on_error="skip")
+    supervisor = InstanceDiscriminationSupervisor(
+        source, TinyBackbone(), nn.Linear(16, 8), embedding_size=8, num_negatives=4
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="left out: ")
+        supervisor.supervise(epochs=epochs, batch_size=4, name=name, resume=epochs > 1)
+    assert supervisor.run is not None
+    return {"steps": supervisor.run.global_step, "rows": supervisor.state_dict()["bank.rows"]}
+
+
 def refused(first: bool) -> str:
     """What a run says whose steps do not all use the same parameters."""
     try:
@@ -191,6 +218,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "accumulated": plain_run(2, accumulate=2),
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
+            "flaky": [flaky_run(folder / "flaky", epochs) for epochs in (1, 2)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
             "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
         }
@@ -287,6 +315,15 @@ def test_steps_that_use_other_parameters_are_refused_in_words(
         fewer, more = found["refused"]
         assert fewer.startswith("a parameter that the first step trained got no gradient")
         assert more.startswith("a parameter of shape [4] gets a gradient, but got none in the ")
+
+
+def test_unreadable_images_leave_batches_of_one_size_in_all_processes(
+    processes: list[dict[str, Any]],
+) -> None:
+    first, second = (found["flaky"] for found in processes)
+    assert [run["steps"] for run in first] == [run["steps"] for run in second] == [3, 6]
+    for ours, theirs in zip(first, second, strict=True):
+        assert torch.equal(ours["rows"], theirs["rows"])
 
 
 def test_the_first_process_alone_stores(processes: list[dict[str, Any]], folder: Path) -> None:
