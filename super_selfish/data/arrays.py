@@ -48,6 +48,9 @@ class ArrayFrames(Frames):
         if self._array is None:
             self._shape, self._fortran, self._dtype = _header(file)
             self._offset = file.tell()
+            needed = math.prod(self._shape) * self._dtype.itemsize
+            if file.seek(0, 2) < self._offset + needed:
+                raise EOFError(f"the array ends early: its header promises {needed} bytes")
         else:
             self._shape, self._dtype = self._array.shape, self._array.dtype
         if len(self._shape) not in (2, 3, 4) or 0 in self._shape:
@@ -76,9 +79,6 @@ class ArrayFrames(Frames):
         return numbers_from_array(image)
 
     def _mapped(self) -> NDArray[Any]:
-        needed = math.prod(self._shape) * self._dtype.itemsize
-        if self._file.seek(0, 2) < self._offset + needed:
-            raise EOFError(f"the array ends early: its header promises {needed} bytes")
         order: Any = "F" if self._fortran else "C"
         return np.memmap(self._file, self._dtype, "r", self._offset, self._shape, order)
 

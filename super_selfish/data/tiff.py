@@ -15,6 +15,8 @@ Shapes: `C, H, W` channels, height, width of a frame.
 from __future__ import annotations
 
 import math
+import os
+import re
 from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple
 
@@ -31,6 +33,13 @@ from super_selfish.data.orientation import is_turned, upright
 from super_selfish.data.regular import check_size
 
 _CHANNEL_AXES = "CS"  # channels of a microscope, samples of a pixel
+# What the descriptions of OME and of tifffile promise.
+_OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\s[^>]*>")
+_OME_SIZE = re.compile(r"""\bSize[CZT]\s*=\s*["'](\d+)""")
+_SHAPED = re.compile(r"""\{"shape": \[([^\]]*)\]|shape=\(([^)]*)\)""")
+_NUMBER = re.compile(r"\d+")
+_MOST_PAGES = 10**6
+_LEAST_PAGE = 8  # bytes
 _PLAIN_AXES = ("YX", "YXS", "SYX")
 _ORIENTATION = 274
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -79,6 +88,7 @@ class TiffFrames(Frames):
         pages = self._tiff.pages
         is_plain = len(pages) == 1 and not pages[0].description and pages[0].axes in _PLAIN_AXES
         if not is_plain:  # which takes as long as all the rest
+            _check_promise(str(pages[0].description), pages[0], self._file)
             series = self._tiff.series
             if series and series[0].kind not in ("generic", "uniform"):
                 return [frame for part in series for frame in _frames_of(part)]
@@ -237,6 +247,27 @@ class _Layout:
         order = [i for kind in "CYXS" for i, axis in enumerate(letters) if axis == kind]
         image = image.transpose(order)
         return image.reshape(self.planes, *self.size, self.samples)
+
+
+def _check_promise(description: str, page: Any, file: BinaryIO) -> None:
+    """Refuses a description of far more pages than a file can hold, before they are listed.
+
+    Raises:
+        ValueError: It is one.
+    """
+    promised = 0
+    for pixels in _OME_PIXELS.findall(description):
+        promised += math.prod(int(size) for size in _OME_SIZE.findall(pixels))
+    shape = _SHAPED.match(description)
+    if shape is not None and page.shape:
+        numbers = math.prod(int(side) for side in _NUMBER.findall(shape[1] or shape[2]))
+        promised = max(promised, numbers // max(1, math.prod(page.shape)))
+    stored = os.fstat(file.fileno()).st_size
+    if promised > min(_MOST_PAGES, stored // _LEAST_PAGE):
+        raise ValueError(
+            f"the file has {stored:,} bytes, but describes {promised:,} pages: it is broken, or "
+            "made to fill the memory"
+        )
 
 
 def _frames_of(series: Any) -> list[_Frame]:

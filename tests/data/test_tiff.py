@@ -276,6 +276,21 @@ def test_a_file_that_names_others_opens_none_of_them(
     assert opened == [str(path)]
 
 
+@pytest.mark.parametrize("kind", ["ome", "shaped"])
+def test_a_file_that_describes_more_pages_than_it_can_hold_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    options: dict[str, Any] = {"ome": True, "metadata": {"axes": "ZYX"}} if kind == "ome" else {}
+    path = written(tmp_path, numbers(2, HEIGHT, WIDTH), **options)
+    description = str(tifffile.tiffcomment(path))
+    lying = description.replace('SizeZ="2"', 'SizeZ="1000000000"')
+    lying = lying.replace("[2, 30, 41]", "[1000000000, 30, 41]")
+    assert lying != description
+    tifffile.tiffcomment(path, lying.encode())
+    with pytest.raises(ValueError, match="describes 1,000,000,000 pages"):
+        read_header(path)
+
+
 # Without imagecodecs
 
 
