@@ -249,7 +249,7 @@ class Bench:
 
 
 def chosen(
-    paths: list[str], number: int, seed: int, kinds: Sequence[str] = KINDS
+    root: Path, paths: list[str], number: int, seed: int, kinds: Sequence[str] = KINDS
 ) -> list[tuple[Path, list[Change]]]:
     """Faults by file, drawn evenly from all that are not accepted, in random order of the files."""
     chance = random.Random(seed)
@@ -257,10 +257,10 @@ def chosen(
     every: list[tuple[Path, Change]] = []
     left_out = 0
     for path in paths:
-        files = sorted((ROOT / path).rglob("*.py")) if (ROOT / path).is_dir() else [ROOT / path]
+        files = sorted((root / path).rglob("*.py")) if (root / path).is_dir() else [root / path]
         for file in files:
             source = file.read_text(encoding="utf-8")
-            name = file.relative_to(ROOT)
+            name = file.relative_to(root)
             for change in changes(source):
                 if change.kind not in kinds:
                     continue
@@ -274,9 +274,9 @@ def chosen(
     return [(file, [change for of, change in drawn if of == file]) for file in files]
 
 
-def tell(trial: Trial) -> None:
+def tell(trial: Trial, root: Path) -> None:
     """Prints a fault that no test noticed, as `accepted.txt` would have it."""
-    source = (ROOT / trial.file).read_text(encoding="utf-8")
+    source = (root / trial.file).read_text(encoding="utf-8")
     print(f"# Not noticed: line {trial.change.line}, {trial.change.kind}.\n{trial.file}")
     print(Fault.of(trial.file, source, trial.change).shown() + "\n", flush=True)
 
@@ -310,10 +310,13 @@ def main() -> int:
     import torchvision  # noqa: F401
 
     started, trials = time.monotonic(), []
-    files = chosen(arguments.paths, arguments.number, arguments.seed, arguments.kinds)
     planned = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        # All is read from the copy, so that the working tree may change meanwhile.
         bench = Bench(Path(folder))
+        files = chosen(
+            bench.root, arguments.paths, arguments.number, arguments.seed, arguments.kinds
+        )
         for file, found in files:
             planned += len(found)
             if time.monotonic() - started > 60 * arguments.minutes:
@@ -324,7 +327,7 @@ def main() -> int:
                     break
                 trials.append(Trial(str(file), change, bench.is_noticed(file, change, reached)))
                 if not trials[-1].is_noticed:
-                    tell(trials[-1])
+                    tell(trials[-1], bench.root)
     return 0 if report(trials, planned) else 1
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.byol import hidden_width
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
+from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
 from super_selfish.supervisors.patch_grid import fitting_grid
 from super_selfish.supervisors.puzzles import permutation_table
@@ -191,3 +193,24 @@ def test_lars_takes_two_steps_of_its_formula_with_its_own_numbers() -> None:
     second = 0.9 * step + 1e-3 * (weight - 2 * step).norm() / second.norm() * second
     torch.testing.assert_close(layer.weight.detach(), weight - 2 * step - 2 * second)
     torch.testing.assert_close(layer.bias.detach(), bias - 2 * 0.25 - 2 * (0.9 + 1) * 0.25)
+
+
+@pytest.mark.parametrize(("count", "stride"), [(24, 17), (1000, 619), (2, 1), (5, 3)])
+def test_lists_of_permutations_begin_a_golden_section_apart(count: int, stride: int) -> None:
+    """Near 0.618 of the table, and without a factor in common, so that all places come."""
+    collator = JigsawCollator(built("jigsaw").collate_fn.cutter, count, 1)
+    assert collator.stride == stride
+    assert len({image * stride % count for image in range(count)}) == count
+
+
+@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+def test_every_collator_is_a_plain_collate_fn(algorithm: str) -> None:
+    images = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
+    arguments = {"pirl": {"total_perms": 2}, "exemplar": {"num_transforms": 2}}.get(algorithm, {})
+    supervisor = built(algorithm, dataset=images, **arguments)
+    (batch,) = DataLoader(supervisor.source, 6, collate_fn=supervisor.collate_fn)
+    supervisor.eval()
+    with torch.no_grad():
+        loss = supervisor._forward(batch)
+    for part in loss.values() if isinstance(loss, dict) else [loss]:
+        assert bool(torch.isfinite(part))
