@@ -209,6 +209,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         self.color_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=1)
         size, num_views = self.image_size, 2 if augmentation == "cpc" else 1
         recipe = cpc_v2(size) if num_views == 2 else RandomResizedCrop(size, (0.2, 1), p_flip=0.5)
+        self.num_negatives = num_negatives
         self.collate_fn = MultiviewCollator(recipe, num_views, num_images, num_negatives)
 
     @property
@@ -279,7 +280,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
 
     def chance_loss(self, row: Row) -> float | None:
         """`2 log(1 + K)`: each of both directions against the negatives."""
-        one = guessing_loss(self.loss, len(self.color_bank.rows), self.collate_fn.num_negatives)
+        one = guessing_loss(self.loss, len(self.color_bank.rows), self.num_negatives)
         return None if one is None else 2 * one
 
     def _health(self, row: Row) -> str | None:

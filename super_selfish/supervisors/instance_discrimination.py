@@ -164,6 +164,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.num_negatives = num_negatives
         self.collate_fn = InstanceCollator(
             recipe(augmentation, self.image_size), num_images, num_negatives
         )
@@ -193,7 +194,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: an own entry against the negatives."""
-        return guessing_loss(self.loss, len(self.bank.rows), self.collate_fn.num_negatives)
+        return guessing_loss(self.loss, len(self.bank.rows), self.num_negatives)
 
     def _health(self, row: Row) -> str | None:
         if row["spread"] < 0.1:

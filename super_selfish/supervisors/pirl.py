@@ -219,6 +219,7 @@ class PIRLSupervisor(Supervisor):
         if has_own_puzzle_head:
             require_embedding(self, "puzzle_predictor", self._puzzle_net, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.num_negatives = num_negatives
         self.collate_fn = PuzzleCollator(*recipes, count, num_images, num_negatives)
 
     def _forward(self, data: PuzzlePairs) -> Tensor:
@@ -256,7 +257,7 @@ class PIRLSupervisor(Supervisor):
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: an own entry against the negatives."""
-        return guessing_loss(self.loss, len(self.bank.rows), self.collate_fn.num_negatives)
+        return guessing_loss(self.loss, len(self.bank.rows), self.num_negatives)
 
     def _health(self, row: Row) -> str | None:
         if row["spread"] < 0.1:

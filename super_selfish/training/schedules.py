@@ -146,7 +146,7 @@ def build_schedule(
         )
     length = dict(zip(LENGTHS, (total_steps, total_steps // max(1, epochs), epochs), strict=True))
     wanted = _wanted(lr_scheduler)
-    schedule = lr_scheduler(optimizer, **{name: length[name] for name in wanted})
+    schedule: Any = lr_scheduler(optimizer, **{name: length[name] for name in wanted})
     if not (hasattr(schedule, "step") and hasattr(schedule, "state_dict")):
         raise TypeError(
             "lr_scheduler must give a schedule such as those in torch.optim.lr_scheduler, got "

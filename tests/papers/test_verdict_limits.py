@@ -91,7 +91,8 @@ def test_a_twin_bears_the_blame_up_to_its_share(
     name: str, found: float, twin_at: float, twin_above: float, silent: str, said: str
 ) -> None:
     for value, expected in ((twin_at, silent), (twin_above, said)):
-        twin: Any = Measures(500, 0.5, 0.0)._replace(**{name: value})
+        numbers: dict[str, Any] = {name: value}
+        twin: Any = Measures(500, 0.5, 0.0)._replace(**numbers)
         verdict = judge(**{**HEALTHY, name: found}, untrained=twin)
         assert verdict.sentence.partition(":")[0] == expected
 

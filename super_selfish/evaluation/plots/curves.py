@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from super_selfish.evaluation.sheets import FONT, INK, new_figure, save_figure
 from super_selfish.supervisors.base import Supervisor
 
@@ -154,7 +156,8 @@ def _calm(axes: Axes, chance: float | None) -> None:
     if chance is not None and math.isfinite(chance):
         axes.axhline(chance, color=_CHANCE, linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
         axes.legend(handles=[*lines, axes.lines[-1]], fontsize=FONT, frameon=False)
-    values = [float(value) for line in axes.lines for value in line.get_ydata() if value == value]
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    values = drawn[np.isfinite(drawn)].tolist()
     if not values:
         return
     low, high = min(values), max(values)

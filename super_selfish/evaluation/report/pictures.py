@@ -82,8 +82,9 @@ def views(supervisor: Supervisor, seed: int) -> list[Html]:
     rows = [_shrunk(row, len(rows[0])) for row in rows]
     alt = f"Sheet of images as the network sees them: {what[0].lower()}{what[1:]}"
     caption = f"{what}, as drawn with seed {seed}. Every epoch draws others."
-    if note := supervisor.collate_fn.note:
-        caption = f"{caption} {note}"
+    collator = supervisor.collate_fn
+    if isinstance(collator, Collator) and collator.note:
+        caption = f"{caption} {collator.note}"
     return [
         paragraph(
             "Images after the augmentation of the algorithm, as they enter the network; where it "

@@ -111,7 +111,7 @@ def test_a_large_fall_fills_the_panel_and_ends_at_zero() -> None:
 
 def test_chance_is_marked_and_in_sight() -> None:
     axes = plot_history(ROWS, chance=math.log(8)).axes[0]
-    assert list(axes.lines[-1].get_ydata()) == [math.log(8)] * 2
+    assert np.asarray(axes.lines[-1].get_ydata()).tolist() == [math.log(8)] * 2
     legend = axes.get_legend()
     assert legend is not None and legend.get_texts()[-1].get_text() == "chance"
     assert axes.get_ylim()[1] > math.log(8)
@@ -120,4 +120,7 @@ def test_chance_is_marked_and_in_sight() -> None:
 def test_a_supervisor_tells_its_chance(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = RotateNetSupervisor(images, backbone=tiny_backbone())
     supervisor.supervise(epochs=2, batch_size=11, name=None, progress=False)
-    assert list(plot_history(supervisor).axes[0].lines[-1].get_ydata()) == [math.log(4)] * 2
+    assert (
+        np.asarray(plot_history(supervisor).axes[0].lines[-1].get_ydata()).tolist()
+        == [math.log(4)] * 2
+    )
