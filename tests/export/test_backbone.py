@@ -87,6 +87,7 @@ def test_the_side_car_says_what_the_file_holds(tmp_path: Path, tiny_backbone: Ba
         "format": "state_dict",
         "class": "TinyBackbone",
         "name": None,
+        "stem": None,
         "num_features": 16,
         "image_size": [32, 32],
         "in_channels": 3,
