@@ -25,7 +25,7 @@ from super_selfish.data.value_range import ValueRange
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
+RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
 
 
 def pil_channels(image: Image.Image, *, alpha: bool = False) -> int:
@@ -321,7 +321,7 @@ def checked_values(image: Tensor, values: ValueRange | None = None) -> Tensor:
     low, high = (float(bound) for bound in torch.aminmax(image))
     if low != low or high != high:
         raise ValueError("images must be finite, got NaN")
-    if low < -_RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
+    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         raise ValueError(
             f"float images must lie in [0, 1], got {low:.4g}..{high:.4g}: leave Normalize out of "
             "the transform, since the supervisor normalises, or say which values are black and "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from super_selfish.training.finite import (
+    LEAVE_OUT,
+    LOWER,
     NonFiniteLossError,
     listed,
     not_finite,
@@ -48,7 +50,13 @@ def require_finite(supervisor: Pretrained) -> None:
         wrong = [name for name in wrong if not _was_so(name, tensors, run.infinite_at_start)]
     if wrong:
         step = -1 if run is None else run.global_step - 1
-        raise NonFiniteLossError(step, listed(wrong), 1 if run is None else run.steps_per_epoch)
+        steps = 1 if run is None else run.steps_per_epoch
+        advice = LEAVE_OUT
+        if not (run and run.has_advanced):
+            advice = "Such numbers are not stored: replace them first"
+        elif run.guard.skips:
+            advice = LOWER
+        raise NonFiniteLossError(step, listed(wrong), steps, advice=advice)
 
 
 def _was_so(name: str, tensors: Mapping[str, Tensor], at_start: Mapping[str, Tensor]) -> bool:

@@ -27,6 +27,7 @@ from super_selfish.models.freezing import freeze, freeze_until, parameter_groups
 from super_selfish.models.standardize import Standardize
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.predicting import unit_images
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -260,15 +261,23 @@ class LabelSupervisor(Supervisor):
         """Logits of images, computed as in evaluation.
 
         Args:
-            images: `[B, C, H, W]`, float in [0, 1].
+            images: `[B, C, H, W]`, uint8 or uint16 as in training (other whole numbers where there
+                is a `value_range`, which is applied to them), or float in [0, 1].
 
         Returns:
             `[B, Y]`; maps are resized to the images, `[B, Y, H, W]`.
+
+        Raises:
+            TypeError: If it is no tensor.
+            ValueError: If it has another shape, or numbers that are no images.
         """
+        images = unit_images(images, self.in_channels, self.value_range)
         training = self.training
         self.eval()
-        logits: Tensor = self.model(images.to(self.device))
-        self.train(training)
+        try:
+            logits: Tensor = self.model(images.to(self.device))
+        finally:
+            self.train(training)
         return _resized(logits, images.shape[-2:]) if logits.ndim == 4 else logits
 
 

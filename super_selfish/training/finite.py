@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 _MOST_NAMES = 3  # that a message lists
+EVERY_UPDATE = "every update"
+# What to do, where updates are left out already, and where they are not.
+LOWER = "Lower lr, or use clip_norm="
+LEAVE_OUT = 'Lower lr, use clip_norm=, or leave such updates out by on_nan="skip"'
 
 
 class NonFiniteLossError(RuntimeError):
@@ -20,24 +24,37 @@ class NonFiniteLossError(RuntimeError):
         indices: Of the images of the update, where they are known.
     """
 
-    def __init__(self, step: int, what: str, steps_per_epoch: int, more: str = "") -> None:
+    def __init__(
+        self,
+        step: int,
+        what: str,
+        steps_per_epoch: int,
+        more: str = "",
+        *,
+        advice: str = LEAVE_OUT,
+    ) -> None:
         """Makes the message.
 
         Args:
             step: Number of the step since the beginning, from 0.
-            what: What was not finite.
+            what: What was not finite; `EVERY_UPDATE` for those of a whole epoch.
             steps_per_epoch: Tells the epoch.
             more: Sentences to add.
+            advice: What to do.
         """
         self.step = step
         self.indices: list[int] = []
         self._parts = (step, what, steps_per_epoch)
+        self._advice = advice
         epoch = step // max(1, steps_per_epoch) + 1
         where = "before the first step" if step < 0 else f"of step {step} (in epoch {epoch})"
-        super().__init__(
-            f"the {what} {where} is not finite{more}. Lower lr, use clip_norm=, or leave such "
-            'updates out by on_nan="skip"'
-        )
+        said = f"the {what} {where} is not finite"
+        if what == EVERY_UPDATE:
+            said = (
+                f"in epoch {epoch} no update had a finite loss and gradient, and all were left out "
+                f"up to the last, that of step {step}"
+            )
+        super().__init__(f"{said}{more}. {advice}")
 
     def told(self, indices: list[int], more: str) -> NonFiniteLossError:
         """The same error with what is known of its batch, and of the files.
@@ -46,7 +63,7 @@ class NonFiniteLossError(RuntimeError):
             indices: Of the images.
             more: Sentences for the message.
         """
-        error = NonFiniteLossError(*self._parts, more=more)
+        error = NonFiniteLossError(*self._parts, more=more, advice=self._advice)
         error.indices = indices
         return error
 

@@ -17,7 +17,13 @@ from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
 from super_selfish.training.description import Settings
 from super_selfish.training.distributed import is_distributed, world_size
-from super_selfish.training.finite import NonFiniteLossError, listed, not_finite
+from super_selfish.training.finite import (
+    EVERY_UPDATE,
+    LOWER,
+    NonFiniteLossError,
+    listed,
+    not_finite,
+)
 from super_selfish.training.guard import LOSS, Guard
 from super_selfish.training.history import History, Row
 from super_selfish.training.monitoring import EpochMonitor
@@ -221,7 +227,9 @@ class Run:
         if self.history.totals().get("skipped_updates", 0) >= self._updates_in(
             self.steps_per_epoch
         ):
-            raise NonFiniteLossError(self.global_step - 1, "every update", self.steps_per_epoch)
+            raise NonFiniteLossError(
+                self.global_step - 1, EVERY_UPDATE, self.steps_per_epoch, advice=LOWER
+            )
         row = self.history.end_epoch(self.epoch + 1, self.learning_rate)
         self.epoch, self.step = self.epoch + 1, 0
         return row
@@ -276,7 +284,10 @@ class Run:
         if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
             # An overflow would have ended long before: every update of late was left out.
             what = "gradient, however little it is scaled,"
-            raise NonFiniteLossError(self.global_step - 1, what, self.steps_per_epoch)
+            advice = f'{LOWER}, or precision="bf16"'  # the scaler leaves updates out by itself
+            raise NonFiniteLossError(
+                self.global_step - 1, what, self.steps_per_epoch, advice=advice
+            )
 
     def is_over(self) -> bool:
         """Whether all epochs are done, or the time is up."""

@@ -336,8 +336,11 @@ def test_weights_that_are_not_finite_are_found_before_the_first_step(
 ) -> None:
     supervisor = build(images)
     next(supervisor.parameters()).data[0] = float("nan")
-    with pytest.raises(NonFiniteLossError, match=r"layers\.0\.weight before the first step"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"layers\.0\.weight before the first step"
+    ) as caught:
         supervisor.supervise(**settings(tmp_path))
+    assert "on_nan" not in str(caught.value)  # there is no update yet
     assert not (tmp_path / "base.pt").exists()
 
 
@@ -383,8 +386,12 @@ def test_an_epoch_of_skipped_updates_ends_the_run(images: Tensor, tmp_path: Path
 
     network = CombinedNet(TinyBackbone(), nn.Linear(16, 2))
     supervisor = Hopeless(network, images, nn.CrossEntropyLoss(), HalfCollator())
-    with pytest.raises(NonFiniteLossError, match="every update"):
+    with pytest.raises(NonFiniteLossError) as caught:
         supervisor.supervise(**settings(tmp_path, on_nan="skip"))
+    said = str(caught.value)
+    assert said.startswith("in epoch 1 no update had a finite loss and gradient, and all were left")
+    assert "its images are" in said
+    assert said.endswith(". Lower lr, or use clip_norm=")  # and not what was given already
 
 
 def test_in_half_precision_a_gradient_that_never_is_finite_ends_the_run(images: Tensor) -> None:
@@ -394,8 +401,9 @@ def test_in_half_precision_a_gradient_that_never_is_finite_ends_the_run(images: 
 
     network = CombinedNet(TinyBackbone(), nn.Linear(16, 2))
     supervisor = Hopeless(network, images, nn.CrossEntropyLoss(), HalfCollator())
-    with pytest.raises(NonFiniteLossError, match="however little it is scaled"):
+    with pytest.raises(NonFiniteLossError, match="however little it is scaled") as caught:
         supervisor.supervise(epochs=9, batch_size=2, name=None, precision="fp16", progress=False)
+    assert str(caught.value).endswith('. Lower lr, or use clip_norm=, or precision="bf16"')
     assert torch.isfinite(weights(supervisor)).all()
 
 

@@ -448,3 +448,44 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         LabelSupervisor(dataset, tiny_backbone(), **options)
+
+
+def test_predict_takes_whole_numbers_as_training_does(tiny_backbone: Backbone) -> None:
+    supervisor = LabelSupervisor(striped(), tiny_backbone())
+    images = striped().tensors[0][:4]
+    expected = supervisor.predict(images.float() / 255)
+    assert expected.abs().max() < 100
+    assert torch.equal(supervisor.predict(images), expected)
+    assert torch.equal(supervisor.predict((images.int() * 257).to(torch.uint16)), expected)
+    assert torch.equal(supervisor.predict(images.double() / 255), expected)
+
+
+def test_predict_applies_the_value_range_of_training(tiny_backbone: Backbone) -> None:
+    images = (striped().tensors[0].int() * 4).to(torch.int32)  # 0..1020
+    labelled = TensorDataset(images, striped().tensors[1])
+    supervisor = LabelSupervisor(labelled, tiny_backbone(), value_range=(0, 1020))
+    expected = supervisor.predict(images[:4].float() / 1020)
+    assert torch.allclose(supervisor.predict(images[:4]), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"\[0, 1\], got 0 to 10\d\d: \(images - low\).*high=1020"):
+        supervisor.predict(images[:4].float())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda i: i.float(), r"float images must .* \[0, 1\], got 0 to \d+: divide .* by 255"),
+        (lambda i: i.float() / 255 - 0.5, r"float images must .* \[0, 1\], got -0\.5 to"),
+        (lambda i: i.float() * torch.nan, r"float images must be finite .* got nan"),
+        (lambda i: i.long(), r"uint8, uint16 or float in \[0, 1\], got int64"),
+        (lambda i: i[0], r"must be \[B, 3, H, W\], got shape \[3, 32, 32\]: images\[None\]"),
+        (lambda i: i[:, :1], r"must be \[B, 3, H, W\], got shape \[4, 1, 32, 32\]"),
+        (lambda i: i.numpy(), r"must be a tensor \[B, 3, H, W\], got a ndarray: torch\.from_numpy"),
+        (lambda i: "a.png", r"must be a tensor \[B, 3, H, W\], got the text 'a\.png'"),
+    ],
+)
+def test_predict_refuses_what_training_never_saw(
+    given: Callable[[Tensor], Any], said: str, tiny_backbone: Backbone
+) -> None:
+    supervisor = LabelSupervisor(striped(), tiny_backbone())
+    with pytest.raises((ValueError, TypeError), match=said):
+        supervisor.predict(given(striped().tensors[0][:4]))
