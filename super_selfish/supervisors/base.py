@@ -80,6 +80,7 @@ from super_selfish.training.schedules import (
     step_schedule,
     steps_every_update,
 )
+from super_selfish.training.settings import announce_beginning
 from super_selfish.training.spelling import spelling_checked
 from super_selfish.training.typed import arguments_checked
 
@@ -255,8 +256,11 @@ class Supervisor(Pretrained):
                 epoch, or once an update if it has `interval = "step"` or took a number of updates.
                 `"cosine"`: warm-up for 10 epochs, a tenth of the run at most, then a cosine to 0;
                 `training.schedules.Cosine(warmup_epochs=5, end_lr=1e-6)` sets the two.
-            seed: Decides the order of the images, all augmentation, and dropout.
-            resume: Goes on from the checkpoint at `name`, or starts afresh where there is none.
+            seed: Decides the order of the images, all augmentation, and dropout; not the first
+                weights, which the constructor draws from torch's global stream: equal runs begin
+                with `torch.manual_seed` before the constructor, and end with equal seeds here.
+            resume: Goes on from the checkpoint at `name`, or starts anew where there is none, and
+                says so.
                 `lr`, `epochs` and `lr_scheduler` may differ from those of the stored run, whose
                 rest is then as if it had had them from the start; all else that decides what a
                 step computes must be the same, the arguments of the constructor among it.
@@ -362,6 +366,8 @@ class Supervisor(Pretrained):
                     stored = resume_supervisor(self, name)
                 else:
                     self._load_pretrained(name, pretrained)
+                    if resume:
+                        announce_beginning(name)
                 self.files.begin_run(name, replaces=overwrite or stored is not None)
             if stored is None:
                 note_start(self, name if pretrained else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from super_selfish.training.progress import place_of
 from super_selfish.training.run import Run
+from super_selfish.training.standing import place_of
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained

@@ -148,7 +148,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: If the file is no checkpoint of this library, or of a newer format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}{_hint(path)}")
+        raise FileNotFoundError(absent(path))
     try:
         return _read(path)
     except UnreadableFileError as error:
@@ -202,9 +202,11 @@ def _formers_of(path: Path) -> list[Path]:
     return found
 
 
-def _hint(path: Path) -> str:
+def absent(path: Path) -> str:
+    """A sentence, without its point, on a checkpoint that is not there."""
     formers = _formers_of(path)
-    return f", but a former one, {formers[0]}: give its name to load it" if formers else ""
+    hint = f", but a former one, {formers[0]}: give its name to load it" if formers else ""
+    return f"there is no checkpoint {path}{hint}"
 
 
 def _keep_former(

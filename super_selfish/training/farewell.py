@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from super_selfish.training import distributed
-from super_selfish.training.progress import place_of
-from super_selfish.training.run import Run
+from super_selfish.training.standing import stopped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,41 +40,15 @@ def takes_leave(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except KeyboardInterrupt as interruption:
             if supervisor.run is not former:
-                show_instead_of_traceback(interruption, _sentence(supervisor.run, "Ctrl-C"))
+                show_instead_of_traceback(interruption, stopped(supervisor.run, "Ctrl-C"))
             raise
         except SystemExit as leaving:
             code = leaving.code
             if isinstance(code, int) and code > 128 and supervisor.run is not former:
-                _write(_sentence(supervisor.run, signal.Signals(code - 128).name))
+                _write(stopped(supervisor.run, signal.Signals(code - 128).name))
             raise
 
     return taking_leave
-
-
-def _sentence(run: Run, cause: str) -> str:
-    if not run.steps_per_epoch:
-        where = "before the first step"
-    elif run.epoch >= run.epochs:
-        where = "after its last epoch"
-    else:
-        steps = f"after {run.step} of {run.steps_per_epoch} steps"
-        where = f"in epoch {run.epoch + 1} of {run.epochs}, {steps}"
-    return f"Stopped by {cause} {where}: {_stored(run)}"
-
-
-def _stored(run: Run) -> str:
-    if run.name is None:
-        return f"{place_of(run)}. The networks in memory have learned so far."
-    if run.stored_step is None:
-        if run.global_step == 0:
-            return "nothing is stored yet."
-        return f"{place_of(run)}, as before this call."
-    late = run.global_step - run.stored_step
-    missing = f", but for the last {late} steps" if late > 1 else ", but for the last step"
-    return (
-        f"{place_of(run)}{missing if late else ''}. To go on, call supervise() again with the same "
-        "arguments and resume=True."
-    )
 
 
 def show_instead_of_traceback(interruption: KeyboardInterrupt, sentence: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import time
 
 from colorama import Fore, Style
 
 from super_selfish.training.advice import SHARE, Advice
-from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.display import duration, is_notebook, is_terminal, open_bar
 from super_selfish.training.run import Measured, Run
+from super_selfish.training.standing import place_of, stopped
 
 
 class Progress:
@@ -34,6 +34,7 @@ class Progress:
         shown = shown and run.progress
         self._run = run
         self._label = label
+        self._from = f"from epoch {run.epoch + 1} on" if run.epoch or run.step else ""
         self._is_coloured = is_terminal() and not is_notebook()
         self._bar = open_bar(
             label,
@@ -44,7 +45,6 @@ class Progress:
             state=self._state,
         )
         self._advice = advice if shown else None
-        self._seconds = 0.0
         if not self._is_coloured and not run.is_over():
             self._bar.say(self._opening())
         if run.footprint is not None:
@@ -79,18 +79,23 @@ class Progress:
         """Says what a run that came to its end has done, and where it lies."""
         run = self._run
         rows = run.history.rows
-        if not run.has_advanced:
+        if not run.has_advanced and run.epoch >= run.epochs:
             self._bar.say(f"{self._label}: nothing left to do of {run.epochs} epochs")
             return
-        seconds = duration(sum(row["seconds"] for row in rows))
+        seconds = duration(time.monotonic() - run.began)
         done = _count(run.epoch, "epoch") + (f" and {_count(run.step, 'step')}" if run.step else "")
+        took = f"{done} ({self._from} in {seconds})" if self._from else f"{done} in {seconds}"
         loss = f", loss {rows[-1]['loss']:.4g}" if rows else ""
-        self._bar.say(f"{self._label}: {done} in {seconds}{loss}; {place_of(run)}")
+        if run.epoch < run.epochs:
+            end = f". {stopped(run, f'time_limit={run.time_limit!r}')}"
+        else:
+            end = f"; {place_of(run)}"
+        self._bar.say(f"{self._label}: {took}{loss}{end}")
 
     def _opening(self) -> str:
         run = self._run
         place = place_of(run) if run.name is None else f"will be {place_of(run)}"
-        at = f", from epoch {run.epoch + 1} on" if run.epoch or run.step else ""
+        at = f", {self._from}" if self._from else ""
         return (
             f"{self._label}: {run.num_images:,} images, {_count(run.epochs, 'epoch')} of "
             f"{_count(run.steps_per_epoch, 'step')} on {run.device}{at}; {place}"
@@ -112,13 +117,6 @@ class Progress:
 
     def _coloured(self, text: str, color: str) -> str:
         return f"{color}{text}{Style.RESET_ALL}" if self._is_coloured else text
-
-
-def place_of(run: Run) -> str:
-    """Where a run is stored, in words."""
-    if run.name is None:
-        return "nothing is stored (name=None)"
-    return f"stored at {os.path.abspath(checkpoint_path(run.name))}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -31,7 +31,12 @@ from super_selfish.training.optimizers import load_moments
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import advance, steps_every_update
-from super_selfish.training.settings import announce_changes, differences, refuse_differences
+from super_selfish.training.settings import (
+    announce_changes,
+    changed,
+    differences,
+    refuse_differences,
+)
 
 DAMAGED = ": DamagedError: "  # in the reason why an image was left out: it decodes in part
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
@@ -126,7 +131,7 @@ class Run:
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
         self._every_steps, self._every_seconds = parse_interval(self.checkpoint_every)
-        self._written = time.monotonic()
+        self.began = self._written = time.monotonic()
         self._retry_at: float | None = None
         steps, seconds = parse_interval(self.time_limit)
         if steps is not None:
@@ -368,7 +373,7 @@ class Run:
         self.history.load_state_dict(state["history"], self.device)
         is_watched_alike = not differences(state.get("watching", {}), self.watching)
         self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch
-        changes = differences(state.get("schedule", {}), self.schedule)
+        changes = changed(state.get("schedule", {}), self.schedule)
         try:
             self.scaler.load_state_dict(state["scaler"])
             if "schedule" in state and not changes:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from super_selfish.training.checkpoint import absent, checkpoint_path
 from super_selfish.training.description import Settings, described
 from super_selfish.training.distributed import rank
 
@@ -98,11 +99,23 @@ def differences(
     Returns:
         For each that differs "name=stored value, this call has value".
     """
+    return [_in_words(*each, owner) for each in _differing(stored, given)]
+
+
+def changed(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """The same in the words of what is new: for each "name=value instead of stored value"."""
     return [
-        _in_words(name, value, given[name], owner)
-        for name, value in stored.items()
-        if name in given and not _are_same(value, given[name])
+        f"{_LABELS.get(name, name)}={_shown(new)} instead of {_shown(old)}"
+        for name, old, new in _differing(stored, given)
     ]
+
+
+def _differing(
+    stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in stored.items():
+        if name in given and not _are_same(value, given[name]):
+            yield name, value, given[name]
 
 
 def refuse_differences(found: Sequence[str], name: object, remedy: str = "Use the same") -> None:
@@ -127,17 +140,28 @@ def announce_changes(found: Sequence[str], name: object, epoch: int) -> None:
     """Says once with what else than before a run goes on.
 
     Args:
-        found: What `differences` returned.
+        found: What `changed` returned.
         name: Of the checkpoint.
         epoch: In which it stands, from 0.
     """
     if found and rank() == 0:
         _log.warning(
-            "%s goes on in epoch %d as if it had been so from the start: the stored run has %s",
+            "%s goes on in epoch %d, from here on with %s (the learning rate is what it would be "
+            "by now in a run that had been so from the start)",
             name,
             epoch + 1,
-            "; ".join(found),
+            ", ".join(found),
         )
+
+
+def announce_beginning(name: str) -> None:
+    """Says that a run which was to go on has nothing to go on from, so that a typing error shows.
+
+    Args:
+        name: Of the checkpoint that is not there.
+    """
+    if rank() == 0:
+        _log.warning("%s: starting anew", absent(checkpoint_path(name)))
 
 
 def _of_players(each: Mapping[str, Settings]) -> Settings:

@@ -90,7 +90,7 @@ def test_a_schedule_is_stretched_to_the_new_end(
     assert rates(resumed)[2:] == pytest.approx(rates(whole)[2:], rel=1e-9)
     assert all(rate > 0 for rate in rates(resumed)[2:4])
     (line,) = caplog.messages
-    assert "goes on in epoch 3" in line and "epochs=2, this call has 5" in line
+    assert "goes on in epoch 3, from here on with epochs=5 instead of 2" in line
 
 
 def test_a_cosine_stopped_in_an_epoch_is_stretched_from_there(
@@ -131,7 +131,7 @@ def test_another_learning_rate_is_taken(
     resumed = rotate(images)
     resumed.supervise(**{**settings, "epochs": 4, "lr": 0.02, "resume": True})
     assert rates(resumed)[2:] == pytest.approx(rates(whole)[2:])
-    assert "lr=0.1, this call has 0.02" in caplog.messages[0]
+    assert "lr=0.02 instead of 0.1" in caplog.messages[0]
     # What the optimizer has gathered is not lost.
     assert resumed.run is not None
     assert len(resumed.run.optimizer.state) == len(list(resumed.parameters()))
@@ -148,8 +148,8 @@ def test_another_schedule_is_taken(images: Tensor, tmp_path: Path) -> None:
 def test_the_same_call_says_nothing(
     images: Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for _ in range(2):
-        rotate(images).supervise(**options(tmp_path, lr_scheduler="cosine", resume=True))
+    for resume in (False, True):
+        rotate(images).supervise(**options(tmp_path, lr_scheduler="cosine", resume=resume))
     assert caplog.messages == []
 
 
@@ -367,3 +367,29 @@ def test_another_range_of_values_is_refused(images: Tensor, tmp_path: Path) -> N
         ValueError, match=r"value_range=\(0.*1020.*, this RotateNetSupervisor has \(0.*2000"
     ):
         rotate(dark, value_range=(0, 2000)).supervise(**options(tmp_path, resume=True))
+
+
+def test_a_run_with_nothing_to_go_on_from_says_that_it_starts_anew(
+    images: Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "super_selfish"):
+        rotate(images).supervise(**options(tmp_path, resume=True))
+        line = f"there is no checkpoint {tmp_path / 'base'}.pt: starting anew"
+        assert caplog.messages == [line]
+        rotate(images).supervise(**options(tmp_path, resume=True))  # there is one now
+    assert caplog.messages == [line]
+
+
+def test_equal_seeds_and_equal_first_weights_give_equal_runs(
+    images: Tensor, tmp_path: Path
+) -> None:
+    def weights(first: int) -> Tensor:
+        torch.manual_seed(first)
+        supervisor = RotateNetSupervisor(images, TinyBackbone())
+        supervisor.supervise(**options(tmp_path, name=None, epochs=1, seed=5))
+        return torch.cat([p.detach().flatten() for p in supervisor.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+    doc = RotateNetSupervisor.supervise.__doc__
+    assert doc is not None and "`torch.manual_seed` before the constructor" in doc

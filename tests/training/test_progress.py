@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,30 @@ def test_a_log_says_what_begins_how_it_goes_and_where_it_lies(
     assert capsys.readouterr().err.startswith(
         "RotateNetSupervisor: 22 images, 4 epochs of 3 steps on cpu, from epoch 4 on; will be"
     )
+
+
+def test_a_run_that_its_time_limit_ends_says_so_and_how_to_go_on(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow(RotateNetSupervisor):
+        def _forward(self, data: Any) -> Any:
+            time.sleep(0.6)
+            return super()._forward(data)
+
+    supervisor = Slow(images, tiny_backbone(), device="cpu")
+    supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run", time_limit="1s")
+    end = capsys.readouterr().err.splitlines()[-1]
+    assert end.startswith("Slow: 0 epochs and 2 steps in ") and " in 0 s" not in end
+    assert end.endswith(
+        f" s. Stopped by time_limit='1s' in epoch 1 of 3, after 2 of 3 steps: stored at "
+        f"{tmp_path / 'run'}.pt. To go on, call supervise() again with the same arguments and "
+        "resume=True."
+    )
+    RotateNetSupervisor(images, tiny_backbone()).supervise(
+        epochs=1, batch_size=8, name=None, time_limit="0s"
+    )
+    end = capsys.readouterr().err.splitlines()[-1]
+    assert "Stopped by time_limit='0s'" in end and "nothing is stored (name=None)" in end
 
 
 def test_progress_false_says_nothing(

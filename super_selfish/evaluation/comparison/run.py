@@ -282,7 +282,7 @@ def _pretrain(
             epochs=UNLIMITED if conditions.epochs is None else conditions.epochs,
             time_limit=limit,
             name=checkpoint,
-            resume=checkpoint is not None,
+            resume=checkpoint is not None and checkpoint_path(checkpoint).is_file(),
             overwrite=True,
             seed=entry.seed,
             progress=False,

@@ -1,0 +1,47 @@
+"""Where a run stands, and where it lies, in words."""
+
+from __future__ import annotations
+
+import os
+
+from super_selfish.training.checkpoint import checkpoint_path
+from super_selfish.training.run import Run
+
+
+def place_of(run: Run) -> str:
+    """Where a run is stored, in words."""
+    if run.name is None:
+        return "nothing is stored (name=None)"
+    return f"stored at {os.path.abspath(checkpoint_path(run.name))}"
+
+
+def stopped(run: Run, cause: str) -> str:
+    """A sentence on a run that was ended before its end, and on how it goes on.
+
+    Args:
+        run: Its state.
+        cause: What ended it.
+    """
+    if not run.steps_per_epoch:
+        where = "before the first step"
+    elif run.epoch >= run.epochs:
+        where = "after its last epoch"
+    else:
+        steps = f"after {run.step} of {run.steps_per_epoch} steps"
+        where = f"in epoch {run.epoch + 1} of {run.epochs}, {steps}"
+    return f"Stopped by {cause} {where}: {_stored(run)}"
+
+
+def _stored(run: Run) -> str:
+    if run.name is None:
+        return f"{place_of(run)}. The networks in memory have learned so far."
+    if run.stored_step is None:
+        if run.global_step == 0:
+            return "nothing is stored yet."
+        return f"{place_of(run)}, as before this call."
+    late = run.global_step - run.stored_step
+    missing = f", but for the last {late} steps" if late > 1 else ", but for the last step"
+    return (
+        f"{place_of(run)}{missing if late else ''}. To go on, call supervise() again with the same "
+        "arguments and resume=True."
+    )
