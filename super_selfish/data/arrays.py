@@ -1,8 +1,10 @@
 """Arrays in files of NumPy's: `.npy`, and `.npz` with one array, or one that is called "image".
 
-An array is read as one that is given in memory: `[H, W]`, `[H, W, C]` or `[C, H, W]`, the smaller
-of first and last axis holding the channels. A volume `[Z, H, W]`, and whatever has one axis more,
-is read as several images along its first axis where `pages` says so. Pickles are never opened.
+An image is `[H, W]`, `[H, W, C]` or `[C, H, W]`, where the axis of channels is clear: the first or
+the last, of at most 16 entries and at most half as many as either other axis has. Whether anything
+else, such as `[64, 48, 48]`, is channels or several images, the file does not say: it is refused
+until `pages` does, and read along its first axis then, as an array in memory is. So is whatever has
+one axis more. Pickles are never opened.
 
 Shapes: `C, H, W` channels, height, width of a frame.
 """
@@ -25,6 +27,7 @@ from super_selfish.data.regular import check_size
 ARRAY_ENDINGS = (".npy", ".npz")
 _KEYS = ("image", "img", "arr_0")
 _HEADER_BYTES = 10_000
+_MOST_CHANNELS = 16  # of an axis that holds channels without a word; satellites have up to 13
 
 
 class ArrayFrames(Frames):
@@ -41,7 +44,8 @@ class ArrayFrames(Frames):
             is_archive: Whether it is an `.npz`.
 
         Raises:
-            ValueError: It is no such file, holds objects, or several arrays of unknown names.
+            ValueError: It is no such file, holds objects, or several arrays of unknown names; or
+                which axis holds the channels is not clear.
         """
         self._file = file
         self._array: NDArray[Any] | None = _from_archive(file) if is_archive else None
@@ -58,22 +62,25 @@ class ArrayFrames(Frames):
                 "an image array must be [H, W], [C, H, W] or [H, W, C], or several of them along a "
                 f"first axis, and not empty; got shape {list(self._shape)}"
             )
-        is_several = len(self._shape) == 4 or (len(self._shape) == 3 and pages is not None)
-        self.count = self._shape[0] if is_several else 1
-        self._is_several = is_several
+        if pages == "channels" and _has_clear_channels(self._shape):
+            pages = None  # be they the last axis
+        self._is_several = len(self._shape) == 4 or (len(self._shape) == 3 and pages is not None)
+        self.count = self._shape[0] if self._is_several else 1
+        self._own = self._shape[1:] if self._is_several else self._shape
+        if len(self._own) == 3 and not _has_clear_channels(self._own):
+            raise ValueError(_unclear(self._shape))
 
     def shape(self, frame: int) -> Shape:
         """Shape of an image."""
-        own = self._shape[1:] if self._is_several else self._shape
+        own = self._own
         if len(own) == 2:
             return 1, own[0], own[1]
         first, last = own[0], own[-1]
-        return (last, own[0], own[1]) if last <= first else (first, own[1], own[2])
+        return (last, own[0], own[1]) if last < first else (first, own[1], own[2])
 
     def read(self, frame: int, cover: Size | None = None) -> Tensor:
         """Reads an image, `[C, H, W]`."""
-        own = self._shape[1:] if self._is_several else self._shape
-        check_size(math.prod(own) * self._dtype.itemsize)
+        check_size(math.prod(self._own) * self._dtype.itemsize)
         array = self._mapped() if self._array is None else self._array
         image = np.array(array[frame] if self._is_several else array)
         return numbers_from_array(image)
@@ -81,6 +88,33 @@ class ArrayFrames(Frames):
     def _mapped(self) -> NDArray[Any]:
         order: Any = "F" if self._fortran else "C"
         return np.memmap(self._file, self._dtype, "r", self._offset, self._shape, order)
+
+
+def _has_clear_channels(shape: tuple[int, ...]) -> bool:
+    """Whether an array of three axes has one that can only be that of the channels."""
+    if len(shape) != 3:
+        return False
+    first, middle, last = shape
+    channels, other = sorted((first, last))
+    return channels <= _MOST_CHANNELS and 2 * channels <= min(middle, other)
+
+
+def _unclear(shape: tuple[int, ...]) -> str:
+    """What to do with an array of which nobody can tell which axis holds the channels."""
+    if len(shape) == 4:
+        return (
+            f"its shape is {list(shape)}, and which axis of each image along the first holds the "
+            f"channels is not clear (the second or last, of at most {_MOST_CHANNELS} and at most "
+            "half of the others): store each image by itself, as [C, H, W], and say "
+            "pages='channels'"
+        )
+    return (
+        f"its shape is {list(shape)}, and whether an axis holds channels is not clear (the first "
+        f"or last, of at most {_MOST_CHANNELS} and at most half of the others): say "
+        f"pages='frames' ({shape[0]} images of {shape[1]}x{shape[2]}), pages='channels' (one image "
+        f"of {shape[0]} channels, of {shape[1]}x{shape[2]}) or pages=0 (the first alone); "
+        "where channels lie last, store it as [C, H, W]"
+    )
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

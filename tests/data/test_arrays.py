@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from super_selfish.data.decoding import count_frames, read_header, read_image
-from super_selfish.data.sources import ImageSource, Sample
+from super_selfish.data.sources import ImageSource, Sample, images_at
 
 GENERATOR = np.random.default_rng(0)
 
@@ -64,6 +65,52 @@ def test_a_volume_is_frames_or_channels_as_the_user_says(tmp_path: Path) -> None
     colours = ImageSource(tmp_path, pages="frames")
     assert (len(colours), colours.in_channels) == (7, 3)
     assert ImageSource(tmp_path, pages="channels").in_channels == 21
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+@pytest.mark.parametrize(
+    "shape", [(200, 28, 28), (64, 48, 48), (48, 48, 200), (30, 40, 30), (17, 64, 64), (16, 28, 28)]
+)
+def test_an_axis_that_may_be_channels_or_images_is_refused_until_the_user_says(
+    tmp_path: Path, shape: tuple[int, int, int], ending: str
+) -> None:
+    array = numbers(*shape).astype(np.float32) / 2**15
+    path = tmp_path / f"1.{ending}"
+    if ending == "npy":
+        np.save(path, array)
+    else:
+        np.savez(path, image=array)
+    first, height, width = shape
+    choices = rf"pages='frames' \({first} images of {height}x{width}\), pages='channels' \(one"
+    readers: list[Callable[[Path], Any]] = [read_header, read_image]
+    for read in readers:
+        with pytest.raises(
+            ValueError, match=rf"shape is \[{first}, {height}, {width}\].*{choices}"
+        ):
+            read(path)
+    for data in (path, tmp_path):  # the file itself, and a folder of such
+        with pytest.raises(ValueError, match=choices):
+            ImageSource(data)
+        frames, memory = ImageSource(data, pages="frames"), ImageSource(array)
+        assert (len(frames), frames.in_channels, frames.image_size) == (first, 1, memory.image_size)
+        every = list(range(first))
+        assert torch.equal(images_at(frames, every), images_at(memory, every))
+    assert np.array_equal(read_image(path, pages="channels").numpy(), array)
+    assert np.array_equal(read_image(path, pages=1).numpy(), array[1:2])
+
+
+def test_channels_are_the_first_or_last_axis_where_that_is_clear(tmp_path: Path) -> None:
+    path = tmp_path / "1.npy"
+    for shape in ((16, 32, 32), (1, 28, 28), (2, 4, 4)):
+        array = numbers(*shape)
+        for pages in (None, "channels"):
+            np.save(path, array)
+            assert np.array_equal(read_image(path, pages=pages).numpy(), array)
+            np.save(path, array.transpose(1, 2, 0))
+            assert np.array_equal(read_image(path, pages=pages).numpy(), array)
+    np.save(path, numbers(3, 40, 30, 30))
+    with pytest.raises(ValueError, match=r"\[3, 40, 30, 30\], and which axis of each image"):
+        ImageSource(path, pages="frames")
 
 
 def test_arrays_beside_pictures_are_left_out(tmp_path: Path) -> None:
