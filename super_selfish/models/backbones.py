@@ -9,6 +9,7 @@ from torch import nn
 
 from super_selfish.models.dry_run import FeatureShape, feature_shape
 from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
+from super_selfish.models.freezing import release
 from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.number_format import require_float32
@@ -36,10 +37,11 @@ def build_backbone(
 
     Args:
         backbone: A module, which is returned untouched (but without `DistributedDataParallel`,
-            which a run puts around everything); `None` for EfficientNet-B0; or a name:
-            `"efficientnet-b0"` to `"efficientnet-b7"`, `"narrow-resnet"` for minutes on a CPU, a
-            classification network of torchvision (`"resnet18"`), or `"timm/<name>"`
-            (`"timm/convnext_tiny"`). Named networks are drawn at random.
+            which a run puts around everything, and without what a probe froze); `None` for
+            EfficientNet-B0; or a name: `"efficientnet-b0"` to `"efficientnet-b7"`,
+            `"narrow-resnet"` for minutes on a CPU, a classification network of torchvision
+            (`"resnet18"`), or `"timm/<name>"` (`"timm/convnext_tiny"`). Named networks are drawn at
+            random.
         in_channels: Channels of the images.
         image_size: Height and width of the images, pixels.
         stem: How EfficientNets and torchvision's ResNets begin: `"imagenet"` as published;
@@ -59,6 +61,7 @@ def build_backbone(
     if isinstance(backbone, nn.Module):
         refuse_stem(stem, f"your {type(unwrapped(backbone)).__name__}")
         require_float32(backbone)
+        release(backbone)
         return without_processes(backbone)
     name = "efficientnet-b0" if backbone is None else backbone
     if not isinstance(name, str):

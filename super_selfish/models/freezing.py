@@ -9,13 +9,14 @@ kept, or learn more slowly than the rest (Howard and Ruder, 2018, arXiv 1801.061
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 _HELD = "_held_parameters"  # names of a module's own parameters that were made to stand still
+_BEFORE = "_before_temporary_freeze"  # how a module was: names held, whether its mode was, its mode
 
 
 def freeze(module: nn.Module) -> None:
@@ -87,12 +88,54 @@ def unfreeze(module: nn.Module) -> None:
         module: Network, changed in place. What they froze takes the mode of the whole.
     """
     for part in module.modules():
+        part.__dict__.pop(_BEFORE, None)
         for name in part.__dict__.pop(_HELD, ()):
             part._parameters[name].requires_grad_(True)  # type: ignore[union-attr]
     released = [part for part in module.modules() if part.__dict__.pop("train", None) is not None]
     for part in released:
         if part is not module:
             part.train(module.training)
+
+
+def freeze_temporarily(module: nn.Module, freeze: Callable[[nn.Module], None] = freeze) -> None:
+    """Makes a network, or some of it, stand still until `release`.
+
+    A probe freezes the very backbone that pretraining may go on with: whoever trains it next lets
+    go what the probe froze, and not what the user did.
+
+    Args:
+        module: Network, changed in place.
+        freeze: What makes it stand still: `freeze`, or `freeze_until` with a name.
+    """
+    release(module)
+    before = [
+        (part, (part.__dict__.get(_HELD, ()), "train" in part.__dict__, part.training))
+        for part in module.modules()
+    ]
+    freeze(module)
+    for part, state in before:
+        part.__dict__[_BEFORE] = state
+
+
+def release(module: nn.Module) -> None:
+    """Lets go what `freeze_temporarily` holds in a network or in parts of it, and nothing else.
+
+    Once the user calls `freeze`, `freeze_until` or `unfreeze`, that is what holds.
+
+    Args:
+        module: Network, changed in place.
+    """
+    before = [(part, part.__dict__[_BEFORE]) for part in module.modules() if _BEFORE in vars(part)]
+    for part, (held, holds_mode, training) in before:
+        part.__dict__.pop(_BEFORE)
+        for name in part.__dict__.pop(_HELD, ()):
+            part._parameters[name].requires_grad_(name not in held)  # type: ignore[union-attr]
+        if held:
+            part.__dict__[_HELD] = held
+        part.__dict__.pop("train", None)
+        if holds_mode:
+            part.__dict__["train"] = partial(_train_if_free, part)
+        part.training = training
 
 
 def parameter_groups(

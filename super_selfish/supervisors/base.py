@@ -31,6 +31,7 @@ from super_selfish.models import (
     build_normalize,
     feature_shape,
 )
+from super_selfish.models.freezing import release
 from super_selfish.models.number_format import require_float32, require_no_half
 from super_selfish.models.stems import check_stem, refuse_stem
 from super_selfish.supervisors import footprint
@@ -55,6 +56,7 @@ from super_selfish.supervisors.refusals import (
     require_counts,
     require_functions,
     warn_of_classifiers,
+    warn_of_frozen,
 )
 from super_selfish.supervisors.start import Start, note_start
 from super_selfish.training import distributed
@@ -318,6 +320,7 @@ class Supervisor(Pretrained):
                 f"there is nothing to train on: {type(self).__name__}(dataset) takes the images"
             )
         require_no_half(self)
+        self._ready_backbone()
         place_for_training(self)
         device = self.device
         distributed.join_processes(device)
@@ -394,6 +397,11 @@ class Supervisor(Pretrained):
             ):
                 self._epochs(epochs, train_loader, run.optimizer, run.lr_scheduler)
         return self
+
+    def _ready_backbone(self) -> None:
+        """Before training, lets go what a `LabelSupervisor` has frozen in the same networks."""
+        release(self)
+        warn_of_frozen(self)
 
     def _load_pretrained(self, name: str | os.PathLike[str], pretrained: bool) -> None:
         """Loads the weights at `name` if `pretrained`."""

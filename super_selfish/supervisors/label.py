@@ -9,6 +9,7 @@ Shapes: `B` images, `C, H, W` image, `Y` classes, `h, w` map.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -23,7 +24,13 @@ from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import labels_of
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
-from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
+from super_selfish.models.freezing import (
+    freeze_temporarily,
+    freeze_until,
+    parameter_groups,
+    release,
+    unfreeze,
+)
 from super_selfish.models.standardize import Standardize
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.base import Size, Supervisor
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
-
-_IS_OURS = "_frozen_by_label_supervisor"  # marks a backbone that the next one may release
 
 
 class AugmentedLabelCollator(LabelCollator):
@@ -185,22 +190,26 @@ class LabelSupervisor(Supervisor):
         if predictor is not None and isinstance(self.model, CombinedNet):
             # Asked once, so that a head of another width is told of before the first step.
             feature_shape(self.model, self.in_channels, self.image_size)
-        self._freeze()
+        if finetune and freeze_until is None:
+            self._free_backbone()
+        self._ready_backbone()
         self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
 
-    def _freeze(self) -> None:
+    def _free_backbone(self) -> None:
+        """Sets free what is frozen altogether."""
         backbone = unwrapped(self.get_backbone())
-        if backbone.__dict__.pop(_IS_OURS, False):
-            unfreeze(backbone)
-        if not self.finetune:
-            freeze(backbone)
-        elif self.freeze_until is not None:
-            freeze_until(backbone, self.freeze_until)
-        elif not any(parameter.requires_grad for parameter in backbone.parameters()):
+        release(backbone)
+        if not any(parameter.requires_grad for parameter in backbone.parameters()):
             unfreeze(backbone)
             backbone.requires_grad_(True)
-        if not self.finetune or self.freeze_until is not None:
-            backbone.__dict__[_IS_OURS] = True
+
+    def _ready_backbone(self) -> None:
+        backbone = unwrapped(self.get_backbone())
+        release(backbone)  # another one may have frozen it, or have let it go, since
+        if not self.finetune:
+            freeze_temporarily(backbone)
+        elif self.freeze_until is not None:
+            freeze_temporarily(backbone, partial(freeze_until, name=self.freeze_until))
 
     def _groups(self, parameters: Any, lr: float) -> list[dict[str, Any]]:
         return parameter_groups(

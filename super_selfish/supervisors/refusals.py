@@ -69,6 +69,20 @@ def warn_of_classifiers(*networks: object) -> None:
                 warnings.warn(sentence, stacklevel=_calls_of_ours())
 
 
+def warn_of_frozen(supervisor: Supervisor) -> None:
+    """Says of a backbone that pretraining is to train if nothing of it can be."""
+    backbone = getattr(supervisor._bare_model, "backbone", None)
+    parameters = list(backbone.parameters()) if isinstance(backbone, nn.Module) else []
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        warnings.warn(
+            f"every parameter of the backbone is frozen (requires_grad is False), so "
+            f"{type(supervisor).__name__} trains its head alone: if that is not meant, call "
+            "supervisor.get_backbone().requires_grad_(True), or super_selfish.models.unfreeze() "
+            "where freeze() or freeze_until() froze it",
+            stacklevel=_calls_of_ours(),
+        )
+
+
 def _calls_of_ours() -> int:
     """How many calls lie between the caller and whoever uses the library."""
     calls, frame = 1, inspect.currentframe()
