@@ -63,7 +63,7 @@ from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out, uncompiled
 from super_selfish.training.advice import Advice
 from super_selfish.training.allocator import kept_memory
-from super_selfish.training.checkpoint import checkpoint_path
+from super_selfish.training.checkpoint import has_checkpoint
 from super_selfish.training.devices import parse_device
 from super_selfish.training.farewell import takes_leave
 from super_selfish.training.given import check_setting, check_together
@@ -365,7 +365,7 @@ class Supervisor(Pretrained):
         with lock_of(name):
             stored = None
             if name is not None:
-                if resume and checkpoint_path(name).is_file():
+                if resume and has_checkpoint(name):
                     stored = resume_supervisor(self, name)
                 else:
                     self._load_pretrained(name, pretrained)
@@ -388,6 +388,7 @@ class Supervisor(Pretrained):
             if monitor is not None:
                 monitor.start(self)
             run.footprint = footprint.tell(self)
+            self.loaded = None  # from here on these networks are those of this run
             with (
                 kept_memory(device),
                 compiled(self, compile),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -18,7 +19,13 @@ from super_selfish.supervisors.options import SHAPING
 from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
-from super_selfish.training.checkpoint import checkpoint_path, read_run, write_checkpoint
+from super_selfish.training import distributed
+from super_selfish.training.checkpoint import (
+    checkpoint_path,
+    has_checkpoint,
+    read_run,
+    write_checkpoint,
+)
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
 
@@ -26,6 +33,14 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
 
 Name = str | os.PathLike[str]
+_log = logging.getLogger(__name__)
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint held besides networks, kept for whoever stores them again untrained."""
+
+    run: dict[str, Any] | None
+    provenance: dict[str, Any] | None
 
 
 def record_of(supervisor: Pretrained) -> dict[str, Any]:
@@ -35,13 +50,13 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         supervisor: What to store.
 
     Returns:
-        Tensors and values; without the run, if that broke off within a step and cannot go on.
+        Tensors and values; the run that was loaded, if these networks were not trained since;
+        without one, if it broke off within a step and cannot go on.
 
     Raises:
         NonFiniteLossError: If a weight, a buffer or an average is not finite.
     """
     require_finite(supervisor)
-    run = supervisor.run
     return {
         "class": type(supervisor).__name__,
         "arguments": stored_arguments(supervisor.arguments),
@@ -49,9 +64,16 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         "epochs_seen": supervisor.epochs_seen,
         "value_range": supervisor.value_range,
         "start": None if supervisor.start is None else supervisor.start.state_dict(),
-        "run": None if run is None or not run.is_whole else run.state_dict(),
-        "provenance": provenance_of(supervisor),
+        **_run_of(supervisor)._asdict(),
     }
+
+
+def _run_of(supervisor: Pretrained) -> Loaded:
+    if supervisor.loaded is not None:
+        return supervisor.loaded
+    run = supervisor.run
+    is_whole = run is not None and run.is_whole
+    return Loaded(run.state_dict() if run and is_whole else None, provenance_of(supervisor))
 
 
 def save_supervisor(supervisor: Pretrained, name: Name, *, keep_last: int = 1) -> None:
@@ -138,12 +160,18 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     refuse_differences(others, name, "Give its constructor what the stored one had")
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
+    if run_state is None and distributed.rank() == 0:
+        _log.warning(
+            "%s holds networks and no run that could go on: this one begins with its weights, at "
+            "its first epoch",
+            checkpoint_path(name),
+        )
     return run_state
 
 
 def stored_batch_size(name: Name) -> int | None:
     """Images a step of the run that is stored at a name; None where there is none."""
-    if not checkpoint_path(name).is_file():
+    if not has_checkpoint(name):
         return None
     run = read_run(checkpoint_path(name))["run"]
     return None if run is None else int(run["settings"]["batch_size"])
@@ -205,6 +233,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
     supervisor.files.note(name)
     supervisor.start = restored_start(state.get("start"))
     supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
+    supervisor.loaded = Loaded(state["run"], state.get("provenance"))
 
 
 def _epochs_of(run_state: dict[str, Any] | None) -> int:

@@ -15,7 +15,7 @@ from super_selfish.export import export_backbone
 from super_selfish.models.wrappers import unwrapped, without_processes
 from super_selfish.supervisors.arguments import Arguments
 from super_selfish.supervisors.image_options import ImageOptions
-from super_selfish.supervisors.persistence import restore_supervisor, save_supervisor
+from super_selfish.supervisors.persistence import Loaded, restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
@@ -39,6 +39,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         value_range: `(low, high)`, the numbers that are black and white to the networks; None where
             the type of the images says it.
         run: The last call of `supervise()`, or None.
+        loaded: The run of the checkpoint that was loaded, until these networks train; or None.
         epochs_seen: Epochs of which these networks have seen a step, in all runs and checkpoints.
         start: The weights from which the last run began, or None if it began untrained.
         arguments: Of the constructor, by name.
@@ -56,6 +57,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     image_options: ImageOptions
     value_range: tuple[Any, Any] | None
     run: Run | None
+    loaded: Loaded | None = None
     epochs_seen: int
     start: Start | None
     arguments: Arguments
@@ -145,7 +147,10 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         return predictor
 
     def save(self: Self, name: str | os.PathLike[str] = "store/base") -> Self:
-        """Stores networks, and where there is a run its position, at `name + ".pt"`."""
+        """Stores networks, and where there is a run its position, at `name + ".pt"`.
+
+        What was loaded and not trained since is stored with the run that it was loaded with.
+        """
         save_supervisor(self, name)
         return self
 

@@ -52,7 +52,8 @@ class OwnFiles:
     def note(self, name: str | os.PathLike[str]) -> None:
         """Called after a checkpoint was written or loaded."""
         path = checkpoint_path(name)
-        self._seen[path] = _look(path)
+        if path.is_file():  # a former one was loaded otherwise
+            self._seen[path] = _look(path)
 
 
 def _look(path: Path) -> tuple[int, int]:

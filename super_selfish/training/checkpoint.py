@@ -33,6 +33,7 @@ __all__ = [
     "beside",
     "checkpoint_path",
     "former_paths",
+    "has_checkpoint",
     "is_plain",
     "read_checkpoint",
     "read_run",
@@ -65,6 +66,12 @@ def beside(name: str | os.PathLike[str], ending: str) -> Path:
     """
     text = os.path.expanduser(os.fspath(name))
     return Path(text.removesuffix(".pt") + ending)
+
+
+def has_checkpoint(name: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint is there, or at least a former one, which is read in its place."""
+    path = checkpoint_path(name)
+    return path.is_file() or bool(_formers_of(path))
 
 
 def former_paths(path: Path, keep_last: int) -> list[Path]:
@@ -135,7 +142,7 @@ def try_checkpoint(path: Path, state: dict[str, Any]) -> int:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint to the CPU; where it is damaged, the former one with a warning.
+    """Reads a checkpoint to the CPU; where it is damaged or gone, the former one with a warning.
 
     Args:
         path: The file.
@@ -147,11 +154,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is none.
         ValueError: If the file is no checkpoint of this library, or of a newer format.
     """
-    if not path.is_file():
-        raise FileNotFoundError(absent(path))
     try:
+        if not path.is_file():
+            raise FileNotFoundError(absent(path))
         return _read(path)
-    except UnreadableFileError as error:
+    except (UnreadableFileError, FileNotFoundError) as error:
         for former in _formers_of(path):
             try:
                 state = _read(former)
@@ -204,9 +211,7 @@ def _formers_of(path: Path) -> list[Path]:
 
 def absent(path: Path) -> str:
     """A sentence, without its point, on a checkpoint that is not there."""
-    formers = _formers_of(path)
-    hint = f", but a former one, {formers[0]}: give its name to load it" if formers else ""
-    return f"there is no checkpoint {path}{hint}"
+    return f"there is no checkpoint {path}"
 
 
 def _keep_former(
