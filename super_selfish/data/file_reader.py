@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from super_selfish.data.conversion import numbers_from
@@ -13,10 +15,33 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Pages, Shape
 from super_selfish.data.items import ArrayItems
+from super_selfish.data.raster import numbers_from_opened
 from super_selfish.data.regular import refuse_waiting
 from super_selfish.data.samples import ReadingError
 
 Loader = Callable[[str], Any]  # from a path to a PIL image, an array or a tensor
+
+
+def check_loader(loader: Any, pages: Pages) -> None:
+    """Refuses a reader that cannot be called, or one that would have to know of pages.
+
+    Raises:
+        TypeError: `loader` is no function.
+        ValueError: `pages` comes with it.
+    """
+    if loader is None:
+        return
+    if not callable(loader):
+        raise TypeError(
+            "loader must be a function from a path to a PIL image, an array or a tensor, got "
+            f"{loader!r}"
+        )
+    if pages is not None:
+        raise ValueError(
+            f"pages={pages!r} is for files that this library opens, but a loader= reads these: "
+            "leave pages out, and let the loader choose the page or return all as channels of one "
+            "array"
+        )
 
 
 class FileReader(NamedTuple):
@@ -104,11 +129,31 @@ class FileReader(NamedTuple):
         try:
             refuse_waiting(path)
             image = self.loader(path)
+            if isinstance(image, Image.Image):
+                return self._decoded(image)
         except Exception as error:  # whatever the user's reader raises of a file it cannot read
             raise ReadingError(error) from error
         if image is None:
             raise ReadingError(ValueError("the loader gave None"))
-        return numbers_from(image, alpha=self.alpha)
+        if not isinstance(image, Tensor | np.ndarray):
+            kind = type(image).__name__
+            what = f"the loader must give a PIL image, an array or a tensor, but gave a {kind}"
+            raise ReadingError(TypeError(what))
+        try:
+            numbers = numbers_from(image)
+        except ValueError as error:
+            raise ReadingError(ValueError(f"the loader gave no image: {error}")) from error
+        if numbers.dtype.is_complex:
+            raise ReadingError(ValueError("the loader gave no image: its numbers are complex"))
+        return numbers
+
+    def _decoded(self, image: Image.Image) -> Tensor:
+        """A picture of the user's reader, perhaps opened only: what Pillow would cut is refused."""
+        try:
+            return numbers_from_opened(image, None, alpha=self.alpha, giver="loader")
+        except Exception:
+            image.close()  # of its file nothing more will be read
+            raise
 
     def _pages(self, files: FileList, index: int) -> Pages:
         return self.pages if files.frames is None else files.frames[index]

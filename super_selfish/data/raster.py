@@ -10,7 +10,7 @@ Shapes: `F` frames of a file; `C, H, W` channels, height, width of a frame.
 from __future__ import annotations
 
 import functools
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -34,6 +34,7 @@ _FORMATS = (
     *("JPEG2000", "AVIF"),
 )
 _ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE = 258  # TIFF tag
 _CUT_TO_8 = (";16B", ";16L", ";16N")  # how Pillow calls colour of which it takes the high byte
 
 
@@ -131,14 +132,21 @@ class RasterFrames(Frames):
         return number_tensor(turned)
 
 
-def numbers_from_opened(image: Image.Image, pages: Pages, *, alpha: bool = False) -> Tensor:
-    """A picture that a dataset gives, perhaps opened and not yet decoded; it is not turned.
+def numbers_from_opened(
+    image: Image.Image,
+    pages: Pages,
+    *,
+    alpha: bool = False,
+    giver: Literal["dataset", "loader"] = "dataset",
+) -> Tensor:
+    """A picture that a dataset or a loader gives, perhaps not yet decoded; it is not turned.
 
     Args:
-        image: As the dataset gives it. Where it was moved to another frame than the first, that
+        image: As it is given. Where it was moved to another frame than the first, that
             frame is meant.
         pages: Which of several frames; see `frames.read_chosen`.
         alpha: Whether an alpha channel is kept.
+        giver: Who gives it, for messages.
 
     Returns:
         `[C, H, W]`, numbers of any type.
@@ -148,22 +156,37 @@ def numbers_from_opened(image: Image.Image, pages: Pages, *, alpha: bool = False
         Exception: What Pillow raises where it cannot be decoded.
     """
     frames = _OpenedFrames(image, pages, alpha=alpha)
+    frames.giver = giver
     if pages is None and frames.count > 1 and image.tell() > 0:
         return frames.read(image.tell())
+    if giver == "loader" and frames.count > 1:
+        raise ValueError(
+            f"the loader gives an opened {image.format} of {frames.count} {frames.noun}, of which "
+            "one would be read: choose it in the loader by image.seek(number) and return "
+            "image.copy(), or leave loader= out and give pages="
+        )
     return read_chosen(frames, pages)
 
 
 class _OpenedFrames(RasterFrames):
     """Frames of a picture that a dataset has opened, which are not turned."""
 
+    giver: Literal["dataset", "loader"] = "dataset"
+
     def read(self, frame: int, cover: Size | None = None) -> Tensor:
         image = self.image
         if self.count > 1:
             image.seek(frame)
         if is_cut_by_pillow(image):
+            is_loader = self.giver == "loader"
+            remedy = (
+                "an array, or leave loader= out"
+                if is_loader
+                else "the path of the file, or an array"
+            )
             raise ValueError(
                 f"it is an opened {image.format} with more than 8 bits a channel, of which Pillow "
-                "gives 8: let the dataset give the path of the file, or an array"
+                f"gives 8: let the {self.giver} give {remedy}"
             )
         image.load()
         return numbers_from_pil(image, alpha=self._alpha)
@@ -181,6 +204,9 @@ def is_cut_by_pillow(image: Image.Image) -> bool:
     if image.format in ("JPEG2000", "AVIF"):
         return lossy_bits(image) > 8
     modes = _raw_modes(image)
+    if image.format == "TIFF":  # which says so even after it was decoded
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
     if image.format == "PPM":
         return any(mode.isdigit() and int(mode) > 255 for mode in modes)
     return any(mode.endswith(_CUT_TO_8) for mode in modes)

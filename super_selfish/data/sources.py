@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from super_selfish.data.cache import open_cache
-from super_selfish.data.file_reader import FileReader, Loader
+from super_selfish.data.file_reader import FileReader, Loader, check_loader
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
 from super_selfish.data.frames import Pages, parse_pages
@@ -130,6 +130,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.wanted_values = parse_value_range(value_range)
         self.dataset = data
         self.on_error = on_error
+        check_loader(loader, pages)
         self.reader = FileReader(parse_pages(pages), in_channels in (2, 4), loader)
         self.values = None
         self.items = items_of(data, every=loader is not None)
