@@ -22,7 +22,6 @@ import os
 import shutil
 import sys
 import types
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +46,7 @@ from super_selfish.data.stored import StoredImages
 from super_selfish.training.atomic import remove_rests, write_atomically
 from super_selfish.training.display import open_bar
 from super_selfish.training.interrupt import Interrupt
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
@@ -87,10 +87,9 @@ class CachedImages(StoredImages):
         images, damaged = self._file.read(indices.tolist())
         room = max(0, _MOST_WARNINGS - len(self._damaged))
         for index in [index for index in damaged if index not in self._damaged][:room]:
-            warnings.warn(
+            warn(
                 f"image {index} in the cache {self._path} is damaged: it is decoded again, and "
-                "written back if it can be. If there are more, the disk may be failing",
-                stacklevel=2,
+                "written back if it can be. If there are more, the disk may be failing"
             )
         self._damaged.update(damaged)
         return None if damaged else torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -147,7 +146,7 @@ def _is_whole(path: Path, note: Note, *, tell: bool = False) -> bool:
         found = open_file(path, note)
     except DamagedCacheError as error:
         if tell:
-            warnings.warn(f"the cache {path} is damaged ({error}): it is built anew", stacklevel=4)
+            warn(f"the cache {path} is damaged ({error}): it is built anew")
         return False
     if found is None and tell and path.exists():
         _logger.info("%s was made of other images: built anew", path)

@@ -10,7 +10,6 @@ Shapes: `N, B` images, `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.value_range import ValueRange
+from super_selfish.training.telling import warn
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -87,10 +87,9 @@ def tell_of_alpha(is_opaque: bool) -> None:
         is_opaque: Whether it is the highest everywhere.
     """
     if not is_opaque:
-        warnings.warn(
+        warn(
             "an alpha channel is left out that is not opaque everywhere: in_channels=4 (2 for "
-            "grey) keeps it, be it transparency or a band that is only called so",
-            stacklevel=2,
+            "grey) keeps it, be it transparency or a band that is only called so"
         )
 
 

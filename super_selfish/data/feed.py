@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from super_selfish.data.collate import Batch, Collator, move
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.workers import batches_of
 from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
+from super_selfish.training.telling import warn
 
 
 class Feed:
@@ -117,7 +117,7 @@ class Feed:
         self.unreadable = batch.unreadable
         self.images = len(batch.index)
         if self.unreadable:
-            warnings.warn(f"left out: {'; '.join(self.unreadable)}", stacklevel=2)
+            warn(f"left out: {'; '.join(self.unreadable)}")
         if not self.images:
             few = ", ".join(self.unreadable[:3])
             raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.arrays import ARRAY_ENDINGS
+from super_selfish.training.telling import warn
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
@@ -153,10 +153,9 @@ class FileList:
     def warn_of_left_out(self) -> None:
         """Says in one line how many files were not taken, and of which kinds."""
         if self.left_out:
-            warnings.warn(
+            warn(
                 f"{self.left_out.total():,} files are left out, since they are no images that are "
-                f"read here: {_listed(self.left_out)}; a loader= of your own could read them",
-                stacklevel=4,
+                f"read here: {_listed(self.left_out)}; a loader= of your own could read them"
             )
 
     def expand(self, counts: list[int]) -> None:

@@ -6,13 +6,13 @@ the same ones.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
 from super_selfish.data.samples import Unreadable
+from super_selfish.training.telling import warn
 
 
 class Readable(Protocol):
@@ -107,5 +107,5 @@ class ReadableItems:
         if not good:
             raise ValueError(f"no item of the dataset can be read: {said}")
         if left_out:
-            warnings.warn(f"left out: {said}", stacklevel=2)
+            warn(f"left out: {said}")
         return self.collate_fn(good)

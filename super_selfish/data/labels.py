@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from super_selfish.data.items import as_column, as_label
 from super_selfish.data.known_labels import is_our_source
 from super_selfish.data.samples import Unreadable
 from super_selfish.training.display import open_bar
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource
@@ -70,10 +70,9 @@ def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:
                 is_said = True
                 seconds = passed / (index + 1) * total
                 if seconds > _LONG:
-                    warnings.warn(
+                    warn(
                         f"the labels of {type(source.dataset).__name__} are known only by reading "
-                        f"all its {total:,} items, about {seconds / 60:.0f} min{instead}",
-                        stacklevel=2,
+                        f"all its {total:,} items, about {seconds / 60:.0f} min{instead}"
                     )
 
 

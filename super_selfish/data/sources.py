@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -43,6 +42,7 @@ from super_selfish.data.probing import (
 from super_selfish.data.samples import ReadingError, Sample, SampleBatch, Unreadable, images_at
 from super_selfish.data.stored import StoredImages
 from super_selfish.data.value_range import Range, parse_value_range
+from super_selfish.training.telling import warn
 
 __all__ = [
     "ImageSource",
@@ -171,12 +171,11 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
     def _warn_of_little(self) -> None:
         share = None if self.found is None else used_share(self.found, self.values)
         if share is not None and share < LITTLE:
-            warnings.warn(
+            warn(
                 f"images use {share:.1%} of black to white, so that they look black or gray to the "
                 f"network and in reports: {self.values_in_words}; say what is black and white by "
                 "value_range=(low, high), 'percentile' or 'bits' (of the supervisor, or of "
-                "ImageSource)",
-                stacklevel=3,
+                "ImageSource)"
             )
 
     @property
@@ -306,11 +305,10 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             self.fail(index, error)
         if image.shape[0] > self.in_channels and not self.loses_channels:
             self.loses_channels = True  # said once
-            warnings.warn(
+            warn(
                 f"{self.name(index)} has {image.shape[0]} channels, but the images that were "
                 f"looked at had {self.in_channels}, so that its colours are lost: give in_channels="
-                f"{image.shape[0]}, or in_channels={self.in_channels} if that is meant",
-                stacklevel=2,
+                f"{image.shape[0]}, or in_channels={self.in_channels} if that is meant"
             )
         try:
             return Sample(self._fitted(image), index, label)

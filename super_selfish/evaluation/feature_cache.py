@@ -14,7 +14,6 @@ computed anew, with a warning.
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -28,6 +27,7 @@ from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.comparison.fingerprints import describe, describe_data, fingerprint
 from super_selfish.evaluation.features import Features, LabelledSource
 from super_selfish.training.checkpoint import read_checkpoint, write_checkpoint
+from super_selfish.training.telling import warn
 
 
 class FeatureCache:
@@ -50,7 +50,7 @@ class FeatureCache:
             stored = read_checkpoint(path)
             return _checked(stored.get("features"), stored.get("labels"))
         except (ValueError, OSError) as error:
-            warnings.warn(f"{path} is of no use, features are computed anew: {error}", stacklevel=4)
+            warn(f"{path} is of no use, features are computed anew: {error}")
             return None
 
     def write(self, path: Path, features: Features) -> None:

@@ -8,7 +8,6 @@ Shapes: `N` images, `D` features, `Y` classes, `B` batch, `C, H, W` image.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from super_selfish.models.combined_net import pooled_features
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.display import DELAY, open_bar
 from super_selfish.training.distributed import rank
+from super_selfish.training.telling import warn
 
 
 class Features(NamedTuple):
@@ -243,7 +243,7 @@ def extract(
             labels.append(batch.labels if source.labels is None else source.labels[batch.index])
             no_labels = no_labels or batch.no_labels
     if unreadable:
-        warnings.warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}", stacklevel=2)
+        warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}")
     if not features:
         raise ValueError("expected at least one readable image, got none")
     # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.

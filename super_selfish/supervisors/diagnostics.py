@@ -5,7 +5,6 @@ Shapes: `B` images, `E` embedding.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from super_selfish.training.distributed import rank
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
+from super_selfish.training.telling import warn
 
 STEPS_BEFORE_A_VERDICT = 100
 EXPLODED = 1000.0  # times the loss of the first step; a player that loses may come to 300
@@ -45,7 +45,7 @@ def warn_if_ill(verdict: str | None, run: Run) -> None:
         run: State of the run, at the end of an epoch.
     """
     if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT and rank() == 0:
-        warnings.warn(f"epoch {run.epoch}: {verdict}", HealthWarning, stacklevel=3)
+        warn(f"epoch {run.epoch}: {verdict}", HealthWarning)
 
 
 def warn_if_exploded(row: Row, run: Run) -> None:
@@ -60,11 +60,10 @@ def warn_if_exploded(row: Row, run: Run) -> None:
         return
     run.has_exploded = True
     if rank() == 0:
-        warnings.warn(
+        warn(
             f"epoch {run.epoch}: the loss is {row['loss']:.3g}, and began at {first:.3g}: training "
             f"diverges. Lower lr (now {run.learning_rate:g}), or give clip_norm=1.0",
             HealthWarning,
-            stacklevel=3,
         )
 
 

@@ -29,6 +29,7 @@ from super_selfish.training.memory import (
 )
 from super_selfish.training.precision import autocast
 from super_selfish.training.run import total
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
@@ -239,7 +240,7 @@ def tell(supervisor: Supervisor) -> str | None:
     needed = footprint.of(run.batch_size)
     if needed > USABLE * free and distributed.rank() == 0:
         advice = _advice(footprint, run, free)
-        warnings.warn(f"{_needs(needed, run, free)}: {advice}", MemoryWarning, stacklevel=6)
+        warn(f"{_needs(needed, run, free)}: {advice}", MemoryWarning)
         return None
     return f"{_needs(needed, run, free)}" if needed > _WORTH_A_LINE * free else None
 

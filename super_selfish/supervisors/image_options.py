@@ -6,13 +6,13 @@ for whoever evaluates them; how files are read belongs to the files.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from super_selfish.data.file_reader import Loader
 from super_selfish.data.frames import Pages
 from super_selfish.data.sources import ImageSource, as_source
 from super_selfish.data.value_range import Range, ValueRange, parse_value_range
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -66,9 +66,8 @@ def take_range(supervisor: Pretrained, state: dict[str, Any]) -> None:
     if supervisor.source is None:
         supervisor.value_range = stored
     elif "value_range" in state and stored != supervisor.value_range:
-        warnings.warn(
+        warn(
             f"the networks were trained on images with value_range={stored}, but the images of "
             f"this {type(supervisor).__name__} have value_range={supervisor.value_range}: black "
-            "and white may be other numbers to them; give the constructor that value_range",
-            stacklevel=4,
+            "and white may be other numbers to them; give the constructor that value_range"
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -29,6 +28,7 @@ from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
 from super_selfish.training.naming import cannot_store, require_room, require_writable
 from super_selfish.training.plain import plain
 from super_selfish.training.run import Run
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -212,10 +212,9 @@ class Keeper:
         if self._has_complained:
             return
         self._has_complained = True
-        warnings.warn(
+        warn(
             f"the run cannot be stored at {checkpoint_path(self._run.path)}: "
-            f"{error.strerror or error}. It goes on, and tries again. {self._standing()}",
-            stacklevel=2,
+            f"{error.strerror or error}. It goes on, and tries again. {self._standing()}"
         )
 
     def _standing(self) -> str:

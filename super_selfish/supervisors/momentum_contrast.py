@@ -13,7 +13,6 @@ Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -38,6 +37,7 @@ from super_selfish.supervisors.views import TwoViewCollator
 from super_selfish.training.distributed import gather, rank
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -223,13 +223,12 @@ class MomentumContrastSupervisor(Supervisor):
         groups = number_of_groups(batch_size, self.norm_groups)
         if groups < FEWEST_GROUPS and has_batch_norm(self.model) and rank() == 0:
             images = FEWEST_GROUPS * SMALLEST_GROUP
-            warnings.warn(
+            warn(
                 f"batches of {batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
                 "keep batch norm from telling which key belongs to a query; use batch_size="
                 f"{images} or more and norm_groups={FEWEST_GROUPS} or more, or a backbone with "
                 "layer norm",
                 HealthWarning,
-                stacklevel=2,
             )
         return super()._init_data_optimizer(
             optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler

@@ -5,9 +5,7 @@ A head of the wrong width would fail in the first step, in torch's words, or wor
 
 from __future__ import annotations
 
-import inspect
 import operator
-import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from torch import nn
 from super_selfish.models import CombinedNet, feature_shape
 from super_selfish.models.classifiers import classifier_warning
 from super_selfish.models.wrappers import unwrapped
+from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
@@ -66,7 +65,7 @@ def warn_of_classifiers(*networks: object) -> None:
         if isinstance(backbone, nn.Module):
             sentence = classifier_warning(unwrapped(backbone))
             if sentence is not None:
-                warnings.warn(sentence, stacklevel=_calls_of_ours())
+                warn(sentence)
 
 
 def warn_of_frozen(supervisor: Supervisor) -> None:
@@ -74,23 +73,12 @@ def warn_of_frozen(supervisor: Supervisor) -> None:
     backbone = getattr(supervisor._bare_model, "backbone", None)
     parameters = list(backbone.parameters()) if isinstance(backbone, nn.Module) else []
     if parameters and not any(parameter.requires_grad for parameter in parameters):
-        warnings.warn(
+        warn(
             f"every parameter of the backbone is frozen (requires_grad is False), so "
             f"{type(supervisor).__name__} trains its head alone: if that is not meant, call "
             "supervisor.get_backbone().requires_grad_(True), or super_selfish.models.unfreeze() "
             "where freeze() or freeze_until() froze it",
-            stacklevel=_calls_of_ours(),
         )
-
-
-def _calls_of_ours() -> int:
-    """How many calls lie between the caller and whoever uses the library."""
-    calls, frame = 1, inspect.currentframe()
-    while (frame := frame.f_back if frame else None) is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "super_selfish":
-            break
-        calls += 1
-    return calls
 
 
 def as_numbers(name: str, values: Iterable[Any], length: int | None = None) -> tuple[Any, ...]:

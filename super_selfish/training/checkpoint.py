@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -27,6 +26,7 @@ from super_selfish.training.archive import (
 from super_selfish.training.atomic import write_atomically
 from super_selfish.training.form import require_form
 from super_selfish.training.plain import is_plain, plain
+from super_selfish.training.telling import warn
 
 __all__ = [
     "UnreadableFileError",
@@ -164,9 +164,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 state = _read(former)
             except UnreadableFileError:
                 continue
-            warnings.warn(
-                f"{error}. The former checkpoint {former} was taken instead", stacklevel=3
-            )
+            warn(f"{error}. The former checkpoint {former} was taken instead")
             return state
         raise
 
