@@ -190,8 +190,8 @@ class Bench:
     def reached(self, file: Path) -> list[Reached]:
         """What the tests of a file reach in it, and those of the papers' numbers.
 
-        Raises:
-            RuntimeError: If one fails where nothing is wrong.
+        One that fails where nothing is wrong, such as a test of time on a busy machine, is left
+        out.
         """
         path = str(self.root / file)
         seen = []
@@ -216,9 +216,9 @@ class Bench:
         if in_child(watch, 1200.0) != 0:
             raise RuntimeError(f"these tests do not end: {tests}")
         seen, failed = json.loads(self.notes.read_text())
-        if failed:
-            raise RuntimeError(f"without any fault these fail: {failed}")
-        return [(test, took, lines) for test, took, lines in seen]
+        for test in failed:
+            print(f"fails without any fault, and so says nothing: {test}", flush=True)
+        return [(test, took, lines) for test, took, lines in seen if test not in failed]
 
     def is_noticed(self, file: Path, change: Change, reached: list[Reached]) -> bool:
         """Whether a test fails with a fault."""
