@@ -9,6 +9,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from super_selfish.models.wrappers import unwrapped, wrapped_by
@@ -58,6 +59,19 @@ def copy_module(module: Copied) -> Copied:
             "fine-tuning and export need copies of a network: keep out of it what cannot be copied "
             "(locks, open files), or give its class a __deepcopy__"
         ) from error
+
+
+def give_own_memory(module: nn.Module) -> None:
+    """Replaces buffers that show one number at several places, such as expanded ones, by copies.
+
+    Nothing can be written into them, so that no stored values could be loaded.
+    """
+    for part in module.modules():
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.layout == torch.strided:
+                repeats = zip(buffer.shape, buffer.stride(), strict=True)
+                if any(length > 1 and stride == 0 for length, stride in repeats):
+                    part._buffers[name] = buffer.clone(memory_format=torch.contiguous_format)
 
 
 def _foreign_hooks(modules: Iterable[nn.Module]) -> Iterator[object]:

@@ -474,7 +474,9 @@ class Supervisor(Pretrained):
                 if run.step == run.steps_per_epoch:
                     with keeper.step():
                         row = run.end_epoch()
-                    warn_if_ill(self._health(row), run)
+                    illness = self._health(row)
+                    run.history.keep_plain(row)
+                    warn_if_ill(illness, run)
                     warn_if_exploded(row, run)
                     if run.monitor is not None:
                         with uncompiled(run.compile):

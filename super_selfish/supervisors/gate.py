@@ -1,11 +1,11 @@
-"""Nothing that is not finite is stored."""
+"""Nothing that is not finite, or cannot be taken back, is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from super_selfish.training.finite import (
     LEAVE_OUT,
@@ -57,6 +57,25 @@ def require_finite(supervisor: Pretrained) -> None:
         elif run.guard.skips:
             advice = LOWER
         raise NonFiniteLossError(step, listed(wrong), steps, advice=advice)
+
+
+def require_extra_state_taken(supervisor: Pretrained) -> None:
+    """Refuses modules that give an extra state to be stored, and take none back.
+
+    Args:
+        supervisor: With its networks.
+
+    Raises:
+        TypeError: If there is such a module.
+    """
+    for name, module in supervisor.named_modules():
+        kind = type(module)
+        gives = kind.get_extra_state is not nn.Module.get_extra_state
+        if gives and kind.set_extra_state is nn.Module.set_extra_state:
+            raise TypeError(
+                f"{name} ({kind.__name__}) has get_extra_state() and no set_extra_state(state): "
+                "what it gives could be stored, but never be loaded"
+            )
 
 
 def _was_so(name: str, tensors: Mapping[str, Tensor], at_start: Mapping[str, Tensor]) -> bool:

@@ -24,6 +24,7 @@ from super_selfish.training.checkpoint import (
     try_checkpoint,
 )
 from super_selfish.training.finite import NonFiniteLossError
+from super_selfish.training.form import require_storable
 from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
 from super_selfish.training.naming import cannot_store, require_room, require_writable
 from super_selfish.training.plain import plain
@@ -158,7 +159,8 @@ class Keeper:
         name = self._run.path
         require_writable(name, self._run.keep_last)
         try:
-            length = try_checkpoint(checkpoint_path(name), record_of(self._supervisor))
+            record = record_of(self._supervisor)
+            length = try_checkpoint(checkpoint_path(name), record, require_storable)
         except OSError as error:
             raise cannot_store(checkpoint_path(name), error) from error
         require_room(name, length + self._optimizer_growth())

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from super_selfish.models.copying import give_own_memory
 from super_selfish.models.wrappers import with_wrappers, without_wrappers
 from super_selfish.supervisors.arguments import (
     same_arguments,
     stored_arguments,
 )
-from super_selfish.supervisors.gate import require_finite
+from super_selfish.supervisors.gate import require_extra_state_taken, require_finite
 from super_selfish.supervisors.image_options import stored_range, take_range
 from super_selfish.supervisors.options import SHAPING
 from super_selfish.supervisors.provenance import provenance_of
@@ -26,6 +27,7 @@ from super_selfish.training.checkpoint import (
     read_run,
     write_checkpoint,
 )
+from super_selfish.training.form import is_extra_state, require_storable
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
 
@@ -55,8 +57,10 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
 
     Raises:
         NonFiniteLossError: If a weight, a buffer or an average is not finite.
+        TypeError: If a module gives an extra state that it does not take back.
     """
     require_finite(supervisor)
+    require_extra_state_taken(supervisor)
     return {
         "class": type(supervisor).__name__,
         "arguments": stored_arguments(supervisor.arguments),
@@ -108,7 +112,11 @@ def write_record(
     """
     files = supervisor.files
     write_checkpoint(
-        checkpoint_path(name), record, keep_last=keep_last, make_way=lambda: files.make_way(name)
+        checkpoint_path(name),
+        record,
+        keep_last=keep_last,
+        make_way=lambda: files.make_way(name),
+        judge=require_storable,
     )
     files.note(name)
 
@@ -217,7 +225,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
         f"{key} is {list(value.shape)} in it and {list(own[key].shape)} here"
         for key, value in stored.items()
         if isinstance(value, Tensor) and isinstance(own.get(key), Tensor)
-        if value.shape != own[key].shape
+        if value.shape != own[key].shape and not is_extra_state(key)
     ]
     if misfits:
         kind = type(supervisor).__name__
@@ -229,6 +237,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
             f"alone to a new one: backbone={kind}(...).load({os.fspath(name)!r}).get_backbone()"
         )
     note_given(supervisor)
+    give_own_memory(supervisor)
     supervisor.load_state_dict(stored)
     supervisor.files.note(name)
     supervisor.start = restored_start(state.get("start"))

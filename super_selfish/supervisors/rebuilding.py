@@ -63,7 +63,7 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
     arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, place)
     former: Arguments = dict(supervisor.arguments)
     supervisor.arguments.update(arguments)
-    room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in state["model"].values())
+    room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in _tensors_of(state))
     try:
         # The new weights are overwritten at once.
         with torch.random.fork_rng(devices=[]), _Bounded(room) if is_ours else nullcontext():
@@ -92,7 +92,7 @@ def _check_names(kind: Any, stored: Arguments, place: str) -> None:
 
 
 def _check_sizes(state: dict[str, Any], place: str) -> None:
-    shapes = (tensor.shape for tensor in state["model"].values())
+    shapes = (tensor.shape for tensor in _tensors_of(state))
     largest = max([_LARGEST, *(length for shape in shapes for length in shape)])
     for name, entry in state["arguments"].items():
         # A seed counts nothing.
@@ -102,6 +102,11 @@ def _check_sizes(state: dict[str, Any], place: str) -> None:
                 f"{place} asks for {name}={too_large[0]}, more than its tensors have in any "
                 "direction"
             )
+
+
+def _tensors_of(state: dict[str, Any]) -> list[Tensor]:
+    """Of its networks; modules may have stored an extra state besides."""
+    return [value for value in state["model"].values() if isinstance(value, Tensor)]
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:

@@ -42,6 +42,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
+Judge = Callable[[dict[str, Any], Path], object]
 FORMAT = 1
 # What a file system says that gives a file one name only, such as FAT and some network folders.
 NO_SECOND_NAMES = frozenset(
@@ -94,6 +95,7 @@ def write_checkpoint(
     *,
     keep_last: int = 1,
     make_way: Callable[[], object] | None = None,
+    judge: Judge | None = None,
 ) -> None:
     """Writes a checkpoint, reads it back, and only then gives it its name.
 
@@ -102,12 +104,13 @@ def write_checkpoint(
         state: Tensors and values that have a plain form, nested in dicts, lists and tuples.
         keep_last: Files that are kept, this one included; see `former_paths`.
         make_way: Called when the new file is known to be good, before it takes its place.
+        judge: Is given the plain values and the path, and raises if the file is not wanted.
 
     Raises:
         TypeError: If something else is in it; the message names the place.
         OSError: If it cannot be written; the former file stays.
     """
-    exact = plain({"format": FORMAT, **state}, "checkpoint")
+    exact = _judged(path, state, judge)
     write_atomically(
         path,
         partial(write_archive, value=exact),
@@ -116,12 +119,13 @@ def write_checkpoint(
     )
 
 
-def try_checkpoint(path: Path, state: dict[str, Any]) -> int:
+def try_checkpoint(path: Path, state: dict[str, Any], judge: Judge | None = None) -> int:
     """Does everything that `write_checkpoint` does, but for giving the file its name.
 
     Args:
         path: Where the file would be; what lies there stays.
         state: As for `write_checkpoint`.
+        judge: As for `write_checkpoint`.
 
     Returns:
         The length of the file, in bytes.
@@ -130,7 +134,7 @@ def try_checkpoint(path: Path, state: dict[str, Any]) -> int:
         TypeError: If something has no plain form.
         OSError: If it cannot be written.
     """
-    exact = plain({"format": FORMAT, **state}, "checkpoint")
+    exact = _judged(path, state, judge)
     lengths: list[int] = []
 
     def check(temporary: Path) -> None:
@@ -139,6 +143,13 @@ def try_checkpoint(path: Path, state: dict[str, Any]) -> int:
 
     write_atomically(path, partial(write_archive, value=exact), check=check, place=lambda *_: None)
     return lengths[0]
+
+
+def _judged(path: Path, state: dict[str, Any], judge: Judge | None) -> dict[str, Any]:
+    exact: dict[str, Any] = plain({"format": FORMAT, **state}, "checkpoint")
+    if judge is not None:
+        judge(exact, path)
+    return exact
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

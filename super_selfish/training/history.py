@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.training.checkpoint import beside, write_atomically
+from super_selfish.training.form import is_cell
 from super_selfish.training.plain import plain, plain_setting
 
 Row = dict[str, float]
@@ -61,7 +62,12 @@ class History:
         if self._first_loss is None:
             self._first_loss = values["loss"].detach().float()
         for name, value in values.items():
-            value = value.detach().float()
+            if value.numel() != 1:
+                raise ValueError(
+                    f"{name} of a step is one number, got a tensor of shape {[*value.shape]}: take "
+                    "its mean"
+                )
+            value = value.detach().float().reshape(())
             count: int | Tensor = 1
             if finite_only:
                 is_finite = value.isfinite()
@@ -115,19 +121,20 @@ class History:
         return row
 
     def keep_plain(self, row: Row) -> None:
-        """Turns what a monitor has written into a row into plain values.
+        """Turns what a monitor or an algorithm has written into a row into plain values.
 
         Args:
             row: One of the rows.
 
         Raises:
-            TypeError: If something else is in it; it is taken out, so that the rest can be stored.
+            TypeError: If something is in it that is no number and no text, or has no text as its
+                name; it is taken out, so that the rest can be stored.
         """
         refused: TypeError | None = None
         for name, value in list(row.items()):
             del row[name]
             try:
-                row[plain(name, "a column's name")] = plain_setting(plain(value, f"column {name}"))
+                _put(row, plain(name, "a column's name"), plain(value, f"column {name}"))
             except TypeError as error:
                 refused = error
         if refused is not None:
@@ -177,3 +184,15 @@ class History:
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(beside(name, ".csv"), lambda file: file.write(text.getvalue().encode()))
+
+
+def _put(row: Row, name: Any, value: Any) -> None:
+    cell = plain_setting(value)
+    if not isinstance(name, str) or not is_cell(cell):
+        what = type(value).__name__
+        shape = f" of shape {[*value.shape]}" if isinstance(value, Tensor) else ""
+        raise TypeError(
+            f"column {name!r} is a {what}{shape}: a column of the history has a text as its name, "
+            "and a number or a text in every row"
+        )
+    row[name] = cell
