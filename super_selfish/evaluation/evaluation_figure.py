@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from super_selfish.evaluation.sheets import (
@@ -28,6 +29,7 @@ _BASELINES = {"start": "#93a1a8", "untrained": "#c9ced1"}
 _GROUP = 0.8  # share of a group that its bars take
 _BAR = 0.36  # inches
 _MARGINS = 1.6  # inches
+_LETTER, _LINE = 0.075, 0.14  # inches: width of a letter, height of a line of the notes
 
 
 def plot_scores(
@@ -36,6 +38,7 @@ def plot_scores(
     *,
     metric: str = "accuracy",
     chance: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Figure:
     """Draws a group of bars for each protocol, in it a bar for each network.
 
@@ -45,6 +48,7 @@ def plot_scores(
         path: The file to write; its ending gives the format. `None` writes nothing.
         metric: What the scores are.
         chance: Drawn as a line, in [0, 1].
+        notes: Sentences to write below.
 
     Returns:
         The figure. A whisker is the standard deviation over draws.
@@ -84,6 +88,10 @@ def plot_scores(
     ]
     axes.set_ylim(0, min(108.0, 112 * max(*tops, chance or 0.0) + 1))
     _style(axes, metric)
+    letters = int(figure.get_figwidth() / _LETTER)
+    below = "\n".join(line for note in notes for line in textwrap.wrap(note, letters))
+    axes.set_xlabel(below, fontsize=FONT - 1, color=QUIET, parse_math=False)
+    figure.set_figheight(figure.get_figheight() + _LINE * len(below.splitlines()))
     handles, names = zip(*legend, strict=True)
     write_legend(
         axes,

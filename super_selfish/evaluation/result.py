@@ -82,7 +82,7 @@ class Evaluation:
 
     @property
     def verdict(self) -> list[str]:
-        """Whether the backbone is worse than what it began from, or than an untrained one."""
+        """Whether it is worse than what it began from, or than untrained, or nobody can tell."""
         return verdicts(self.pretrained, self.start, self.untrained, self.test_images)
 
     @property
@@ -169,7 +169,9 @@ class Evaluation:
         Raises:
             ImportError: If matplotlib is missing.
         """
-        return plot_scores(self.scores, path, metric=self.metric, chance=self.chance)
+        return plot_scores(
+            self.scores, path, metric=self.metric, chance=self.chance, notes=self.verdict
+        )
 
     def table(self, metric: str | None = None) -> str:
         """A table in percent: a row for each network, a column for each protocol.

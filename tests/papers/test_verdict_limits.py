@@ -19,6 +19,7 @@ HEALTHY: dict[str, Any] = {
     "feature_std": 0.5,
     "dead": 0.0,
 }
+CLOSER = "closer together than untrained"
 FEW_FEATURES = {**HEALTHY, "features": 64, "directions": 30}
 
 
@@ -74,7 +75,10 @@ def test_what_few_images_can_show_is_said() -> None:
 @pytest.mark.parametrize(
     ("name", "found", "twin_at", "twin_above", "silent", "said"),
     [
-        ("feature_std", 0.0625, 0.125, 0.126, "healthy", "close to collapse"),  # a half
+        ("feature_std", 0.0625, 0.125, 0.126, CLOSER, "close to collapse"),  # a half
+        ("feature_std", 0.09375, 0.125, 0.1251, "healthy", CLOSER),  # three quarters
+        ("feature_std", math.nextafter(0.2, 0), 0.2, 0.9, "healthy", CLOSER),
+        ("feature_std", 0.2, 0.2, 0.9, "healthy", "healthy"),  # far enough apart
         ("directions", 30, 60, 61, "healthy", "low rank"),
         (
             "feature_std",

@@ -122,20 +122,20 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of failed and of unhealthy runs, a line for each sentence."""
+        """What is to be said of failed, doubtful and unhealthy runs, a line for each sentence."""
         return [
             f"{entry.algorithm}: {text}"
             for entry in self.leaderboard
             for text in (
                 *(f"failed: {error}" for error in entry.errors),
-                *self._worse(entry),
+                *self._doubts(entry),
                 *(f"while training: {warning}" for warning in entry.warnings),
                 *(verdict for verdict in entry.verdicts if not verdict.startswith(HEALTHY)),
             )
         ]
 
-    def _worse(self, entry: Standing) -> list[str]:
-        """Whether an algorithm made the network worse than it was, or than an untrained one."""
+    def _doubts(self, entry: Standing) -> list[str]:
+        """Where an algorithm made the network worse than before, or where nobody can tell."""
         images = self.settings.get("test_images")
         if not entry.accuracy or images is None:
             return []
@@ -143,8 +143,8 @@ class Comparison:
             {name: value.mean for name, value in found.items()}
             for found in (entry.accuracy, entry.start, entry.untrained)
         )
-        found = verdicts(after, start or None, before or None, images * len(entry.seeds))
-        return [text for text in found if text.startswith("worse")]
+        found = verdicts(after, start or None, before or None, images)  # the same for all seeds
+        return [text for text in found if not text.startswith("better")]
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """The leaderboard as a Markdown table, with the notes as a list.
@@ -196,7 +196,12 @@ class Comparison:
         Raises:
             ImportError: If matplotlib is missing.
         """
-        return plot_leaderboard(self.leaderboard, path, metric=self.metric)
+        return plot_leaderboard(
+            self.leaderboard,
+            path,
+            metric=self.metric,
+            test_images=self.settings.get("test_images"),
+        )
 
     def _cells(self) -> list[list[str]]:
         """The table: header, untrained network, start, algorithms."""

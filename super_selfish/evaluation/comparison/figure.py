@@ -22,6 +22,7 @@ from super_selfish.evaluation.sheets import (
     save_figure,
     write_legend,
 )
+from super_selfish.evaluation.verdicts import least_difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +55,12 @@ def plot_leaderboard(
     path: str | os.PathLike[str] | None = None,
     *,
     metric: str = "accuracy",
+    test_images: int | None = None,
 ) -> Figure:
     """Draws a panel for each protocol: a bar from untrained to pretrained for each algorithm.
 
-    A stroke marks the weights that pretraining began from, where these were trained before.
+    A stroke marks the weights that pretraining began from, where these were trained before. A bar
+    is grey where so few test images cannot tell both its ends apart (`least_difference`).
     Thin lines are standard deviations over seeds; behind each bar stands the gain, and behind the
     last panel what pretraining took, and what its health is with the effective rank. Where
     pretraining was repeated with several numbers of images, a second row of panels shows the
@@ -67,6 +70,7 @@ def plot_leaderboard(
         leaderboard: From the top down.
         path: The file to write; its ending gives the format. None writes nothing.
         metric: What the figures are.
+        test_images: Images that they are of; None takes every difference as told.
 
     Returns:
         The figure.
@@ -98,6 +102,8 @@ def plot_leaderboard(
             subsequent_indent="    ",
         )
     ]
+    if any(not _is_told(entry, protocol, test_images) for entry in good for protocol in protocols):
+        complaints.append(f"grey: a difference that {test_images:,} test images do not tell")
     foot = 0.18 * len(complaints) + (0.1 if complaints else 0.0)  # inches
     height = sum(heights) + foot + 0.3
     figure = new_figure(width, height)
@@ -107,7 +113,7 @@ def plot_leaderboard(
     grid = figure.add_gridspec(len(heights), len(protocols), height_ratios=heights)
     for column, protocol in enumerate(protocols):
         axes = figure.add_subplot(grid[0, column])
-        _draw_bars(axes, good, protocol, metric, names=column == 0)
+        _draw_bars(axes, good, protocol, metric, test_images, names=column == 0)
         if column == len(protocols) - 1:
             _write_facts(axes, good, facts)
         if curves:
@@ -121,14 +127,20 @@ def plot_leaderboard(
             0.08 / height,
             "\n".join(complaints),
             fontsize=FONT,
-            color=ACCENT,
+            color=ACCENT if failed else QUIET,
             va="bottom",
         )
     return save_figure(figure, path)
 
 
 def _draw_bars(
-    axes: Axes, good: Sequence[Standing], protocol: str, metric: str, *, names: bool
+    axes: Axes,
+    good: Sequence[Standing],
+    protocol: str,
+    metric: str,
+    test_images: int | None,
+    *,
+    names: bool,
 ) -> None:
     """One protocol: rows from the top down."""
     from matplotlib.lines import Line2D
@@ -138,6 +150,7 @@ def _draw_bars(
         after, before = entry.accuracy[protocol], entry.untrained.get(protocol)
         reference = entry.start.get(protocol, before)  # worse than the start is no gain
         color = GAIN if reference is None or after.mean >= reference.mean else ACCENT
+        color = color if _is_told(entry, protocol, test_images) else QUIET
         ends += _reach(after) + ([] if before is None else _reach(before))
         if before is not None:
             left, right = sorted((100 * before.mean, 100 * after.mean))
@@ -184,6 +197,15 @@ def _draw_bars(
             handletextpad=0.2,
         )
     _write_behind(axes, None, "gain", 6, QUIET)
+
+
+def _is_told(entry: Standing, protocol: str, test_images: int | None) -> bool:
+    """Whether what the colour of a bar says is no chance of the test images."""
+    reference = entry.start.get(protocol, entry.untrained.get(protocol))
+    if test_images is None or reference is None:
+        return True
+    after, before = entry.accuracy[protocol].mean, reference.mean
+    return abs(after - before) > least_difference(after, before, test_images)
 
 
 def _facts(good: Sequence[Standing]) -> dict[str, tuple[float, list[str]]]:

@@ -32,7 +32,7 @@ from super_selfish.evaluation.health.measures import (
     variance_shares,
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
-from super_selfish.evaluation.health.verdict import Measures, Verdict, judge, judge_images
+from super_selfish.evaluation.health.verdict import CLOSE, Measures, Verdict, judge, judge_images
 from super_selfish.evaluation.network import open_network
 
 
@@ -111,7 +111,9 @@ def health(
     """Measures and judges the features of a backbone; needs no labels and trains nothing.
 
     What looks ill is compared with an untrained network of the same kind on the same images: what
-    that shows too is no fault of training. A supervisor says what would help its algorithm.
+    that shows too is no fault of training. So are features near one another: those of the untrained
+    network should not lie further apart. A supervisor says what would help its algorithm. While the
+    statistics of batch norm are young, the verdict is that it is too early to judge (`settling`).
 
     The backbone runs in eval mode and is afterwards what it was before. Torch's own random stream
     is left alone.
@@ -164,7 +166,8 @@ def health(
         seen.features,
         seen.first,
         seen.second,
-        verdict=judge_images(seen.brightest, seen.deviation) or settling(network.module),
+        blameless=judge_images(seen.brightest, seen.deviation),
+        unsettled=settling(network.module),
         untrained=twin,
         advice=advice,
     )
@@ -175,7 +178,8 @@ def health_of_features(
     first: Tensor,
     second: Tensor,
     *,
-    verdict: Verdict | None = None,
+    blameless: Verdict | None = None,
+    unsettled: Verdict | None = None,
     untrained: Callable[[], Measures | None] | None = None,
     advice: str | None = None,
 ) -> Health:
@@ -185,9 +189,11 @@ def health_of_features(
         features: `[N, D]` of the images as they are, at least two.
         first: `[N, D]` of a view of each.
         second: `[N, D]` of another view of each.
-        verdict: What is to be said if the features do not look healthy, for a reason that is not
+        blameless: What is to be said if the features do not look healthy, for a reason that is not
             in them.
-        untrained: Measures the untrained twin; asked only if the features do not look healthy.
+        unsettled: What is to be said of a network that cannot be judged yet, however they look.
+        untrained: Measures the untrained twin; asked only if the features do not look healthy, or
+            lie near one another.
         advice: What would help against a collapse, as the algorithm says it.
 
     Returns:
@@ -217,9 +223,11 @@ def health_of_features(
         )
 
     judged = judged_beside(None)
-    if not judged.is_healthy and verdict is not None:
-        judged = verdict
-    elif not judged.is_healthy and untrained is not None:
+    if not judged.is_healthy and blameless is not None:
+        judged = blameless
+    elif unsettled is not None:
+        judged = unsettled
+    elif untrained is not None and (not judged.is_healthy or found.feature_std < CLOSE):
         judged = judged_beside(untrained())
     return Health(
         images=images,

@@ -187,6 +187,9 @@ class Monitor:
             row[COST] = time.perf_counter() - started
         if self.health is None or self.health.is_healthy:
             return None
+        unsettled = settling(supervisor.get_backbone())
+        if unsettled is not None and self.health.verdict == unsettled.sentence:
+            return None  # nothing is wrong, it is too early to judge
         return self.health.verdict
 
     def is_due(self, run: Run) -> bool:
@@ -261,7 +264,8 @@ class Monitor:
             seen.features,
             seen.first,
             seen.second,
-            verdict=judge_images(seen.brightest, seen.deviation) or settling(backbone),
+            blameless=judge_images(seen.brightest, seen.deviation),
+            unsettled=settling(backbone),
             untrained=self._twin,
             advice=supervisor.against_collapse,
         )

@@ -88,19 +88,29 @@ def settling(backbone: nn.Module) -> Verdict | None:
     """What to say of a backbone whose batch norms are still near their initial statistics.
 
     In evaluation mode it computes with statistics that are neither those of a new network nor those
-    of the images, so its features tell nothing yet.
+    of the images, so its features tell nothing yet, neither ill nor good. What counts is how often
+    the statistics have moved, `num_batches_tracked`: once for each batch that passes through the
+    network in training, so once a step where its views are one batch (rotation's four) or only one
+    of them passes (MoCo), twice where two pass one after the other (BYOL). A statistic of momentum
+    m has forgotten all but 5 % of its initial value after log(0.05) / log(1 - m) moves: 29 at
+    torch's 0.1, 299 at 0.01.
 
     Args:
         backbone: Any network.
 
     Returns:
-        `None` for one that has settled, or has no such norms, or has seen no batch at all.
+        `None` for one that has settled, or has no such norms, or has seen no batch at all; of
+        several norms the one that has furthest to go decides.
     """
+    young: list[tuple[int, int]] = []  # moves needed, seen
     for module in backbone.modules():
         momentum, seen = (getattr(module, n, None) for n in ("momentum", "num_batches_tracked"))
         if not isinstance(seen, Tensor) or not isinstance(momentum, float):
             continue
         needed = math.ceil(math.log(SETTLED) / math.log1p(-momentum)) if 0 < momentum < 1 else 1
         if 0 < int(seen) < needed:
-            return too_early(int(seen), needed)
-    return None
+            young.append((needed, int(seen)))
+    if not young:
+        return None
+    needed, moved = max(young, key=lambda counts: counts[0] - counts[1])
+    return too_early(moved, needed)

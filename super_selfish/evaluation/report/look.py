@@ -81,7 +81,8 @@ def look_at(supervisor: Supervisor, source: ImageSource, most: int) -> Look | No
             features,
             seen.first,
             seen.second,
-            verdict=judge_images(seen.brightest, seen.deviation) or settling(backbone),
+            blameless=judge_images(seen.brightest, seen.deviation),
+            unsettled=settling(backbone),
             untrained=TwinMeasures(backbone, shown, supervisor.preprocess, batch_size=_BATCH),
             advice=supervisor.against_collapse,
         )

@@ -113,6 +113,36 @@ def test_prints_as_an_aligned_table(comparison: Comparison) -> None:
     assert "good: healthy" not in text
 
 
+def test_seeds_make_no_more_test_images() -> None:
+    runs = [record("untrained", seed, 0.5) for seed in range(4)]
+    runs += [record("better", seed, 0.6) for seed in range(4)]
+    runs += [record("worse", seed, 0.45) for seed in range(4)]
+    found = Comparison(tuple(runs), {**SETTINGS, "test_images": 100})
+    assert found.notes == [
+        "better: 100 test images do not tell it from untrained by knn: +10.0 points, where it "
+        "takes 13.7; by linear: +10.0 points, where it takes 13.1",
+        "worse: 100 test images do not tell it from untrained by knn: \N{MINUS SIGN}5.0 points, "
+        "where it takes 13.8; by linear: \N{MINUS SIGN}5.0 points, where it takes 13.7",
+    ]
+    many = Comparison(tuple(runs), {**SETTINGS, "test_images": 2000})
+    assert many.notes == [
+        "worse: worse than untrained: knn \N{MINUS SIGN}5.0, linear \N{MINUS SIGN}5.0 points"
+    ]
+
+
+def test_gains_that_the_test_images_do_not_tell_are_grey_in_the_figure() -> None:
+    pytest.importorskip("matplotlib")
+    runs = (record("untrained", 0, 0.5), record("moco", 0, 0.6))
+    for images, feet in (
+        (100, ["grey: a difference that 100 test images do not tell"]),
+        (1000, []),
+    ):
+        figure = Comparison(runs, {**SETTINGS, "test_images": images}).plot()
+        assert [text.get_text() for text in figure.texts] == feet
+        gain = next(t for t in figure.axes[0].texts if t.get_text() == "+10.0")
+        assert gain.get_color() == ("#666666" if feet else "#00798c")
+
+
 def test_markdown_parses_back(comparison: Comparison, tmp_path: Path) -> None:
     text = comparison.to_markdown(tmp_path / "out" / "table.md")
     assert (tmp_path / "out" / "table.md").read_text() == text

@@ -183,6 +183,65 @@ def test_black_and_constant_images_are_told_of_and_not_the_network(images: Tenso
     assert health(network, torch.zeros_like(images)).verdict.startswith("the images are nearly bl")
 
 
+@pytest.mark.parametrize(("momentum", "needed"), [(0.1, 29), (0.5, 5), (0.01, 299)])
+def test_nothing_is_judged_before_batch_norm_has_settled(
+    images: Tensor, momentum: float, needed: int
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = TinyBackbone()
+    assert health(network, images).is_healthy  # of no batch at all: as it was built
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = momentum
+        norm.num_batches_tracked = torch.tensor(needed)
+    assert health(network, images).is_healthy
+    norms[-1].num_batches_tracked = torch.tensor(needed - 1)  # one of them is enough
+    found = health(network, images)
+    assert found.verdict == (
+        f"too early to judge: the statistics of batch norm are those of {needed - 1} batches so "
+        f"far (one or more a step) and settle after some {needed}; train on"
+    )
+    assert not found.is_healthy
+
+
+@pytest.mark.parametrize(("kind", "batches"), [(RotateNetSupervisor, 1), (BYOLSupervisor, 2)])
+def test_what_counts_is_how_often_the_network_has_seen_a_batch(
+    images: Tensor, kind: Any, batches: int
+) -> None:
+    supervisor = kind(images, backbone=TinyBackbone())
+    supervisor.supervise(epochs=1, batch_size=11, name=None, progress=False)  # two steps
+    words = f"those of {2 * batches} batches so far"
+    assert words in health(supervisor, images).verdict
+
+
+def test_features_closer_together_than_untrained_are_told(many: Tensor) -> None:
+    class Closer(nn.Module):
+        """A shift that is trained draws all directions together."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64))
+            self.shift = nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: Tensor) -> Tensor:
+            features: Tensor = self.layers(images - 0.5) + self.shift
+            return features
+
+    torch.manual_seed(0)
+    supervisor = Supervisor(CombinedNet(Closer(), nn.Linear(64, 2)), many)
+    backbone = supervisor.get_backbone()
+    assert health(supervisor, many).is_healthy
+    assert health(supervisor, many).feature_std > 0.2
+    with torch.no_grad():
+        backbone.shift.fill_(4.0)  # type: ignore[arg-type, operator]
+    found = health(supervisor, many)
+    assert 0.1 < found.feature_std < 0.2
+    assert found.verdict.startswith("closer together than untrained: ")
+    assert "those of an untrained network over " in found.verdict
+    assert not found.is_healthy
+
+
 def test_a_network_of_one_step_is_too_young_to_be_judged(images: Tensor) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -48,7 +48,12 @@ UNTRAINED = Measures(directions=120, feature_std=0.08, dead=0.1)  # about an unt
     ("found", "twin", "begins"),
     [
         ({"feature_std": 0.08}, {}, "healthy: 200 of 1280"),
-        ({"feature_std": 0.041}, {}, "healthy: 200 of 1280"),
+        ({"feature_std": 0.061}, {}, "healthy: 200 of 1280"),
+        ({"feature_std": 0.059}, {}, "closer together than untrained: "),
+        ({"feature_std": 0.041}, {}, "closer together than untrained: "),
+        ({"feature_std": 0.11}, {"feature_std": 0.3}, "closer together than untrained: the featu"),
+        ({"feature_std": 0.19}, {"feature_std": 0.25}, "healthy: 200 of 1280"),
+        ({"feature_std": 0.21}, {"feature_std": 0.9}, "healthy: 200 of 1280"),
         ({"feature_std": 0.039}, {}, "close to collapse: "),
         ({"feature_std": 0.0199}, {"feature_std": 0.079}, "alike from the beginning: "),
         ({"feature_std": 0.0199}, {"feature_std": 0.5}, "collapsed: all images have nearly"),
@@ -73,6 +78,7 @@ def test_what_an_untrained_network_shows_too_is_no_collapse(
     assert verdict.sentence.startswith(begins)
     is_blamed = begins.partition(":")[0] in ("collapsed", "close to collapse", "low rank")
     assert verdict.sentence.endswith("; lower lr") == (is_blamed or begins.endswith("image; "))
+    assert ("if it stays so, lower lr" in verdict.sentence) == begins.startswith("closer")
     assert verdict.is_healthy == begins.startswith("healthy")
 
 
