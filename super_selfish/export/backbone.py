@@ -29,6 +29,7 @@ from super_selfish.export.deployable import (
 )
 from super_selfish.export.description import constants, describe, steps_of
 from super_selfish.export.foreign import REWRITERS
+from super_selfish.export.own import own_recipe
 from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.checkpoint import write_atomically
@@ -88,9 +89,13 @@ def export_backbone(
     The last three hold the computation as well, with `preprocess` inside, for any number of images
     of `image_size`: `images [B, C, H, W]` to `features [B, D]`, float32. The others hold weights.
 
+    "build" in `<file>.json` is the code for the network that takes the weights: with the first two
+    formats for networks of this library (`build_backbone`'s by name, `NarrowResNet`) and timm's; it
+    is null for a class of your own, which the reader must have, and where the file computes itself.
+
     In the names of another library, `load_state_dict` of that library's network takes the file with
-    no key missing and none left over. "build" in `<file>.json` is the code for the network: without
-    classifier (`num_classes=0` in timm, `include_top=False` in efficientnet-pytorch, an identity in
+    no key missing and none left over. "build" then builds that network: without classifier
+    (`num_classes=0` in timm, `include_top=False` in efficientnet-pytorch, an identity in
     torchvision), with the first layers that networks for small images have here. That network does
     not normalise: it eats `(images - mean) / std`, with "mean" and "std" from `<file>.json` (null
     where there is nothing to do, or where "preprocess" names steps that are no normalisation). That
@@ -208,7 +213,8 @@ def _example(in_channels: int, size: tuple[int, int]) -> Tensor:
 def _rewrite(network: nn.Module, format: str, size: tuple[int, int], in_channels: int) -> Rewritten:
     if format in REWRITERS:
         return REWRITERS[format](network, _example(in_channels, size))
-    return Rewritten(dict(network.state_dict()), [], None)
+    recipe = own_recipe(network, _example(in_channels, size))
+    return Rewritten(dict(network.state_dict()), [], recipe)
 
 
 def _weights(state: dict[str, Any], description: dict[str, Any] | None) -> bytes:

@@ -70,7 +70,7 @@ def in_names_of_timm(backbone: nn.Module, images: Tensor) -> Rewritten:
         ValueError: If timm has no network that computes the same.
     """
     if type(backbone).__module__.startswith("timm."):
-        return Rewritten(dict(backbone.state_dict()), [], _timm_recipe(backbone, images))
+        return Rewritten(dict(backbone.state_dict()), [], timm_recipe(backbone, images))
     if isinstance(backbone, EfficientFeatures):
         return efficientnet_in_timm(backbone, images)
     if isinstance(backbone, TorchvisionFeatures):
@@ -150,7 +150,7 @@ def _exchange(network: nn.Module, path: str, layer: nn.Module) -> str:
 # -------------------------------------------------------------------- timm
 
 
-def _timm_recipe(backbone: nn.Module, images: Tensor) -> str | None:
+def timm_recipe(backbone: nn.Module, images: Tensor) -> str | None:
     """The code for a network of timm, unless it is one that its name does not give."""
     import timm
 

@@ -23,6 +23,8 @@ class NarrowResNet(nn.Module):
     eats images in [0, 1] and centres them.
 
     Attributes:
+        width: Channels of the first block.
+        name: `"narrow-resnet"` of the width that `build_backbone` gives it by this name; else None.
         num_features: `D`, `8 * width`.
     """
 
@@ -39,6 +41,8 @@ class NarrowResNet(nn.Module):
         if in_channels < 1 or width < 1:
             raise ValueError(f"in_channels and width must be >= 1, got {in_channels}, {width}")
         super().__init__()
+        self.width = width
+        self.name = "narrow-resnet" if width == 32 else None
         self.num_features = 8 * width
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False),

@@ -142,6 +142,60 @@ def test_networks_of_timm_keep_their_names(
     require_same(path, backbone, pictures)
 
 
+@pytest.mark.parametrize(
+    ("name", "stem", "side", "channels"),
+    [
+        ("narrow-resnet", "auto", 32, 2),
+        ("resnet18", "auto", 32, 3),
+        ("resnet18", "imagenet", 64, 3),
+        ("efficientnet-b0", "auto", 32, 1),
+        ("timm/resnet10t", "auto", 32, 3),
+    ],
+)
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_the_sidecar_builds_networks_by_name(
+    tmp_path: Path, settle: Any, name: str, stem: str, side: int, channels: int, ending: str
+) -> None:
+    for package in (["timm"] if name.startswith("timm") else []) + ["safetensors.torch"]:
+        pytest.importorskip(package)
+    from safetensors.torch import load_file
+
+    backbone = settle(build_backbone(name, channels, (side, side), stem), channels, side)
+    path = export_backbone(
+        backbone, tmp_path / f"a.{ending}", image_size=side, in_channels=channels
+    )
+    description = json.loads(Path(f"{path}.json").read_text())
+    names: dict[str, Any] = {}
+    exec(description["build"], names)
+    network = names["network"]
+    weights = load_file(path) if ending == "safetensors" else torch.load(path, weights_only=True)
+    network.load_state_dict(weights)
+    images = torch.rand(2, channels, side, side)
+    with torch.no_grad():
+        expected = pooled_features(backbone.eval(), images)
+        assert expected.std() > 1e-3
+        torch.testing.assert_close(pooled_features(network.eval(), images), expected)
+    if not name.startswith("timm/"):
+        assert description["name"] == name
+
+
+def test_a_network_of_another_width_has_code_and_no_name(tmp_path: Path) -> None:
+    path = export_backbone(NarrowResNet(width=4), tmp_path / "a.pt", image_size=32)
+    description = json.loads(Path(f"{path}.json").read_text())
+    assert description["name"] is None
+    assert description["build"] == (
+        "from super_selfish.models import NarrowResNet\n"
+        "network = NarrowResNet(in_channels=3, width=4)"
+    )
+
+
+def test_a_changed_network_of_ours_comes_without_code(tmp_path: Path) -> None:
+    backbone = NarrowResNet(width=4)
+    backbone.blocks.append(nn.Conv2d(32, 32, 1))
+    path = export_backbone(backbone, tmp_path / "a.pt", image_size=32)
+    assert json.loads(Path(f"{path}.json").read_text())["build"] is None
+
+
 def test_a_changed_network_of_timm_comes_without_code(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     backbone = timm.create_model("resnet10t", num_classes=5)

@@ -52,7 +52,7 @@ class Health:
             unless all images are near one another.
         uniformity: How evenly the views fill the sphere, at most 0; lower is better.
         dead: Share of features that are the same for every image, in [0, 1].
-        is_healthy: Whether nothing is wrong that these measures can see.
+        is_healthy: Whether nothing is wrong that these measures can see; no while they cannot tell.
         verdict: One sentence that begins with the finding, such as "healthy: ..." or
             "collapsed: ...".
     """

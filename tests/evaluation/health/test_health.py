@@ -234,7 +234,7 @@ def test_features_closer_together_than_untrained_are_told(many: Tensor) -> None:
     assert health(supervisor, many).is_healthy
     assert health(supervisor, many).feature_std > 0.2
     with torch.no_grad():
-        backbone.shift.fill_(4.0)  # type: ignore[arg-type, operator]
+        backbone.shift.fill_(4.0)  # type: ignore[operator]
     found = health(supervisor, many)
     assert 0.1 < found.feature_std < 0.2
     assert found.verdict.startswith("closer together than untrained: ")
