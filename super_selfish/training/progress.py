@@ -91,6 +91,7 @@ class Progress:
         else:
             end = f"; {place_of(run)}"
         self._bar.say(f"{self._label}: {took}{loss}{end}")
+        self.note(run.kept)
 
     def _opening(self) -> str:
         run = self._run

@@ -106,6 +106,7 @@ class Run:
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
     watching: Settings = field(default_factory=dict)  # what the monitor measures
     watched_since: int = 0  # epochs before that were measured otherwise
+    kept: str | None = None  # which epoch the monitor has kept, and where, in words
 
     # A run that goes on must be the run that stopped: these decide what a step computes.
     decisive = (

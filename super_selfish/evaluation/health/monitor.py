@@ -5,6 +5,7 @@ Shapes: `N` images, `D` features, `C, H, W` image.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from super_selfish.evaluation.health.twin import TwinMeasures, settling
 from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
 from super_selfish.evaluation.linear import linear_probe, stratified_split
-from super_selfish.training.checkpoint import beside
+from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.display import quiet
 from super_selfish.training.distributed import rank
 from super_selfish.training.history import Row
@@ -89,14 +90,16 @@ class Monitor:
                 a linear probe, which is rated on the other half. Default: those of a pair
                 `(images, labels)`, else none.
             every: So many epochs, or `"auto"`: whenever the time that all measurements of the run
-                have taken, this one included, stays below 2 % of the time trained. It leaves time
-                for the last epoch of a run, and a run too short to afford a single measurement has
-                one there all the same. With a number the last epoch is always measured.
+                have taken, this one included, stays below 2 % of the time trained, as far as the
+                last one tells what the next will take. It leaves time for the last epoch of a run,
+                and a run too short to afford a single measurement has one there all the same, which
+                may then be much of its time. With a number the last epoch is always measured.
             probe: `"knn"`, or `"linear"`, which takes longer.
             neighbours: Of the k-NN; default: as in `knn_accuracy`.
             keep_best: `"rankme"`, `"uniformity"`, `"knn"` or `"linear"`: writes a checkpoint
                 `name + "-best"` whenever that is better than in all epochs measured before, those
-                before a resumption included, if a monitor of the same settings measured them.
+                before a resumption included, if a monitor of the same settings measured them. The
+                run's last line says which epoch that was.
             num_images: At most so many images are used, evenly spread, always the same.
             batch_size: Images per forward pass.
             seed: Of the views and of the split into halves.
@@ -182,8 +185,8 @@ class Monitor:
         row.update(found)
         row[COST] = time.perf_counter() - started
         alike = run.history.rows[run.watched_since :]  # other measures cannot be compared
-        if self.keep_best is not None and _is_best(alike, self.keep_best):
-            run.attempt(lambda: supervisor.save(beside(run.name, "-best")))
+        if self.keep_best is not None:
+            self._keep_if_best(alike, supervisor)
             row[COST] = time.perf_counter() - started
         if self.health is None or self.health.is_healthy:
             return None
@@ -210,6 +213,23 @@ class Monitor:
             return is_affordable or not spent
         whole_run = trained * run.epochs / run.epoch
         return is_affordable and sum(spent) + 2 * cost <= SHARE * whole_run  # 2: and the last's
+
+    def _keep_if_best(self, rows: Sequence[Row], supervisor: Any) -> None:
+        """Stores the network if the last row is the best, and notes which epoch is stored."""
+        run, metric = supervisor.run, str(self.keep_best)
+        best = max((r for r in rows if metric in r), key=lambda r: SIGNS[metric] * r[metric])
+        name = beside(run.name, "-best")
+        path = checkpoint_path(name)
+        is_stored = path.is_file()  # by the run before, which this one goes on with
+        if best is rows[-1]:
+            is_stored = run.attempt(lambda: supervisor.save(name))
+        elif run.kept is not None:
+            return
+        if is_stored:
+            run.kept = (
+                f"best by {metric} ({best[metric]:.4g}): epoch {best['epoch']:.0f}, kept at "
+                f"{os.path.abspath(path)}"
+            )
 
     def _expected_cost(self, row: Row) -> float:
         """Seconds of a first measurement: three forward passes an image, of a third of a step."""
@@ -296,9 +316,3 @@ def _halves(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
             "is nothing to ask: raise num_images"
         )
     return taught, asked
-
-
-def _is_best(rows: Sequence[Row], metric: str) -> bool:
-    """Whether the last row is better than all before it."""
-    *former, last = [SIGNS[metric] * row[metric] for row in rows if metric in row]
-    return not former or last > max(former)

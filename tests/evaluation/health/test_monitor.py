@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,6 +174,40 @@ def test_keep_best_keeps_the_best(
         assert torch.equal(value, tensors(best)[name]), name
     stored = torch.load(tmp_path / "base-best.pt", weights_only=True)
     assert [row["knn"] for row in stored["run"]["history"]["rows"]] == [0.4, 0.7]
+
+
+def test_the_run_ends_by_saying_which_epoch_was_kept(
+    images: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = iter([0.4, 0.75, 0.6, 0.75, 0.7, 0.8])
+    monkeypatch.setattr(monitor_module, "knn_accuracy", lambda *_, **__: next(values))
+    settings: dict[str, Any] = {"name": tmp_path / "base", "resume": True}
+    for epochs, epoch, value in ((4, 2, "0.75"), (5, 2, "0.75"), (6, 6, "0.8")):  # 5 and 6: resumed
+        watch = Monitor(labels=LABELS, every=1, keep_best="knn")
+        train(flip_supervisor(images), watch, **settings, epochs=epochs)
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f"best by knn ({value}): epoch {epoch}, kept at {tmp_path / 'base-best.pt'}"
+        )
+        stored = torch.load(tmp_path / "base-best.pt", weights_only=True)
+        assert stored["run"]["epoch"] == epoch
+    train(flip_supervisor(images), Monitor(every=1), epochs=1, name=tmp_path / "other")
+    assert "kept at" not in capsys.readouterr().err
+
+
+def test_batch_norm_that_has_not_settled_is_no_reason_to_warn(images: Tensor) -> None:
+    backbone = TinyBackbone()
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 0.001  # settles after 2995 batches
+    watch = Monitor(every=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(flip_supervisor(images, backbone), watch, epochs=10, batch_size=2)
+    assert watch.health is not None
+    assert watch.health.verdict.startswith("too early to judge")
 
 
 def test_less_uniformity_is_better(images: Tensor, tmp_path: Path) -> None:
