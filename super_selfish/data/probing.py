@@ -27,6 +27,7 @@ _PROBED_VALUES = 16  # images of which the numbers are looked at
 _VALUES_AN_IMAGE = 2**14
 _OUTLIERS = 0.1  # percent at either end: dead and hot pixels say nothing of the range
 LITTLE = 0.1  # of black to white; images that use less look black, or gray
+MUCH = 0.05  # of the numbers; where more lie beyond the range that was given, too much is cut
 _BITS = (8, 10, 12, 14, 16)  # of cameras and detectors
 
 
@@ -49,6 +50,8 @@ class Found(NamedTuple):
         high: Greatest of each channel, outliers excepted.
         least: Least of all.
         greatest: Greatest of all.
+        beyond: Share of a channel's numbers, 0 to 1, that lie outside of the range that the user
+            gave: the most of any channel.
     """
 
     images: int
@@ -57,6 +60,7 @@ class Found(NamedTuple):
     high: tuple[float, ...]
     least: float
     greatest: float
+    beyond: float = 0.0
 
 
 class Look(NamedTuple):
@@ -170,7 +174,16 @@ def probed_values(source: ItemReader, cover: Size, numbers: list[Numbers]) -> Fo
         high=tuple(high.tolist()),
         least=min(part.least for part in numbers),
         greatest=max(part.greatest for part in numbers),
+        beyond=_share_beyond(values, source.wanted_values),
     )
+
+
+def _share_beyond(values: NDArray[np.float64], wanted: WantedRange) -> float:
+    """Share of the numbers `[C, n]` that a given range cuts, of the channel with the most."""
+    if not isinstance(wanted, ValueRange) or len(wanted.low) not in (1, len(values)):
+        return 0.0
+    low, high = (np.array(bounds)[:, None] for bounds in (wanted.low, wanted.high))
+    return float(((values < low) | (values > high)).mean(axis=1).max())
 
 
 def _some_numbers(image: Tensor) -> list[Numbers]:

@@ -31,6 +31,7 @@ from super_selfish.data.labels import labels_of
 from super_selfish.data.mistaken import refuse_mistaken
 from super_selfish.data.probing import (
     LITTLE,
+    MUCH,
     Found,
     default_size,
     in_words,
@@ -121,7 +122,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
 
         Warns:
             UserWarning: Files of a folder are left out, or images use less than a tenth of black
-                to white.
+                to white, or more than a twentieth of their numbers lie beyond `value_range`.
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
@@ -148,7 +149,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         if self.looks_at_numbers:
             self.found = probed_values(self, self.image_size, numbers)
             self.values = resolved(self.wanted_values, self.found)
-            self._warn_of_little()
+            self._warn_of_range()
         if cache is not None:
             self.stored = open_cache(self, cache)
 
@@ -168,7 +169,17 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         is_usual = self.found is None or (self.values is None and self.found.kinds == ("uint8",))
         return None if is_usual else f"Images: {self.values_in_words}"
 
-    def _warn_of_little(self) -> None:
+    def _warn_of_range(self) -> None:
+        """Warns where much is cut, or little of black to white is used."""
+        if self.found is not None and self.found.beyond > MUCH:
+            several = "" if len(self.found.low) == 1 else " of a channel"
+            warnings.warn(
+                f"value_range cuts {self.found.beyond:.1%} of the numbers{several}, which become "
+                f"plain black or white: {self.values_in_words}; leave it so if that is meant, or "
+                "give a wider value_range=(low, high), 'percentile' or 'bits' (of the supervisor, "
+                "or of ImageSource)",
+                stacklevel=3,
+            )
         share = None if self.found is None else used_share(self.found, self.values)
         if share is not None and share < LITTLE:
             warn(

@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[Tensor, tuple[float, float], torch.dtype]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:value_range cuts")  # as some of these windows are to
 @pytest.mark.parametrize("form", ["tensor", "items", "arrays", "files"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_low_becomes_black_and_high_white(kind: str, form: str, tmp_path: Path) -> None:
@@ -161,6 +162,31 @@ def test_hot_pixels_do_not_hide_that_images_are_black() -> None:
 def test_a_range_that_misses_the_images_is_warned_of() -> None:
     with pytest.warns(UserWarning, match=r"images use 5\.0% of black to white"):
         ImageSource(spread(0, 1), value_range=(0, 20))
+
+
+@pytest.mark.parametrize("form", ["tensor", "list", "folder"])
+def test_a_range_that_cuts_much_of_the_images_is_warned_of(form: str, tmp_path: Path) -> None:
+    deep = spread(0, 4095).round().to(torch.uint16)
+    for number, image in enumerate(deep):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"{number}.png")
+    data: Any = {"tensor": deep, "list": list(deep), "folder": tmp_path}[form]
+    with pytest.warns(
+        UserWarning,
+        match=r"value_range cuts 93\.8% of the numbers, .* uint16 of 0 to 4095, taken 0 to",
+    ):
+        ImageSource(data, value_range=(0, 255))
+    with pytest.warns(UserWarning, match=r"value_range cuts 6\.0% of the numbers"):  # below it
+        ImageSource(data, value_range=(4095 * 0.06, 4095))
+    for quiet in ((0, 4095), (0, 4095 * 0.96), "bits", "percentile"):
+        ImageSource(data, value_range=quiet)  # type: ignore[arg-type]
+
+
+def test_one_channel_that_is_cut_is_warned_of() -> None:
+    bands = spread(0, 1, 13)
+    bands[:, 4] *= 2
+    with pytest.warns(UserWarning, match=r"value_range cuts 50\.\d% of the numbers of a channel, "):
+        ImageSource(bands, value_range=(0, 1))
+    ImageSource(bands, value_range=([0] * 13, [1, 1, 1, 1, 2, *[1] * 8]))
 
 
 def test_numbers_of_unknown_meaning_are_refused_with_what_would_do(tmp_path: Path) -> None:
