@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.compiled import compiled_augmentation
 from super_selfish.data.collate import Batch, Collator, move
+from super_selfish.data.filling import ReadableItems
+from super_selfish.data.left_out import LeftOut
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.workers import batches_of
 from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
-from super_selfish.training.telling import warn
 
 
 class Feed:
@@ -53,6 +54,8 @@ class Feed:
         self.waited = 0.0  # seconds that the present step waited for its data
         self.read = 0.0  # seconds of these until the loader had it
         self.unreadable: tuple[str, ...] = ()  # of the present step
+        collate = loader.collate_fn
+        self.left_out = collate.left_out if isinstance(collate, ReadableItems) else LeftOut()
         self._lapped = 0.0
         self._has_begun = False
 
@@ -116,8 +119,7 @@ class Feed:
             return move(batch, self.device)
         self.unreadable = batch.unreadable
         self.images = len(batch.index)
-        if self.unreadable:
-            warn(f"left out: {'; '.join(self.unreadable)}")
+        self.left_out.meet(self.unreadable)
         if not self.images:
             few = ", ".join(self.unreadable[:3])
             raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.arrays import ARRAY_ENDINGS
+from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
 
 IMAGE_ENDINGS = (
@@ -152,10 +153,14 @@ class FileList:
 
     def warn_of_left_out(self) -> None:
         """Says in one line how many files were not taken, and of which kinds."""
-        if self.left_out:
+        count = self.left_out.total()
+        if count:
+            are = "is left out, since it is no image that is"
+            if count > 1:
+                are = "are left out, since they are no images that are"
             warn(
-                f"{self.left_out.total():,} files are left out, since they are no images that are "
-                f"read here: {_listed(self.left_out)}; a loader= of your own could read them"
+                f"{plural(count, 'file')} {are} read here: {_listed(self.left_out)}; a loader= of "
+                "your own could read them"
             )
 
     def expand(self, counts: list[int]) -> None:
@@ -213,7 +218,7 @@ def _is_companion(name: str) -> bool:
 def _listed(kinds: Counter[str]) -> str:
     parts = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
     others = len(kinds) - len(parts)
-    return ", ".join(parts) + (f" and {others} more kinds" if others > 0 else "")
+    return ", ".join(parts) + (f" and {plural(others, 'more kind')}" if others > 0 else "")
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
+from super_selfish.data.left_out import LeftOut
 from super_selfish.data.samples import Unreadable
-from super_selfish.training.telling import warn
 
 
 class Readable(Protocol):
@@ -94,18 +94,18 @@ class ReadableItems:
     def __init__(self, collate_fn: Callable[[list[Any]], Any]) -> None:
         """Takes the function of the user."""
         self.collate_fn = collate_fn
+        self.left_out = LeftOut()  # known to this process only
 
     def __call__(self, items: Sequence[Any]) -> Any:
-        """Leaves out the others, with a warning.
+        """Leaves out the others, with a warning of each that is new.
 
         Raises:
             ValueError: None can be read.
         """
         good = [item for item in items if not isinstance(item, Unreadable)]
         left_out = [item for item in items if isinstance(item, Unreadable)]
-        said = "; ".join(f"{item.name}: {item.reason}" for item in left_out)
+        said = [f"{item.name}: {item.reason}" for item in left_out]
         if not good:
-            raise ValueError(f"no item of the dataset can be read: {said}")
-        if left_out:
-            warn(f"left out: {said}")
+            raise ValueError(f"no item of the dataset can be read: {'; '.join(said)}")
+        self.left_out.meet(said)
         return self.collate_fn(good)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from super_selfish.training.counting import plural
 from super_selfish.training.typed import as_whole
 
 Size = tuple[int, int]  # (H, W)
@@ -68,8 +69,8 @@ def fit_channels(image: Tensor, in_channels: int) -> Tensor:
         grey = 0.299 * red + 0.587 * green + 0.114 * blue
         return _rounded_to(image.dtype, grey).unsqueeze(-3)
     raise ValueError(
-        f"cannot turn {channels} channels into {in_channels} (only 1 into 3 and 3 into 1): "
-        "give in_channels, or convert the images first"
+        f"cannot turn {plural(channels, 'channel')} into {in_channels} (only 1 into 3 and 3 "
+        "into 1): give in_channels, or convert the images first"
     )
 
 

@@ -22,6 +22,7 @@ from super_selfish.data.labels import SKIPPED_LABEL
 from super_selfish.data.raster import numbers_from_opened
 from super_selfish.data.samples import DatasetError, ReadingError
 from super_selfish.data.value_range import ValueRange, WantedRange
+from super_selfish.training.counting import plural
 
 
 class ItemReader:
@@ -98,7 +99,7 @@ class ItemReader:
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} images")
+            raise IndexError(f"index {index} is out of range for {plural(len(self), 'image')}")
         return index + len(self) if index < 0 else int(index)
 
     def read_whole(self, index: int, cover: Size | None) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from super_selfish.data.conversion import images_from, select_images
 from super_selfish.data.files import FileList
 from super_selfish.data.value_range import ValueRange
+from super_selfish.training.counting import plural
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
 LABEL_KEYS = ("label", "labels", "target")
@@ -42,7 +43,9 @@ class ArrayItems:
                 f"got shape {list(images.shape)}"
             )
         if labels is not None and len(labels) != len(images):
-            raise ValueError(f"got {len(images)} images but {len(labels)} labels")
+            raise ValueError(
+                f"got {plural(len(images), 'image')} but {plural(len(labels), 'label')}"
+            )
         self.images = images
         self.labels = None if labels is None else as_column(labels)
 

@@ -15,6 +15,7 @@ from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stored import HeldImages
 from super_selfish.data.workers import batches_of
+from super_selfish.training.counting import plural
 from super_selfish.training.display import open_bar
 from super_selfish.training.memory import free_memory
 
@@ -54,7 +55,7 @@ def held_on_device(
             labels.append(batch.labels)
             readable.append(batch.index)
     if images is None:
-        raise ValueError(f"none of the {len(source)} images can be read")
+        raise ValueError(f"none can be read of {plural(len(source), 'image')}")
     index = torch.cat(readable)
     held = copy.copy(source)
     unreadable = set(range(len(source))) - set(index.tolist())

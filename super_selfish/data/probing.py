@@ -18,6 +18,7 @@ from super_selfish.data.item_reader import ItemReader
 from super_selfish.data.items import ArrayItems
 from super_selfish.data.samples import ReadingError
 from super_selfish.data.value_range import WHITE, ValueRange, WantedRange
+from super_selfish.training.counting import plural
 
 DEFAULT_SIZE: Size = (225, 225)  # of images whose own sizes differ
 SMALLEST_SIDE = 32  # pixels; networks that halve the image five times need it
@@ -104,7 +105,8 @@ def look(source: ItemReader) -> Look:
                 source.fail(index, error)
             failure = failure or f"{source.name(index)}: {error.reason}"
     if not found.shapes:
-        raise ValueError(f"none of the {number} images looked at can be read; {failure}")
+        looked = plural(number, "image")
+        raise ValueError(f"none can be read of {looked} looked at; {failure}")
     return found
 
 
@@ -133,6 +135,25 @@ def default_size(shapes: list[Shape]) -> Size:
         return DEFAULT_SIZE
     height, width = sizes.pop()
     return max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE)
+
+
+def size_in_words(shapes: list[Shape], size: Size) -> str | None:
+    """A line on a size that nobody asked for; `None` where images keep their own.
+
+    Args:
+        shapes: Of the images that were looked at.
+        size: What `default_size` makes of them.
+    """
+    sizes = {(height, width) for _, height, width in shapes}
+    if sizes == {size}:
+        return None
+    if len(sizes) > 1:
+        before, why = "of different sizes", "networks take images of one size"
+    else:
+        height, width = sizes.pop()
+        before = f"of {height}x{width} pixels"
+        why = f"networks need sides of {SMALLEST_SIDE} pixels"
+    return f"Images {before} become {size[0]}x{size[1]}, as {why}; image_size= takes another size"
 
 
 def probed_values(source: ItemReader, cover: Size, numbers: list[Numbers]) -> Found | None:
@@ -282,7 +303,8 @@ def in_words(found: Found, values: ValueRange | None) -> str:
     numbers = f"{found.least:g} to {found.greatest:g}"
     taken = "as their type says" if values is None else f"{values} as black to white"
     kinds = " and ".join(found.kinds)
-    return f"{found.images} images looked at are {kinds} of {numbers}, taken {taken}"
+    looked = f"{plural(found.images, 'image')} looked at {'is' if found.images == 1 else 'are'}"
+    return f"{looked} {kinds} of {numbers}, taken {taken}"
 
 
 def _spread(total: int, most: int) -> list[int]:

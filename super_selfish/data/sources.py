@@ -38,11 +38,13 @@ from super_selfish.data.probing import (
     look,
     probed_values,
     resolved,
+    size_in_words,
     used_share,
 )
 from super_selfish.data.samples import ReadingError, Sample, SampleBatch, Unreadable, images_at
 from super_selfish.data.stored import StoredImages
 from super_selfish.data.value_range import Range, parse_value_range
+from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
 
 __all__ = [
@@ -65,6 +67,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         in_channels: Number of channels of every sample.
         classes: Names of the classes, if `dataset` tells those of its labels, else `None`.
         found: What the numbers of some images were, else `None`.
+        size_remark: One line on `image_size`, where images lose their own and nobody asked for it.
         loses_channels: Whether the user knows that channels may be lost, having said their number,
             or having been told.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
@@ -72,6 +75,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
 
     stored: StoredImages | None = None
     found: Found | None = None
+    size_remark: str | None = None
     looks_at_numbers = True  # whether the numbers of some images are looked at, before any is read
 
     def __init__(
@@ -144,6 +148,8 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         size = None if image_size is None else parse_size(image_size)
         shapes, numbers = look(self)
         self.image_size = default_size(shapes) if size is None else size
+        if size is None:
+            self.size_remark = size_in_words(shapes, self.image_size)
         self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
         self.loses_channels = in_channels is not None
         if self.looks_at_numbers:
@@ -173,12 +179,11 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         """Warns where much is cut, or little of black to white is used."""
         if self.found is not None and self.found.beyond > MUCH:
             several = "" if len(self.found.low) == 1 else " of a channel"
-            warnings.warn(
+            warn(
                 f"value_range cuts {self.found.beyond:.1%} of the numbers{several}, which become "
                 f"plain black or white: {self.values_in_words}; leave it so if that is meant, or "
                 "give a wider value_range=(low, high), 'percentile' or 'bits' (of the supervisor, "
-                "or of ImageSource)",
-                stacklevel=3,
+                "or of ImageSource)"
             )
         share = None if self.found is None else used_share(self.found, self.values)
         if share is not None and share < LITTLE:
@@ -376,7 +381,7 @@ def as_source(
         )
     if in_channels is not None and in_channels != data.in_channels:
         raise ValueError(
-            f"the source gives {data.in_channels} channels, but in_channels is {in_channels}: "
-            "make the source with that number, or leave in_channels out"
+            f"the source gives {plural(data.in_channels, 'channel')}, but in_channels is "
+            f"{in_channels}: make the source with that number, or leave in_channels out"
         )
     return data

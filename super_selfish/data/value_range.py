@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from super_selfish.training.counting import plural
+
 Bound = float | Sequence[float]  # one for all channels, or one each
 Range = tuple[Bound, Bound] | Literal["percentile", "bits"] | None
 
@@ -74,7 +76,7 @@ class ValueRange(NamedTuple):
         """
         if len(self.low) not in (1, images.shape[-3]):
             raise ValueError(
-                f"value_range has bounds for {len(self.low)} channels, but the image has "
+                f"value_range has bounds for {plural(len(self.low), 'channel')}, but the image has "
                 f"{images.shape[-3]}"
             )
         white = WHITE.get(images.dtype)

@@ -24,6 +24,7 @@ from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network
 from super_selfish.models.combined_net import pooled_features
 from super_selfish.training.allocator import kept_memory
+from super_selfish.training.counting import plural
 from super_selfish.training.display import DELAY, open_bar
 from super_selfish.training.distributed import rank
 from super_selfish.training.telling import warn
@@ -243,7 +244,7 @@ def extract(
             labels.append(batch.labels if source.labels is None else source.labels[batch.index])
             no_labels = no_labels or batch.no_labels
     if unreadable:
-        warn(f"{len(unreadable)} images left out: {'; '.join(unreadable)}")
+        warn(f"{plural(len(unreadable), 'image')} left out: {'; '.join(unreadable)}")
     if not features:
         raise ValueError("expected at least one readable image, got none")
     # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.
@@ -267,7 +268,8 @@ def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
         channels, height, width = images.shape[1:]
         raise RuntimeError(
             f"the backbone {type(backbone).__name__} failed on images of {height}x{width} pixels "
-            f"and {channels} channels (in_channels= and image_size= bring them to others): {error}"
+            f"and {plural(channels, 'channel')} (in_channels= and image_size= bring them to "
+            f"others): {error}"
         ) from error
 
 

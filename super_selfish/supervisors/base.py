@@ -446,7 +446,14 @@ class Supervisor(Pretrained):
         feed = Feed(train_loader, self.collate_fn, run.device, run.seed, distributed.rank())
         feed.compiles = run.compile_augmentation
         advice = Advice(run.batch_size, train_loader.num_workers, has_cache=has_cache)
-        bar = Progress(type(self).__name__, run, advice, shown=distributed.rank() == 0)
+        bar = Progress(
+            type(self).__name__,
+            run,
+            advice,
+            shown=distributed.rank() == 0,
+            skips=source.on_error == "skip",
+        )
+        bar.note(source.size_remark)
         bar.note(source.remark)
         keeper = Keeper(self, run, feed.indices)
         self.train()
@@ -484,7 +491,7 @@ class Supervisor(Pretrained):
                         run.history.keep_plain(row)
                         warn_if_ill(verdict, run)
                     bar.after_epoch()
-        bar.conclude()
+        bar.conclude(len(feed.left_out))
 
     def _forward(self, data: Any) -> Losses:
         """The loss of a batch: here that of the model's outputs against the targets.

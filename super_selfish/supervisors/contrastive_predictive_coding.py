@@ -33,6 +33,7 @@ from super_selfish.supervisors.patch_grid import (
     fitting_grid,
 )
 from super_selfish.supervisors.refusals import as_numbers, require_counts
+from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
 
 if TYPE_CHECKING:
@@ -204,9 +205,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     def _health(self, row: Row) -> str | None:
         if row["epoch"] <= 5 and row["loss"] < 0.05:
             return (
-                f"nearly all patches are foretold after {row['epoch']:.0f} epochs: batch norm in "
-                "the backbone or a mark in the images may give them away; use a backbone with "
-                "layer norm"
+                f"nearly all patches are foretold after {plural(round(row['epoch']), 'epoch')}: "
+                "batch norm in the backbone or a mark in the images may give them away; use a "
+                "backbone with layer norm"
             )
         if row["epoch"] >= 5 and row["information"] < 0.02:
             return (

@@ -32,6 +32,7 @@ from super_selfish.models import (
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
 from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class JigsawNetSupervisor(Supervisor):
     def _health(self, row: Row) -> str | None:
         # An epoch's mean holds what came before the mark was found, so the first is seldom enough.
         if row["epoch"] <= 5 and row["accuracy"] > 0.99:
-            when = "one epoch" if row["epoch"] == 1 else f"{row['epoch']:.0f} epochs"
+            when = plural(round(row["epoch"]), "epoch")
             return (
                 f"{row['accuracy']:.1%} of the puzzles are solved after {when}: edges or marks "
                 "seem to give the order away (a frame, a watermark, a gradient of light); lower "

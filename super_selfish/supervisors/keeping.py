@@ -23,6 +23,7 @@ from super_selfish.training.checkpoint import (
     checkpoint_path,
     try_checkpoint,
 )
+from super_selfish.training.counting import plural
 from super_selfish.training.finite import NonFiniteLossError
 from super_selfish.training.form import require_storable
 from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
@@ -224,7 +225,8 @@ class Keeper:
         path = checkpoint_path(self._run.path)
         if self._run.stored_step is not None:
             epoch, step = divmod(self._run.stored_step, self._run.steps_per_epoch)
-            return f"The last good file, {path}, was stored after {epoch} epochs and {step} steps"
+            done = f"{plural(epoch, 'epoch')} and {plural(step, 'step')}"
+            return f"The last good file, {path}, was stored after {done}"
         if path.is_file():
             return f"{path} is as it was before this call"
         return "There is no file yet"

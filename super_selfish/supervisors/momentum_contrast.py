@@ -34,6 +34,7 @@ from super_selfish.supervisors.diagnostics import HealthWarning, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
+from super_selfish.training.counting import plural
 from super_selfish.training.distributed import gather, rank
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
@@ -243,9 +244,9 @@ class MomentumContrastSupervisor(Supervisor):
         is_full = bool(self.queue.num_valid == len(self.queue.keys))
         if is_full and row["epoch"] <= 5 and row["accuracy"] > 0.99:
             return (
-                f"{row['accuracy']:.1%} of the views are found after {row['epoch']:.0f} epochs: "
-                "batch norm or a mark in the images may give them away; raise norm_groups, or use "
-                "a backbone with layer norm"
+                f"{row['accuracy']:.1%} of the views are found after "
+                f"{plural(round(row['epoch']), 'epoch')}: batch norm or a mark in the images "
+                "may give them away; raise norm_groups, or use a backbone with layer norm"
             )
         return None
 

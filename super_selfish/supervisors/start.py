@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from super_selfish.models.beginnings import Weights, looks_trained, remember_first, weights_of
+from super_selfish.training.counting import plural
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -45,7 +46,7 @@ def note_start(supervisor: Pretrained, loaded: str | os.PathLike[str] | None) ->
     if loaded is not None:
         supervisor.start = Start(weights_of(backbone), f"the checkpoint {os.fspath(loaded)}")
     elif supervisor.epochs_seen > 0:
-        epochs = f"{supervisor.epochs_seen} epoch{'' if supervisor.epochs_seen == 1 else 's'}"
+        epochs = plural(supervisor.epochs_seen, "epoch")
         supervisor.start = Start(
             weights_of(backbone), f"the network after {epochs} before this run"
         )

@@ -7,6 +7,7 @@ import time
 from colorama import Fore, Style
 
 from super_selfish.training.advice import SHARE, Advice
+from super_selfish.training.counting import plural
 from super_selfish.training.display import duration, is_notebook, is_terminal, open_bar
 from super_selfish.training.run import Measured, Run
 from super_selfish.training.standing import place_of, stopped
@@ -22,7 +23,9 @@ class Progress:
     It asks for numbers, which makes an accelerator wait, a few times a second only.
     """
 
-    def __init__(self, label: str, run: Run, advice: Advice, *, shown: bool) -> None:
+    def __init__(
+        self, label: str, run: Run, advice: Advice, *, shown: bool, skips: bool = False
+    ) -> None:
         """Opens the bar.
 
         Args:
@@ -30,10 +33,12 @@ class Progress:
             run: Its state; a resumed run begins where it stands.
             advice: What to say if the networks wait for data.
             shown: Whether this process shows anything.
+            skips: Whether images that cannot be read are left out; how many, no one knows yet.
         """
         shown = shown and run.progress
         self._run = run
         self._label = label
+        self._skips = skips
         self._from = f"from epoch {run.epoch + 1} on" if run.epoch or run.step else ""
         self._is_coloured = is_terminal() and not is_notebook()
         self._bar = open_bar(
@@ -75,31 +80,41 @@ class Progress:
         """Leaves the bar as it stands."""
         self._bar.close()
 
-    def conclude(self) -> None:
-        """Says what a run that came to its end has done, and where it lies."""
+    def conclude(self, left_out: int = 0) -> None:
+        """Says what a run that came to its end has done, and where it lies.
+
+        Args:
+            left_out: How many different images this process could not read.
+        """
         run = self._run
         rows = run.history.rows
         if not run.has_advanced and run.epoch >= run.epochs:
-            self._bar.say(f"{self._label}: nothing left to do of {run.epochs} epochs")
+            self._bar.say(f"{self._label}: nothing left to do of {plural(run.epochs, 'epoch')}")
             return
         seconds = duration(time.monotonic() - run.began)
-        done = _count(run.epoch, "epoch") + (f" and {_count(run.step, 'step')}" if run.step else "")
+        done = plural(run.epoch, "epoch") + (f" and {plural(run.step, 'step')}" if run.step else "")
         took = f"{done} ({self._from} in {seconds})" if self._from else f"{done} in {seconds}"
         loss = f", loss {rows[-1]['loss']:.4g}" if rows else ""
+        missing = ""
+        if left_out:
+            where = " by this process" if run.processes > 1 else ""
+            missing = f"; {plural(left_out, 'unreadable image')} left out{where}"
         if run.epoch < run.epochs:
             end = f". {stopped(run, f'time_limit={run.time_limit!r}')}"
         else:
             end = f"; {place_of(run)}"
-        self._bar.say(f"{self._label}: {took}{loss}{end}")
+        self._bar.say(f"{self._label}: {took}{loss}{missing}{end}")
         self.note(run.kept)
 
     def _opening(self) -> str:
         run = self._run
         place = place_of(run) if run.name is None else f"will be {place_of(run)}"
+        less = ", less those that cannot be read" if self._skips else ""
         at = f", {self._from}" if self._from else ""
         return (
-            f"{self._label}: {run.num_images:,} images, {_count(run.epochs, 'epoch')} of "
-            f"{_count(run.steps_per_epoch, 'step')} on {run.device}{at}; {place}"
+            f"{self._label}: {plural(run.num_images, 'image')}{less}, "
+            f"{plural(run.epochs, 'epoch')} of {plural(run.steps_per_epoch, 'step')} "
+            f"on {run.device}{at}; {place}"
         )
 
     def _state(self) -> str:
@@ -118,7 +133,3 @@ class Progress:
 
     def _coloured(self, text: str, color: str) -> str:
         return f"{color}{text}{Style.RESET_ALL}" if self._is_coloured else text
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
+from super_selfish.training.counting import plural
 from super_selfish.training.description import Settings
 from super_selfish.training.distributed import is_distributed, world_size
 from super_selfish.training.finite import (
@@ -363,9 +364,9 @@ class Run:
         """
         refuse_differences(differences(state["settings"], self.settings), self.name)
         if (state["epoch"], state["step"]) > (self.epochs, 0):
-            done = f"{state['epoch']} epochs" + (
-                f" and {state['step']} steps" * bool(state["step"])
-            )
+            done = plural(state["epoch"], "epoch")
+            if state["step"]:
+                done += f" and {plural(state['step'], 'step')}"
             raise ValueError(
                 f"cannot resume {self.name}: the stored run has done {done}, this call wants "
                 f"epochs={self.epochs} in total: give more, or load() what is stored"

@@ -116,7 +116,9 @@ def test_channels_are_the_first_or_last_axis_where_that_is_clear(tmp_path: Path)
 def test_arrays_beside_pictures_are_left_out(tmp_path: Path) -> None:
     Image.fromarray(numbers(32, 32, dtype=np.uint8)).save(tmp_path / "1.png")
     np.save(tmp_path / "features.npy", numbers(4))
-    with pytest.warns(UserWarning, match=r"1 files are left out.*1 \.npy"):
+    with pytest.warns(
+        UserWarning, match=r"1 file is left out, since it is no image that is read.*: 1 \.npy"
+    ):
         assert len(ImageSource(tmp_path)) == 1
 
 

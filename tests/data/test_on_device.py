@@ -126,7 +126,7 @@ def test_unreadable_images_are_left_out_under_their_names(images: Tensor, tmp_pa
     held = batches_of(source, held=True)
     assert_equal(held, batches_of(source, held=False))
     assert sum(len(batch.unreadable) for batch in held) == 2
-    with pytest.raises(ValueError, match="none of the 2 images can be read"):
+    with pytest.raises(ValueError, match="none can be read of 2 images"):
         held_on_device(ImageSubset(source, [3, 17]), CPU)
 
 

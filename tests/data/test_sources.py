@@ -564,7 +564,7 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_nothing_readable_is_an_error_even_when_skipping(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"none of the 1 images looked at can be read; .*1\.png"):
+    with pytest.raises(ValueError, match=r"none can be read of 1 image looked at; .*1\.png"):
         ImageSource(tmp_path, on_error="skip")
 
 
@@ -671,7 +671,7 @@ def test_where_all_that_is_looked_at_is_broken_the_next_readable_image_tells(
 
     source = ImageSource(Items(give, 100), on_error="skip")
     assert source.image_size == (HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match="none of the 60 images looked at can be read; item 0"):
+    with pytest.raises(ValueError, match="none can be read of 60 images looked at; item 0"):
         ImageSource(Items(give, 60), on_error="skip")
 
 

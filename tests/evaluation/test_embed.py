@@ -89,7 +89,7 @@ def test_unreadable_images_are_missing_from_both(
     broken = folder / "ant" / "b, c.png"
     broken.write_bytes(b"no image")
     source = ImageSource(folder, on_error="skip")
-    with pytest.warns(UserWarning, match="1 images left out"):
+    with pytest.warns(UserWarning, match="1 image left out"):
         embed(tiny_backbone(), source, tmp_path / "features", batch_size=2)
     stored = np.load(tmp_path / "features.npz", allow_pickle=False)
     _, rows = read_csv(tmp_path / "features.csv")

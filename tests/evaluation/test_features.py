@@ -167,7 +167,7 @@ def test_skipped_images_do_not_shift_the_labels(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     (tmp_path / "1.png").write_bytes(b"no image")
     source = ImageSource(tmp_path, on_error="skip")
-    with pytest.warns(UserWarning, match="1 images left out: .*1.png"):
+    with pytest.warns(UserWarning, match="1 image left out: .*1.png"):
         features, labels = extract_features(FlatPixels(), (source, [0, 1, 2, 3]), batch_size=1)
     assert labels is not None
     assert labels.tolist() == [0, 2, 3]

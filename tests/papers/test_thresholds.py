@@ -71,7 +71,7 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({"accuracy": 0.2}, "epoch", **first_at(5), words="no better than by chance"),
     ],
     "jigsaw": [
-        Limit({"epoch": 1.0}, "accuracy", **above(0.99), words="solved after one epoch"),
+        Limit({"epoch": 1.0}, "accuracy", **above(0.99), words="solved after 1 epoch"),
         Limit(KNOWN, "epoch", **last_at(5), words="solved after 5 epochs"),
         Limit({"epoch": 19.0}, "accuracy", **below(CHANCE_24), words="by chance (4.2%)"),
         Limit({"accuracy": 0.03}, "epoch", **first_at(10), words="no better than by chance"),

@@ -164,7 +164,7 @@ def test_what_makes_no_puzzle_is_refused(images: Tensor, tiny_backbone: Backbone
 
 def test_health_knows_shortcuts_and_chance(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = JigsawNetSupervisor(images, tiny_backbone())
-    assert "solved after one epoch" in str(supervisor._health({"epoch": 1, "accuracy": 0.995}))
+    assert "solved after 1 epoch:" in str(supervisor._health({"epoch": 1, "accuracy": 0.995}))
     assert "solved after 4 epochs" in str(supervisor._health({"epoch": 4, "accuracy": 0.995}))
     assert supervisor._health({"epoch": 30, "accuracy": 0.995}) is None
     assert "by chance (4.2%)" in str(supervisor._health({"epoch": 10, "accuracy": 0.045}))

@@ -9,9 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
+from super_selfish.data.filling import ReadableItems
+from super_selfish.data.samples import Unreadable
 from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.training.counting import plural
 from super_selfish.training.progress import Progress
 
 Backbones = Callable[..., nn.Module]
@@ -125,6 +130,79 @@ def test_a_run_that_its_time_limit_ends_says_so_and_how_to_go_on(
     )
     end = capsys.readouterr().err.splitlines()[-1]
     assert "Stopped by time_limit='0s'" in end and "nothing is stored (name=None)" in end
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_image_is_told_once_and_counted_at_the_end(
+    num_workers: int,
+    images: Tensor,
+    tiny_backbone: Backbones,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, image in enumerate(images[:8]):
+        to_pil_image(image).save(tmp_path / f"{number}.png")
+    for number in (1, 6):
+        (tmp_path / f"{number}.png").write_bytes(b"no picture")
+    supervisor = RotateNetSupervisor(tmp_path, tiny_backbone(), device="cpu", on_error="skip")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        supervisor.supervise(epochs=4, batch_size=4, name=None, num_workers=num_workers)
+    said = " ".join(str(warning.message) for warning in told)
+    assert [said.count(f"{number}.png: ") for number in range(8)] == [0, 1, 0, 0, 0, 0, 1, 0]
+    lines = capsys.readouterr().err.splitlines()
+    assert "RotateNetSupervisor: 8 images, less those that cannot be read, 4 epochs of" in lines[0]
+    assert "; 2 unreadable images left out; nothing is stored" in lines[-1]
+
+
+def test_a_collate_function_is_told_of_an_item_once(capsys: pytest.CaptureFixture[str]) -> None:
+    collate = ReadableItems(len)
+    with pytest.warns(UserWarning) as told:
+        for address in (10, 11):
+            reason = f"cannot identify <BytesIO at {hex(address)}>"
+            assert collate([1, Unreadable(3, "item 3", reason)]) == 1
+    assert [str(warning.message) for warning in told] == [
+        "left out: item 3: cannot identify <BytesIO at 0xa>"
+    ]
+    assert len(collate.left_out) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "image_size", "line"),
+    [
+        (
+            [28, 28],
+            None,
+            "Images of 28x28 pixels become 32x32, as networks need sides of 32 pixels",
+        ),
+        (
+            [40, 48],
+            None,
+            "Images of different sizes become 225x225, as networks take images of one",
+        ),
+        ([40, 40], None, None),
+        ([28, 28], 32, None),
+        ([40, 48], 32, None),
+    ],
+)
+def test_one_line_says_that_a_size_is_changed_for_which_nobody_asked(
+    sizes: list[int],
+    image_size: int | None,
+    line: str | None,
+    tiny_backbone: Backbones,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = [torch.randint(256, (3, side, side), dtype=torch.uint8) for side in sizes]
+    supervisor = RotateNetSupervisor(data, tiny_backbone(), device="cpu", image_size=image_size)
+    supervisor.supervise(epochs=1, batch_size=2, name=None)
+    shown = [text for text in capsys.readouterr().err.splitlines() if text.startswith("Images ")]
+    assert [text.split("; ")[0].startswith(line or "?") for text in shown] == [True] * bool(line)
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    assert [plural(count, "epoch") for count in (0, 1, 2, 2000)] == [
+        *("0 epochs", "1 epoch", "2 epochs", "2,000 epochs")
+    ]
 
 
 def test_progress_false_says_nothing(

@@ -156,7 +156,7 @@ def test_a_run_goes_on_up_to_its_end_and_not_from_beyond_it(
         stopped.stop_at = stop_at
         stopped.supervise(epochs=3, checkpoint_every=1, **settings)
     if stop_at > 3 * epochs:
-        with pytest.raises(ValueError, match=r"the stored run has done 1 epochs and 1 steps"):
+        with pytest.raises(ValueError, match=r"the stored run has done 1 epoch and 1 step,"):
             Line(images).supervise(epochs=epochs, resume=True, **settings)
         return
     supervisor = Line(images)

@@ -33,6 +33,7 @@ from super_selfish.evaluation.comparison.standings import (
 from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.verdicts import verdicts
 from super_selfish.training.checkpoint import write_atomically
+from super_selfish.training.counting import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,12 +112,13 @@ class Comparison:
         if not shared:
             return text
         epochs = shared["epochs"]
-        length = shared["budget"] or f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        length = shared["budget"] or plural(epochs, "epoch")
         height, width = shared["image_size"]
         return (
             f"{text}; {shared['backbone']} of {shared['parameters']:,} parameters, pretrained for "
-            f"{length} a run on {shared['pretraining_images']:,} images of {height}x{width}; rated "
-            f"by {shared['train_images']:,} labelled images, on {shared['test_images']:,}"
+            f"{length} a run on {plural(shared['pretraining_images'], 'image')} of "
+            f"{height}x{width}; rated by {shared['train_images']:,} labelled images, "
+            f"on {shared['test_images']:,}"
             + (f"{_STARTED}; untrained: {shared.get('untrained')}" if self.start else "")
         )
 

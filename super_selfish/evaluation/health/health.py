@@ -34,6 +34,7 @@ from super_selfish.evaluation.health.measures import (
 from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
 from super_selfish.evaluation.health.verdict import CLOSE, Measures, Verdict, judge, judge_images
 from super_selfish.evaluation.network import open_network
+from super_selfish.training.counting import plural
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Health:
             [
                 self.verdict,
                 *(f"  {name:<{width}}  {text}" for name, text in lines),
-                f"  {self.images} images, {self.features} features",
+                f"  {plural(self.images, 'image')}, {plural(self.features, 'feature')}",
             ]
         )
 

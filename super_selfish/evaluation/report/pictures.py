@@ -30,7 +30,6 @@ from super_selfish.evaluation.report.html import (
 )
 from super_selfish.evaluation.report.look import Look
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import plural
 from super_selfish.evaluation.sheets import GAP, displayable
 from super_selfish.evaluation.showcase import show_algorithm
 from super_selfish.evaluation.views import seen_views, spread_positions
@@ -42,6 +41,7 @@ from super_selfish.supervisors import (
     Supervisor,
 )
 from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT
+from super_selfish.training.counting import plural
 
 _WIDEST = 1350  # pixels of a row of images on a sheet: the width of the page
 _VIEWED = 5  # images of which views are shown

@@ -14,6 +14,7 @@ from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.report.words import Algorithm, moment
 from super_selfish.supervisors import Supervisor
 from super_selfish.supervisors.provenance import describe_dataset, package_versions
+from super_selfish.training.counting import plural
 
 Rows = list[list[object]]  # of a table; the first cell is the heading
 
@@ -77,7 +78,10 @@ def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSourc
     if source.remark is not None:
         rows.append(["numbers", source.values_in_words])
     if source is not supervisor.source and "dataset" in known:  # lent to the page alone
-        return [*rows, ["looked at", f"{describe_dataset(source.dataset)}, {len(source):,} images"]]
+        return [
+            *rows,
+            ["looked at", f"{describe_dataset(source.dataset)}, {plural(len(source), 'image')}"],
+        ]
     if source.classes is not None:
         rows.append(["classes", _classes(source.classes)])
     return rows

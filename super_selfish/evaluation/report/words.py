@@ -11,6 +11,7 @@ from typing import NamedTuple
 from super_selfish.evaluation.exhibits import EXHIBITS
 from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.training.counting import plural
 
 _MUCH_WAITING = 0.1  # share of the time from which something should be done about it
 _DIFFERENCES = "Differences from the paper:"
@@ -61,8 +62,8 @@ def describe_course(record: Record) -> list[str]:
         return [*sentences, "No epoch was finished, so that there is no loss to show."]
     if record.unreadable:
         sentences.append(
-            f"{record.unreadable:,} {'image' if record.unreadable == 1 else 'images'} could not be "
-            f"read and were left out{_damaged(record)}."
+            f"{plural(record.unreadable, 'image')} could not be read and "
+            f"{'was' if record.unreadable == 1 else 'were'} left out{_damaged(record)}."
         )
     else:
         sentences.append("All images could be read.")
@@ -104,11 +105,6 @@ def duration(seconds: float) -> str:
 def moment(time: datetime) -> str:
     """A point in time, to the minute."""
     return time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def plural(count: int, what: str) -> str:
-    """A number of things."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _length(record: Record) -> str:
