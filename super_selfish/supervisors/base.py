@@ -273,10 +273,13 @@ class Supervisor(Pretrained):
                 step), on SIGUSR1 (which goes on), and on an error between two steps. An error
                 within a step stores nothing: the step is not whole.
             accumulate: Batches that make one update, as one large batch would: each weighs by its
-                images; queues, memories and momentum encoders move once an update. Only batch norm
-                sees each batch by itself: its statistics are those of `batch_size` images, and the
-                running ones move once a batch. Losses that tell images of a batch from one another
-                (CPC) tell those of `batch_size`.
+                images; queues, memories and momentum encoders move once an update. It is not that
+                one batch for three: batch norm, whose statistics are those of `batch_size` images
+                and whose running ones move once a batch; losses that tell images of a batch from
+                one another (CPC), which tell those of `batch_size`; and losses that average over
+                what counts in a batch (ContextNet over the pixels of holes, cross-entropy with
+                `ignore_index` or class weights): there an image weighs by how much else counts in
+                its own batch.
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it

@@ -85,7 +85,8 @@ class LabelSupervisor(Supervisor):
       resized to the masks. Masks come from the dataset as tensors or arrays, never as PIL images,
       **at the size of the images**: where `image_size` makes the source resize or crop images,
       masks do not follow, and are refused. With `loss=nn.CrossEntropyLoss(ignore_index=255)`
-      pixels of 255 do not count.
+      pixels of 255 do not count. The mean is over those of a batch that do, so with `accumulate` a
+      pixel weighs the more, the fewer count in its own batch; class weights do likewise.
     """
 
     former_arguments: ClassVar[Mapping[str, Any]] = {"standardize": False}
