@@ -5,6 +5,7 @@ Which network that is cannot always be known; what is shown says what it is.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,11 +61,13 @@ def untrained_network(untrained: Given, backbone: nn.Module, seed: int) -> Basel
             f"got {untrained!r}"
         )
     first = first_weights(backbone)
-    if first is not None:
-        return Baseline(
-            network_with(backbone, first), "the weights of the backbone before training"
-        )
-    return twin_of(backbone, seed)
+    if first is None:
+        return twin_of(backbone, seed)
+    network = network_with(backbone, first)
+    if network is not None:
+        return Baseline(network, "the weights of the backbone before training")
+    twin = twin_of(backbone, seed)
+    return twin._replace(note=f"{twin.note} (layers were exchanged or added after training began)")
 
 
 def twin_of(backbone: nn.Module, seed: int) -> Baseline:
@@ -90,7 +93,8 @@ def start_network(start: Any, subject: Any, backbone: nn.Module) -> Baseline | N
         backbone: Its network.
 
     Returns:
-        None if training began with an untrained network, nothing is known, or nothing has changed.
+        None if training began with an untrained network, nothing is known, nothing has changed,
+        or the backbone has other layers by now, of which a warning tells.
 
     Raises:
         TypeError: If `start` is none of these.
@@ -106,4 +110,13 @@ def start_network(start: Any, subject: Any, backbone: nn.Module) -> Baseline | N
     weights = getattr(known, "weights", None)
     if weights is None or is_as(backbone, weights):
         return None
-    return Baseline(network_with(backbone, weights), str(getattr(known, "origin", "")) or None)
+    network = network_with(backbone, weights)
+    if network is None:
+        warnings.warn(
+            f"layers of the {type(unwrapped(backbone)).__name__} were exchanged or added after "
+            "training began, so it cannot be shown as it was then: give start=, that network, or "
+            "start=None",
+            stacklevel=3,
+        )
+        return None
+    return Baseline(network, str(getattr(known, "origin", "")) or None)

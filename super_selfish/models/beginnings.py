@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from super_selfish.models.copying import copy_module
 from super_selfish.models.untrained import draw_twin, has_learned
@@ -31,25 +32,25 @@ def weights_of(network: nn.Module) -> Weights:
     }
 
 
-def network_with(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+def network_with(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module | None:
     """A copy of a network with the weights that it, or another of its kind, had once.
 
     Args:
         network: Is left as it is.
         weights: From `weights_of`.
 
-    Raises:
-        RuntimeError: If they do not fit.
+    Returns:
+        A new module; None if a layer has been exchanged or added, for which there are no weights.
     """
     copied = copy_module(network)
     fitting = with_wrappers(copied, weights)
-    missing = [
-        name
-        for name, tensor in copied.state_dict().items()
-        if isinstance(tensor, Tensor) and name not in fitting
-    ]
-    if missing:
-        raise RuntimeError(f"the remembered weights lack {', '.join(missing[:4])}")
+    for name, tensor in copied.state_dict().items():
+        if isinstance(tensor, Tensor):
+            remembered = fitting.get(name)
+            if remembered is None or is_lazy(tensor) != is_lazy(remembered):
+                return None
+            if not is_lazy(tensor) and tensor.shape != remembered.shape:
+                return None
     copied.load_state_dict(fitting, strict=False)  # what is no tensor was not remembered
     return copied
 

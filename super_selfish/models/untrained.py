@@ -13,14 +13,10 @@ from super_selfish.models.fresh import fresh_tensors, own_tensors
 
 # What weight and spectral norm, of both kinds, compute a weight from.
 _DERIVED = ("weight_g", "weight_v", "weight_orig", "original", "original0", "original1")
+# What a norm holds that has seen no batch, for all channels.
+_UNSEEN = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
 # What a new norm holds, of which one value for all channels.
-_AS_NEW = {
-    "weight": (1.0, 0.0),
-    "bias": (0.0,),
-    "running_mean": (0.0,),
-    "running_var": (1.0,),
-    "num_batches_tracked": (0,),
-}
+_AS_NEW = {"weight": (1.0, 0.0), "bias": (0.0,)}
 
 
 class Twin(NamedTuple):
@@ -92,8 +88,9 @@ def draw_twin(backbone: nn.Module, seed: int = 0) -> Twin:
 def has_learned(network: nn.Module) -> bool | None:
     """Whether the norms of a network tell of training, as those of a new one never do.
 
-    A new norm has the scale 1, or 0 where it ends a residual branch, and the shift 0 for all
-    channels, and has seen no batch.
+    A norm that keeps statistics tells by them: a new one has seen no batch, however its scales were
+    drawn (GANs draw them from N(1, 0.02)). One without tells by its parameters: a new one has the
+    scale 1, or 0 where it ends a residual branch, and the shift 0 for all channels.
 
     Args:
         network: Any.
@@ -105,10 +102,10 @@ def has_learned(network: nn.Module) -> bool | None:
     for module in network.modules():
         if "norm" not in type(module).__name__.lower():
             continue
-        for name, tensor in own_tensors(module):
-            if is_lazy(tensor) or name not in _AS_NEW:
-                continue
-            if not any(bool((tensor == value).all()) for value in _AS_NEW[name]):
+        own = {name: tensor for name, tensor in own_tensors(module) if not is_lazy(tensor)}
+        as_new = {name: (_UNSEEN[name],) for name in own if name in _UNSEEN} or _AS_NEW
+        for name in own.keys() & as_new.keys():
+            if not any(bool((own[name] == value).all()) for value in as_new[name]):
                 return True
             found = False
     return found

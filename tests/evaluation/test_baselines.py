@@ -163,12 +163,33 @@ def test_a_baseline_that_is_not_known_says_so(tiny_backbone: Backbones) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, secret, 3)
             self.norm = nn.BatchNorm2d(secret)
-            nn.init.uniform_(self.norm.weight)  # looks trained
+            nn.init.uniform_(self.norm.get_buffer("running_mean"))  # looks trained
 
     note = twin_of(Hidden(4), 0).note
     assert note is not None
     assert "layers were drawn by torch's defaults" in note
     assert "give untrained=, a new network or a function that makes one" in note
+
+
+@pytest.mark.parametrize("change", ["exchanged", "added"])
+def test_a_network_of_other_layers_than_it_began_with_is_compared_with_its_twin(
+    images: Tensor, tiny_backbone: Backbones, change: str
+) -> None:
+    backbone = tiny_backbone()
+    supervisor = trained(images, backbone)
+    layers: nn.Sequential = backbone.layers  # type: ignore[assignment]
+    if change == "added":
+        layers.append(nn.Conv2d(16, 16, 1))
+    else:
+        layers[0] = nn.Conv2d(3, layers[0].out_channels, 5, stride=2, padding=2)  # type: ignore[arg-type]
+    labels = torch.arange(22) % 2
+    found = evaluate(supervisor, (images, labels), (images, labels), protocols=["knn"])
+    assert list(found.scores) == ["pretrained", "untrained"]
+    assert "(layers were exchanged or added after training began)" in found.notes["untrained"]
+    later = trained(images, supervisor.get_backbone())  # whose start is of these layers
+    layers.append(nn.Conv2d(16, 16, 1))
+    with pytest.warns(UserWarning, match="cannot be shown as it was then"):
+        assert start_network("auto", later, backbone) is None
 
 
 def test_a_function_may_make_the_baseline(tiny_backbone: Backbones) -> None:

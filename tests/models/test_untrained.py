@@ -223,6 +223,31 @@ def test_norms_tell_whether_a_network_has_learned() -> None:
     assert has_learned(EfficientFeatures()) is False  # whatever its normalisation holds
 
 
+def as_in_gans(module: nn.Module) -> None:
+    """What DCGAN does to the layers of a new network."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def test_scales_that_are_drawn_tell_of_no_training_where_statistics_have_seen_no_batch() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).apply(as_in_gans)
+    assert has_learned(network) is False
+    network(torch.rand(2, 3, 8, 8))
+    assert has_learned(network) is True
+    network[1].get_buffer("num_batches_tracked").zero_()  # as in files of before it was counted
+    assert has_learned(network) is True
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(8, track_running_stats=False), nn.GroupNorm(2, 8)])
+def test_without_statistics_scales_tell_of_training(norm: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.BatchNorm2d(8))
+    assert has_learned(network) is False
+    nn.init.normal_(norm.weight, 1.0, 0.02)  # type: ignore[arg-type]
+    assert has_learned(network) is True  # a new head on it does not change that
+
+
 @pytest.mark.parametrize(
     "normed",
     [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm],

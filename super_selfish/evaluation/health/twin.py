@@ -67,9 +67,8 @@ class TwinMeasures:
     def _measure(self) -> Measures | None:
         backbone, source, preprocess = self._given
         first = first_weights(backbone)
-        if first is not None:
-            twin = network_with(backbone, first)
-        else:
+        twin = None if first is None else network_with(backbone, first)
+        if twin is None:
             drawn = draw_twin(backbone)
             if not drawn.is_known:
                 return None
