@@ -52,7 +52,10 @@ class Guard:
         self._first_bad = torch.tensor(-1, device=device)  # 2 * step + kind
         self._is_bad = torch.tensor(False, device=device)  # the update under way
         self._saved = _Copies()
-        self._buffers = lambda: list(buffers())
+        self._buffers_of = buffers
+
+    def _buffers(self) -> list[Tensor]:
+        return list(self._buffers_of())
 
     def begin_update(self) -> None:
         """Notes what a forward pass may move, if the update may be left out."""
