@@ -17,11 +17,13 @@ from torch import Tensor
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.files import FileList
 from super_selfish.data.items import ArrayItems
-from super_selfish.data.samples import Sample
+from super_selfish.data.samples import DatasetError, Sample
 from super_selfish.data.sources import ImageSource
+from super_selfish.training.plain import is_plain, plain
 
 _ROWS = 16  # of an array
 _ITEMS = 4  # of other data sets, which have to be asked
+_MOST_BYTES = 2**26  # of labels
 
 
 def likeness(source: ImageSource) -> dict[str, Any]:
@@ -49,6 +51,43 @@ def likeness(source: ImageSource) -> dict[str, Any]:
         if shades != [_shade(source, place) for place in places[:: _ROWS // _ITEMS]]:
             return {}
     return {"brightness of some images": shades}
+
+
+def label_likeness(source: ImageSource) -> dict[str, Any]:
+    """The same of the labels: a digest of all that are known without reading items, or of some.
+
+    Args:
+        source: The images.
+
+    Returns:
+        One entry; none where there are no labels, or they change from one time to the next.
+    """
+    digests = [_labels(source) for _ in range(2)]
+    if digests[0] is None or digests[0] != digests[1]:
+        return {}
+    return {"labels (digest)": digests[0]}
+
+
+def _labels(source: ImageSource) -> str | None:
+    with _streams_left_alone():
+        labels = source.known_labels()
+        if labels is None:
+            places = sorted({part * (len(source) - 1) // (_ITEMS - 1) for part in range(_ITEMS)})
+            try:
+                labels = [source.label(place) for place in places]
+            except (OSError, ValueError, TypeError, DatasetError):
+                return None  # training says of it what is to be said
+    if isinstance(labels, Tensor):
+        every = 1 + labels.nbytes // _MOST_BYTES  # of masks not all
+        return _digest(str(list(labels.shape)).encode(), _bytes(labels[::every]))
+    if all(label is None for label in labels) or not is_plain(list(labels)):
+        return None
+    return _digest(*(_label_bytes(label) for label in labels))
+
+
+def _label_bytes(label: Any) -> bytes:
+    label = plain(label)
+    return _bytes(label) if isinstance(label, Tensor) else repr(label).encode()
 
 
 def _names(files: list[Any]) -> list[bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from super_selfish.data.likeness import likeness
+from super_selfish.data.collate import LabelCollator
+from super_selfish.data.likeness import label_likeness, likeness
 from super_selfish.models.wrappers import bare_names, without_prefix
 from super_selfish.supervisors.arguments import NOT_STORED
 from super_selfish.training.checkpoint import is_plain
@@ -39,6 +40,8 @@ def tell_settings(supervisor: Pretrained) -> None:
         if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
             run.told |= described(name, value)
     run.told |= likeness(supervisor.source)
+    if isinstance(getattr(supervisor, "collate_fn", None), LabelCollator):
+        run.told |= label_likeness(supervisor.source)
     run.told |= described("pages", supervisor.source.reader.pages)
     if run.monitor is not None:
         told = described("monitor", run.monitor)

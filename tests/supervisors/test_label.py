@@ -297,6 +297,34 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path) -> None:
     assert same(resumed, expected) == list(expected)
 
 
+class Asked(Dataset[tuple[Tensor, int]]):
+    """Knows its labels by its items alone."""
+
+    def __init__(self, dataset: TensorDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = self.dataset[index]
+        return image, int(label)
+
+
+@pytest.mark.parametrize("form", [lambda dataset: dataset, lambda dataset: dataset.tensors, Asked])
+def test_a_run_does_not_go_on_with_other_labels(
+    tmp_path: Path, tiny_backbone: Backbone, form: Any
+) -> None:
+    images, labels = striped().tensors
+    name = str(tmp_path / "labels")
+    LabelSupervisor(form(striped()), tiny_backbone()).supervise(**settings(name=name, epochs=1))
+    again = LabelSupervisor(form(TensorDataset(images, labels)), tiny_backbone())
+    assert again.supervise(**settings(name=name, resume=True)).history[-1]["epoch"] == 2
+    others = LabelSupervisor(form(TensorDataset(images, 1 - labels)), tiny_backbone())
+    with pytest.raises(ValueError, match=r"cannot resume .*labels \(digest\)"):
+        others.supervise(**settings(name=name, resume=True, epochs=3))
+
+
 def test_multi_hot_labels_are_learned_by_binary_cross_entropy(tiny_backbone: Backbone) -> None:
     images, classes = striped().tensors
     labels = torch.stack([classes, 1 - classes, torch.ones_like(classes)], dim=1)
