@@ -66,6 +66,7 @@ class TorchvisionFeatures(nn.Module):
             "name": name,
             "in_channels": in_channels,
             "image_size": image_size,
+            "stem": stem,
         }
         self.network = _build(name)
         _remove_classifier(self.network)

@@ -127,3 +127,15 @@ def test_a_figure_writes_names_as_they_are(tmp_path: Path, name: str) -> None:
     labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
     assert name in [label.get_text() for label in labels]
     assert not any(label.get_parse_math() for label in labels)
+
+
+def test_the_figure_says_which_gains_the_test_images_do_not_tell() -> None:
+    pytest.importorskip("matplotlib")
+    scores = {"pretrained": {"knn": Score(0.56, {})}, "untrained": {"knn": Score(0.5, {})}}
+    found = Evaluation(scores, "accuracy", 0.1, 240, 100, 10)
+    words = "100 test images do not tell it from untrained by knn: +6.0 points, where it takes 13.8"
+    assert str(found).splitlines()[-1] == words
+    assert found.plot().axes[0].get_xlabel().replace("\n", " ") == words
+    many = Evaluation(scores, "accuracy", 0.1, 240, 2000, 10)
+    assert many.verdict == []
+    assert many.plot().axes[0].get_xlabel() == ""

@@ -185,6 +185,17 @@ def test_the_twin_of_any_backbone_by_name_is_like_a_new_one(name: str) -> None:
     assert_alike(draw_twin(trained(network(make, 1)), seed=3).network, network(make, 2))
 
 
+@pytest.mark.parametrize("stem", ["imagenet", "medium", "small"])
+def test_the_twin_begins_as_the_stem_that_was_asked_for(stem: str) -> None:
+    network = build_backbone("resnet18", 3, (32, 32), stem)
+    twin = untrained_twin(network)  # at 32 pixels "auto" would be another than two of them
+    assert repr(twin) == repr(network)
+    images = torch.rand(2, 3, 32, 32)
+    assert twin.eval()(images).shape == (2, 512)
+    pairs = zip(network.parameters(), twin.parameters(), strict=True)
+    assert not all(torch.equal(own, new) for own, new in pairs)
+
+
 def test_a_class_that_cannot_be_constructed_again_is_shuffled_while_it_is_new() -> None:
     new = network(lambda: Secretive(16), 1)
     twin = draw_twin(new, seed=3)
