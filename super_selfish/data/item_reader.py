@@ -24,6 +24,8 @@ from super_selfish.data.samples import DatasetError, ReadingError
 from super_selfish.data.value_range import ValueRange, WantedRange
 from super_selfish.training.counting import plural
 
+_NONE = "the dataset gives None instead of an image"
+
 
 class ItemReader:
     """The part of an `ImageSource` that asks the dataset.
@@ -87,7 +89,10 @@ class ItemReader:
     def label(self, index: int) -> Tensor | None:
         """The label of one item; -1 if the item cannot be read and is skipped."""
         try:
-            return split_item(self.item(self._checked(index))).label
+            item = split_item(self.item(self._checked(index)))
+            if item.image is None and item.label is None:
+                raise ReadingError(ValueError(_NONE))
+            return item.label
         except ReadingError as error:
             if self.on_error == "skip":
                 return torch.tensor(SKIPPED_LABEL)
@@ -150,7 +155,7 @@ class ItemReader:
         except DECODING_ERRORS as error:
             raise ReadingError(error) from error
         if opened is None:
-            raise ReadingError(ValueError("the dataset gives None instead of an image"))
+            raise ReadingError(ValueError(_NONE))
         if isinstance(self.items, FileList):
             return self.reader.read(self.items, index, cover), item.label
         if is_path(opened):

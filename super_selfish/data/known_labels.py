@@ -92,7 +92,8 @@ def known_classes(items: Any) -> list[str] | None:
     inherits = any(base.__module__.startswith("torchvision.datasets.") for base in _parents(items))
     if inherits and not _giver(type(items))[0].startswith("torchvision."):
         return None
-    return [str(name) for name in names]
+    # Linux has names of any bytes; those that are no text could be neither drawn nor written.
+    return [str(name).encode(errors="backslashreplace").decode() for name in names]
 
 
 def _parents(items: object) -> list[type]:

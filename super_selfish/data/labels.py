@@ -53,9 +53,20 @@ def labels_of(source: ImageSource, *, instead: str = "") -> Tensor | None:
             return None
         found.append(label.detach().cpu())
     shapes = {tuple(label.shape) for label in found}
+    if len(shapes) == 2 and () in shapes:
+        found = _skipped_filled(found, max(shapes))
+        shapes = {tuple(label.shape) for label in found}
     if len(shapes) > 1:
         raise ValueError(f"labels must be of one shape, got {sorted(shapes)[:5]}")
     return torch.stack(found)
+
+
+def _skipped_filled(labels: list[Tensor], shape: tuple[int, ...]) -> list[Tensor]:
+    """Labels of which those of skipped items have the shape of the others."""
+    return [
+        label.expand(shape) if label.ndim == 0 and label == SKIPPED_LABEL else label
+        for label in labels
+    ]
 
 
 def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:

@@ -93,7 +93,8 @@ def _label_bytes(label: Any) -> bytes:
 def _names(files: list[Any]) -> list[bytes]:
     paths = [os.path.abspath(file) for file in files]
     folder = os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths)
-    return [Path(path).relative_to(folder).as_posix().encode() for path in paths]
+    names = [Path(path).relative_to(folder).as_posix() for path in paths]
+    return [name.encode(errors="surrogatepass") for name in names]  # Linux has names of any bytes
 
 
 def _shade(source: ImageSource, index: int) -> float:

@@ -75,6 +75,11 @@ def write_archive(file: BinaryIO, value: Any) -> None:
     summed.close()
 
 
+def _is_text(path: Path) -> bool:
+    """Whether a path is UTF-8, without which torch maps no file; Linux has others."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in os.fspath(path))
+
+
 def read_archive(path: Path, *, mapped: bool = False) -> Any:
     """Reads what `write_archive` wrote, or `torch.save`, to the CPU.
 
@@ -94,8 +99,9 @@ def read_archive(path: Path, *, mapped: bool = False) -> Any:
             _check_sum(file, path)
             _check_claims(file, path)
             file.seek(0)
-            source: Any = os.fspath(path) if mapped else file
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            is_mapped = mapped and _is_text(path)
+            source: Any = os.fspath(path) if is_mapped else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=is_mapped)
         except UnreadableFileError:
             raise
         except _TROUBLE as error:

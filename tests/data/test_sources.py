@@ -726,3 +726,17 @@ def test_a_part_of_a_source_keeps_images_and_labels() -> None:
     assert isinstance(sample, Sample)
     assert sample.label is not None
     assert (int(sample.image[0, 0, 0]), int(sample.label), sample.index) == (240, 8, 1)
+
+
+def test_the_label_of_an_item_that_is_none_is_that_of_a_skipped_one() -> None:
+    items: list[Any] = [(pil(0), 1), None, (pil(1), 0), {"image": None}, (None, 2)]
+    source = ImageSource(items, on_error="skip")
+    labels = labels_of(source)
+    assert labels is not None and labels.tolist() == [1, -1, 0, -1, 2]
+    rows = [(pil(0), np.array([0, 1])), None]
+    several = labels_of(ImageSource(rows, on_error="skip"))
+    assert several is not None and several.tolist() == [[0, 1], [-1, -1]]
+    many = [(pil(number % COUNT), 1) for number in range(100)]
+    many[50:51] = [None]  # type: ignore[list-item]  # where no look was taken
+    with pytest.raises(ValueError, match=r"cannot read image item 50: .*gives None instead"):
+        labels_of(ImageSource(many))

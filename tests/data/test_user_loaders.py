@@ -89,7 +89,7 @@ def test_a_loader_that_is_no_function_is_refused_at_once(tmp_path: Path, loader:
     Image.fromarray(RGB[0]).save(tmp_path / "0.png")
     for build in (ImageSource, RotateNetSupervisor):
         with pytest.raises(TypeError, match="loader must be a function from a path"):
-            build(tmp_path, loader=loader, on_error="skip")  # type: ignore[operator]
+            build(tmp_path, loader=loader, on_error="skip")
 
 
 GIVEN: list[tuple[Any, str]] = [

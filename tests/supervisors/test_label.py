@@ -517,3 +517,11 @@ def test_predict_refuses_what_training_never_saw(
     supervisor = LabelSupervisor(striped(), tiny_backbone())
     with pytest.raises((ValueError, TypeError), match=said):
         supervisor.predict(given(striped().tensors[0][:4]))
+
+
+def test_items_that_are_none_are_skipped_and_the_labels_of_the_others_known(
+    tiny_backbone: Backbone,
+) -> None:
+    items: list[Any] = [*striped(6), None]
+    supervisor = LabelSupervisor(items, tiny_backbone(), on_error="skip")
+    assert supervisor.model(torch.rand(2, 3, 32, 32)).shape == (2, 2)

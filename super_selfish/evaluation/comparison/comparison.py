@@ -286,7 +286,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _write(path: str | os.PathLike[str] | None, text: str) -> str:
     if path is not None:
-        write_atomically(Path(path), lambda file: file.write(text.encode()))
+        write_atomically(Path(path), lambda file: file.write(text.encode(errors="surrogateescape")))
     return text
 
 

@@ -103,7 +103,7 @@ def write_report(
     parts.append(Section("settings", "Settings", told))
     page = _page(algorithm, parts, title or algorithm.title, os.fspath(name), written)
     path = beside(name, ".html")
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
     return path
 
 
