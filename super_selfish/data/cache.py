@@ -129,7 +129,7 @@ def open_cache(
             f"files, got {type(source.dataset).__name__}; give the folder itself, or leave the "
             "cache out"
         )
-    file = Path(os.fspath(path).removesuffix(".npy") + ".npy")
+    file = Path(os.path.expanduser(os.fspath(path)).removesuffix(".npy") + ".npy")
     note = _note(source, source.items)
     if not _is_whole(file, note):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def embed(
     Raises:
         ValueError: If the path has another ending, or as `extract_features`.
     """
-    files = _files(Path(path))
+    files = _files(Path(os.path.expanduser(path)))
     if isinstance(backbone, Supervisor) and preprocess is not None:
         raise ValueError("a supervisor has its own preprocess: leave preprocess= out")
     network = open_network(backbone, preprocess, image_size, in_channels)

@@ -35,7 +35,7 @@ class FeatureCache:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Remembers the folder."""
-        self.folder = Path(folder)
+        self.folder = Path(os.path.expanduser(folder))
 
     def path(self, backbone: nn.Module, data: LabelledSource, preprocess: nn.Module | None) -> Path:
         """The file for a network and a data set, whether it exists or not."""

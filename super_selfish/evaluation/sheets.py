@@ -277,6 +277,7 @@ def write_legend(
 def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     """Writes the figure, if there is a path, into a folder that is made if need be."""
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI)
+        file = Path(os.path.expanduser(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=DPI)
     return figure

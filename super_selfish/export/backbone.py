@@ -123,7 +123,7 @@ def export_backbone(
             that are not finite, or another library has no network that computes the same.
         ImportError: If the format needs a package that is missing.
     """
-    path, format = _destination(Path(path), format)
+    path, format = _destination(Path(os.path.expanduser(path)), format)
     height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
     size = (height, width)
     is_safetensors = path.suffix == ".safetensors" and not FORMATS[format].is_deployable

@@ -182,7 +182,8 @@ def _original(name: str, pretrained: bool | str | os.PathLike[str]) -> Any:
     if pretrained is not False:
         # Not by the package's own loader: where torch does not by itself (before 2.6), it would
         # run code that a file holds.
-        network.load_state_dict(torch.load(pretrained, map_location="cpu", weights_only=True))
+        file = os.path.expanduser(pretrained)
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return network
 
 

@@ -522,6 +522,7 @@ def test_predict_refuses_what_training_never_saw(
 def test_items_that_are_none_are_skipped_and_the_labels_of_the_others_known(
     tiny_backbone: Backbone,
 ) -> None:
-    items: list[Any] = [*striped(6), None]
+    data = striped(6)
+    items: list[Any] = [*(data[number] for number in range(6)), None]
     supervisor = LabelSupervisor(items, tiny_backbone(), on_error="skip")
     assert supervisor.model(torch.rand(2, 3, 32, 32)).shape == (2, 2)

@@ -286,7 +286,8 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _write(path: str | os.PathLike[str] | None, text: str) -> str:
     if path is not None:
-        write_atomically(Path(path), lambda file: file.write(text.encode(errors="surrogateescape")))
+        content = text.encode(errors="surrogateescape")
+        write_atomically(Path(os.path.expanduser(path)), lambda file: file.write(content))
     return text
 
 

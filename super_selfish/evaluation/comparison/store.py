@@ -31,8 +31,9 @@ class RunStore:
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         """Opens the store `path + ".jsonl"` with the folder `path`; nothing is written yet."""
-        self.folder = None if path is None else Path(path)
-        self.file = None if path is None else Path(os.fspath(path) + ".jsonl")
+        place = None if path is None else os.path.expanduser(os.fspath(path))
+        self.folder = None if place is None else Path(place)
+        self.file = None if place is None else Path(place + ".jsonl")
         self._here: dict[str, Record] = {}
 
     def read(self) -> dict[str, Record]:
