@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from super_selfish.training.run import parse_interval
+from super_selfish.training.run import parse_time
 
 _LOOKS, _SECONDS_BETWEEN = 20, 0.05  # at workers, to see one end
 DEFAULT_TIMEOUT = "30min"  # ours: no batch takes as long, and a night is not lost
@@ -159,13 +159,15 @@ def parse_timeout(timeout: float | str | None) -> float:
         return 0.0
     if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
         return float(timeout)
+    expected = ValueError(
+        f'worker_timeout is a number of seconds, a time such as "5min", or None, got {timeout!r}'
+    )
+    if not isinstance(timeout, str):
+        raise expected
     try:
-        seconds = parse_interval(timeout)[1] if isinstance(timeout, str) else None
+        seconds = parse_time(timeout, "worker_timeout")
     except ValueError:
-        seconds = None
+        raise expected from None
     if not seconds:
-        raise ValueError(
-            'worker_timeout is a number of seconds, a time such as "5min", or None, '
-            f"got {timeout!r}"
-        )
+        raise expected
     return seconds

@@ -21,6 +21,7 @@ from super_selfish.evaluation.labels import count_classes, is_multilabel
 from super_selfish.evaluation.linear import fit_linear_probe
 from super_selfish.evaluation.subject import Score, Subject, score_predictions
 from super_selfish.models.freezing import check_layer
+from super_selfish.training.spelling import did_you_mean
 
 Protocol = Callable[[Subject], Score]
 
@@ -137,8 +138,15 @@ def expand_protocols(names: Sequence[str]) -> dict[str, Protocol]:
     found = {name: find_protocol(name) for name in expanded}
     known = {name: protocol for name, protocol in found.items() if protocol is not None}
     if not known or len(known) < len(found):
-        names_known = [*PROTOCOLS, *PROTOCOL_GROUPS, f"{FINETUNE_FROM}LAYER"]
-        raise ValueError(f"protocols must be some of {names_known}, got {list(names)}")
+        names_known = [*PROTOCOLS, *PROTOCOL_GROUPS]
+        families = f'"2%", "20-per-class" (any number) or "{FINETUNE_FROM}LAYER"'
+        unknown = [name for name in found if name not in known]
+        near = [did_you_mean(str(name), names_known) for name in unknown]
+        meant = ", ".join(repr(name) for name in dict.fromkeys(near) if name)
+        guess = f": did you mean {meant}?" if meant else ""
+        raise ValueError(
+            f"protocols must be some of {names_known}, or {families}, got {unknown}{guess}"
+        )
     return known
 
 

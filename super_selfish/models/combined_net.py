@@ -68,10 +68,14 @@ class CombinedNet(nn.Module):
 
         Returns:
             What the predictor returns.
+
+        Raises:
+            ValueError: If the predictor takes another number of features than the backbone gives.
         """
-        if _wants_map(self.predictor):
-            return self.predictor(self.feature_map(images))
-        return self.predictor(self.features(images))
+        wants_map = _wants_map(self.predictor)
+        features = self.feature_map(images) if wants_map else self.features(images)
+        _require_width(self.backbone, self.predictor, features)
+        return self.predictor(features)
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features `[B, D]` of images `[B, C, H, W]`."""
@@ -180,6 +184,21 @@ def _wants_map(predictor: nn.Module) -> bool:
     if isinstance(predictor, nn.Sequential) and len(predictor) > 0:
         return _wants_map(predictor[0])
     return bool(getattr(predictor, "wants_map", False))
+
+
+def _require_width(backbone: nn.Module, predictor: nn.Module, features: Tensor) -> None:
+    """Refuses features that a linear first layer cannot take, in words instead of torch's."""
+    first = unwrapped(predictor)
+    while isinstance(first, nn.Sequential) and len(first) > 0:
+        first = first[0]
+    if not isinstance(first, nn.Linear) or features.ndim != 2 or torch.jit.is_tracing():
+        return
+    given, wanted = features.shape[1], first.in_features
+    if given != wanted and not isinstance(first, nn.LazyLinear):
+        raise ValueError(
+            f"the backbone, {type(unwrapped(backbone)).__name__}, gives {given} numbers an image, "
+            f"but the predictor takes {wanted}: make its first layer nn.Linear({given}, ...)"
+        )
 
 
 def _as_tensor(backbone: nn.Module, output: object) -> Tensor:

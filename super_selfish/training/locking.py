@@ -22,6 +22,7 @@ from typing import Any
 
 from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.distributed import rank
+from super_selfish.training.naming import cannot_store
 
 if sys.platform == "win32":
     import msvcrt
@@ -54,11 +55,15 @@ class NameLock:
 
         Raises:
             NameInUseError: If another run has it.
+            OSError: If no file can be made there.
         """
         started = time.monotonic()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         while self._file is None:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise cannot_store(checkpoint_path(self.name), error) from error
             try:
                 _lock(file)
             except OSError as error:

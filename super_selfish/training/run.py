@@ -132,12 +132,12 @@ class Run:
             raise ValueError(f"accumulate must be at least 1 batch, got {self.accumulate}")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
-        self._every_steps, self._every_seconds = parse_interval(self.checkpoint_every)
+        self._every_steps, self._every_seconds = parse_interval(
+            self.checkpoint_every, "checkpoint_every"
+        )
         self.began = self._written = time.monotonic()
         self._retry_at: float | None = None
-        steps, seconds = parse_interval(self.time_limit)
-        if steps is not None:
-            raise ValueError(f'time_limit is a time such as "10min", got {self.time_limit!r}')
+        seconds = parse_time(self.time_limit, "time_limit")
         if seconds is not None and is_distributed():
             raise ValueError(
                 "time_limit works in one process: several would stop at different steps and wait "
@@ -405,11 +405,12 @@ def total(loss: Losses) -> Tensor:
     return torch.stack(list(loss.values())).sum() if isinstance(loss, dict) else loss
 
 
-def parse_interval(every: int | str | None) -> tuple[int | None, float | None]:
+def parse_interval(every: int | str | None, name: str) -> tuple[int | None, float | None]:
     """Reads an interval.
 
     Args:
         every: A number of steps, or a time such as `"30s"`, `"10min"` or `"2h"`, or None.
+        name: Of the argument, for the message.
 
     Returns:
         Steps and seconds, of which at most one is not None.
@@ -421,9 +422,37 @@ def parse_interval(every: int | str | None) -> tuple[int | None, float | None]:
         return None, None
     if isinstance(every, int) and every >= 1:
         return every, None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", str(every))
-    if match is None or isinstance(every, int):
-        raise ValueError(
-            f'an interval is a number of steps, or a time such as "10min", got {every!r}'
-        )
-    return None, float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
+    seconds = _seconds(every)
+    if seconds is None:
+        raise ValueError(f"{name} is a number of steps, or a time such as {_TIMES}, got {every!r}")
+    return None, seconds
+
+
+def parse_time(time: str | None, name: str) -> float | None:
+    """Reads a time.
+
+    Args:
+        time: Such as `"30s"`, `"10min"` or `"2h"`, or None.
+        name: Of the argument, for the message.
+
+    Returns:
+        Seconds, or None.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    seconds = _seconds(time)
+    if time is not None and seconds is None:
+        raise ValueError(f"{name} is a time such as {_TIMES}, got {time!r}")
+    return seconds
+
+
+_TIMES = '"30s", "10min" or "2h"'
+
+
+def _seconds(time: object) -> float | None:
+    """Seconds of a time in words; None if it is none."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", str(time))
+    if match is None or not isinstance(time, str):
+        return None
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]

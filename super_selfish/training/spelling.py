@@ -8,6 +8,14 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
+# What other libraries call ours, where the letters do not tell.
+_ALSO = {
+    "learning_rate": "lr",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "workers": "num_workers",
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -33,6 +41,8 @@ def unknown_keyword(
         The error, to be raised.
     """
     known = list(known)
+    if _ALSO.get(wrong) in known:
+        return TypeError(f"{where} takes no {wrong}=: did you mean {_ALSO[wrong]}=?")
     if meant := did_you_mean(wrong, known):
         return TypeError(f"{where} takes no {wrong}=: did you mean {meant}=?")
     for other, names in (elsewhere or {}).items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.models import CombinedNet, Normalize, feature_map, pooled_features
+from tests.conftest import TinyBackbone
 
 
 class Tokens(nn.Module):
@@ -136,3 +138,14 @@ def test_parts_are_registered_once_and_kept() -> None:
 def test_a_part_that_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^predictor must be an nn.Module, got int$"):
         CombinedNet(nn.Identity(), 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrap", [lambda head: head, nn.Sequential, nn.DataParallel])
+def test_a_predictor_of_another_width_is_told_both_numbers(
+    wrap: Callable[[nn.Module], nn.Module],
+) -> None:
+    network = CombinedNet(TinyBackbone(), wrap(nn.Linear(1280, 10)))
+    with pytest.raises(ValueError, match=r"TinyBackbone, gives 16 numbers .* predictor takes 1280"):
+        network(torch.rand(2, 3, 32, 32))
+    fitting = CombinedNet(TinyBackbone(), wrap(nn.LazyLinear(10)))
+    assert fitting(torch.rand(2, 3, 32, 32)).shape == (2, 10)

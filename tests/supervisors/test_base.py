@@ -270,7 +270,9 @@ def test_every_precision_trains(images: Tensor, precision: str) -> None:
         ({"precision": "fp8"}, "precision is one of"),
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),
-        ({"checkpoint_every": "often"}, "an interval is a number of steps"),
+        ({"checkpoint_every": "often"}, "checkpoint_every is a number of steps, or a time"),
+        ({"time_limit": "soon"}, 'time_limit is a time such as "30s", .*, got .soon'),
+        ({"time_limit": "10"}, "time_limit is a time"),
         ({"lr_scheduler": "linear"}, "or a function of the optimizer, got .linear."),
     ],
 )

@@ -219,20 +219,23 @@ CONSTRUCTORS: list[tuple[Maker, type[Exception], str]] = [
     (
         lambda images, net: RotateNetSupervisor(images, net, nn.Linear(7, 4)),
         ValueError,
-        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: mat1 and "
-        "mat2 shapes cannot be multiplied (1x16 and 7x4)",
+        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: the "
+        "backbone, TinyBackbone, gives 16 numbers an image, but the predictor takes 7: make its "
+        "first layer nn.Linear(16, ...)",
     ),
     (
         lambda images, net: BYOLSupervisor(images, net, nn.Linear(7, 4)),
         ValueError,
-        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: mat1 and "
-        "mat2 shapes cannot be multiplied (1x16 and 7x4)",
+        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: the "
+        "backbone, TinyBackbone, gives 16 numbers an image, but the predictor takes 7: make its "
+        "first layer nn.Linear(16, ...)",
     ),
     (
         lambda images, net: LabelSupervisor(images, net, nn.Linear(7, 4)),
         ValueError,
-        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: mat1 and "
-        "mat2 shapes cannot be multiplied (1x16 and 7x4)",
+        "predictor= (Linear) could not take what the backbone gives it, features [B, 16]: the "
+        "backbone, TinyBackbone, gives 16 numbers an image, but the predictor takes 7: make its "
+        "first layer nn.Linear(16, ...)",
     ),
     (
         lambda images, net: RotateNetSupervisor(images, nn.Conv2d(5, 2, 1)),

@@ -128,3 +128,13 @@ def test_a_disk_that_cannot_lock_is_told_and_used(
 def test_what_stores_nothing_locks_nothing() -> None:
     with locking.lock_of(None):
         assert torch.is_grad_enabled()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="there is no folder that takes no files"
+)
+def test_a_place_that_takes_no_lock_is_refused_by_the_name_of_the_checkpoint() -> None:
+    with pytest.raises(
+        OSError, match=r"nothing can be stored at /proc/x\.pt: .*give another name="
+    ):
+        NameLock("/proc/x").__enter__()

@@ -25,13 +25,13 @@ from super_selfish.training.run import NonFiniteLossError, Run, parse_interval
     ],
 )
 def test_intervals(every: int | str | None, steps: int | None, seconds: float | None) -> None:
-    assert parse_interval(every) == (steps, seconds)
+    assert parse_interval(every, "every") == (steps, seconds)
 
 
 @pytest.mark.parametrize("every", [0, -1, "10", "ten minutes", "5 days"])
 def test_what_is_no_interval_is_refused(every: int | str) -> None:
-    with pytest.raises(ValueError, match="an interval is a number of steps, or a time"):
-        parse_interval(every)
+    with pytest.raises(ValueError, match="checkpoint_every is a number of steps, or a time"):
+        parse_interval(every, "checkpoint_every")
 
 
 class Shown(NamedTuple):

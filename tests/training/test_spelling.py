@@ -24,3 +24,10 @@ def test_the_nearest_name_is_meant_if_there_is_one() -> None:
 def test_an_unknown_keyword_is_told_what_was_meant(wrong: str, sentence: str) -> None:
     error = unknown_keyword("f()", wrong, KNOWN, {"X()": ["dataset"]})
     assert isinstance(error, TypeError) and str(error) == sentence
+
+
+def test_what_other_libraries_call_it_is_known() -> None:
+    known = ["lr", "optimizer", "lr_scheduler", "epochs"]
+    for wrong, meant in {"learning_rate": "lr", "num_epochs": "epochs"}.items():
+        said = str(unknown_keyword("supervise()", wrong, known))
+        assert said == f"supervise() takes no {wrong}=: did you mean {meant}=?"

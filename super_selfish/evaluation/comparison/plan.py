@@ -24,8 +24,9 @@ from super_selfish.evaluation.comparison.standings import START, UNTRAINED
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
 from super_selfish.training.devices import default_device, parse_device
-from super_selfish.training.run import parse_interval
+from super_selfish.training.run import parse_time
 from super_selfish.training.schedules import constant, wants_length
+from super_selfish.training.spelling import did_you_mean
 
 Kind = Callable[..., Supervisor]
 
@@ -107,7 +108,12 @@ def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[s
     else:
         unknown = [name for name in algorithms if name not in SUPERVISORS]
         if unknown:
-            raise ValueError(f"algorithms must be some of {sorted(SUPERVISORS)}, got {unknown}")
+            near = [did_you_mean(str(name), SUPERVISORS) for name in unknown]
+            meant = ", ".join(repr(name) for name in dict.fromkeys(near) if name)
+            guess = f": did you mean {meant}?" if meant else ""
+            raise ValueError(
+                f"algorithms must be some of {sorted(SUPERVISORS)}, got {unknown}{guess}"
+            )
         kinds = {name: SUPERVISORS[name] for name in algorithms}
     if not kinds or not kinds.keys().isdisjoint((UNTRAINED, START)):
         raise ValueError(
@@ -131,8 +137,8 @@ def check_budget(budget: str | None, epochs: int | None) -> None:
         raise ValueError('give either budget="10min" or epochs=, which is for every run')
     if epochs is not None and (not _are_whole([epochs]) or epochs < 1):
         raise ValueError(f"epochs must be a whole number of at least 1, got {epochs!r}")
-    if budget is not None and not parse_interval(budget)[1]:
-        raise ValueError(f'budget is a time such as "10min", got {budget!r}')
+    if budget is not None and not parse_time(budget, "budget"):
+        raise ValueError(f"budget must be longer than nothing, got {budget!r}")
 
 
 def _are_whole(numbers: Any) -> bool:

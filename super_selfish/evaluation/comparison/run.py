@@ -29,7 +29,7 @@ from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.display import quiet
 from super_selfish.training.history import History
-from super_selfish.training.run import UNLIMITED, parse_interval
+from super_selfish.training.run import UNLIMITED, parse_time
 
 _PROBED = 2048  # test images on which features are judged without labels
 
@@ -272,7 +272,7 @@ def _pretrain(
 ) -> dict[str, Any]:
     """Pretrains, from the checkpoint of an unfinished run if there is one, and says how it went."""
     used = 0.0 if checkpoint is None else seconds_of(checkpoint)
-    _, budget = parse_interval(conditions.budget)
+    budget = parse_time(conditions.budget, "budget")
     limit = None if budget is None else f"{max(0.0, budget - used):.3f}s"
     start = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:

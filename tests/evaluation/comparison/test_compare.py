@@ -422,9 +422,10 @@ def test_pretraining_images_may_be_others_and_fewer() -> None:
     [
         ({"epochs": None}, ValueError, "either budget"),
         ({"budget": "1min"}, ValueError, "either budget"),
-        ({**TIMED, "budget": "soon"}, ValueError, "such as"),
+        ({**TIMED, "budget": "soon"}, ValueError, "budget is a time such as"),
+        ({**TIMED, "budget": "0s"}, ValueError, "budget must be longer than nothing"),
         ({**TIMED, "supervise": {"lr_scheduler": "cosine"}}, ValueError, "give epochs"),
-        ({"algorithms": ["rotato"]}, ValueError, "rotato"),
+        ({"algorithms": ["rotato"]}, ValueError, r"got .'rotato'.: did you mean 'rotate'\?"),
         ({"algorithms": "rotate"}, TypeError, "sequence"),
         ({"algorithms": []}, ValueError, "at least one"),
         ({"seeds": 0}, ValueError, "seeds"),
