@@ -178,7 +178,7 @@ def test_a_range_that_cuts_much_of_the_images_is_warned_of(form: str, tmp_path: 
     with pytest.warns(UserWarning, match=r"value_range cuts 6\.0% of the numbers"):  # below it
         ImageSource(data, value_range=(4095 * 0.06, 4095))
     for quiet in ((0, 4095), (0, 4095 * 0.96), "bits", "percentile"):
-        ImageSource(data, value_range=quiet)  # type: ignore[arg-type]
+        ImageSource(data, value_range=quiet)
 
 
 def test_one_channel_that_is_cut_is_warned_of() -> None:

@@ -85,6 +85,7 @@ def views(supervisor: Supervisor, seed: int) -> list[Html]:
     collator = supervisor.collate_fn
     if isinstance(collator, Collator) and collator.note:
         caption = f"{caption} {collator.note}"
+    caption += _of_channels(shown.shape[2])
     return [
         paragraph(
             "Images after the augmentation of the algorithm, as they enter the network; where it "
@@ -141,7 +142,10 @@ def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: 
         )
     if shown.score is not None:
         right, total = shown.score
-        body.append(paragraph(f"{right} of the {plural(total, 'answer')} below are right."))
+        are = "is" if right == 1 else "are"
+        body.append(paragraph(f"{right} of the {plural(total, 'answer')} below {are} right."))
+    if told := _of_channels(supervisor.in_channels):
+        body.append(paragraph(told.strip()))
     return [*body, element("div", joined(groups), class_="exhibit")]
 
 
@@ -168,7 +172,7 @@ def neighbours(look: Look | None) -> list[Html]:
             figure,
             f"Sheet of images, each with its {count} nearest neighbours and their cosines",
             f"Among {_how_many(look)}. If all cosines are close to 1, see what is said about the "
-            "health of the features.",
+            f"health of the features.{_of_channels(look.images.shape[1])}",
         ),
     ]
 
@@ -197,7 +201,8 @@ def feature_map(look: Look | None, seed: int, method: str | None = None) -> list
             thumbnails,
             f"Map of the features by {name}, drawn with small images",
             "Where several images fall into one cell, the one nearest to its centre is shown."
-            + ("" if look.labels is None else " The frames tell the classes."),
+            + ("" if look.labels is None else " The frames tell the classes.")
+            + _of_channels(look.images.shape[1]),
         ),
     ]
     if look.labels is not None:
@@ -239,6 +244,18 @@ def _shrunk(images: Tensor, columns: int) -> Tensor:
         for part in images.split(64)
     ]
     return torch.cat([(255 * part).round().byte() for part in parts])
+
+
+def _of_channels(channels: int) -> str:
+    """A sentence, after a space, on channels that the pictures do not show; nothing if they do."""
+    if channels == 2:
+        return " Shown, in gray, is channel 1 of 2; the network sees both."
+    if channels > 3:
+        return (
+            f" Shown, as red, green and blue, are channels 1 to 3 of {channels}; the network sees "
+            "all."
+        )
+    return ""
 
 
 def _how_many(look: Look) -> str:

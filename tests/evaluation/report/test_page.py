@@ -270,6 +270,24 @@ def test_images_that_cannot_be_read_are_passed_over(
         assert "of the 4 answers below" in page.text
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_each_section_of_pictures_tells_which_channels_are_shown(
+    channels: int, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    images = torch.randint(256, (12, channels, 32, 32), dtype=torch.uint8)
+    supervisor = RotateNetSupervisor(images, tiny_backbone(channels))
+    path = write_report(supervisor, tmp_path / "run", map_method="pca")
+    told = {
+        2: "Shown, in gray, is channel 1 of 2; the network sees both.",
+        5: "Shown, as red, green and blue, are channels 1 to 3 of 5; the network sees all.",
+    }
+    sections = path.read_text(encoding="utf-8").split("<section")[1:]
+    for anchor in ("views", "answers", "neighbours", "map"):
+        section = next(part for part in sections if f'id="{anchor}"' in part)
+        assert section.count("Shown, ") == section.count(told.get(channels, "Shown, "))
+        assert section.count("Shown, ") == (1 if channels in told else 0)
+
+
 def test_a_supervisor_that_learns_labels_has_a_page(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path
 ) -> None:
