@@ -44,15 +44,13 @@ def verdicts(
         if not any(changes.values()):
             found.append(f"the same as {name} by every protocol")
         elif len(told) < len(changes):
-            found.append(
-                f"{test_images:,} test images do not tell it from {name} by "
-                + "; by ".join(
-                    f"{protocol}: {_signed(change)} points, where it takes "
-                    f"{100 * least[protocol]:.1f}"
-                    for protocol, change in changes.items()
-                    if protocol not in told
-                )
+            doubtful = [protocol for protocol in changes if protocol not in told]
+            words = [" points, where it takes", *[","] * (len(doubtful) - 1)]
+            named = ", ".join(
+                f"{protocol} ({_signed(changes[protocol])}{word} {100 * least[protocol]:.1f})"
+                for protocol, word in zip(doubtful, words, strict=True)
             )
+            found.append(f"{test_images:,} test images do not tell it from {name} by {named}")
     return found
 
 

@@ -261,8 +261,8 @@ def test_gains_and_losses_that_the_test_images_do_not_tell_are_named_alike() -> 
     for start, untrained, name in ((None, before, "untrained"), (before, None, "the start")):
         *others, last = verdicts(after, start, untrained, 100)
         assert last == (
-            f"100 test images do not tell it from {name} by knn: +6.0 points, where it takes 13.8; "
-            "by linear: −8.0 points, where it takes 13.8"  # noqa: RUF001
+            f"100 test images do not tell it from {name} by knn (+6.0 points, where it takes "
+            "13.8), linear (−8.0, 13.8)"  # noqa: RUF001
         )
         assert others == (["better than the start: finetune +30.0 points"] if start else [])
     assert verdicts({"knn": 0.3}, {"knn": 0.3}, {"knn": 0.2}, 1000) == [

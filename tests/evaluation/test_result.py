@@ -133,7 +133,9 @@ def test_the_figure_says_which_gains_the_test_images_do_not_tell() -> None:
     pytest.importorskip("matplotlib")
     scores = {"pretrained": {"knn": Score(0.56, {})}, "untrained": {"knn": Score(0.5, {})}}
     found = Evaluation(scores, "accuracy", 0.1, 240, 100, 10)
-    words = "100 test images do not tell it from untrained by knn: +6.0 points, where it takes 13.8"
+    words = (
+        "100 test images do not tell it from untrained by knn (+6.0 points, where it takes 13.8)"
+    )
     assert str(found).splitlines()[-1] == words
     assert found.plot().axes[0].get_xlabel().replace("\n", " ") == words
     many = Evaluation(scores, "accuracy", 0.1, 240, 2000, 10)

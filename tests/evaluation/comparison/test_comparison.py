@@ -119,10 +119,10 @@ def test_seeds_make_no_more_test_images() -> None:
     runs += [record("worse", seed, 0.45) for seed in range(4)]
     found = Comparison(tuple(runs), {**SETTINGS, "test_images": 100})
     assert found.notes == [
-        "better: 100 test images do not tell it from untrained by knn: +10.0 points, where it "
-        "takes 13.7; by linear: +10.0 points, where it takes 13.1",
-        "worse: 100 test images do not tell it from untrained by knn: \N{MINUS SIGN}5.0 points, "
-        "where it takes 13.8; by linear: \N{MINUS SIGN}5.0 points, where it takes 13.7",
+        "better: 100 test images do not tell it from untrained by knn (+10.0 points, where it "
+        "takes 13.7), linear (+10.0, 13.1)",
+        "worse: 100 test images do not tell it from untrained by knn (\N{MINUS SIGN}5.0 points, "
+        "where it takes 13.8), linear (\N{MINUS SIGN}5.0, 13.7)",
     ]
     many = Comparison(tuple(runs), {**SETTINGS, "test_images": 2000})
     assert many.notes == [
