@@ -332,6 +332,7 @@ class Supervisor(Pretrained):
         )
         if name is not None:
             name = fixed_name(name)
+        is_chosen = isinstance(batch_size, str)
         if isinstance(batch_size, str):
             stored_size = stored_batch_size(name) if resume and name is not None else None
             batch_size = stored_size or footprint.fitting_batch(self, precision)
@@ -357,6 +358,8 @@ class Supervisor(Pretrained):
             keep_last=keep_last,
             buffers=self.buffers,
         )
+        if is_chosen:
+            run.chosen = f'batch_size="auto" took {batch_size} images a step'
         if name is not None and distributed.rank() == 0:
             require_writable(name, run.keep_last)
         self._reading = Reading(

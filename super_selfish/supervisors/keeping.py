@@ -30,6 +30,7 @@ from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
 from super_selfish.training.naming import cannot_store, require_room, require_writable
 from super_selfish.training.plain import plain
 from super_selfish.training.run import Run
+from super_selfish.training.standing import place_of
 from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class Keeper:
         if run.checkpoint_is_due or (interrupt.wants_store and run.is_whole):
             self._store()
             if interrupt.wants_store:
+                if self._writes and run.progress and run.stored_step == run.global_step:
+                    _logger.warning("%s, as SIGUSR1 asked; the run goes on", place_of(run))
                 interrupt.stored()
         if run.is_whole:
             interrupt.raise_if_requested()

@@ -52,6 +52,8 @@ class Progress:
         self._advice = advice if shown else None
         if not self._is_coloured and not run.is_over():
             self._bar.say(self._opening())
+        if run.chosen is not None:
+            self._bar.say(run.chosen)
         if run.footprint is not None:
             self._bar.say(run.footprint)
 

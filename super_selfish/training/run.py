@@ -150,6 +150,7 @@ class Run:
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
         self.has_exploded = False
+        self.chosen: str | None = None  # what was chosen for the user, in words
         self.footprint: str | None = None  # what memory the run takes, in words
         self.stored_step: int | None = None  # up to which this call has stored
 

@@ -492,16 +492,18 @@ def test_a_signal_that_ends_stores_first_and_gives_the_status_of_shells(
 
 
 def test_a_signal_that_stores_goes_on_and_the_former_handlers_hear_of_it(
-    images: Tensor, tmp_path: Path
+    images: Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[int] = []
     number = signal.SIGUSR1
     former = signal.signal(number, lambda number, frame: heard.append(position(tmp_path)))
     try:
         supervisor = build(images, at=3, after=sends(number))
-        supervisor.supervise(**settings(tmp_path))
+        supervisor.supervise(**settings(tmp_path, progress=True))
     finally:
         signal.signal(number, former)
+    place = tmp_path / "base.pt"
+    assert f"stored at {place}, as SIGUSR1 asked; the run goes on" in caplog.messages
     assert heard == [4] and len(supervisor.history) == 2
 
 

@@ -205,6 +205,14 @@ def test_one_of_a_kind_is_no_plural() -> None:
     ]
 
 
+def test_a_log_says_which_batch_was_chosen(
+    images: Tensor, tiny_backbone: Backbones, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = RotateNetSupervisor(images, tiny_backbone())
+    supervisor.supervise(epochs=1, batch_size="auto", name=None)
+    assert capsys.readouterr().err.splitlines()[1] == 'batch_size="auto" took 16 images a step'
+
+
 def test_progress_false_says_nothing(
     images: Tensor, tiny_backbone: Backbones, capsys: pytest.CaptureFixture[str]
 ) -> None:

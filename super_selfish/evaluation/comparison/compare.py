@@ -175,8 +175,9 @@ def _work(
         record = records.get(entry.key)
         return record is None or record == failed.get(entry.key)
 
-    shown = 0
-    with open_bar("Comparing", len(entries), "run", shown=progress) as bar:
+    # Runs that were done before are no part of this call's rate.
+    shown = sum(not is_open(entry, store.read()) for entry in entries)
+    with open_bar("Comparing", len(entries), "run", shown=progress, initial=shown) as bar:
         while remaining := [entry for entry in entries if is_open(entry, store.read())]:
             bar.update(len(entries) - len(remaining) - shown)
             shown = len(entries) - len(remaining)

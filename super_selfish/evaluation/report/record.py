@@ -105,6 +105,11 @@ def _record(run: Mapping[str, Any], provenance: Mapping[str, Any] | None) -> Rec
     for name in ("optimizer", "lr_scheduler"):
         if options := _options(run[name]):
             settings[f"{name} options"] = options
+    if "gamma 1.0" in settings.get("lr_scheduler options", "").split(", "):
+        settings["lr_scheduler"] = "constant"  # the default, a StepLR that multiplies by 1
+        del settings["lr_scheduler options"]
+    if isinstance(names := settings.pop("trained", None), list):
+        settings["parameter tensors that train"] = len(names)
     rows = list(run["history"]["rows"])
     images, _, seconds, waited = run["history"]["others"]  # of the epoch under way
     return Record(

@@ -105,6 +105,11 @@ def test_it_tells_the_run_and_its_settings(
     assert "All images could be read." in text
     for setting in ("rotations (0, 180)", "batch_size 8", "optimizer Adam", "images 22"):
         assert setting in text, setting
+    tensors = sum(p.requires_grad for p in supervisor.parameters())
+    supervisor = train(images, tiny_backbone(), tmp_path / "stored")
+    text = Page(supervisor.report(tmp_path / "stored", most_images=FEW)).text
+    assert "lr_scheduler constant" in text and "gamma" not in text
+    assert f"parameter tensors that train {tensors}" in text and "layers.0.weight" not in text
     assert "32 \N{MULTIPLICATION SIGN} 32 pixels" in text and torch.__version__ in text
     assert "TinyBackbone" in text
 
