@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.likeness import label_likeness, likeness
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 # Of a monitor: when it measures and how fast, not what.
 _WHEN = frozenset({"monitor.every", "monitor.batch_size", "monitor.keep_best"})
+
+
+def _moved_by(optimizer: Any) -> list[Any]:
+    """Parameters of an optimizer, or of several by name, in the order in which it keeps them."""
+    if isinstance(optimizer, Mapping):
+        return [p for each in optimizer.values() for p in _moved_by(each)]
+    groups = getattr(optimizer, "param_groups", [])
+    return [p for group in groups for p in group["params"]]
 
 
 def tell_settings(supervisor: Pretrained) -> None:
@@ -35,6 +44,8 @@ def tell_settings(supervisor: Pretrained) -> None:
         for name, parameter in supervisor.named_parameters()
         if parameter.requires_grad
     ]
+    names = {p: without_prefix(name, wrappers) for name, p in supervisor.named_parameters()}
+    run.told["order"] = [names.get(p, "another") for p in _moved_by(run.optimizer)]
     run.told |= described("collate_fn", getattr(supervisor, "collate_fn", None))
     for name, value in supervisor.arguments.items():
         if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):

@@ -27,6 +27,7 @@ from super_selfish.training.finite import (
 )
 from super_selfish.training.guard import LOSS, Guard
 from super_selfish.training.history import History, Row
+from super_selfish.training.moments import fitting_state
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.optimizers import load_moments
 from super_selfish.training.plain import plain_setting
@@ -372,18 +373,26 @@ class Run:
                 f"cannot resume {self.name}: the stored run has done {done}, this call wants "
                 f"epochs={self.epochs} in total: give more, or load() what is stored"
             )
+        is_amid_update = state["step"] % self.accumulate and state["step"] != self.steps_per_epoch
+        if state["step"] > self.steps_per_epoch or is_amid_update:
+            raise ValueError(
+                f"cannot resume {self.name}: the stored run stands at step {state['step']} of an "
+                f"epoch of {self.steps_per_epoch} steps, in updates of {self.accumulate}: no run "
+                "of this library stands there"
+            )
         self.epoch, self.step = state["epoch"], state["step"]
         self.history.load_state_dict(state["history"], self.device)
         is_watched_alike = not differences(state.get("watching", {}), self.watching)
         self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch
         changes = changed(state.get("schedule", {}), self.schedule)
         try:
+            gathered = fitting_state(self.optimizer, state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             if "schedule" in state and not changes:
-                self.optimizer.load_state_dict(state["optimizer"])
+                self.optimizer.load_state_dict(gathered)
                 self.lr_scheduler.load_state_dict(state["lr_scheduler"])
             else:
-                self._take_place(state["optimizer"])
+                self._take_place(gathered)
             match_layout(self.optimizer)
         except _MISFITS as error:
             raise ValueError(

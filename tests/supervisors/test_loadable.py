@@ -149,7 +149,7 @@ def test_a_loss_with_an_axis_is_stored_amid_an_epoch(images: Tensor, tmp_path: P
             assert self.run is not None
             if self.run.global_step == 1:
                 raise KeyboardInterrupt
-            return super()._forward(data)[None]  # type: ignore[index]
+            return super()._forward(data)[None]
 
     with pytest.raises(KeyboardInterrupt):
         Axis(images, TinyBackbone()).supervise(**options(tmp_path, checkpoint_every=1))
