@@ -377,7 +377,8 @@ class Supervisor(Pretrained):
                     self._load_pretrained(name, pretrained)
                     if resume:
                         announce_beginning(name)
-                self.files.begin_run(name, replaces=overwrite or stored is not None)
+                shall_replace = overwrite and has_checkpoint(name)
+                self.files.begin_run(name, replaces=shall_replace or stored is not None)
             if stored is None:
                 note_start(self, name if pretrained else None)
             run.epochs_before = (

@@ -12,7 +12,7 @@ Shapes: `B` images, `n` tiles, `P` permutations, `C, H, W` image, `c_h, c_w` til
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -30,7 +30,12 @@ from super_selfish.models import (
     feature_shape,
 )
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.supervisors.puzzles import (
+    TileCutter,
+    permutation_table,
+    put_together,
+    unfit_table,
+)
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
@@ -211,6 +216,10 @@ class JigsawNetSupervisor(Supervisor):
     def preprocess(self) -> nn.Module:
         """What makes an image look as tiles did in training; features are better with it."""
         return nn.Sequential(Standardize(), super().preprocess)
+
+    def _unfit(self, state: Mapping[str, Any]) -> str | None:
+        """Whether the stored table is one of permutations."""
+        return unfit_table(state["permutations"])
 
     def _forward(self, data: JigsawTiles) -> Tensor:
         puzzles = put_together(data.tiles, self.permutations[data.targets])  # (B, C, H, W)

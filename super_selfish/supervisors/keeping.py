@@ -265,6 +265,7 @@ class Keeper:
         more = f"; its images are {shown}{', ...' if len(indices) > _MOST_INDICES else ''}"
         if self._writes:
             path = beside(run.path, "-nan.pt")
+            self._supervisor.files.make_way_for(path)
             record = {
                 "what": str(error),
                 "epoch": epoch,

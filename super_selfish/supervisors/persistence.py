@@ -27,6 +27,7 @@ from super_selfish.training.checkpoint import (
     read_run,
     write_checkpoint,
 )
+from super_selfish.training.finite import listed, not_finite
 from super_selfish.training.form import is_extra_state, require_storable
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
@@ -182,7 +183,8 @@ def stored_batch_size(name: Name) -> int | None:
     if not has_checkpoint(name):
         return None
     run = read_run(checkpoint_path(name))["run"]
-    return None if run is None else int(run["settings"]["batch_size"])
+    size = None if run is None else run["settings"].get("batch_size")
+    return size if type(size) is int and size > 0 else None
 
 
 def take_weights(supervisor: Pretrained, name: Name) -> None:
@@ -236,6 +238,16 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
             f"({misfits[0]}{_and_more(misfits)}). Build it as the stored one, or give its backbone "
             f"alone to a new one: backbone={kind}(...).load({os.fspath(name)!r}).get_backbone()"
         )
+    trained = dict(supervisor.named_parameters())
+    wrong = not_finite({key: value for key, value in stored.items() if key in trained})
+    if wrong:
+        raise ValueError(
+            f"{checkpoint_path(name)} holds weights that are not finite: {listed(wrong)}. Nothing "
+            "can be done with them; a former file may be good"
+        )
+    unfit = supervisor._unfit(stored)
+    if unfit is not None:
+        raise ValueError(f"{checkpoint_path(name)} is no checkpoint of Super Selfish: {unfit}")
     note_given(supervisor)
     give_own_memory(supervisor)
     supervisor.load_state_dict(stored)

@@ -33,7 +33,12 @@ from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
 from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
-from super_selfish.supervisors.puzzles import TileCutter, permutation_table, put_together
+from super_selfish.supervisors.puzzles import (
+    TileCutter,
+    permutation_table,
+    put_together,
+    unfit_table,
+)
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -221,6 +226,10 @@ class PIRLSupervisor(Supervisor):
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
         self.num_negatives = num_negatives
         self.collate_fn = PuzzleCollator(*recipes, count, num_images, num_negatives)
+
+    def _unfit(self, state: Mapping[str, Any]) -> str | None:
+        """Whether the stored table is one of permutations."""
+        return unfit_table(state["permutations"])
 
     def _forward(self, data: PuzzlePairs) -> Tensor:
         permutations = self.permutations[data.permutation]  # (B, n)

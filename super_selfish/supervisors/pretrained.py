@@ -127,6 +127,17 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         """
         return None
 
+    def _unfit(self, state: Mapping[str, Any]) -> str | None:
+        """What is wrong with tensors that were stored, where their shapes are right.
+
+        Args:
+            state: Of the checkpoint, in the names of `state_dict()`.
+
+        Returns:
+            A sentence, without its point; None if nothing is.
+        """
+        return None
+
     @property
     def _bare_model(self) -> Any:
         return unwrapped(self.model) if isinstance(self.model, nn.Module) else self.model

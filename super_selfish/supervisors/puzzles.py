@@ -53,6 +53,14 @@ def permutation_table(grid: int, count: int | None = None) -> Tensor:
     return maximal_hamming_permutations(count, grid * grid)
 
 
+def unfit_table(table: Tensor) -> str | None:
+    """What is wrong with a stored table of permutations, in words; None if nothing is."""
+    numbers = torch.arange(table.shape[1], device=table.device)
+    if bool((table.sort(dim=1).values == numbers).all()):
+        return None
+    return f"its 'permutations' are not rows of the numbers 0 to {table.shape[1] - 1}"
+
+
 class TileCutter:
     """Cuts images into tiles, with a gap between them, and augments each tile by itself.
 

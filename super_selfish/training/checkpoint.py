@@ -66,7 +66,14 @@ def beside(name: str | os.PathLike[str], ending: str) -> Path:
         The path.
     """
     text = os.path.expanduser(os.fspath(name))
-    return Path(text.removesuffix(".pt") + ending)
+    return Path(without_ending(text) + ending)
+
+
+def without_ending(name: str) -> str:
+    """The name of a checkpoint without `.pt`, however often it was given."""
+    while name.endswith(".pt"):
+        name = name.removesuffix(".pt")
+    return name
 
 
 def has_checkpoint(name: str | os.PathLike[str]) -> bool:

@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 # Forked workers of a killed process share its lock, and notice its end within five seconds.
 PATIENCE = 10.0  # seconds
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
+_BEGINNING = b'{"pid": '
 _BEYOND = 1 << 20  # the byte that Windows locks, after all that is read
 
 
@@ -84,7 +85,19 @@ class NameLock:
                 self._file = file
             else:  # its owner removed it between the two calls
                 os.close(file)
-        _write(self._file)
+        try:
+            if not _is_ours(self._file):
+                raise OSError(
+                    errno.EEXIST,
+                    f"{self.path} is no lock of a run, and one at this name would replace it: give "
+                    "another name=",
+                )
+            _write(self._file)
+        except OSError as error:
+            self._give_back(removes=error.errno != errno.EEXIST)
+            if error.errno == errno.EEXIST:
+                raise
+            raise cannot_store(self.path, error) from error
         return self
 
     def __exit__(
@@ -94,10 +107,14 @@ class NameLock:
         trace: TracebackType | None,
     ) -> None:
         """Gives the lock back."""
+        self._give_back(removes=True)
+
+    def _give_back(self, *, removes: bool) -> None:
         if self._file is None:
             return
         try:
-            self.path.unlink(missing_ok=True)
+            if removes:
+                self.path.unlink(missing_ok=True)
         except PermissionError:  # Windows removes no file that is open
             _log.debug("%s stays", self.path)
         _unlock(self._file)
@@ -154,6 +171,13 @@ def _write(file: int) -> None:
     os.ftruncate(file, 0)
     os.lseek(file, 0, os.SEEK_SET)
     os.write(file, json.dumps(holder).encode())
+
+
+def _is_ours(file: int) -> bool:
+    """Whether a file is empty, or was written by a run, though it may have broken off."""
+    os.lseek(file, 0, os.SEEK_SET)
+    begun = os.read(file, len(_BEGINNING))
+    return _BEGINNING.startswith(begun)
 
 
 def _read(file: int) -> dict[str, Any] | None:

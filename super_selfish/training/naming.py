@@ -8,7 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from super_selfish.training.checkpoint import beside, checkpoint_path, former_paths
+from super_selfish.training.checkpoint import (
+    beside,
+    checkpoint_path,
+    former_paths,
+    without_ending,
+)
 from super_selfish.training.plain import plain
 
 # What lies beside a checkpoint; the longest of them decides whether a name is too long.
@@ -31,11 +36,11 @@ def fixed_name(name: Any) -> str:
     text = plain(name, "name")
     if not isinstance(text, str):
         raise TypeError(f"name is a path, or None to store nothing, got {name!r}")
-    if not text or "\0" in text or os.path.basename(text) in ("", ".", ".."):
+    if not text or "\0" in text or os.path.basename(without_ending(text)) in ("", ".", ".."):
         raise ValueError(
             f"name is the path of a file without its ending, such as 'store/base', got {text!r}"
         )
-    return os.path.abspath(os.path.expanduser(text)).removesuffix(".pt")
+    return without_ending(os.path.abspath(os.path.expanduser(text)))
 
 
 def require_writable(name: str, keep_last: int) -> None:

@@ -205,9 +205,9 @@ def _shown(value: Any) -> str:
 def _in_words(name: str, stored: Any, given: Any, owner: str) -> str:
     label = _LABELS.get(name, name)
     if name == "order":
-        pairs = enumerate(zip(stored, given, strict=False))
+        pairs = enumerate(zip(stored, given, strict=True))
         unlike = [f"{was} at place {i}, {owner} has {now}" for i, (was, now) in pairs if was != now]
-        return f"{label} {unlike[0] if unlike else 'of other parameters'}"
+        return f"{label} {unlike[0]}"
     if name != "trained":
         return f"{label}={_shown(stored)}, {owner} has {_shown(given)}"
     still = [f"{each} stands still now" for each in stored if each not in given]

@@ -22,7 +22,10 @@ from super_selfish.evaluation.report.words import Algorithm, describe_algorithm,
 from super_selfish.evaluation.result import Evaluation
 from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
+from super_selfish.training.aside import set_file_aside
 from super_selfish.training.checkpoint import beside, write_atomically
+
+SIGNATURE = "Written by Super Selfish"  # by which our own pages are known
 
 
 class Section(NamedTuple):
@@ -103,6 +106,8 @@ def write_report(
     parts.append(Section("settings", "Settings", told))
     page = _page(algorithm, parts, title or algorithm.title, os.fspath(name), written)
     path = beside(name, ".html")
+    if path.is_file() and f"{SIGNATURE}, ".encode() not in path.read_bytes():
+        set_file_aside(path)  # somebody else's page
     write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
     return path
 
@@ -155,9 +160,7 @@ def _page(
             for part in parts
         ),
     )
-    footer = element(
-        "footer", element("p", text(f"Written by Super Selfish, {written}."), class_="quiet")
-    )
+    footer = element("footer", element("p", text(f"{SIGNATURE}, {written}."), class_="quiet"))
     head = element(
         "head",
         void("meta", charset="utf-8"),
