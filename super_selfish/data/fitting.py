@@ -70,7 +70,7 @@ def fit_channels(image: Tensor, in_channels: int) -> Tensor:
         return _rounded_to(image.dtype, grey).unsqueeze(-3)
     raise ValueError(
         f"cannot turn {plural(channels, 'channel')} into {in_channels} (only 1 into 3 and 3 "
-        "into 1): give in_channels, or convert the images first"
+        "into 1): convert the images first"
     )
 
 

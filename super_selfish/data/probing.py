@@ -69,10 +69,12 @@ class Look(NamedTuple):
 
     Attributes:
         shapes: Of each.
+        indices: Which they were.
         numbers: Some numbers of those that were read as a whole, `[C, n]` each, and their type.
     """
 
     shapes: list[Shape]
+    indices: list[int]
     numbers: list[Numbers]
 
 
@@ -93,13 +95,14 @@ def look(source: ItemReader) -> Look:
     else:
         has_headers = isinstance(source.items, FileList) and source.reader.loader is None
         indices = _spread(len(source), _PROBED_HEADERS if has_headers else _PROBED_ITEMS)
-    found = Look([], [])
+    found = Look([], [], [])
     failure, number = "", 0
     for number, index in enumerate(chain(indices, _others(len(source), indices)), start=1):
         if found.shapes and number > len(indices):
             break
         try:
             _look_at(source, index, found)
+            found.indices.append(index)
         except ReadingError as error:
             if source.on_error == "raise":
                 source.fail(index, error)

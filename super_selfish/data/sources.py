@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from super_selfish.data.cache import open_cache
+from super_selfish.data.channels import can_become, common_channels, misfit
 from super_selfish.data.file_reader import FileReader, Loader, check_loader
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
@@ -46,6 +47,7 @@ from super_selfish.data.stored import StoredImages
 from super_selfish.data.value_range import Range, parse_value_range
 from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
+from super_selfish.training.typed import as_whole
 
 __all__ = [
     "ImageSource",
@@ -130,6 +132,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        in_channels = None if in_channels is None else as_whole("in_channels", in_channels)
         if in_channels is not None and in_channels < 1:
             raise ValueError(f"in_channels must be at least 1, got {in_channels}")
         self.wanted_values = parse_value_range(value_range)
@@ -146,11 +149,16 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             self.reader.refuse_for(self.items)
         self.classes = known_classes(self.items)
         size = None if image_size is None else parse_size(image_size)
-        shapes, numbers = look(self)
+        shapes, indices, numbers = look(self)
         self.image_size = default_size(shapes) if size is None else size
         if size is None:
             self.size_remark = size_in_words(shapes, self.image_size)
-        self.in_channels = max(s[0] for s in shapes) if in_channels is None else in_channels
+        self.in_channels = common_channels(
+            [shape[0] for shape in shapes],
+            in_channels,
+            skips=on_error == "skip",
+            name=lambda place: self.name(indices[place]),
+        )
         self.loses_channels = in_channels is not None
         if self.looks_at_numbers:
             self.found = probed_values(self, self.image_size, numbers)
@@ -319,6 +327,13 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             if self.on_error == "skip":
                 return Unreadable(index, self.name(index), error.reason)
             self.fail(index, error)
+        if not can_become(image.shape[0], self.in_channels):
+            reason = misfit(image.shape[0], self.in_channels, is_given=self.loses_channels)
+            if self.on_error == "skip":
+                return Unreadable(index, self.name(index), reason)
+            raise ValueError(
+                f"{self.name(index)}: {reason}; or leave such images out with on_error='skip'"
+            )
         if image.shape[0] > self.in_channels and not self.loses_channels:
             self.loses_channels = True  # said once
             warn(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -374,9 +375,39 @@ def test_grey_among_colour_is_repeated_and_colour_becomes_luminance_on_demand() 
 
 
 def test_other_changes_of_channels_are_refused_by_name() -> None:
-    source = ImageSource(np.stack([pixels(channels=5)] * 2), in_channels=3)
-    with pytest.raises(ValueError, match="item 1: cannot turn 5 channels into 3"):
-        source[1]
+    many = [pil(number % COUNT) for number in range(100)]
+    many[50:51] = [pixels(channels=5)]  # where no look was taken
+    advice = "or give in_channels=5 if it is meant"
+    for given in (None, 3):
+        with pytest.raises(ValueError, match="item 50: cannot turn 5 channels into 3") as caught:
+            ImageSource(many, in_channels=given)[50]
+        assert (advice in str(caught.value)) is (given is None)
+        left_out = ImageSource(many, in_channels=given, on_error="skip")[50]
+        assert isinstance(left_out, Unreadable) and "cannot turn 5" in left_out.reason
+
+
+def test_an_image_of_another_kind_is_told_of_at_the_start_or_left_out(tmp_path: Path) -> None:
+    for number in range(5):
+        write(tmp_path, f"{number}.tif", pixels(number))
+    tifffile.imwrite(tmp_path / "5.tif", pixels(5, channels=4), photometric="rgb", extrasamples=[0])
+    for given in (None, 3, 4):
+        with pytest.raises(
+            ValueError, match=r"1 of 4 channels \(such as .*5\.tif\).*'skip'"
+        ) as told:
+            ImageSource(tmp_path, in_channels=given)
+        assert "5 of 3 channels" in str(told.value) and "in_channels" not in str(told.value)
+    source = ImageSource(tmp_path, on_error="skip")
+    assert source.in_channels == 3
+    assert [type(source[i]) for i in range(6)] == [Sample] * 5 + [Unreadable]
+    assert source[5].name.endswith("5.tif")  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="cannot all be turned into 2 channels"):
+        ImageSource(tmp_path, in_channels=2, on_error="skip")
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [("3", TypeError), (2.5, ValueError), (0, ValueError)])
+def test_channels_are_a_whole_number(wrong: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="in_channels must be"):
+        ImageSource(ARRAYS, in_channels=wrong)
 
 
 def test_types_that_differ_are_stacked_as_floats() -> None:
