@@ -21,6 +21,8 @@ from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import (
     beside,
     checkpoint_path,
+    drop_formers,
+    former_paths,
     try_checkpoint,
 )
 from super_selfish.training.counting import plural
@@ -167,7 +169,14 @@ class Keeper:
             length = try_checkpoint(checkpoint_path(name), record, require_storable)
         except OSError as error:
             raise cannot_store(checkpoint_path(name), error) from error
-        require_room(name, length + self._optimizer_growth())
+        needed = length + self._optimizer_growth()
+        path = checkpoint_path(name)
+        own = [path, *former_paths(path, self._run.keep_last)]
+        if not self._supervisor.files.formers_are_own:
+            own = []
+        there = sum(each.stat().st_size for each in own if each.is_file())
+        # All that are kept, and the next one beside them until it is known to be good.
+        require_room(name, needed, (self._run.keep_last + 1) * needed - there)
 
     def _optimizer_growth(self) -> int:
         """Bytes that the optimizer's averages will take, of which there are none before a step."""
@@ -204,7 +213,7 @@ class Keeper:
             return
         try:
             with self._interrupt.shielded():
-                write()
+                self._write_last(write)
         except OSError as error:
             raise OSError(
                 error.errno or errno.EIO,
@@ -213,6 +222,23 @@ class Keeper:
                 "trained: make room, and call save(name)",
             ) from error
         run.wrote_checkpoint()
+
+    def _write_last(self, write: Callable[[], object]) -> None:
+        """Writes; where the disk is full, the former files go rather than the last state."""
+        try:
+            write()
+        except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not is_full or not self._supervisor.files.formers_are_own:
+                raise
+            dropped = drop_formers(checkpoint_path(self._run.path))
+            if not dropped:
+                raise
+            write()
+            warn(
+                f"the disk of {checkpoint_path(self._run.path)} is full: to store the last state, "
+                f"{', '.join(former.name for former in dropped)} had to be removed"
+            )
 
     def _complain(self, error: OSError) -> None:
         if self._has_complained:

@@ -225,6 +225,23 @@ def _formers_of(path: Path) -> list[Path]:
     return found
 
 
+def drop_formers(path: Path) -> list[Path]:
+    """Removes the former files of a checkpoint that is good, so that a newer one finds room.
+
+    Args:
+        path: Of the checkpoint; where it is damaged or gone, the former files stay.
+
+    Returns:
+        What was removed.
+    """
+    formers = _formers_of(path)
+    if not formers or not is_intact(path):
+        return []
+    for former in formers:
+        former.unlink()
+    return formers
+
+
 def absent(path: Path) -> str:
     """A sentence, without its point, on a checkpoint that is not there."""
     return f"there is no checkpoint {path}"

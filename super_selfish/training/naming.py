@@ -15,6 +15,7 @@ from super_selfish.training.checkpoint import (
     without_ending,
 )
 from super_selfish.training.plain import plain
+from super_selfish.training.telling import warn
 
 # What lies beside a checkpoint; the longest of them decides whether a name is too long.
 ENDINGS = (".pt", ".csv", "-best.pt", "-nan.pt", "-2026-11-28-101200-previous.pt")
@@ -69,12 +70,13 @@ def require_writable(name: str, keep_last: int) -> None:
         _require_length(path)
 
 
-def require_room(name: str, needed: int) -> None:
-    """Refuses a name whose disk has no room for a checkpoint.
+def require_room(name: str, needed: int, most: int | None = None) -> None:
+    """Refuses a name whose disk has no room for a checkpoint, and warns where it has none for all.
 
     Args:
         name: From `fixed_name`.
         needed: Length of a checkpoint, in bytes.
+        most: Bytes that the run will need besides what lies there; default: those of one.
 
     Raises:
         OSError: If there is less room.
@@ -86,6 +88,12 @@ def require_room(name: str, needed: int) -> None:
             errno.ENOSPC,
             f"nothing can be stored at {path}: a checkpoint takes {needed / 1e6:.1f} MB, its disk "
             f"has {free / 1e6:.1f} MB left; free some, or give another name=",
+        )
+    if most is not None and most > free:
+        warn(
+            f"the disk of {path} has {free / 1e6:.1f} MB left, and the files of this run may take "
+            f"{most / 1e6:.1f} MB at a time ({needed / 1e6:.1f} MB each): free some, or "
+            "keep_last=1 keeps no former file"
         )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.supervisors import JigsawNetSupervisor, PIRLSupervisor, RotateNetSupervisor
+from super_selfish.training import checkpoint as checkpoints
+from super_selfish.training import locking
 from super_selfish.training.checkpoint import read_checkpoint, write_checkpoint
+from super_selfish.training.naming import require_room
 from super_selfish.training.plain import same_plain
 from tests.conftest import TinyBackbone
 
@@ -172,3 +179,47 @@ def test_a_crafted_place_of_a_run_is_refused(images: Tensor, tmp_path: Path, val
     write_checkpoint(tmp_path / "a.pt", state)
     with pytest.raises(ValueError, match="its 'run' has another form"):
         new(images).supervise(**options(tmp_path, resume=True))
+
+
+def test_the_last_state_is_stored_rather_than_a_former_file_kept(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = checkpoints.write_archive
+
+    def full(file: Any, value: Any) -> None:
+        if isinstance(value, dict) and (tmp_path / "a-previous.pt").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(file, value)
+
+    whole = new(images).supervise(**options(tmp_path, name=None))
+    monkeypatch.setattr(checkpoints, "write_archive", full)
+    with pytest.warns(UserWarning) as told:
+        new(images).supervise(**options(tmp_path, checkpoint_every=1))
+    assert "a-previous.pt had to be removed" in str(told[-1].message)
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["a-previous.pt", "a.pt"]
+    assert same_plain(dict(new().load(tmp_path / "a").state_dict()), dict(whole.state_dict()))
+
+
+@pytest.mark.parametrize(("keep_last", "is_told"), [(2, True), (1, False)])
+def test_room_for_all_files_of_a_run_is_asked_for_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_last: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=25_000_000))
+    asked = partial(require_room, str(tmp_path / "a"), 10_000_000, (keep_last + 1) * 10_000_000)
+    if is_told:
+        with pytest.warns(UserWarning, match=r"25\.0 MB left.* may take 30\.0 MB at a time"):
+            asked()
+    else:
+        asked()
+
+
+def test_a_full_disk_is_told_by_name_and_leaves_no_lock(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(locking.os, "write", full)
+    with pytest.raises(OSError, match=r"nothing can be stored at .*a\.lock: No space left"):
+        new(images).supervise(**options(tmp_path))
+    assert list(tmp_path.iterdir()) == []
