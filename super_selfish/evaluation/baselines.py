@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.network import Network
+from super_selfish.evaluation.norm_statistics import ADAPTED, adapted
 from super_selfish.models.beginnings import first_weights, is_as, network_with
 from super_selfish.models.untrained import draw_twin
 from super_selfish.models.wrappers import unwrapped
@@ -120,3 +123,28 @@ def start_network(start: Any, subject: Any, backbone: nn.Module) -> Baseline | N
         )
         return None
     return Baseline(network, str(getattr(known, "origin", "")) or None)
+
+
+def beside(
+    baseline: Baseline, rated: Network, images: ImageSource, num_workers: int = 0, seed: int = 0
+) -> Baseline:
+    """A baseline as it can stand beside the rated network: see `adapted`.
+
+    Args:
+        baseline: Is left as it is.
+        rated: The network that it is compared with.
+        images: Training images of the evaluation.
+        num_workers: Processes that load images.
+        seed: Of the choice of images.
+    """
+    found = adapted(
+        baseline.network,
+        rated.module,
+        images,
+        rated.preprocess,
+        num_workers=num_workers,
+        seed=seed,
+    )
+    if found is None:
+        return baseline
+    return baseline._replace(network=found, note=", ".join(filter(None, [baseline.note, ADAPTED])))

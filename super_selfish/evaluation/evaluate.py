@@ -19,6 +19,7 @@ from super_selfish.evaluation.baselines import (
     AUTO,
     TWIN,
     Given,
+    beside,
     start_network,
     untrained_network,
 )
@@ -115,15 +116,17 @@ def evaluate(
         START: start_network(start, backbone, rated.module),
         UNTRAINED: untrained_network(untrained, rated.module, seed),
     }
-    notes: dict[str, str] = {}
-    for name, baseline in baselines.items():
-        if baseline is not None:
-            networks[name] = rated._replace(module=baseline.network)
-            notes |= {} if baseline.note is None else {name: baseline.note}
     train_source = open_data(train, rated.image_size, rated.in_channels, rated.reading)
     size, channels = train_source.images.image_size, train_source.images.in_channels
     test_source = open_data(test, size, channels, rated.reading)
     check_parts_fit(train_source, test_source)
+    notes: dict[str, str] = {}
+    for name, baseline in baselines.items():
+        if baseline is not None:
+            check_layers(list(columns), baseline.network)
+            settled = beside(baseline, rated, train_source.images, num_workers, seed)
+            networks[name] = rated._replace(module=settled.network)
+            notes |= {} if settled.note is None else {name: settled.note}
     for name, network in networks.items():
         check_layers(list(columns), network.module)
         if name not in (PRETRAINED, START, UNTRAINED) and network.takes_images_as_they_are:

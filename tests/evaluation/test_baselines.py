@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from super_selfish.evaluation import evaluate
 from super_selfish.evaluation.baselines import start_network, twin_of, untrained_network
+from super_selfish.evaluation.norm_statistics import ADAPTED
 from super_selfish.evaluation.verdicts import least_difference, verdicts
 from super_selfish.models import CombinedNet
 from super_selfish.models.beginnings import looks_trained, weights_of
@@ -66,7 +67,7 @@ def test_a_network_that_has_learned_is_the_start_and_no_baseline(
     assert list(found.scores) == ["pretrained", "start", "untrained"]
     assert found.notes == {
         "start": "the network as it was given",
-        "untrained": "a new TinyBackbone, seed 0",
+        "untrained": f"a new TinyBackbone, seed 0, {ADAPTED}",
     }
     untrained = untrained_network("twin", given, 0)
     assert untrained is not None

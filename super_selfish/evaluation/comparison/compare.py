@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from super_selfish.data.sources import as_source
-from super_selfish.evaluation.baselines import twin_of
+from super_selfish.evaluation.baselines import Baseline, twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.plan import (
     Kind,
@@ -39,6 +39,7 @@ from super_selfish.evaluation.comparison.run import (
 )
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
+from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols
 from super_selfish.evaluation.subject import check_parts_fit, metric_of
 from super_selfish.training.display import open_bar
@@ -203,6 +204,10 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
     """What all runs shared, as plain values."""
     with torch.random.fork_rng(devices=[]):
         network = draw_backbone(conditions, entries[0].seed)
+    untrained = Baseline(network, None)
+    if entries[-1].start is not None:
+        untrained = twin_of(network, entries[0].seed)
+    notes = [untrained.note, ADAPTED if lacks_statistics(untrained.network) else None]
     return {
         "budget": conditions.budget,
         "epochs": conditions.epochs,
@@ -215,7 +220,7 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "test_images": len(conditions.test.images),
         "protocols": list(conditions.protocols),
         "metric": metric_of(conditions.train),
-        "untrained": None if entries[-1].start is None else twin_of(network, entries[0].seed).note,
+        "untrained": ", ".join(filter(None, notes)) or None,
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
     }

@@ -119,7 +119,8 @@ class Comparison:
             f"{length} a run on {plural(shared['pretraining_images'], 'image')} of "
             f"{height}x{width}; rated by {shared['train_images']:,} labelled images, "
             f"on {shared['test_images']:,}"
-            + (f"{_STARTED}; untrained: {shared.get('untrained')}" if self.start else "")
+            + (_STARTED if self.start else "")
+            + (f"; untrained: {shared['untrained']}" if shared.get("untrained") else "")
         )
 
     @property

@@ -21,6 +21,7 @@ from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.evaluation.health.health import health
+from super_selfish.evaluation.norm_statistics import adapted
 from super_selfish.models import build_backbone, untrained_twin
 from super_selfish.models.beginnings import looks_trained
 from super_selfish.models.copying import copy_module
@@ -223,7 +224,9 @@ def _done(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> dict
         if entry.algorithm == UNTRAINED and entry.start is not None:
             network = untrained_twin(network, entry.seed)
         network = network.to(conditions.device)
-        return _rate(network, None, conditions, entry.seed)
+        # Training moves the norms' statistics of every network that this one is compared with.
+        settled = adapted(network, None, conditions.train.images, None, seed=entry.seed)
+        return _rate(network if settled is None else settled, None, conditions, entry.seed)
     try:
         return _pretrain_and_rate(entry, conditions, checkpoint)
     except FAILURES as error:
@@ -250,10 +253,15 @@ def _pretrain_and_rate(
     }
     if before is not None:
         first, preprocess = before
+        trained, shown = supervisor.get_backbone(), conditions.train.images
+        twin = None if entry.start is None else untrained_twin(first, entry.seed)
+        settled = adapted(first, trained, shown, preprocess, seed=entry.seed)
+        first = first if settled is None else settled
         accuracy = _rate(first, preprocess, conditions, entry.seed)["accuracy"]
-        if entry.start is not None:
+        if twin is not None:
             result["start_accuracy"], result["start"] = accuracy, None
-            twin = untrained_twin(first, entry.seed)
+            settled = adapted(twin, trained, shown, preprocess, seed=entry.seed)
+            twin = twin if settled is None else settled
             accuracy = _rate(twin, preprocess, conditions, entry.seed)["accuracy"]
         result["untrained"], result["twin"] = accuracy, None
     return result

@@ -17,6 +17,7 @@ from super_selfish.evaluation.health.measures import (
     variance_shares,
 )
 from super_selfish.evaluation.health.verdict import SETTLED, Measures, Verdict, too_early
+from super_selfish.evaluation.norm_statistics import adapted
 from super_selfish.models.beginnings import first_weights, network_with
 from super_selfish.models.untrained import draw_twin
 from super_selfish.supervisors.diagnostics import spread
@@ -73,8 +74,15 @@ class TwinMeasures:
             if not drawn.is_known:
                 return None
             twin = drawn.network
-        found = extract_features(
+        settled = adapted(
             twin,
+            backbone,
+            source.images,
+            preprocess,
+            num_workers=self._options["num_workers"],
+        )
+        found = extract_features(
+            twin if settled is None else settled,
             source,
             preprocess=preprocess,
             batch_size=self._options["batch_size"],

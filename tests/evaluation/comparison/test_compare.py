@@ -20,6 +20,7 @@ from super_selfish.evaluation.comparison import run as run_module
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.store import RunStore
+from super_selfish.evaluation.norm_statistics import ADAPTED
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import HealthWarning, Supervisor
 
@@ -184,17 +185,19 @@ def test_a_network_that_was_trained_keeps_its_weights_and_is_the_start(algorithm
         "light",
     ]
     assert "all began with the weights of the given network" in comparison.conditions
-    assert comparison.conditions.endswith("; untrained: a new Normed, seed 0")
+    assert comparison.conditions.endswith(f"; untrained: a new Normed, seed 0, {ADAPTED}")
     assert "knn_since_start" in comparison.to_csv()
     assert comparison.as_dict()["start"]["knn"]["mean"] == comparison.start["knn"].mean
 
 
 def test_the_untrained_network_of_a_trained_one_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     rated: list[Tensor] = []
+    variances: list[Tensor] = []
     evaluate = run_module.evaluate
 
     def noting(network: Any, *args: Any, **options: Any) -> Any:
         rated.append(network.norm.weight.detach().clone())
+        variances.append(network.norm.running_var.clone())
         return evaluate(network, *args, **options)
 
     monkeypatch.setattr(run_module, "evaluate", noting)
@@ -202,6 +205,7 @@ def test_the_untrained_network_of_a_trained_one_is_new(monkeypatch: pytest.Monke
     start, untrained, _ = rated
     assert start.tolist() == [2.0, 2.0, 1.0, 1.0]
     assert untrained.tolist() == [1.0] * 4
+    assert all(bool((variance != 1).all()) for variance in variances)  # all have seen batches
 
 
 def test_a_new_network_keeps_its_weights_and_has_no_start() -> None:
