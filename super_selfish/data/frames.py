@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.fitting import Size
+from super_selfish.training.plain import plain_setting
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Pages = Literal["channels", "frames"] | int | None
@@ -51,8 +52,9 @@ def parse_pages(pages: Any) -> Pages:
     Raises:
         ValueError: It is none of its values.
     """
-    if pages in (None, "channels", "frames"):
-        return pages
+    pages = plain_setting(pages)
+    if pages is None or (isinstance(pages, str) and pages in ("channels", "frames")):
+        return pages  # type: ignore[return-value]
     if isinstance(pages, bool) or not isinstance(pages, int) or pages < 0:
         raise ValueError(
             "pages must be 'channels' (the pages of a file are channels of one image), 'frames' "

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,10 @@ WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _FEW = 4  # channels of which each range is told
 _WIDE = (torch.int32, torch.int64, torch.float64)  # float32 would round their numbers
 _SHORT = (torch.uint16, torch.int16, torch.int8)
+
+
+class NoImageError(ValueError):
+    """The numbers of one image can be none: not finite, or outside of the range of all."""
 
 
 class ValueRange(NamedTuple):
@@ -108,7 +113,7 @@ class ValueRange(NamedTuple):
     def _require_finite(self, values: Tensor) -> None:
         low, high = (float(bound) for bound in torch.aminmax(values))
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError("images must be finite, got NaN or infinity: fill such pixels first")
+            raise NoImageError("images must be finite, got NaN or infinity: fill such pixels first")
 
     def _require_inside(self, values: Tensor) -> None:
         low, high = (float(bound) for bound in torch.aminmax(values))
@@ -132,10 +137,10 @@ def parse_value_range(value_range: Any) -> WantedRange:
     Raises:
         ValueError: It is none of these, or black is not below white.
     """
-    if value_range is None or value_range in ("percentile", "bits"):
+    if value_range is None or isinstance(value_range, ValueRange):
         return value_range
-    if isinstance(value_range, ValueRange):
-        return value_range
+    if isinstance(value_range, str) and value_range in ("percentile", "bits"):
+        return value_range  # type: ignore[return-value]
     expected = (
         "value_range must be (low, high), the numbers that are black and white, 'percentile' or "
         f"'bits', got {value_range!r}"
@@ -156,4 +161,6 @@ def parse_value_range(value_range: Any) -> WantedRange:
 
 
 def _bounds(bound: Any) -> tuple[float, ...]:
+    if isinstance(bound, Tensor | np.ndarray):
+        bound = bound.tolist()
     return tuple(map(float, bound)) if hasattr(bound, "__len__") else (float(bound),)

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from super_selfish.training.plain import plain_setting
 from super_selfish.training.run import parse_time
 
 _LOOKS, _SECONDS_BETWEEN = 20, 0.05  # at workers, to see one end
@@ -155,6 +156,7 @@ def parse_timeout(timeout: float | str | None) -> float:
     Raises:
         ValueError: If it is neither.
     """
+    timeout = plain_setting(timeout)
     if timeout is None:
         return 0.0
     if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:

@@ -71,7 +71,7 @@ from super_selfish.training.history import Row
 from super_selfish.training.locking import lock_of
 from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.naming import fixed_name, require_writable
-from super_selfish.training.optimizers import by_name
+from super_selfish.training.optimizers import by_name, require_optimizer
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import autocast, gradient_scaler
 from super_selfish.training.progress import Progress
@@ -442,6 +442,7 @@ class Supervisor(Pretrained):
             source, batches, collate_fn, run.device, num_workers=num_workers, reading=self._reading
         )
         built = optimizer([p for p in self.parameters() if p.requires_grad], lr=lr)
+        require_optimizer(built)
         return loader, built, build_schedule(lr_scheduler, built, run.total_updates, run.epochs)
 
     def _epochs(

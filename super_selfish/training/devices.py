@@ -70,6 +70,21 @@ def device_count(device: torch.device) -> int:
     return count
 
 
+def refuse_meta(device: torch.device | None) -> None:
+    """Refuses the device of tensors without numbers.
+
+    Raises:
+        ValueError: If it is that.
+    """
+    if device is not None and device.type == "meta":
+        found = accelerator()
+        here = '"cpu"' if found is None else f'"{found.type}" or "cpu"'
+        raise ValueError(
+            f'device="meta" holds shapes and no numbers, so nothing can be trained there: give '
+            f"{here}"
+        )
+
+
 def parse_device(device: torch.device | str | int) -> torch.device:
     """Reads what a user gave as `device=`.
 
@@ -94,6 +109,7 @@ def parse_device(device: torch.device | str | int) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device={device!r} is none that torch knows: give {here}") from error
+    refuse_meta(wanted)
     count = device_count(wanted)
     if (wanted.index or 0) >= count:
         number = "no such device" if count == 0 else f"{count} of this kind"

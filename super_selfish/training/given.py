@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
 from super_selfish.training.typed import as_whole
 
+_UNFIT: dict[type, str] = {
+    torch.optim.LBFGS: "computes the loss of one batch several times in a step, and here each "
+    "batch passes once",
+    torch.optim.SparseAdam: "takes sparse gradients alone, and networks of images have dense ones",
+}
 # The least that each may be.
 _LEAST = {"epochs": 0, "num_workers": 0, "accumulate": 1, "lr": 0}
 
@@ -80,6 +86,22 @@ def _optimizer(given: Any) -> Any:
         )
     if not callable(given):
         raise TypeError(f"optimizer is {wanted}, got {given!r}")
+    made_by: Any = given.func if isinstance(given, partial) else given
+    for unfit, why in _UNFIT.items():
+        if inspect.isclass(made_by) and issubclass(made_by, unfit):
+            raise TypeError(f"optimizer={made_by.__name__} {why}: give {wanted}")
+    try:
+        takes_both = inspect.signature(given)
+    except ValueError:  # of code in C nothing is known
+        return given
+    try:
+        takes_both.bind([], lr=0.1)
+    except TypeError as error:
+        name = getattr(made_by, "__name__", repr(made_by))
+        raise TypeError(
+            f"optimizer is called as optimizer(parameters, lr=lr), which {name}{takes_both} does "
+            f"not take ({error}): give {wanted}"
+        ) from None
     return given
 
 
@@ -152,7 +174,9 @@ def _checkpoint_every(given: Any) -> Any:
         raise TypeError(
             f'checkpoint_every must be a number of steps, or a time such as "10min", got {given}'
         )
-    return given
+    if given is None or isinstance(given, str):
+        return given
+    return as_whole("checkpoint_every", given)
 
 
 def _clip_norm(given: Any) -> Any:

@@ -114,6 +114,27 @@ def by_name(optimizer: Callable[..., Optimizer] | str) -> Callable[..., Optimize
     return OPTIMIZERS[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
+def require_optimizer(built: Any) -> None:
+    """Refuses what is no optimizer, after a user's own function has made it.
+
+    Args:
+        built: What was made; one, or several by name.
+
+    Raises:
+        TypeError: If it is none, or one that asks for what training does not give.
+    """
+    for each in built.values() if type(built) is not dict and isinstance(built, dict) else [built]:
+        if not (callable(getattr(each, "step", None)) and hasattr(each, "param_groups")):
+            raise TypeError(
+                f"optimizer= must make an optimizer, a torch.optim.Optimizer, got {each!r}"
+            )
+        if isinstance(each, torch.optim.LBFGS | torch.optim.SparseAdam):
+            raise TypeError(
+                f"optimizer= makes {type(each).__name__}, which does not train networks of images "
+                'here: give "adam", "adamw", "sgd", "lars", or another of torch.optim'
+            )
+
+
 def scaled_gradients(weights: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
     """`r * d` of every weight; stays on the device, without waiting for any number.
 

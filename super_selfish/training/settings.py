@@ -179,6 +179,8 @@ def _are_same(stored: Any, given: Any) -> bool:
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
         names = set(stored) == set(given)
         return names and all(_are_same(value, given[name]) for name, value in stored.items())
+    if isinstance(stored, tuple) and isinstance(given, tuple) and len(stored) == len(given):
+        return all(_are_same(*pair) for pair in zip(stored, given, strict=True))
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
         return all(_are_near(*pair) for pair in zip(stored, given, strict=True))
     is_nan = stored != stored and given != given
