@@ -24,6 +24,8 @@ from super_selfish.training.telling import warn
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+# In which a palette, or one grey or colour, may be transparent (tRNS of a PNG).
+_KEYS = {"P": (bytes, int), "1": int, "L": int, "RGB": tuple}
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
 
@@ -50,12 +52,16 @@ def numbers_from_pil(image: Image.Image, *, alpha: bool = False) -> Tensor:
     """
     if image.mode in _DEEP_MODES:
         deep = np.asarray(image)
+        if isinstance(key := image.info.get("transparency"), int):
+            tell_of_alpha(
+                not (deep == key).any(), "8 bits, or an alpha channel of its own, keep it"
+            )
         fits = deep.dtype.itemsize == 2 or (int(deep.min()) >= 0 and int(deep.max()) <= 65535)
         return number_tensor(deep.astype(np.uint16 if fits else np.int32))[None]
     if image.mode == "F":
         return torch.from_numpy(np.array(image))[None]
     if alpha and has_alpha(image):
-        plain = {"La": "LA", "LA": "LA"}.get(image.mode, "RGBA")
+        plain = "LA" if image.mode in _GREY_MODES else "RGBA"
         return _channels_first(image if plain == image.mode else image.convert(plain))
     if has_alpha(image):
         image = _without_alpha(image)
@@ -68,7 +74,10 @@ def numbers_from_pil(image: Image.Image, *, alpha: bool = False) -> Tensor:
 
 def has_alpha(image: Image.Image) -> bool:
     """Whether a picture has an alpha channel, or a palette with alpha."""
-    return image.mode in _ALPHA_MODES or (image.mode == "P" and "transparency" in image.info)
+    if image.mode in _ALPHA_MODES:
+        return True
+    kind = _KEYS.get(image.mode)
+    return kind is not None and isinstance(image.info.get("transparency"), kind)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -80,16 +89,17 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return image.convert("L" if is_grey else "RGB")
 
 
-def tell_of_alpha(is_opaque: bool) -> None:
+def tell_of_alpha(is_opaque: bool, remedy: str = "in_channels=4 (2 for grey) keeps it") -> None:
     """Warns, once, where alpha is left out that says something.
 
     Args:
         is_opaque: Whether it is the highest everywhere.
+        remedy: What keeps it.
     """
     if not is_opaque:
         warn(
-            "an alpha channel is left out that is not opaque everywhere: in_channels=4 (2 for "
-            "grey) keeps it, be it transparency or a band that is only called so"
+            f"an alpha channel is left out that is not opaque everywhere: {remedy}, be it "
+            "transparency or a band that is only called so"
         )
 
 

@@ -246,7 +246,8 @@ def resolved(wanted: WantedRange, found: Found | None) -> ValueRange | None:
         return wanted
     if found is None:
         raise ValueError(
-            f"value_range={wanted!r} looks at the numbers of some images, but none can be read"
+            f"value_range={wanted!r} looks at the numbers of some images, but none is read that "
+            "has some (images of bool are black and white already: leave value_range out)"
         )
     if len(found.kinds) > 1:
         _refuse_kinds(found, wanted)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from typing import BinaryIO, Literal
 
+import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -128,6 +129,13 @@ class RasterFrames(Frames):
         if not self._alpha and pixels.shape[2] in (2, 4):
             tell_of_alpha(int(pixels[:, :, -1].min()) == 65535)
             pixels = pixels[:, :, :-1]
+        key = image.info.get("transparency")
+        if isinstance(key, tuple) and pixels.shape[2] == 3:  # one colour is transparent
+            is_shown = (pixels != np.array(key, pixels.dtype)).any(axis=2)
+            if self._alpha:
+                pixels = np.dstack([pixels, is_shown.astype(pixels.dtype) * 65535])
+            else:
+                tell_of_alpha(bool(is_shown.all()))
         turned = upright(pixels.transpose(2, 0, 1), orientation(image))
         return number_tensor(turned)
 

@@ -301,7 +301,7 @@ def _seen(pixels: NDArray[Any], page: Any, *, alpha: bool) -> NDArray[Any]:
     if photometric == _PALETTE:
         return _coloured(pixels, page)
     if photometric == _CMYK:
-        return _from_inks(pixels)
+        return _from_inks(pixels, page)
     if photometric not in _PLAIN:
         name = getattr(page.photometric, "name", photometric)
         raise ValueError(
@@ -313,7 +313,12 @@ def _seen(pixels: NDArray[Any], page: Any, *, alpha: bool) -> NDArray[Any]:
         most = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
         tell_of_alpha(bool((pixels[..., places] == most).all()))
         pixels = np.delete(pixels, places, axis=3)
-    if photometric == _MINISWHITE and pixels.dtype.kind in "bu":
+    if photometric == _MINISWHITE and pixels.dtype.kind not in "bu":
+        raise ValueError(
+            f"its white is the least number, and which that is {pixels.dtype} does not say: store "
+            "it with black as the least (MINISBLACK), or read it by a loader="
+        )
+    if photometric == _MINISWHITE:
         pixels = ~pixels if pixels.dtype.kind == "b" else pixels.dtype.type(2**bits - 1) - pixels
     if pixels.dtype.kind == "u" and bits < 8:  # as Pillow does: the brightest is 255
         pixels = (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
@@ -332,9 +337,19 @@ def _coloured(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
     return palette[pixels[..., 0].astype(np.int64)]
 
 
-def _from_inks(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.dtype != np.uint8 or pixels.shape[0] != 1 or pixels.shape[3] != 4:
-        raise ValueError("it has inks (CMYK) of more than 8 bits: convert it to RGB")
+def _from_inks(pixels: NDArray[Any], page: Any) -> NDArray[Any]:
+    if pixels.dtype != np.uint8:
+        raise ValueError(
+            f"it has inks (CMYK) of more than 8 bits ({pixels.dtype}): convert it to RGB"
+        )
+    places = _alpha_places(page)
+    if places:
+        tell_of_alpha(bool((pixels[..., places] == 255).all()), "an RGB copy with alpha keeps it")
+        pixels = np.delete(pixels, places, axis=3)
+    if pixels.shape[0] != 1 or pixels.shape[3] != 4:
+        inks = pixels.shape[0] * pixels.shape[3]
+        raise ValueError(f"it has {inks} inks, and only four (CMYK) are read: convert it to RGB")
+    pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[1:3]
     image = Image.frombytes("CMYK", (width, height), pixels.tobytes())
     return np.array(image.convert("RGB"))[None]

@@ -110,6 +110,25 @@ def test_white_may_be_zero(tmp_path: Path) -> None:
     assert np.array_equal(image.image[0].numpy(), np.where(ink, 0, 255))
 
 
+def test_white_that_is_the_least_of_numbers_without_a_range_is_refused(tmp_path: Path) -> None:
+    for dtype in (np.float32, np.int16):
+        path = written(tmp_path, numbers(HEIGHT, WIDTH, dtype=dtype), photometric="miniswhite")
+        with pytest.raises(ValueError, match=rf"white is the least number, .*{dtype.__name__}"):
+            read_image(path)
+
+
+def test_inks_with_alpha_are_read_without_it(tmp_path: Path) -> None:
+    inks = numbers(HEIGHT, WIDTH, 5, dtype=np.uint8)
+    path = written(tmp_path, inks, photometric="separated", extrasamples=["unassalpha"])
+    with pytest.warns(UserWarning, match="an alpha channel is left out"):
+        image = read_image(path)
+    plain = written(tmp_path, inks[..., :4].copy(), photometric="separated")
+    assert torch.equal(image, read_image(plain))
+    many = written(tmp_path, inks, photometric="separated", extrasamples=["unspecified"])
+    with pytest.raises(ValueError, match="it has 5 inks, and only four"):
+        read_image(many)
+
+
 def test_a_palette_becomes_colour_with_as_many_bits_as_it_has(tmp_path: Path) -> None:
     indices = numbers(HEIGHT, WIDTH, dtype=np.uint8)
     deep = numbers(3, 256)

@@ -23,7 +23,7 @@ RGB = RNG.integers(0, 256, (4, 32, 40, 3), dtype=np.uint8)
 DEEP = RNG.integers(0, 65536, (32, 40, 3), dtype=np.uint16)
 
 
-def deep_png(path: Path) -> None:
+def deep_png(path: Path, key: bytes = b"") -> None:
     """16 bits a channel, which Pillow cannot write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -33,7 +33,13 @@ def deep_png(path: Path) -> None:
 
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP)
     header = struct.pack(">IIBBBBB", 40, 32, 16, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    transparent = chunk(b"tRNS", key) if key else b""
+    parts = (
+        chunk(b"IHDR", header),
+        transparent,
+        chunk(b"IDAT", zlib.compress(rows)),
+        chunk(b"IEND", b""),
+    )
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
