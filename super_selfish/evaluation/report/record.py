@@ -108,6 +108,7 @@ def _record(run: Mapping[str, Any], provenance: Mapping[str, Any] | None) -> Rec
     if "gamma 1.0" in settings.get("lr_scheduler options", "").split(", "):
         settings["lr_scheduler"] = "constant"  # the default, a StepLR that multiplies by 1
         del settings["lr_scheduler options"]
+    settings.pop("order", None)  # names of all parameters again
     if isinstance(names := settings.pop("trained", None), list):
         settings["parameter tensors that train"] = len(names)
     rows = list(run["history"]["rows"])
