@@ -25,7 +25,7 @@ from super_selfish.training.telling import warn
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # In which a palette, or one grey or colour, may be transparent (tRNS of a PNG).
-_KEYS = {"P": (bytes, int), "1": int, "L": int, "RGB": tuple}
+_KEYS: dict[str, tuple[type, ...]] = {"P": (bytes, int), "1": (int,), "L": (int,), "RGB": (tuple,)}
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 RANGE_TOLERANCE = 1e-3  # interpolation in a user's transform overshoots by about as much
 

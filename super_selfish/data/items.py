@@ -99,10 +99,7 @@ def items_of(data: Any, *, every: bool = False) -> Any:
     elif isinstance(data, (Tensor, np.ndarray)):
         items = ArrayItems(data, None)
     elif _is_images_with_labels(data):
-        given = data[1]
-        items = ArrayItems(
-            data[0], given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
-        )
+        items = ArrayItems(data[0], _column(data[1]))
     elif isinstance(data, (list, tuple)) and data and all(is_path(entry) for entry in data):
         items = FileList([os.path.expanduser(os.fspath(entry)) for entry in data])
     elif isinstance(data, Iterator):
@@ -137,6 +134,23 @@ def _paths_of(iterator: Iterator[object]) -> list[str]:
         )
     files = (Path(os.path.expanduser(os.fspath(path))) for path in paths)  # type: ignore[call-overload]
     return [str(file) for file in sorted(files, key=lambda file: file.parts)]
+
+
+def _column(given: Any) -> Tensor:
+    """Labels of an array of images as a tensor.
+
+    Raises:
+        TypeError: They are text, or else no numbers.
+    """
+    if isinstance(given, Tensor):
+        return given
+    array = np.array(given)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"labels must be numbers, those of classes from 0, got {array.dtype} such as "
+            f"{array.flat[0]!r}: number the classes, as np.unique(names, return_inverse=True) does"
+        )
+    return torch.as_tensor(array)
 
 
 def _is_images_with_labels(data: Any) -> bool:

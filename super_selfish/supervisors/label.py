@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
-from super_selfish.data.sources import labels_of
+from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import (
@@ -34,6 +34,7 @@ from super_selfish.models.freezing import (
 from super_selfish.models.standardize import Standardize
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.class_labels import check_labels, refuse_text
 from super_selfish.supervisors.predicting import unit_images
 
 if TYPE_CHECKING:
@@ -167,9 +168,12 @@ class LabelSupervisor(Supervisor):
             )
         has_head = whole is not None or predictor is not None
         if num_classes is None and not has_head and self.source is not None:
-            num_classes = _count_classes(
-                labels_of(self.source, instead="; num_classes= or a predictor= does without")
-            )
+            labels = labels_of(self.source, instead="; num_classes= or a predictor= does without")
+            if labels is None:
+                refuse_text(self.source)
+            num_classes = _count_classes(labels, self.source, is_free=loss is not None)
+        elif self.source is not None and not has_head and loss is None:
+            _check_known(self.source, num_classes)
         if standardize and has_head:
             raise ValueError(
                 "standardize=True belongs to the default head: put "
@@ -296,7 +300,21 @@ def _linear_head(width: int, num_classes: int, standardize: bool) -> nn.Module:
     return nn.Sequential(Standardize(width), linear) if standardize else linear
 
 
-def _count_classes(labels: Tensor | None) -> int:
+def _check_known(source: ImageSource, num_classes: int | None) -> None:
+    """Refuses labels that are known without reading images, if they fit no default loss."""
+    known = source.known_labels()
+    if known is not None and not isinstance(known, Tensor):
+        if any(isinstance(label, str) for label in known):
+            refuse_text(source)
+        known = torch.tensor(known) if all(type(label) is int for label in known) else None
+    if known is not None and known.ndim == 1 and num_classes == 1:
+        known = known[:, None]
+    if known is not None:
+        check_labels(known, num_classes, skips=source.on_error == "skip")
+
+
+def _count_classes(labels: Tensor | None, source: ImageSource, *, is_free: bool) -> int:
+    """Classes of the labels, which a loss of the user's own may take as they are (`is_free`)."""
     if labels is None:
         raise ValueError("give num_classes=, a predictor=, or a dataset that has labels")
     if labels.ndim > 2:
@@ -304,6 +322,8 @@ def _count_classes(labels: Tensor | None) -> int:
             f"the labels are masks {list(labels.shape[1:])}: give a predictor= that makes maps "
             "[B, Y, h, w] of the backbone's map, such as ImageDecoder(width, num_classes)"
         )
+    if not is_free:
+        check_labels(labels, None, skips=source.on_error == "skip")
     return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
 
 
