@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
-from super_selfish.data.value_range import ValueRange
+from super_selfish.data.value_range import NoImageError, ValueRange
 from super_selfish.training.telling import warn
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
@@ -329,9 +329,9 @@ def checked_values(image: Tensor, values: ValueRange | None = None) -> Tensor:
     image = image.to(torch.float32)
     low, high = (float(bound) for bound in torch.aminmax(image))
     if low != low or high != high:
-        raise ValueError("images must be finite, got NaN")
+        raise NoImageError("images must be finite, got NaN")
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
-        raise ValueError(
+        raise NoImageError(
             f"float images must lie in [0, 1], got {low:.4g}..{high:.4g}: leave Normalize out of "
             "the transform, since the supervisor normalises, or say which values are black and "
             "white by value_range=(low, high) or value_range='percentile'"

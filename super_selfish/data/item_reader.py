@@ -21,7 +21,7 @@ from super_selfish.data.known_labels import Labels, known_file, known_labels
 from super_selfish.data.labels import SKIPPED_LABEL
 from super_selfish.data.raster import numbers_from_opened
 from super_selfish.data.samples import DatasetError, ReadingError
-from super_selfish.data.value_range import ValueRange, WantedRange
+from super_selfish.data.value_range import NoImageError, ValueRange, WantedRange
 from super_selfish.training.counting import plural
 
 _NONE = "the dataset gives None instead of an image"
@@ -118,7 +118,8 @@ class ItemReader:
             `[C, H, W]`, uint8, uint16 or float32 in [0, 1]; and the label.
 
         Raises:
-            ReadingError: It cannot be decoded.
+            ReadingError: It cannot be decoded, or holds numbers that no image can, where such ones
+                are skipped.
             DatasetError: The dataset fails.
             TypeError: It is no image.
             ValueError: The same.
@@ -130,6 +131,7 @@ class ItemReader:
         """Refuses numbers that cannot be an image, unless a range is still to be found for them.
 
         Raises:
+            ReadingError: They cannot, and such images are skipped.
             ValueError: They cannot.
         """
         if not isinstance(self.wanted_values, str):
@@ -138,7 +140,14 @@ class ItemReader:
     def _checked_values(self, index: int, numbers: Tensor, values: ValueRange | None) -> Tensor:
         try:
             return checked_values(numbers, values)
-        except ValueError as error:  # readable, but no image: never skipped
+        except NoImageError as error:
+            if self.on_error == "skip":
+                raise ReadingError(error) from error
+            raise ValueError(
+                f"{self.name(index)}: {error}; or leave such images out with on_error='skip' (of "
+                "the supervisor, or of ImageSource)"
+            ) from error
+        except ValueError as error:  # of a type that says nothing, as the others are: never skipped
             raise ValueError(f"{self.name(index)}: {error}") from error
 
     def read_numbers(self, index: int, cover: Size | None) -> tuple[Tensor, Tensor | None]:

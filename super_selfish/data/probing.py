@@ -178,9 +178,9 @@ def probed_values(source: ItemReader, cover: Size, numbers: list[Numbers]) -> Fo
         for index in _spread(len(source), _PROBED_VALUES):
             try:
                 image, _ = source.read_numbers(index, cover)
+                source.check_values(index, image)
             except ReadingError:
                 continue
-            source.check_values(index, image)
             numbers = [*numbers, *_some_numbers(image)]
     if not numbers:
         return None

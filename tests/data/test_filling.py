@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from super_selfish.data import ImageSource
 from super_selfish.data.filling import FilledBatches
 from super_selfish.data.samples import Sample, Unreadable
-from super_selfish.models import CombinedNet
+from super_selfish.models import CombinedNet, NarrowResNet
 from super_selfish.supervisors import RotateNetSupervisor, Supervisor
 from tests.conftest import TinyBackbone
 
@@ -157,3 +159,47 @@ def test_one_sample_is_one_sample(folder: Path) -> None:
     batches = FilledBatches(ImageSource(folder, 32, 3, on_error="skip"))
     assert isinstance(batches[0], Sample) and isinstance(batches[1], Unreadable)
     assert len(batches) == 22 and batches.decodes_files
+
+
+class Faulty(Dataset[tuple[Tensor, int]]):
+    """Images of which one holds numbers that no image can."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = torch.full((3, 32, 32), index / 16)
+        if index == 11:
+            image[1, 2, 3] = self.number
+        return image, index % 2
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf, 7.0])
+@pytest.mark.parametrize("value_range", [None, (0, 1)])
+@pytest.mark.parametrize("is_array", [False, True])
+def test_an_image_of_impossible_numbers_is_left_out_and_named(
+    number: float, value_range: Any, is_array: bool
+) -> None:
+    dataset: Any = Faulty(number)
+    if is_array:
+        dataset = torch.stack([dataset[index][0] for index in range(16)])
+    source = ImageSource(dataset, on_error="skip", value_range=value_range)
+    is_cut = value_range is not None and math.isfinite(number)  # a range cuts what lies outside
+    found = [source[index] for index in range(16)]
+    left_out = [each for each in found if isinstance(each, Unreadable)]
+    assert [(each.index, each.name) for each in left_out] == [(11, "item 11")][is_cut:]
+    assert all("NaN" in each.reason or "must lie in" in each.reason for each in left_out)
+    if not is_cut:
+        with pytest.raises(ValueError, match=r"item 11: .* on_error='skip'"):
+            ImageSource(dataset, on_error="raise", value_range=value_range)[11]
+
+
+@pytest.mark.parametrize("number", [math.nan, -7.0])
+def test_a_run_leaves_out_an_image_of_impossible_numbers(number: float) -> None:
+    supervisor = RotateNetSupervisor(Faulty(number), NarrowResNet(width=8), on_error="skip")
+    with pytest.warns(UserWarning, match="item 11"):
+        supervisor.supervise(epochs=1, batch_size=8, name=None, progress=False)
+    assert supervisor.history[-1]["unreadable"] == 1
