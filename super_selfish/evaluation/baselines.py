@@ -16,7 +16,7 @@ from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.network import Network
 from super_selfish.evaluation.norm_statistics import ADAPTED, adapted
 from super_selfish.models.beginnings import first_weights, is_as, network_with
-from super_selfish.models.untrained import draw_twin
+from super_selfish.models.untrained import draw_twin, has_learned
 from super_selfish.models.wrappers import unwrapped
 
 TWIN, AUTO = "twin", "auto"
@@ -24,10 +24,14 @@ Given = nn.Module | Callable[[], nn.Module] | str | None
 
 
 class Baseline(NamedTuple):
-    """A network to compare with, and one line that says which it is; none for a given one."""
+    """A network to compare with, and one line that says which it is; none for a given one.
+
+    `is_known` says whether it is known to have learned nothing, and to begin as its like.
+    """
 
     network: nn.Module
     note: str | None
+    is_known: bool = True
 
 
 def untrained_network(untrained: Given, backbone: nn.Module, seed: int) -> Baseline | None:
@@ -68,7 +72,11 @@ def untrained_network(untrained: Given, backbone: nn.Module, seed: int) -> Basel
         return twin_of(backbone, seed)
     network = network_with(backbone, first)
     if network is not None:
-        return Baseline(network, "the weights of the backbone before training")
+        note = "the weights of the backbone before training"
+        if has_learned(network) is False:
+            return Baseline(network, note)
+        unknown = "whether these were trained is not known, as no norms tell: give untrained="
+        return Baseline(network, f"{note}; {unknown}", is_known=False)
     twin = twin_of(backbone, seed)
     return twin._replace(note=f"{twin.note} (layers were exchanged or added after training began)")
 
@@ -77,13 +85,20 @@ def twin_of(backbone: nn.Module, seed: int) -> Baseline:
     """A network like the backbone, drawn anew."""
     twin = draw_twin(backbone, seed)
     kind = type(unwrapped(backbone)).__name__
+    if twin.is_shuffled:
+        note = f"a {kind} with the weights of this one, which has learned nothing, shuffled"
+        return Baseline(twin.network, f"{note}, seed {seed}")
     if twin.is_known:
-        return Baseline(twin.network, f"a new {kind}, seed {seed}")
+        packages = {type(part).__module__.split(".")[0] for part in backbone.modules()}
+        makers = " and ".join(sorted(packages & {"timm", "torchvision"}))
+        how = f" as {makers} makes it by default" if makers else ""
+        return Baseline(twin.network, f"a new {kind}{how}, seed {seed}")
     return Baseline(
         twin.network,
         f"a {kind} whose layers were drawn by torch's defaults, seed {seed}: how {kind} itself "
         "begins is not known, so it may be a weak baseline; give untrained=, a new network or a "
         "function that makes one",
+        is_known=False,
     )
 
 

@@ -169,6 +169,7 @@ def evaluate(
         classes=classes,
         class_names=_class_names(train_source, train_labels, test_labels),
         notes=notes,
+        knows_untrained=all(b is None or b.is_known for b in baselines.values()),
     )
 
 

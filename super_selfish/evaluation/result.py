@@ -37,6 +37,7 @@ class Evaluation:
         commonest: Accuracy of always naming the training part's most frequent class; `None` for a
             multi-label set.
         notes: Which networks "start" and "untrained" are, a line each.
+        knows_untrained: Whether "untrained" is known to begin as such networks do.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -48,6 +49,7 @@ class Evaluation:
     class_names: tuple[str, ...] = ()
     commonest: float | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    knows_untrained: bool = True
 
     @property
     def pretrained(self) -> dict[str, float]:
@@ -83,7 +85,10 @@ class Evaluation:
     @property
     def verdict(self) -> list[str]:
         """Whether it is worse than what it began from, or than untrained, or nobody can tell."""
-        return verdicts(self.pretrained, self.start, self.untrained, self.test_images)
+        found = verdicts(self.pretrained, self.start, self.untrained, self.test_images)
+        if self.knows_untrained:
+            return found
+        return [*found, "with reserve: a difference from untrained may be that of the baseline"]
 
     @property
     def settings(self) -> dict[str, dict[str, dict[str, float]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import NamedTuple
 
 import torch
@@ -20,10 +21,14 @@ _AS_NEW = {"weight": (1.0, 0.0), "bias": (0.0,)}
 
 
 class Twin(NamedTuple):
-    """A network drawn anew, and whether it is known that such a network begins like this."""
+    """A network drawn anew, and whether it is known that such a network begins like this.
+
+    `is_shuffled` says that most of it are the weights of a never-trained network in another order.
+    """
 
     network: nn.Module
     is_known: bool
+    is_shuffled: bool = False
 
 
 def untrained_twin(backbone: nn.Module, seed: int = 0) -> nn.Module:
@@ -82,7 +87,8 @@ def draw_twin(backbone: nn.Module, seed: int = 0) -> Twin:
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
         tensor.data = tensor.data.to(devices[name])
     drawn = sum(size for key, size in sizes.items() if key in known)
-    return Twin(twin, is_new or 2 * drawn >= sum(sizes.values()))
+    is_drawn = 2 * drawn >= sum(sizes.values())
+    return Twin(twin, is_new or is_drawn, is_new and not is_drawn)
 
 
 def has_learned(network: nn.Module) -> bool | None:
@@ -111,14 +117,15 @@ def has_learned(network: nn.Module) -> bool | None:
     return found
 
 
-def _draw(module: nn.Module, seeds: torch.Generator, known: set[int], inside: bool = False) -> None:
+def _draw(module: nn.Module, seeds: torch.Generator, known: set[int], inside: bool = True) -> None:
     """Draws a module and all in it, and notes the parameters that are known to begin like this.
 
     Args:
         module: Changed in place.
         seeds: Every network gets a seed of its own: two alike in one network do not begin alike.
         known: The parameters, by their id.
-        inside: Whether it is part of a network that may have drawn its layers otherwise.
+        inside: Whether whoever put it together may have drawn its layers otherwise, as a list of
+            torch's layers may be; networks of this library have not.
     """
     torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=seeds)))
     package = type(module).__module__.split(".")[0]
@@ -133,10 +140,17 @@ def _draw(module: nn.Module, seeds: torch.Generator, known: set[int], inside: bo
             tensor.copy_(value)
         known.update(drawn)
         return
-    inside = inside or package not in ("torch", "super_selfish")
+    if package != "torch":
+        inside = package != "super_selfish" or _is_given_networks(module)
     for child in module.children():
         _draw(child, seeds, known, inside)
     _draw_own(module, set() if inside else known)
+
+
+def _is_given_networks(module: nn.Module) -> bool:
+    """Whether a class of this library holds what others have made."""
+    given = inspect.signature(type(module).__init__).parameters.values()
+    return any("Module" in str(parameter.annotation) for parameter in given)
 
 
 def _draw_others(
@@ -170,12 +184,23 @@ def _draw_own(module: nn.Module, known: set[int]) -> None:
 def _keep_beginning(twin: nn.Module, new: nn.Module, known: set[int]) -> None:
     """Draws a twin of a network that has learned nothing from what the network itself shows."""
     for parameter, start in zip(twin.parameters(), new.parameters(), strict=True):
-        if is_lazy(start) or start.numel() == 0:
+        if not _is_constant(start):
             continue
-        if any(bool((start == value).all()) for value in (0, 1)):
-            parameter.copy_(start)
-        elif id(parameter) not in known:
+        if not torch.equal(parameter, start.detach().cpu()):
+            known.clear()  # it was made with other options than those by which it was drawn
+        parameter.copy_(start)
+    for parameter, start in zip(twin.parameters(), new.parameters(), strict=True):
+        if is_lazy(start) or start.numel() == 0 or _is_constant(start):
+            continue
+        if id(parameter) not in known:
             _shuffle(parameter, start)
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    if is_lazy(tensor) or tensor.numel() == 0:
+        return False
+    value = tensor.flatten()[0]
+    return bool((tensor == value).all()) and (tensor.numel() > 1 or float(value) in (0.0, 1.0))
 
 
 def _shuffle(parameter: Tensor, start: Tensor) -> None:

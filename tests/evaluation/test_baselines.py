@@ -205,12 +205,41 @@ def test_a_function_may_make_the_baseline(tiny_backbone: Backbones) -> None:
 
 
 def test_networks_without_norms_are_told_by_their_tensors() -> None:
-    last = nn.Conv2d(32, 32, 3)
-    network = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), last)
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3))
+
+    network = Plain()
     assert not looks_trained(network)
     with torch.no_grad():
-        last.weight.mul_(2)
+        dict(network.named_parameters())["layers.2.weight"].mul_(2)
     assert looks_trained(network)
+
+
+def test_of_first_weights_without_norms_nothing_is_claimed(images: Tensor) -> None:
+    def own() -> nn.Sequential:
+        made = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU())
+        nn.init.kaiming_normal_(made[0].weight, mode="fan_out")  # type: ignore[arg-type]
+        return made
+
+    labels = torch.arange(22) % 2
+    for rated, said in (
+        (own(), "how Sequential itself begins is not known"),
+        (trained(images, own()), "whether these were trained is not known"),
+    ):
+        found = evaluate(rated, (images, labels), (images, labels), protocols=["knn"])
+        assert said in found.notes["untrained"]
+        assert found.verdict[-1].startswith("with reserve")
+
+
+def test_the_defaults_of_torchvision_are_called_so() -> None:
+    from torchvision.models import resnet18
+
+    network = resnet18(zero_init_residual=True)
+    with torch.no_grad():
+        network.bn1.running_mean.add_(1)
+    assert twin_of(network, 0).note == ("a new ResNet as torchvision makes it by default, seed 0")
 
 
 def test_wrapped_networks_are_remembered_by_what_is_inside(

@@ -157,7 +157,6 @@ FOREIGN = {
     "a list of torchvision's layers": children_of_mobilenet,
     "timm in a class": timm_in_a_class,
     "one's own class": lambda: Kaiming(16),
-    "a list of torch's layers": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)),
 }
 
 
@@ -209,6 +208,28 @@ def test_of_a_trained_class_that_cannot_be_constructed_again_nothing_is_claimed(
     twin = draw_twin(trained(Secretive(16)), seed=3)
     assert not twin.is_known
     assert twin.network.state_dict()["norm.weight"].tolist() == [1.0] * 16
+
+
+def test_how_a_list_of_torchs_layers_begins_is_not_known() -> None:
+    def make() -> nn.Module:
+        made = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        nn.init.normal_(made[0].weight, std=3.0)  # type: ignore[arg-type]
+        return made
+
+    assert not draw_twin(trained(make())).is_known
+    assert not draw_twin(make()[:1]).is_known  # type: ignore[index]
+    new = draw_twin(make())  # whose norms tell that it has learned nothing
+    assert new.is_known and new.is_shuffled
+    assert float(new.network.state_dict()["0.weight"].std()) > 2
+
+
+def test_a_new_network_of_other_options_is_not_drawn_by_the_default_ones() -> None:
+    from torchvision.models import resnet18
+
+    assert not draw_twin(resnet18()).is_shuffled
+    twin = draw_twin(resnet18(zero_init_residual=True))
+    assert twin.is_shuffled
+    assert twin.network.state_dict()["layer1.0.bn2.weight"].tolist() == [0.0] * 64
 
 
 def test_weights_that_a_constructor_loads_are_not_drawn() -> None:
