@@ -271,7 +271,10 @@ def test_a_backbone_that_is_frozen_now_is_refused(images: Tensor, tmp_path: Path
     frozen = TinyBackbone()
     freeze(frozen)
     message = r"parameters that train, this call has \d+ \(model.backbone.layers.0.weight stands st"
-    with pytest.raises(ValueError, match=message):
+    with (
+        pytest.warns(UserWarning, match="every parameter of the backbone is frozen"),
+        pytest.raises(ValueError, match=message),
+    ):
         rotate(images, backbone=frozen).supervise(**options(tmp_path, resume=True))
 
 

@@ -155,7 +155,7 @@ class Normed(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         with torch.no_grad():
             self.norm.weight[:2] = scale
-            self.norm.num_batches_tracked.fill_(0 if scale == 1.0 else 100)
+            self.norm.num_batches_tracked = torch.tensor(0 if scale == 1.0 else 100)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.norm(self.layer(images)).mean(dim=(2, 3))
