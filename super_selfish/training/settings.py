@@ -115,6 +115,8 @@ def _differing(
     stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
     for name, value in stored.items():
+        if name == "order" and sorted(value) != sorted(given.get(name, value)):
+            continue  # other parameters, not another order: "trained" says which
         if name in given and not _are_same(value, given[name]):
             yield name, value, given[name]
 
