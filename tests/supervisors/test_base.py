@@ -410,5 +410,6 @@ def test_several_processes_have_no_time_limit(
     monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
     with pytest.raises(ValueError, match="time_limit works in one process"):
         flip_supervisor(images).supervise(name=None, time_limit="1min")
-    with pytest.raises(ValueError, match='time_limit is a time such as "10min", got 5'):
+    message = 'time_limit is a time such as "30s", "10min" or "2h", got 5'
+    with pytest.raises(ValueError, match=message):
         flip_supervisor(images).supervise(name=None, time_limit=5)  # type: ignore[arg-type]

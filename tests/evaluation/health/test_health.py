@@ -274,8 +274,9 @@ def test_a_supervisor_says_what_would_help_its_algorithm(
     with torch.no_grad():
         norm = backbone.layers[4]
         assert isinstance(norm, nn.BatchNorm2d)
-        norm.weight.copy_(torch.linspace(1e-6, 2e-6, 16))  # not constant: it was trained
+        norm.weight.copy_(torch.linspace(1e-6, 2e-6, 16))
         norm.bias.add_(1.0)
+        norm.num_batches_tracked = torch.tensor(100)  # it was trained
     verdict = health(kind(images, backbone=backbone), images).verdict
     assert verdict.startswith("collapsed")
     assert verdict.endswith(advice)
