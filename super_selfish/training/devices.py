@@ -76,8 +76,8 @@ def refuse_meta(device: torch.device | None) -> None:
     Raises:
         ValueError: If it is that.
     """
-    if device is not None and device.type == "meta":
-        found = accelerator()
+    found = accelerator()
+    if device is not None and device.type == "meta" and (found is None or found.type != "meta"):
         here = '"cpu"' if found is None else f'"{found.type}" or "cpu"'
         raise ValueError(
             f'device="meta" holds shapes and no numbers, so nothing can be trained there: give '
