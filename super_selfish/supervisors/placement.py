@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from super_selfish.training.devices import default_device, parse_device
+from super_selfish.training.devices import default_device, parse_device, refuse_meta
 from super_selfish.training.typed import typed_arguments
 
 if TYPE_CHECKING:
@@ -39,8 +39,12 @@ def place_for_training(supervisor: Pretrained) -> None:
 
     Args:
         supervisor: Stays where it is after `device=`, `.to(device)`, or `.cpu()`.
+
+    Raises:
+        ValueError: If it was placed where tensors have no numbers.
     """
     if supervisor.is_placed:
+        refuse_meta(supervisor.device)
         return
     tensors = [*supervisor.parameters(), *supervisor.buffers()]
     away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]

@@ -20,7 +20,6 @@ from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
-from super_selfish.training.devices import refuse_meta
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -99,7 +98,6 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
         """Moves or converts the networks, as `nn.Module.to`; where to is heeded by `supervise`."""
         device = torch._C._nn._parse_to(*args, **kwargs)[0]
-        refuse_meta(device)
         moved: Self = super().to(*args, **kwargs)
         self.is_placed |= device is not None
         return moved

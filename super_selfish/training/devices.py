@@ -109,7 +109,6 @@ def parse_device(device: torch.device | str | int) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device={device!r} is none that torch knows: give {here}") from error
-    refuse_meta(wanted)
     count = device_count(wanted)
     if (wanted.index or 0) >= count:
         number = "no such device" if count == 0 else f"{count} of this kind"

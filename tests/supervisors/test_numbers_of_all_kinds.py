@@ -66,12 +66,9 @@ def test_steps_between_checkpoints_may_be_a_whole_float(tmp_path: Path) -> None:
 
 
 def test_a_device_without_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds shapes and no numbers"):
-        new(device="meta")
-    supervisor = new()
-    with pytest.raises(ValueError, match="holds shapes and no numbers"):
-        supervisor.to("meta")
-    assert supervisor.device.type == "cpu"
+    for supervisor in (new(device="meta"), new().to("meta")):
+        with pytest.raises(ValueError, match="holds shapes and no numbers"):
+            supervisor.supervise(**ONCE, name=None)
 
 
 def test_a_run_goes_on_with_a_normalisation_of_tensors(tmp_path: Path) -> None:
