@@ -5,7 +5,6 @@ Which network that is cannot always be known; what is shown says what it is.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from super_selfish.evaluation.norm_statistics import ADAPTED, adapted
 from super_selfish.models.beginnings import first_weights, is_as, network_with
 from super_selfish.models.untrained import draw_twin, has_learned
 from super_selfish.models.wrappers import unwrapped
+from super_selfish.training.telling import warn
 
 TWIN, AUTO = "twin", "auto"
 Given = nn.Module | Callable[[], nn.Module] | str | None
@@ -130,11 +130,10 @@ def start_network(start: Any, subject: Any, backbone: nn.Module) -> Baseline | N
         return None
     network = network_with(backbone, weights)
     if network is None:
-        warnings.warn(
+        warn(
             f"layers of the {type(unwrapped(backbone)).__name__} were exchanged or added after "
             "training began, so it cannot be shown as it was then: give start=, that network, or "
-            "start=None",
-            stacklevel=3,
+            "start=None"
         )
         return None
     return Baseline(network, str(getattr(known, "origin", "")) or None)

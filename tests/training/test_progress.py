@@ -51,6 +51,7 @@ def run_of(progress: bool, share: float = 0.0) -> Any:
         history=history,
         is_over=lambda: False,
         footprint=None,
+        chosen=None,
     )
 
 
