@@ -24,7 +24,7 @@ from super_selfish.models.combined_net import (
 from super_selfish.models.wrappers import unwrapped
 
 # What a network raises when an image does not suit it: torch's own checks, asserts, indexing.
-_REFUSALS = (
+REFUSALS = (
     RuntimeError,
     ValueError,
     TypeError,
@@ -93,7 +93,7 @@ def feature_shape(
 def _ask(backbone: nn.Module, forward: Callable[[Tensor], object], images: Tensor) -> object:
     try:
         return forward(images)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if isinstance(backbone, CombinedNet):
             _blame_predictor(backbone, images, error)
         raise ValueError(

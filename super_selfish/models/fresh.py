@@ -18,21 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from super_selfish.models.dry_run import REFUSALS
+
 # Where `build_backbone` notes with which arguments it had timm make a network.
 TIMM_ARGUMENTS = "_arguments_for_timm"
 
 # What a constructor raises that cannot be called with these arguments.
-_REFUSALS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    OSError,
-)
+_NOT_SO = (*REFUSALS, ImportError, OSError)
 _PLAIN = (
     bool,
     int,
@@ -98,7 +90,7 @@ def _drawn(build: Build, wanted: Tensors, seed: int) -> list[tuple[Tensor, Tenso
     try:
         with torch.device("cpu"):
             made = build()
-    except _REFUSALS:  # it cannot be called in this way; another one is tried
+    except _NOT_SO:  # it cannot be called in this way; another one is tried
         return None
     pairs = _aligned(wanted, tensors_by_kind(made))
     parameters = [tensor for _, tensor in wanted if isinstance(tensor, nn.Parameter)]
