@@ -178,3 +178,166 @@ def test_a_run_all_of_whose_updates_are_skipped_ends_with_its_first_epoch() -> N
         supervisor.supervise(epochs=3, batch_size=2, name=None, on_nan="skip")
     assert supervisor.run is not None
     assert supervisor.run.epoch == 1
+
+
+def bare(**changed: Any) -> Run:
+    """A run of three epochs of five steps in updates of two, with nothing to train."""
+    weight = nn.Parameter(torch.ones(1))
+    settings: dict[str, Any] = {
+        **{"name": "a", "epochs": 3, "batch_size": 2, "shuffle": True, "seed": 0},
+        **{"precision": "fp32", "accumulate": 2, "clip_norm": None, "checkpoint_every": None},
+        **{"time_limit": None, "progress": False, "device": torch.device("cpu")},
+        **{"scaler": torch.amp.GradScaler("cpu", enabled=False), "steps_per_epoch": 5},
+        "optimizer": torch.optim.SGD([weight], lr=0.5, momentum=0.9),
+    }
+    run = Run(**settings | changed)
+    run.lr_scheduler = torch.optim.lr_scheduler.StepLR(run.optimizer, step_size=1, gamma=0.1)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("wrong", "least", "message"),
+    [
+        ({"epochs": -1}, {"epochs": 0}, "epochs must not be negative, got -1"),
+        ({"precision": "fp8"}, {"precision": "bf16"}, r"precision is one of .*, got 'fp8'"),
+        ({"accumulate": 0}, {"accumulate": 1}, "accumulate must be at least 1 batch, got 0"),
+        ({"clip_norm": 0.0}, {"clip_norm": 1e-6}, r"clip_norm must be positive, got 0.0"),
+        ({"keep_last": 0}, {"keep_last": 1}, "keep_last must be at least 1 file, got 0"),
+        ({"time_limit": "2"}, {"time_limit": "2h"}, "time_limit is a time such as .*, got '2'"),
+        ({"checkpoint_every": 0}, {"checkpoint_every": 1}, "checkpoint_every is a number of steps"),
+    ],
+)
+def test_settings_are_refused_beyond_the_last_that_makes_sense(
+    wrong: dict[str, Any], least: dict[str, Any], message: str
+) -> None:
+    bare(**least)
+    with pytest.raises(ValueError, match=message):
+        bare(**wrong)
+
+
+def test_several_processes_know_no_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
+    bare()
+    with pytest.raises(ValueError, match="time_limit works in one process"):
+        bare(time_limit="2h")
+
+
+def test_a_run_without_a_name_has_no_path() -> None:
+    assert bare().path == "a"
+    with pytest.raises(ValueError, match="this run stores nothing"):
+        _ = bare(name=None).path
+
+
+def test_a_run_is_over_when_its_time_is_up_and_no_gradients_wait() -> None:
+    run = bare(time_limit="1s")
+    run.step = 2
+    assert not run.is_over()
+    run._deadline = run.began  # which has passed
+    assert run.is_over()
+    run.step = 3
+    assert not run.is_over()
+    run.epoch, run._deadline = 3, math.inf
+    assert run.is_over()
+
+
+def test_a_checkpoint_comes_when_so_much_time_has_passed_since_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = bare(checkpoint_every="30s")
+    now = run.began
+    monkeypatch.setattr("super_selfish.training.run.time.monotonic", lambda: now)
+    due = [run.checkpoint_is_due]
+    now += 30.0
+    due.append(run.checkpoint_is_due)
+    run.step = 1  # gradients wait
+    due.append(run.checkpoint_is_due)
+    run.step = 4
+    run.wrote_checkpoint()
+    assert run.stored_step == 4
+    due.append(run.checkpoint_is_due)
+    now += 30.0
+    due.append(run.checkpoint_is_due)
+    assert due == [False, True, False, False, True]
+    assert not bare().checkpoint_is_due  # no interval was named
+
+
+@pytest.mark.parametrize(
+    ("every", "wait"), [(None, 60.0), (1, 60.0), ("30s", 30.0), ("10min", 60.0)]
+)
+def test_what_could_not_be_written_is_tried_again_after_a_while(
+    every: int | str | None, wait: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bare(checkpoint_every=every)
+    now = 1000.0
+    monkeypatch.setattr("super_selfish.training.run.time.monotonic", lambda: now)
+    run.failed_to_write()
+    due = []
+    for more in (wait - 1.0, 1.0):
+        now += more
+        due.append(run.checkpoint_is_due)
+    run.wrote_checkpoint()
+    now, run.step = now + 1.0, 2
+    due.append(run.checkpoint_is_due)
+    assert due == [False, True, every == 1]
+
+
+@pytest.mark.parametrize(("step", "stored"), [(0, 0), (1, 0), (2, 2), (3, 2), (4, 4), (5, 5)])
+def test_amid_an_update_the_step_is_stored_that_began_it(step: int, stored: int) -> None:
+    run = bare()
+    run.epoch, run.step = 1, step
+    assert run.state_dict()["step"] == stored
+    assert run.state_dict()["epoch"] == 1
+    assert run.global_step == 5 + step
+    assert run.updates == 3 + (step + 1) // 2
+    assert run.total_updates == 9
+    assert bare(epochs=0).total_updates == 1
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"epoch": 3, "step": 0}, None),
+        ({"epoch": 2, "step": 5}, None),
+        ({"epoch": 2, "step": 4}, None),
+        ({"epoch": 3, "step": 2}, "has done 3 epochs and 2 steps, this call wants epochs=3"),
+        ({"epoch": 4, "step": 0}, "has done 4 epochs, this call wants epochs=3 in total"),
+        ({"epoch": 1, "step": 3}, "stands at step 3 of an epoch of 5 steps, in updates of 2"),
+        ({"epoch": 1, "step": 6}, "stands at step 6 of an epoch of 5 steps, in updates of 2"),
+        ({"optimizer": None}, "the state of its optimizer, schedule or scaler has another form"),
+    ],
+)
+def test_a_state_is_taken_where_a_run_of_this_library_can_stand(
+    stored: dict[str, Any], message: str | None
+) -> None:
+    state = bare().state_dict() | stored
+    run = bare()
+    if message is None:
+        run.load_state_dict(state)
+        assert (run.epoch, run.step) == (stored["epoch"], stored["step"])
+    else:
+        with pytest.raises(ValueError, match=f"cannot resume a: .*{message}"):
+            run.load_state_dict(state)
+
+
+@pytest.mark.parametrize(("step", "epochs"), [(2, 1), (5, 2)])
+def test_another_schedule_begins_where_the_stored_run_stopped(
+    step: int, epochs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = bare()
+    run.epoch, run.step = 1, step
+    state = run.state_dict() | {"schedule": {"lr": 0.5}}
+    longer = bare(schedule={"lr": 0.4})
+    longer.load_state_dict(state)
+    assert "a goes on in epoch 2, from here on with lr=0.4 instead of 0.5" in caplog.text
+    assert longer.learning_rate == pytest.approx(0.5 * 0.1**epochs)  # as many as had passed
+
+
+def test_a_gradient_that_stays_infinite_however_little_it_is_scaled_ends_a_run() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-14)
+    run = bare(scaler=scaler)
+    scaler.scale(torch.ones(1))  # which lays the scale on its device
+    run.raise_if_not_finite()
+    run.step = 4
+    scaler.update(2.0**-15)
+    with pytest.raises(NonFiniteLossError, match=r'however little .* step 3 .*precision="bf16"'):
+        run.raise_if_not_finite()

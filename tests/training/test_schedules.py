@@ -20,8 +20,10 @@ from torch.optim.lr_scheduler import (
 from super_selfish.training.schedules import (
     Cosine,
     WarmupCosine,
+    advance,
     build_schedule,
     constant,
+    step_schedule,
     steps_every_update,
     wants_length,
 )
@@ -199,3 +201,37 @@ def test_which_schedules_want_to_know_how_long_the_run_is(schedule: Any, wants: 
 def test_only_schedules_that_say_so_count_updates() -> None:
     assert steps_every_update(WarmupCosine(optimizer(), 10))
     assert not steps_every_update(constant(optimizer()))
+
+
+def test_the_default_keeps_the_rate() -> None:
+    assert set(rates(constant(optimizer()), 201)) == {2.0}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_schedule_goes_on_without_updates_and_without_a_complaint() -> None:
+    ahead = StepLR(optimizer(), step_size=1, gamma=0.5)
+    advance(ahead, 3)
+    assert ahead.get_last_lr() == [0.25]
+    left_out = StepLR(optimizer(), step_size=1, gamma=0.5)
+    step_schedule(left_out, moved=False)
+    assert left_out.get_last_lr() == [1.0]
+    with pytest.warns(UserWarning, match="Detected call of `lr_scheduler"):
+        step_schedule(StepLR(optimizer(), step_size=1), moved=True)  # which is not so here
+
+
+@pytest.mark.parametrize(
+    "schedule", [lambda optimizer: object(), lambda optimizer: type("Half", (), {"step": None})()]
+)
+def test_what_cannot_be_stepped_and_stored_is_no_schedule(schedule: Any) -> None:
+    with pytest.raises(TypeError, match="must give a schedule such as those"):
+        build_schedule(schedule, optimizer(), 10)
+
+
+def test_an_interval_of_its_own_is_kept() -> None:
+    class ByEpoch(LambdaLR):
+        interval = "epoch"
+
+        def __init__(self, optimizer: Any, total_steps: int) -> None:
+            super().__init__(optimizer, lambda step: 1 - step / total_steps)
+
+    assert not steps_every_update(build_schedule(ByEpoch, optimizer(), 12, 4))
