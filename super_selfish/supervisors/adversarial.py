@@ -150,7 +150,8 @@ class AdversarialSupervisor(Supervisor, ABC):
         run, _ = self._running()
         last = list(optimizer)[-1]
         for name, player in optimizer.items():
-            scaled = run.scaler.scale(run.accumulation.weigh(loss[name]))
+            rest = run.accumulation.set_apart(loss[name], _held(player), run.scaler.scale, name)
+            scaled = run.scaler.scale(run.accumulation.weigh(rest))
             # inputs: the gradient flows through the other players and stays nowhere else.
             scaled.backward(inputs=_held(player), retain_graph=name != last)
         if not run.updates_now:

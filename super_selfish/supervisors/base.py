@@ -24,6 +24,7 @@ from super_selfish.data.reading import Reading, open_loader
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.value_range import Range
 from super_selfish.data.workers import DEFAULT_TIMEOUT, parse_timeout, worker_faults_explained
+from super_selfish.losses.counted import counted
 from super_selfish.models import (
     CombinedNet,
     FeatureShape,
@@ -273,13 +274,13 @@ class Supervisor(Pretrained):
                 step), on SIGUSR1 (which goes on), and on an error between two steps. An error
                 within a step stores nothing: the step is not whole.
             accumulate: Batches that make one update, as one large batch would: each weighs by its
-                images; queues, memories and momentum encoders move once an update. It is not that
-                one batch for three: batch norm, whose statistics are those of `batch_size` images
-                and whose running ones move once a batch; losses that tell images of a batch from
-                one another (CPC), which tell those of `batch_size`; and losses that average over
-                what counts in a batch (ContextNet over the pixels of holes, cross-entropy with
-                `ignore_index` or class weights): there an image weighs by how much else counts in
-                its own batch.
+                images, or by what else its loss averages over (ContextNet over the pixels of holes,
+                torch's cross-entropy over labels that are not ignored, by class weights); queues,
+                memories and momentum encoders move once an update. It is not that one batch for
+                three: batch norm, whose statistics are those of `batch_size` images and whose
+                running ones move once a batch; losses that tell images of a batch from one another
+                (CPC), which tell those of `batch_size`; and losses of your own that average over
+                something else than images and do not say so (`_counts`).
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it
@@ -513,7 +514,9 @@ class Supervisor(Pretrained):
         inputs, targets = data
         if self.loss is None:
             raise ValueError("give loss= to the constructor, or override _forward(data)")
-        return self.loss(self.model(inputs), targets)
+        outputs = self.model(inputs)
+        self._counts(counted(self.loss, outputs, targets))
+        return self.loss(outputs, targets)
 
     def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
         """Backward, and where no more batches are accumulated step and schedule.
@@ -598,6 +601,25 @@ class Supervisor(Pretrained):
             write(*values)
         else:
             self.run.accumulation.write(write, *values)
+
+    def _counts(
+        self,
+        number: Tensor | float | None,
+        part: Tensor | None = None,
+        player: str | None = None,
+    ) -> None:
+        """Says in `_forward` what the loss is a mean over, where that is not images.
+
+        Batches of one update (`accumulate`), and those of several processes, weigh by it.
+
+        Args:
+            number: How much counts in this batch, a scalar or 0-d tensor; best as a number of
+                images (pixels that count / pixels of an image). None: images, as if not called.
+            part: The term of the loss that is such a mean, where the rest is one over images.
+            player: Of several players, the one to whose loss `part` belongs.
+        """
+        if self.run is not None and number is not None:
+            self.run.accumulation.count(number, part, player)
 
     def _running(self) -> tuple[Run, ImageSource]:
         """The run and its images, inside `supervise()`."""

@@ -103,8 +103,9 @@ class ContextNetSupervisor(AdversarialSupervisor):
     rate of 1e-3 in batches of 32, instead of at 2e-3 in batches of 64. Layers start as torch draws
     them.
 
-    The error is averaged over the pixels in the holes of a batch, so with `accumulate` an image's
-    weight depends a little on how large the holes of its batch are.
+    The error is averaged over the pixels in the holes of a batch; with `accumulate`, over those of
+    all batches of an update, which takes one more way back through the painter for each. A `loss`
+    of your own is averaged over images.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -222,9 +223,12 @@ class ContextNetSupervisor(AdversarialSupervisor):
             reconstruction=reconstruction.detach(),
             mean_colour=self.loss(mean_colour, data.images, data.holes).detach(),
         )
+        error = self.lambda_rec * reconstruction
+        if self.loss is masked_mean_squared_error:
+            holes = data.holes.sum().to(error.dtype)  # pixels
+            self._counts(holes / math.prod(self.image_size), error, "generator")
         return {
-            "generator": self.lambda_rec * reconstruction
-            + self.lambda_adv * self.adversarial_loss(fake, True),
+            "generator": error + self.lambda_adv * self.adversarial_loss(fake, True),
             "discriminator": self.adversarial_loss(real, True) + self.adversarial_loss(fake, False),
         }
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.sources import ImageSource, labels_of
+from super_selfish.losses.counted import counted
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import (
@@ -86,8 +87,8 @@ class LabelSupervisor(Supervisor):
       resized to the masks. Masks come from the dataset as tensors or arrays, never as PIL images,
       **at the size of the images**: where `image_size` makes the source resize or crop images,
       masks do not follow, and are refused. With `loss=nn.CrossEntropyLoss(ignore_index=255)`
-      pixels of 255 do not count. The mean is over those of a batch that do, so with `accumulate` a
-      pixel weighs the more, the fewer count in its own batch; class weights do likewise.
+      pixels of 255 do not count. The mean is over those of a batch that do, by class weights where
+      there are some, and with `accumulate` over those of all batches of an update.
     """
 
     former_arguments: ClassVar[Mapping[str, Any]] = {"standardize": False}
@@ -264,11 +265,11 @@ class LabelSupervisor(Supervisor):
             counts = targets != getattr(self.loss, "ignore_index", -100)
             hits = (logits.argmax(dim=1) == targets) & counts
             self._log(accuracy=hits.sum() / counts.sum().clamp(min=1))
-        if self.loss is not None:
-            return self.loss(logits, targets)
-        if is_multilabel:
+        if self.loss is None and is_multilabel:
             return F.binary_cross_entropy_with_logits(logits, targets)
-        return F.cross_entropy(logits, targets)
+        loss = nn.CrossEntropyLoss() if self.loss is None else self.loss
+        self._counts(counted(loss, logits, targets))
+        return loss(logits, targets)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -13,9 +13,22 @@ from torch import Tensor
 
 from super_selfish.training.distributed import is_distributed, world_size
 
+Number = Tensor | float  # of what a loss is a mean over; a scalar where the losses are
+
+
+class Part(NamedTuple):
+    """A term of a loss that is a mean over something else than the rest of it."""
+
+    term: Tensor  # scalar, with gradient
+    number: Number  # of what it is a mean over
+    player: str | None  # to whose loss it belongs, where there are several
+
 
 class Accumulation:
-    """Weighs each batch of an update by its images, and keeps back what is written once an update.
+    """Weighs the batches of an update, and keeps back what is written once an update.
+
+    Each weighs by what its loss is a mean over: images, unless the algorithm says otherwise. So do
+    the batches of several processes.
 
     Queues and memory banks are written when all batches are through: else those that come later
     would be told from what those before them left, which in one batch they are not.
@@ -30,8 +43,11 @@ class Accumulation:
 
     def _reset(self) -> None:
         self._is_one_of_several = False
-        self._of_batch = 0  # images
-        self._of_update = 0  # images, so far
+        self._numbers: list[Number] = []  # of each batch of the update so far
+        self._counts_images = True
+        self._part: Part | None = None  # of the present batch
+        self._part_numbers: list[Number] = []
+        self._apart: dict[Tensor, Tensor] = {}  # gradients of parts, by parameter
         self._writes: list[Callable[[], object]] = []
 
     def __enter__(self) -> Accumulation:
@@ -56,14 +72,70 @@ class Accumulation:
             batches_in_update: Of which it is one.
         """
         self._is_one_of_several = batches_in_update > 1
-        self._of_batch = images
-        self._of_update += images
+        self._numbers.append(images)
+        self._part = None
+
+    def count(self, number: Number, part: Tensor | None = None, player: str | None = None) -> None:
+        """Notes what the loss of the present batch is a mean over; see `Supervisor._counts`."""
+        if not self._numbers:  # called outside of a step
+            return
+        if isinstance(number, Tensor):
+            number = number.detach()
+        if part is None:
+            self._numbers[-1] = number
+            self._counts_images = False
+        else:
+            self._part = Part(part, number, player)
+            self._part_numbers.append(number)
+
+    def set_apart(
+        self,
+        loss: Tensor,
+        parameters: Iterable[Tensor],
+        scale: Callable[[Tensor], Tensor],
+        player: str | None = None,
+    ) -> Tensor:
+        """Takes care of the part of a loss that is a mean over something else.
+
+        How much it counts is known when all batches are through, and is another share than that of
+        the rest: its gradients lie apart until then.
+
+        Args:
+            loss: Of the batch.
+            parameters: That it moves.
+            scale: As the loss will be before its way back.
+            player: Whose loss it is, where there are several.
+
+        Returns:
+            What is left to `weigh`.
+        """
+        part = self._part
+        if part is None or part.player != player:
+            return loss
+        if not self._is_one_of_several:
+            if not is_distributed():
+                return loss
+            share = part.number * world_size() / _of_all_processes(part.number, loss.device)
+            return loss + part.term * (share - 1)
+        own = list(parameters)
+        weighed = part.term * (part.number / self.batch_size)
+        # No `backward`: what averages over processes waits for one of each parameter.
+        gradients = torch.autograd.grad(scale(weighed), own, retain_graph=True, allow_unused=True)
+        for parameter, gradient in zip(own, gradients, strict=True):
+            if gradient is not None and parameter in self._apart:
+                self._apart[parameter] += gradient
+            elif gradient is not None:
+                self._apart[parameter] = gradient
+        return loss - part.term
 
     def weigh(self, loss: Tensor) -> Tensor:
-        """A batch's mean over its images, by as much as it counts before `end_update`."""
-        if not self._is_one_of_several:
+        """A batch's mean over what counts in it, by as much as it counts before `end_update`."""
+        if self._is_one_of_several:
+            return loss * (self._numbers[-1] / self.batch_size)
+        if self._counts_images or not is_distributed():  # every process has as many images
             return loss
-        return loss * (self._of_batch / self.batch_size)
+        number = self._numbers[-1]
+        return loss * (number * world_size() / _of_all_processes(number, loss.device))
 
     def write(self, write: Callable[..., object], *values: Tensor) -> None:
         """Calls a function when the update is done; at once where it has one batch."""
@@ -72,10 +144,11 @@ class Accumulation:
         else:
             write(*values)
 
+    @torch.no_grad()
     def end_update(self, parameters: Iterable[Tensor]) -> None:
         """Ends an update, before the weights move.
 
-        Gradients become those of the mean over the images of all batches and processes, and what
+        Gradients become those of the mean over what counts in all batches and processes, and what
         was kept back is written.
 
         Args:
@@ -83,17 +156,35 @@ class Accumulation:
         """
         gradients = [p.grad for p in parameters if p.grad is not None]
         if self._is_one_of_several and gradients:
-            torch._foreach_mul_(gradients, self._share(gradients[0].device))
+            device = gradients[0].device
+            # Over processes, gradients are averaged already.
+            share = self.batch_size * world_size() / _of_all_processes(sum(self._numbers), device)
+            torch._foreach_mul_(gradients, share)
+        if self._apart:
+            self._join()
         writes = self._writes
         self._reset()
         for write in writes:
             write()
 
-    def _share(self, device: torch.device) -> Any:
-        """What makes a sum of weighed batches a mean over images."""
-        if not is_distributed():
-            return self.batch_size / self._of_update
-        # Images that cannot be read make processes unequal.
-        number = torch.tensor(float(self._of_update), device=device)
-        dist.all_reduce(number)
-        return self.batch_size * world_size() / number
+    def _join(self) -> None:
+        """Adds the gradients of parts to those of the rest."""
+        device = next(iter(self._apart)).device
+        share = self.batch_size / _of_all_processes(sum(self._part_numbers), device)
+        for parameter, apart in self._apart.items():
+            gradient = apart.contiguous()
+            if is_distributed():
+                dist.all_reduce(gradient)
+            gradient = gradient * share
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _of_all_processes(number: Number, device: torch.device) -> Any:
+    """The sum over all processes that train together."""
+    if not is_distributed():
+        return number
+    total = torch.as_tensor(number, device=device).clone()
+    if not total.is_floating_point():
+        total = total.float()
+    dist.all_reduce(total)
+    return total

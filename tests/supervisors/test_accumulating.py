@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from super_selfish.data.collate import Batch, Collator
-from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, Supervisor
 from tests.conftest import TinyBackbone
 
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
-ALIKE = sorted(set(SUPERVISORS) - {"cpc", "context"})
+ALIKE = sorted(set(SUPERVISORS) - {"cpc"})
 
 
 class Prepared(Collator):
@@ -55,12 +56,14 @@ def prepared(
 ) -> Supervisor:
     """In float64, with the same views for every image whatever its batch."""
     torch.manual_seed(0)
-    supervisor = SUPERVISORS[algorithm](images, backbone=TinyBackbone(), **arguments)
+    kind = LabelSupervisor if algorithm == "label" else SUPERVISORS[algorithm]
+    supervisor = kind(images, backbone=TinyBackbone(), **arguments)
     if not norms:
         without_norms(supervisor)
     supervisor.double()
     assert isinstance(supervisor.collate_fn, Collator)
-    batch = Batch(images, torch.arange(len(images)))
+    labels = LABELS[arguments.get("num_classes", 0)] if algorithm == "label" else None
+    batch = Batch(images, torch.arange(len(images)), labels)
     data = supervisor.collate_fn.augment(batch, torch.Generator().manual_seed(0))
     data = type(data)(*map(doubled, data))
     supervisor.collate_fn = Prepared(data, len(images))
@@ -94,6 +97,40 @@ def trained(
     )
     return supervisor
 
+
+def weights() -> Tensor:
+    return torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64)
+
+
+def striped_masks() -> Tensor:
+    """Of 22 images, `[22, 32, 32]`: the later one is, the more of it does not count."""
+    masks = torch.arange(22)[:, None, None] * torch.arange(32)[:, None] * torch.arange(32) % 3
+    masks[torch.arange(32)[None, :] < torch.arange(22)[:, None]] = 255
+    return masks
+
+
+class MapHead(nn.Conv2d):
+    wants_map = True
+
+    def __init__(self) -> None:
+        super().__init__(16, 3, 1)
+
+
+# By the number of classes that are asked for; with masks, none.
+LABELS = {0: striped_masks(), 3: torch.arange(22) ** 2 // 8 % 3, 4: torch.arange(22) % 5 - 1}
+LABELS[4][LABELS[4] < 0] = -100
+LABELLED: dict[str, Callable[[], dict[str, Any]]] = {
+    "masks": lambda: {"predictor": MapHead(), "loss": nn.CrossEntropyLoss(ignore_index=255)},
+    "weighed masks": lambda: {
+        "predictor": MapHead(),
+        "loss": nn.CrossEntropyLoss(weights(), ignore_index=255),
+    },
+    "weighed classes": lambda: {
+        "num_classes": 3,
+        "loss": nn.CrossEntropyLoss(weights(), label_smoothing=0.1),
+    },
+    "images that do not count": lambda: {"num_classes": 4},
+}
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cmc": [{}, {"positives": "batch"}],
@@ -133,15 +170,33 @@ def test_accumulated_batches_move_everything_as_one_batch_does(
     assert moved > 1e-3
 
 
-@pytest.mark.parametrize("algorithm", ["context", "cpc"])
-def test_losses_over_a_whole_batch_are_nearly_those_of_its_parts(
-    algorithm: str, images: Tensor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(12, 2), (6, 4)])  # 12 10, 6 6 6 4
+@pytest.mark.parametrize("of", ["context", *LABELLED])
+def test_means_over_what_counts_are_those_of_the_one_batch(
+    of: str, batch_size: int, accumulate: int, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Context averages over the pixels of holes, which batches have more or less of; CPC tells a
-    # patch from those of its batch, so with fewer of them the loss is lower.
-    before = prepared(algorithm, images).state_dict()
-    whole = trained(algorithm, images, 22, 1, monkeypatch, epochs=1).state_dict()
-    parts = trained(algorithm, images, 8, 3, monkeypatch, epochs=1).state_dict()
+    def settings() -> dict[str, Any]:
+        torch.manual_seed(0)
+        return {"lambda_adv": 0.5} if of == "context" else {"finetune": True, **LABELLED[of]()}
+
+    algorithm = "context" if of == "context" else "label"
+    before = prepared(algorithm, images, **settings()).state_dict()
+    whole, parts = (
+        trained(algorithm, images, *each, monkeypatch, epochs=1, **settings()).state_dict()
+        for each in ((22, 1), (batch_size, accumulate))
+    )
+    assert max(float((whole[name] - value).abs().max()) for name, value in before.items()) > 1e-3
+    for name in before:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-9, atol=1e-9)
+
+
+def test_patches_of_a_whole_batch_are_told_apart_nearly_as_those_of_its_parts(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # CPC tells a patch from those of its batch, so with fewer of them the loss is lower.
+    before = prepared("cpc", images).state_dict()
+    whole = trained("cpc", images, 22, 1, monkeypatch, epochs=1).state_dict()
+    parts = trained("cpc", images, 8, 3, monkeypatch, epochs=1).state_dict()
     names = [name for name, value in before.items() if value.is_floating_point()]
     moved, expected = (
         torch.cat([(state[name] - before[name]).flatten() for name in names])

@@ -36,6 +36,7 @@ from super_selfish.training.distributed import (
     world_size,
 )
 from tests.conftest import TinyBackbone
+from tests.supervisors.test_accumulating import prepared
 
 WORLD = 2
 
@@ -52,9 +53,13 @@ class Framed(NamedTuple):
 class BrightnessCollator(Collator):
     """Is the image bright? Nothing is drawn, so processes see what one would see."""
 
+    def __init__(self, threshold: float = 0.3) -> None:
+        super().__init__()
+        self.threshold = threshold
+
     def augment(self, batch: Batch, generator: torch.Generator) -> Framed:
         images = to_unit_range(batch.images)
-        return Framed(images, (images.mean(dim=(1, 2, 3)) > 0.3).long())
+        return Framed(images, (images.mean(dim=(1, 2, 3)) > self.threshold).long())
 
 
 class PlainBackbone(nn.Module):
@@ -105,14 +110,37 @@ def plain_run(
     seed: int = 0,
     name: Path | None = None,
     backbone: Callable[[], nn.Module] = PlainBackbone,
+    loss: nn.Module | None = None,
+    threshold: float = 0.3,
     **more: Any,
 ) -> dict[str, Tensor]:
     """Weights after three epochs; 22 images leave a rest of 6 of a global batch of 8."""
     torch.manual_seed(seed)
     network = CombinedNet(backbone(), nn.Linear(4, 2))
-    supervisor = Supervisor(network, pictures(images), nn.CrossEntropyLoss(), BrightnessCollator())
+    loss = nn.CrossEntropyLoss() if loss is None else loss
+    supervisor = Supervisor(network, pictures(images), loss, BrightnessCollator(threshold))
     settings = {"lr": 0.5, "optimizer": torch.optim.SGD, "epochs": 3, "name": name, **more}
     supervisor.supervise(batch_size=batch_size, **settings)
+    return supervisor.state_dict()
+
+
+def weighed_run(batch_size: int, **more: Any) -> dict[str, Tensor]:
+    """Batches whose classes weigh so differently that a mean of means is far from the mean."""
+    loss = nn.CrossEntropyLoss(torch.tensor([0.1, 3.0]))
+    return plain_run(batch_size, loss=loss, threshold=0.5, **more)
+
+
+def painting_run(batch_size: int, accumulate: int = 1) -> dict[str, Tensor]:
+    """ContextNet with the same holes for every image, whichever process has it."""
+    supervisor = prepared("context", pictures(), lambda_adv=0.5)
+    supervisor.supervise(
+        lr=0.5,
+        optimizer=torch.optim.SGD,
+        epochs=2,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        name=None,
+    )
     return supervisor.state_dict()
 
 
@@ -216,6 +244,8 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "losses": {name: loss_and_gradient(loss) for name, loss in LOSSES.items()},
             "plain": plain_run(4, seed=number, name=folder / f"run{number}"),
             "accumulated": plain_run(2, accumulate=2),
+            "weighed": [weighed_run(4), weighed_run(2, accumulate=2)],
+            "painting": [painting_run(4), painting_run(2, accumulate=2)],
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
             "flaky": [flaky_run(folder / "flaky", epochs) for epochs in (1, 2)],
@@ -293,6 +323,21 @@ def test_accumulated_batches_of_two_processes_train_as_one(
 ) -> None:
     assert_same(processes[0]["accumulated"], processes[1]["accumulated"], 0.0)
     assert_same(processes[0]["accumulated"], plain_run(4, accumulate=2), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "tolerance"), [("weighed", weighed_run, 1e-5), ("painting", painting_run, 1e-6)]
+)
+def test_means_over_what_counts_are_those_over_all_processes(
+    processes: list[dict[str, Any]],
+    name: str,
+    run: Callable[[int], dict[str, Tensor]],
+    tolerance: float,
+) -> None:
+    whole = run(8)
+    for one, other in zip(*(found[name] for found in processes), strict=True):
+        assert_same(one, other, 0.0)
+        assert_same(one, whole, tolerance)
 
 
 def test_parameters_that_no_loss_reaches_are_left_alone(processes: list[dict[str, Any]]) -> None:
