@@ -188,3 +188,19 @@ def test_other_errors_pass(images: Tensor, tiny_backbone: Backbones) -> None:
 
     with pytest.raises(RuntimeError, match=r"^something else$"):
         Broken(images, tiny_backbone()).supervise(epochs=1, name=None, progress=False)
+
+
+@pytest.mark.parametrize("said", ["two images are too few", "not enough memory: you tried to"])
+def test_a_step_that_small_batches_do_not_suit_is_not_measured_and_lack_of_memory_is_told(
+    images: Tensor, tiny_backbone: Backbones, said: str
+) -> None:
+    class Refusing(RotateNetSupervisor):
+        def _forward(self, data: Any) -> Tensor:
+            raise RuntimeError(said)
+
+    supervisor = Refusing(images, tiny_backbone(), device="cpu")
+    if "memory" in said:
+        with pytest.raises(RuntimeError, match=said):
+            measure(supervisor, "fp32")
+    else:
+        assert measure(supervisor, "fp32") is None

@@ -594,8 +594,10 @@ def test_a_run_that_cannot_be_stored_at_its_end_says_so_and_keeps_the_last_file(
 ) -> None:
     disk = Disk(monkeypatch)
     supervisor = build(images, at=8, before=lambda _: setattr(disk, "is_full", True))
-    with pytest.raises(OSError, match=r"the run is over, but .*base\.pt cannot be written: No spa"):
+    said = r"the run is over, but .*base\.pt cannot be written: No spa"
+    with pytest.raises(OSError, match=said) as caught:
         supervisor.supervise(**settings(tmp_path, checkpoint_every=7))
+    assert caught.value.errno == errno.ENOSPC
     assert position(tmp_path) == 7
     disk.is_full = False
     supervisor.save(tmp_path / "base")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -97,7 +98,8 @@ def test_the_name_is_free_after_a_run_however_it_ended(images: Tensor, tmp_path:
 def test_a_lock_that_was_left_means_nothing(tmp_path: Path) -> None:
     (tmp_path / "base.lock").write_text('{"pid": 1, "host": "elsewhere", "since": "yesterday"}')
     with NameLock(tmp_path / "base"):
-        assert str(os.getpid()) in (tmp_path / "base.lock").read_text()
+        holder = json.loads((tmp_path / "base.lock").read_text())
+        assert holder.keys() == {"pid", "host", "since"} and holder["pid"] == os.getpid()
     assert not (tmp_path / "base.lock").exists()
 
 
@@ -138,3 +140,33 @@ def test_a_place_that_takes_no_lock_is_refused_by_the_name_of_the_checkpoint() -
         OSError, match=r"nothing can be stored at /proc/x\.pt: .*give another name="
     ):
         NameLock("/proc/x").__enter__()
+
+
+@pytest.mark.parametrize("text", ["mine", '{"name": "base"}'])
+def test_a_file_that_is_no_lock_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    (tmp_path / "base.lock").write_text(text)
+    with pytest.raises(OSError, match="is no lock of a run"):
+        NameLock(tmp_path / "base").__enter__()
+    assert (tmp_path / "base.lock").read_text() == text
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files cannot be counted")
+def test_no_file_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def refuse(file: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    before = count()
+    with NameLock(tmp_path / "base"):
+        with pytest.raises(NameInUseError):
+            NameLock(tmp_path / "base").__enter__()
+        assert count() == before + 1
+    (tmp_path / "other.lock").write_text("mine")
+    with pytest.raises(OSError, match="is no lock of a run"):
+        NameLock(tmp_path / "other").__enter__()
+    monkeypatch.setattr(locking, "_lock", refuse)
+    with NameLock(tmp_path / "base"):
+        pass
+    assert count() == before
