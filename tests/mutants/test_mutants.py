@@ -91,10 +91,16 @@ def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it(tmp_path
     (folder / "test_b.py").write_text(
         "from super_selfish.part.a import x\nimport super_selfish.part.c"
     )
+    elsewhere = tmp_path / "tests" / "whole"
+    elsewhere.mkdir()
+    (elsewhere / "test_e.py").write_text(
+        "from super_selfish.part.c import x\nfrom super_selfish.part.e import x"
+    )
     files = {
         "a": ["tests/part/test_a.py"],
         "c": ["tests/part/test_b.py"],
         "d": ["tests/part/test_a.py", "tests/part/test_b.py"],
+        "e": ["tests/part/test_a.py", "tests/part/test_b.py", "tests/whole/test_e.py"],
     }
     for name, expected in files.items():
         assert own_tests(tmp_path, Path("super_selfish/part", f"{name}.py")) == expected
