@@ -2,9 +2,9 @@
 
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
-that import from it, or else all there and those elsewhere that do), and those that hold the papers'
-numbers. Of these only the ones run that reach the line. Faults in `accepted.txt` are left out: it
-says of each why it cannot matter.
+that import from it, or else all there and those elsewhere that do or have its name), and those that
+hold the papers' numbers. Of these only the ones run that reach the line. Faults in `accepted.txt`
+are left out: it says of each why it cannot matter.
 
     python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
 
@@ -85,9 +85,10 @@ def own_tests(root: Path, file: Path) -> list[str]:
             if pattern.search(test.read_text(encoding="utf-8"))
         }
         own = {test for test in importing if test.parts[1] == inside.parts[0]}
-        if not own:  # used by its neighbours: their tests are its own, and any that import from it
-            neighbours = (root / mirror.parent).glob("test_*.py")
-            own = importing | {test.relative_to(root) for test in neighbours}
+        if not own:  # used by its neighbours: their tests are its own, and those of it elsewhere
+            others = [*(root / mirror.parent).glob("test_*.py")]
+            others += (root / "tests").rglob(f"test_{inside.stem}.py")
+            own = importing | {test.relative_to(root) for test in others}
     return [str(test) for test in sorted(own)]
 
 

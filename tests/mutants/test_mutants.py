@@ -96,11 +96,13 @@ def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it(tmp_path
     (elsewhere / "test_e.py").write_text(
         "from super_selfish.part.c import x\nfrom super_selfish.part.e import x"
     )
+    (elsewhere / "test_f.py").write_text("")
     files = {
         "a": ["tests/part/test_a.py"],
         "c": ["tests/part/test_b.py"],
         "d": ["tests/part/test_a.py", "tests/part/test_b.py"],
         "e": ["tests/part/test_a.py", "tests/part/test_b.py", "tests/whole/test_e.py"],
+        "f": ["tests/part/test_a.py", "tests/part/test_b.py", "tests/whole/test_f.py"],
     }
     for name, expected in files.items():
         assert own_tests(tmp_path, Path("super_selfish/part", f"{name}.py")) == expected

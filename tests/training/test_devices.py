@@ -101,3 +101,16 @@ def test_torch_before_accelerators_is_asked_module_by_module(
     expected = devices.accelerator()
     monkeypatch.delattr(torch, "accelerator", raising=False)
     assert devices.accelerator() == expected
+
+
+def test_what_holds_no_numbers_is_refused_unless_it_stands_for_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for found, here in ((None, 'give "cpu"'), (torch.device("cuda"), 'give "cuda" or "cpu"')):
+        monkeypatch.setattr(devices, "accelerator", lambda found=found: found)
+        for fine in (None, torch.device("cpu")):
+            devices.refuse_meta(fine)
+        with pytest.raises(ValueError, match=f"holds shapes and no numbers.*{here}"):
+            devices.refuse_meta(SIX)
+    monkeypatch.setattr(devices, "accelerator", lambda: SIX)
+    devices.refuse_meta(SIX)

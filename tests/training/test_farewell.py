@@ -98,6 +98,26 @@ def test_other_exceptions_are_shown_as_ever(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("code", "shown"), [(143, "Stopped by SIGTERM"), (128, ""), ("x", "")])
+def test_a_signals_status_of_shells_is_told_and_no_other(
+    images: Tensor,
+    tiny_backbone: Backbones,
+    code: Any,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Leaving(RotateNetSupervisor):
+        def _forward(self, data: Any) -> Tensor:
+            raise SystemExit(code)
+
+    supervisor = Leaving(images, tiny_backbone())
+    with pytest.raises(SystemExit) as caught:
+        supervisor.supervise(epochs=1, batch_size=8, name=None, progress=False)
+    assert caught.value.code == code
+    told = capsys.readouterr().err
+    assert told.startswith(shown) if shown else told == ""
+
+
 SCRIPT = """
 import sys, torch
 from super_selfish.supervisors import RotateNetSupervisor

@@ -1,0 +1,77 @@
+"""Batches of one update: what each weighs, and when what they write is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from super_selfish.training import accumulation
+from super_selfish.training.accumulation import Accumulation
+
+BATCHES = [[1.0, 5.0, 3.0, 7.0], [2.0, 8.0], [6.0]]  # the last are short
+
+
+def gradient(batches: list[list[float]], several: Accumulation) -> Tensor:
+    """Of the mean over all images, where an image's gradient is its number."""
+    weight, unused = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+    for batch in batches:
+        several.begin(len(batch), len(batches))
+        several.weigh((weight * torch.tensor(batch)).mean()).backward()
+    several.end_update([unused, weight])
+    assert weight.grad is not None and unused.grad is None
+    return weight.grad
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_every_image_weighs_as_much(number: int) -> None:
+    batches = BATCHES[:number]
+    images = [image for batch in batches for image in batch]
+    several = Accumulation(4)
+    for _ in range(2):  # nothing is left of the first update
+        assert float(gradient(batches, several)) == pytest.approx(sum(images) / len(images))
+    short = [[2.0, 8.0]]  # one batch is the mean over its own images
+    assert float(gradient(short, several)) == pytest.approx(5.0)
+
+
+def test_processes_with_fewer_images_weigh_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accumulation, "is_distributed", lambda: True)
+    monkeypatch.setattr(accumulation, "world_size", lambda: 2)
+    monkeypatch.setattr(accumulation.dist, "all_reduce", lambda number: number.add_(2.0))
+    # Six images here and two there; torch has halved the sum over both processes.
+    assert float(gradient(BATCHES[:2], Accumulation(4))) == pytest.approx(26 * 2 / 8)
+
+
+def test_what_is_written_once_an_update_comes_when_all_batches_are_through() -> None:
+    written: list[Any] = []
+    several = Accumulation(4)
+    several.write(written.append, torch.tensor(0))  # outside of a run
+    assert written == [0]
+    for number in (1, 2):
+        several.begin(4, 2)
+        several.write(written.append, torch.tensor(number))
+        assert written == [0]
+    several.end_update([])
+    assert written == [0, 1, 2]
+    several.end_update([])
+    several.begin(4, 1)
+    several.write(written.append, torch.tensor(3))
+    assert written == [0, 1, 2, 3]
+
+
+def test_an_update_that_is_broken_off_writes_nothing() -> None:
+    written: list[Any] = []
+    several = Accumulation(4)
+    several.begin(4, 2)
+    several.write(written.append, torch.tensor(1))
+    with pytest.raises(KeyboardInterrupt), several:
+        several.end_update([])  # entering has dropped what was before
+        several.begin(4, 2)
+        several.write(written.append, torch.tensor(2))
+        raise KeyboardInterrupt
+    several.end_update([])
+    assert written == []
+    several.write(written.append, torch.tensor(3))
+    assert written == [3]
