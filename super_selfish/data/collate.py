@@ -17,18 +17,10 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.conversion import stack_images
-from super_selfish.data.samples import Sample, SampleBatch, Unreadable
+from super_selfish.data.samples import Batch, Sample, Unreadable
 from super_selfish.data.sources import ImageSource
 
-
-class Batch(NamedTuple):
-    """Images as the loader hands them over."""
-
-    images: Tensor  # (B, C, H, W) uint8, uint16 or float in [0, 1]
-    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
-    labels: Tensor | None = None  # (B, ...) where the dataset has labels
-    unreadable: tuple[str, ...] = ()  # names of images that were left out
-    no_labels: str = ""  # why there are none, where the dataset has some
+__all__ = ["Batch", "Collator", "LabelCollator", "Labelled", "move", "stack_labels"]
 
 
 class Labelled(NamedTuple):
@@ -58,7 +50,7 @@ class Collator(ABC):
     def __init__(self) -> None:
         self._generator: torch.Generator | None = None
 
-    def stack(self, samples: Sequence[Any]) -> Batch:
+    def stack(self, samples: Batch | Sequence[Any]) -> Batch:
         """Puts samples side by side; runs in the loader's worker.
 
         Args:
@@ -67,8 +59,8 @@ class Collator(ABC):
         Returns:
             The batch, without the samples that could not be read.
         """
-        if isinstance(samples, SampleBatch):
-            return Batch(samples.images, samples.indices, samples.labels)
+        if isinstance(samples, Batch):
+            return samples
         if not isinstance(samples[0], Sample | Unreadable):
             source = _Given(list(samples))
             samples = [source[position] for position in range(len(source))]
@@ -101,7 +93,7 @@ class Collator(ABC):
             A `NamedTuple` of tensors, for `_forward`.
         """
 
-    def __call__(self, samples: Sequence[Any]) -> Any:
+    def __call__(self, samples: Batch | Sequence[Any]) -> Any:
         """Stacks and augments, so that a collator is also a plain `collate_fn`.
 
         The draws come from a generator that takes its seed from the process (in a loader's worker:
@@ -158,6 +150,8 @@ def move(data: Any, device: torch.device) -> Any:
     """Moves every tensor of a batch to a device; what is no tensor stays."""
     if isinstance(data, Tensor):
         return data.to(device, non_blocking=True)
+    if isinstance(data, Batch):
+        return data.to(device)
     if isinstance(data, tuple) and hasattr(data, "_fields"):
         return type(data)(*(move(value, device) for value in data))
     if isinstance(data, list | tuple):

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.compiled import compiled_augmentation
-from super_selfish.data.collate import Batch, Collator, move
+from super_selfish.data.collate import Collator, move
 from super_selfish.data.filling import ReadableItems
 from super_selfish.data.left_out import LeftOut
 from super_selfish.data.loaders import EpochBatches
@@ -123,9 +123,8 @@ class Feed:
         if not self.images:
             few = ", ".join(self.unreadable[:3])
             raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")
-        moved = Batch(*(move(value, self.device) for value in batch))
         with compiled_augmentation(self.compiles):
-            return self.collate_fn.augment(moved, generator)
+            return self.collate_fn.augment(move(batch, self.device), generator)
 
 
 def count_images(data: Any) -> int:

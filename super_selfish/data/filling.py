@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch.utils.data import Dataset
 
 from super_selfish.data.left_out import LeftOut
-from super_selfish.data.samples import Unreadable
+from super_selfish.data.samples import Batch, Unreadable
 
 
 class Readable(Protocol):
@@ -51,13 +51,13 @@ class FilledBatches(Dataset[Any]):
         """One item, whether it can be read or not."""
         return self.items[index]
 
-    def __getitems__(self, indices: list[int]) -> Sequence[Any]:
+    def __getitems__(self, indices: list[int]) -> Batch | list[Any]:
         """A batch, with `Unreadable` for each that could not be read, and others in their place.
 
         If too few images of the whole dataset can be read, it stays too small.
         """
         get_several = getattr(self.items, "__getitems__", None)
-        given: Sequence[Any]
+        given: Batch | list[Any]
         given = [self.items[i] for i in indices] if get_several is None else get_several(indices)
         missing = [place for place, item in enumerate(given) if isinstance(item, Unreadable)]
         wanted = len(indices) if self.to_full_size else min(2, len(indices))

@@ -42,7 +42,7 @@ from super_selfish.data.probing import (
     size_in_words,
     used_share,
 )
-from super_selfish.data.samples import ReadingError, Sample, SampleBatch, Unreadable, images_at
+from super_selfish.data.samples import Batch, ReadingError, Sample, Unreadable, images_at
 from super_selfish.data.stored import StoredImages
 from super_selfish.data.value_range import Range, parse_value_range
 from super_selfish.training.counting import plural
@@ -231,7 +231,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             self.stored.mend(decoded)
         return decoded
 
-    def __getitems__(self, indices: Sequence[int]) -> Sequence[Sample | Unreadable]:
+    def __getitems__(self, indices: Sequence[int]) -> Batch | list[Sample | Unreadable]:
         """Reads some images, at once where they lie in one piece.
 
         Args:
@@ -249,7 +249,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         batch = None if gives_its_own else self.select(chosen)
         return [self[index] for index in chosen.tolist()] if batch is None else batch
 
-    def select(self, indices: Tensor) -> SampleBatch | None:
+    def select(self, indices: Tensor) -> Batch | None:
         """Some samples at once, where they lie in one piece and can all be read; else `None`.
 
         Args:
@@ -265,7 +265,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         except (TypeError, ValueError):  # one by one they are read: the culprit is named
             return None
         is_repeated = images.stride(1) == 0  # grey in three channels: in-place work would fail
-        return SampleBatch(images.contiguous() if is_repeated else images, indices, labels)
+        return Batch(images.contiguous() if is_repeated else images, indices, labels)
 
     def cached(self, path: str | os.PathLike[str], *, progress: bool = True) -> ImageSource:
         """The same source with its images in a file, decoded and resized: later runs only read it.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.conversion import select_images
-from super_selfish.data.samples import Sample, SampleBatch
+from super_selfish.data.samples import Batch, Sample
 
 
 class StoredImages(ABC):
@@ -43,7 +43,7 @@ class StoredImages(ABC):
         found = self.select(torch.tensor([index]))
         return None if found is None else found[0]._replace(index=index)
 
-    def select(self, indices: Tensor) -> SampleBatch | None:
+    def select(self, indices: Tensor) -> Batch | None:
         """Some samples; `None` if an image among them must be decoded.
 
         Args:
@@ -55,7 +55,7 @@ class StoredImages(ABC):
         if labels is not None:
             labels = labels[indices.to(labels.device, non_blocking=True)]
         images = self.images_at(indices)
-        return None if images is None else SampleBatch(images, indices, labels)
+        return None if images is None else Batch(images, indices, labels)
 
 
 class HeldImages(StoredImages):

@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 
 from super_selfish.data.known_labels import Labels, chosen_labels, is_our_source
 from super_selfish.data.labels import label_at
-from super_selfish.data.samples import Sample, SampleBatch, Unreadable
+from super_selfish.data.samples import Batch, Sample, Unreadable
 from super_selfish.data.sources import ImageSource
 
 
@@ -63,7 +63,7 @@ class ImageSubset(ImageSource):
         """One of the chosen images, as the whole gives it."""
         return self.whole[self.indices[index]]._replace(index=index)
 
-    def select(self, indices: Tensor) -> SampleBatch | None:
+    def select(self, indices: Tensor) -> Batch | None:
         """Some of the chosen images, where those of the whole lie in one piece.
 
         Args:
@@ -74,7 +74,7 @@ class ImageSubset(ImageSource):
         if not is_our_source(self.whole):  # one by one, as a class of the user's own gives them
             return None
         batch = self.whole.select(torch.tensor([self.indices[index] for index in indices.tolist()]))
-        return None if batch is None else SampleBatch(batch.images, indices, batch.labels)
+        return None if batch is None else Batch(batch.images, indices, batch.labels)
 
     def cached(self, path: str | os.PathLike[str], *, progress: bool = True) -> ImageSource:
         """The same subset of a cached whole: one cache serves whatever is chosen from it."""

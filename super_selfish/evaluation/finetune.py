@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation
-from super_selfish.data.samples import SampleBatch
+from super_selfish.data.samples import Batch
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
 from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.features import LabelledSource, extract_features
@@ -206,11 +206,11 @@ class _Relabelled(ImageSubset):
             return sample
         return sample._replace(label=self.targets[sample.index])
 
-    def select(self, indices: Tensor) -> SampleBatch | None:
+    def select(self, indices: Tensor) -> Batch | None:
         batch = super().select(indices)
         if batch is None:
             return None
-        return SampleBatch(batch.images, indices, self.targets[indices])
+        return Batch(batch.images, indices, self.targets[indices])
 
     def label(self, index: int) -> Tensor:
         return self.targets[self._checked(index)]

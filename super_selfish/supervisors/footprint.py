@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.collate import Batch, Collator, LabelCollator, move
+from super_selfish.data.collate import Batch, Collator, LabelCollator
 from super_selfish.training import distributed
 from super_selfish.training.memory import (
     Peak,
@@ -141,7 +141,7 @@ def _peak(
     batch = _images(supervisor, collator, number)
     weights = [p for p in supervisor.parameters() if p.requires_grad]
     with Peak(device) as peak:
-        moved = Batch(*(move(value, device) for value in batch))
+        moved = batch.to(device)
         data = collator.augment(moved, torch.Generator().manual_seed(0))
         with autocast(precision, device):
             loss = supervisor(data)

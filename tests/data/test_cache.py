@@ -21,7 +21,6 @@ from super_selfish.data import cache as cache_module
 from super_selfish.data.cache import CachedImages, open_cache
 from super_selfish.data.cache_file import open_file
 from super_selfish.data.collate import Batch, LabelCollator
-from super_selfish.data.samples import SampleBatch
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
 from super_selfish.data.subset import ImageSubset
 from super_selfish.training.atomic import write_atomically
@@ -88,7 +87,7 @@ def test_a_cache_gives_the_images_of_its_source_without_decoding(
 
     samples = cached.__getitems__(list(range(COUNT)))
 
-    assert isinstance(samples, SampleBatch)
+    assert isinstance(samples, Batch)
     batch = LabelCollator().stack(samples)
     assert torch.equal(batch.images, expected.images)
     for images in (batch.images, expected.images):

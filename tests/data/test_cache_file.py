@@ -21,7 +21,7 @@ from super_selfish.data import cache_file
 from super_selfish.data.cache import _note
 from super_selfish.data.cache_file import DamagedCacheError, header, open_file
 from super_selfish.data.collate import LabelCollator
-from super_selfish.data.samples import Sample, SampleBatch
+from super_selfish.data.samples import Batch, Sample
 from super_selfish.data.sources import ImageSource
 
 COUNT, SIDE = 5, 32
@@ -104,7 +104,7 @@ def test_a_zeroed_block_is_noticed(folder: Path, file: Path) -> None:
     source = ImageSource(folder, cache=file)
     with pytest.warns(UserWarning, match="image 2 in the cache .* is damaged: it is decoded again"):
         assert torch.equal(images_of(source), expected(folder))
-    assert isinstance(source.__getitems__([1, 2]), SampleBatch)  # it is whole again
+    assert isinstance(source.__getitems__([1, 2]), Batch)  # it is whole again
 
 
 def test_a_file_that_shrinks_while_it_is_read_kills_nobody(folder: Path, file: Path) -> None:
@@ -268,4 +268,4 @@ def test_a_cache_is_read_with_what_a_system_has(
         monkeypatch.delattr(os, name, raising=False)
     source = ImageSource(folder, cache=file)
     assert torch.equal(images_of(source), expected(folder))
-    assert isinstance(source.__getitems__([3, 1]), SampleBatch)
+    assert isinstance(source.__getitems__([3, 1]), Batch)

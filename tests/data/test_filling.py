@@ -41,6 +41,7 @@ class Items:
 
 def filled(indices: list[int], items: Items, **more: bool) -> list[int]:
     given = FilledBatches(items, **more).__getitems__(indices)
+    assert isinstance(given, list)
     return [item for item in given if not isinstance(item, Unreadable)]
 
 

@@ -14,7 +14,6 @@ from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.on_device import held_on_device
 from super_selfish.data.reading import Reading, open_loader
-from super_selfish.data.samples import SampleBatch
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.subset import ImageSubset
 
@@ -96,7 +95,7 @@ def test_batches_lie_on_the_device(images: Tensor, kind: str, tmp_path: Path) ->
     device = torch.device("cuda")
     held = batches_of(source, held=True, device=device)
     assert all(batch.images.device.type == "cuda" for batch in held)
-    assert_equal(held, [Batch(*batch) for batch in batches_of(source, held=False)])
+    assert_equal(held, batches_of(source, held=False))
 
 
 def test_every_process_takes_its_share_of_the_same_order(images: Tensor) -> None:
@@ -133,7 +132,7 @@ def test_unreadable_images_are_left_out_under_their_names(images: Tensor, tmp_pa
 def test_images_come_in_one_piece_and_as_copies(images: Tensor) -> None:
     held = held_on_device(ImageSource(images), CPU)
     batch = held.__getitems__([2, 5])
-    assert isinstance(batch, SampleBatch)
+    assert isinstance(batch, Batch)
     batch.images.zero_()
     assert torch.equal(held.__getitems__([5])[0].image, images[5])  # type: ignore[union-attr]
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from super_selfish.data.collate import Batch, LabelCollator
-from super_selfish.data.samples import Sample, SampleBatch
+from super_selfish.data.collate import LabelCollator, move
+from super_selfish.data.loaders import EpochBatches, build_loader
+from super_selfish.data.samples import Batch, Sample, Unreadable
 from super_selfish.data.sources import ImageSource, images_at
 from super_selfish.data.subset import ImageSubset
 
@@ -19,7 +21,7 @@ CHOSEN = [4, 0, 21, 7, 7, 13]
 
 def stacked(source: ImageSource, indices: list[int], *, at_once: bool) -> Batch:
     samples = source.__getitems__(indices) if at_once else [source[index] for index in indices]
-    assert isinstance(samples, SampleBatch) is at_once
+    assert isinstance(samples, Batch) is at_once
     return LabelCollator().stack(samples)
 
 
@@ -122,7 +124,7 @@ def test_a_batch_is_a_copy(images: Tensor) -> None:
 
 def test_a_batch_is_a_sequence_of_samples(images: Tensor) -> None:
     batch = ImageSource((images, torch.arange(22))).__getitems__([3, 5, 8])
-    assert isinstance(batch, SampleBatch)
+    assert isinstance(batch, Batch)
     assert [sample.index for sample in batch] == [3, 5, 8]
     assert isinstance(batch[1], Sample)
     assert torch.equal(batch[1].image, images[5])
@@ -149,7 +151,7 @@ def test_files_are_read_one_by_one(tmp_path: Path) -> None:
         Image.new("RGB", (32, 32), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
     samples = ImageSource(tmp_path).__getitems__([2, 0])
     assert isinstance(samples, list)
-    assert [int(sample.image[0, 0, 0]) for sample in samples] == [160, 0]
+    assert [int(s.image[0, 0, 0]) for s in samples if isinstance(s, Sample)] == [160, 0]
 
 
 def test_decoded_images_stay_channels_last_in_a_batch(tmp_path: Path) -> None:
@@ -158,3 +160,30 @@ def test_decoded_images_stay_channels_last_in_a_batch(tmp_path: Path) -> None:
     for size in (None, 32):
         batch = LabelCollator().stack(list(ImageSource(tmp_path, size)))  # type: ignore[call-overload]
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_batch_keeps_what_it_says_of_itself_on_its_way_to_a_device() -> None:
+    batch = Batch(torch.zeros(2, 3, 4, 4), torch.tensor([5, 1]), None, ("a: broken",), "no labels")
+    for moved in (batch.to(torch.device("cpu")), move(batch, torch.device("cpu"))):
+        assert isinstance(moved, Batch) and len(moved) == 2
+        assert moved.index.tolist() == [5, 1]
+        assert (moved.unreadable, moved.no_labels) == (("a: broken",), "no labels")
+    assert len(LabelCollator().stack([Unreadable(0, "a", "broken")])) == 0
+
+
+def test_a_plain_loader_of_torch_takes_the_samples_of_a_batch(images: Tensor) -> None:
+    loader = DataLoader(ImageSource((images, torch.arange(22))), batch_size=4, num_workers=1)
+    for given, wanted in zip(loader, range(0, 22, 4), strict=True):
+        assert torch.equal(given.image, images[wanted : wanted + 4])
+        assert given.label.tolist() == [*range(22)[wanted : wanted + 4]]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+def test_a_loader_pins_a_batch(images: Tensor) -> None:
+    order = EpochBatches(22, 4)
+    source = ImageSource((images, torch.arange(22)))
+    loader = build_loader(source, order, LabelCollator(), num_workers=1, pin_memory=True)
+    for batch in loader:
+        assert isinstance(batch, Batch) and batch.labels is not None
+        assert batch.images.is_pinned() and batch.index.is_pinned() and batch.labels.is_pinned()
