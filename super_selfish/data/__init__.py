@@ -2,8 +2,9 @@
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
+from super_selfish.data.opening import as_source
 from super_selfish.data.photographs import photographs
-from super_selfish.data.sources import ImageSource, Sample, Unreadable, as_source
+from super_selfish.data.sources import ImageSource, Sample, Unreadable
 
 __all__ = [
     "Batch",

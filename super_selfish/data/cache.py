@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ from super_selfish.data.cache_file import (
     open_file,
     write_file,
 )
+from super_selfish.data.file_reader import FileReader
 from super_selfish.data.files import FileList
+from super_selfish.data.fitting import Size
 from super_selfish.data.jpeg import DECODER_VERSION
 from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
@@ -48,9 +50,6 @@ from super_selfish.training.display import open_bar
 from super_selfish.training.interrupt import Interrupt
 from super_selfish.training.telling import warn
 
-if TYPE_CHECKING:
-    from super_selfish.data.sources import ImageSource
-
 if sys.platform != "win32":
     import fcntl
 
@@ -58,6 +57,29 @@ _WINDOW = 128  # images that are decoded before the oldest of them is written, a
 
 _logger = logging.getLogger(__name__)
 _MOST_WARNINGS = 10  # of damaged images, of a cache in a process
+
+
+class Decodes(Protocol):
+    """What a cache asks of the source whose images it keeps."""
+
+    dataset: Any
+    items: Any
+    reader: FileReader
+    image_size: Size
+    in_channels: int
+
+    @property
+    def value_range(self) -> tuple[Any, Any] | None:
+        """The numbers that are black and white."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def decode(self, index: int) -> Sample | Unreadable:
+        """One image, read from its file."""
+
+    def name(self, index: int) -> str:
+        """Its path."""
 
 
 class CachedImages(StoredImages):
@@ -109,7 +131,7 @@ class CachedImages(StoredImages):
 
 
 def open_cache(
-    source: ImageSource, path: str | os.PathLike[str], *, progress: bool = True
+    source: Decodes, path: str | os.PathLike[str], *, progress: bool = True
 ) -> CachedImages:
     """Opens the cache of a source, and builds it first where there is none that fits.
 
@@ -153,7 +175,7 @@ def _is_whole(path: Path, note: Note, *, tell: bool = False) -> bool:
     return found is not None
 
 
-def _note(source: ImageSource, files: FileList) -> Note:
+def _note(source: Decodes, files: FileList) -> Note:
     """What decides the bytes of a cache."""
     height, width = source.image_size
     return {
@@ -199,7 +221,7 @@ def _hash(files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
+def _build(source: Decodes, path: Path, note: Note, progress: bool) -> None:
     needed, free = int(np.prod(note["shape"], dtype=np.int64)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
@@ -220,7 +242,7 @@ def _build(source: ImageSource, path: Path, note: Note, progress: bool) -> None:
     write_atomically(path, lambda file: write_file(file, whole, images()))
 
 
-def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadable]:
+def _decoded(source: Decodes, progress: bool) -> Iterator[Sample | Unreadable]:
     """All samples in order, decoded by as many threads as torch uses.
 
     Ctrl-C waits for the next of them: in the midst of handing work to a thread it could leave a
@@ -236,7 +258,7 @@ def _decoded(source: ImageSource, progress: bool) -> Iterator[Sample | Unreadabl
                 interrupt.raise_if_requested()
 
 
-def _bytes(sample: Sample, source: ImageSource) -> bytes:
+def _bytes(sample: Sample, source: Decodes) -> bytes:
     if sample.image.dtype != torch.uint8:
         raise ValueError(
             f"{source.name(sample.index)}: a cache keeps images of 8 bits, this one is "

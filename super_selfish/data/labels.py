@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from super_selfish.data.items import as_column, as_label
-from super_selfish.data.known_labels import is_our_source
-from super_selfish.data.samples import Unreadable
+from super_selfish.data.known_labels import Labels, is_our_source
+from super_selfish.data.samples import Samples, Unreadable
 from super_selfish.training.display import open_bar
 from super_selfish.training.telling import warn
-
-if TYPE_CHECKING:
-    from super_selfish.data.sources import ImageSource
 
 SKIPPED_LABEL = -1  # of an item that cannot be read, where such items are skipped
 _LONG = 60.0  # seconds of reading items for their labels, beyond which it is worth a word
 _TRIED_FOR = 2.0  # seconds of reading, after which the rest is estimated
 
 
-def labels_of(source: ImageSource, *, instead: str = "") -> Tensor | None:
+class LabelledSamples(Samples, Protocol):
+    """What is asked of a source here."""
+
+    dataset: Any
+
+    def known_labels(self) -> Labels | None:
+        """The labels of all items, if they are known without reading the items."""
+
+    def label(self, index: int) -> Tensor | None:
+        """The label of one item."""
+
+
+def labels_of(source: LabelledSamples, *, instead: str = "") -> Tensor | None:
     """Labels of all images in order, as the items give them.
 
     A list that the dataset keeps beside its items is used where it is sure to be what they give
@@ -69,7 +78,7 @@ def _skipped_filled(labels: list[Tensor], shape: tuple[int, ...]) -> list[Tensor
     ]
 
 
-def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:
+def _read(source: LabelledSamples, instead: str) -> Iterator[Tensor | None]:
     """The labels of the items, one by one; says once how long that takes, if it takes long."""
     total, started, is_said = len(source), time.monotonic(), False
     with open_bar("Reading labels", total, "img", shown=True) as bar:
@@ -87,7 +96,7 @@ def _read(source: ImageSource, instead: str) -> Iterator[Tensor | None]:
                     )
 
 
-def label_at(source: ImageSource, index: int) -> Tensor | None:
+def label_at(source: LabelledSamples, index: int) -> Tensor | None:
     """The label of one image; -1 if it cannot be read and is skipped."""
     if is_our_source(source):
         return source.label(index)

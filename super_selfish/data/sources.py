@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from super_selfish.data.cache import open_cache
 from super_selfish.data.channels import can_become, common_channels, misfit
@@ -26,22 +26,17 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import fit_channels, fit_size, parse_size
 from super_selfish.data.frames import Pages, parse_pages
 from super_selfish.data.item_reader import ItemReader
-from super_selfish.data.items import ArrayItems, items_of
-from super_selfish.data.known_labels import known_classes
-from super_selfish.data.labels import labels_of
-from super_selfish.data.mistaken import refuse_mistaken
-from super_selfish.data.probing import (
-    LITTLE,
-    MUCH,
+from super_selfish.data.items import ArrayItems, as_column, items_of, split_item
+from super_selfish.data.known_labels import Labels, chosen_labels, is_our_source, known_classes
+from super_selfish.data.labels import label_at, labels_of
+from super_selfish.data.probed_numbers import (
     Found,
-    default_size,
     in_words,
-    look,
     probed_values,
     resolved,
-    size_in_words,
-    used_share,
+    warn_of_range,
 )
+from super_selfish.data.probing import default_size, look, size_in_words
 from super_selfish.data.samples import Batch, ReadingError, Sample, Unreadable, images_at
 from super_selfish.data.stored import StoredImages
 from super_selfish.data.value_range import Range, parse_value_range
@@ -53,7 +48,6 @@ __all__ = [
     "ImageSource",
     "Sample",
     "Unreadable",
-    "as_source",
     "images_at",
     "labels_of",
 ]
@@ -73,9 +67,13 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         loses_channels: Whether the user knows that channels may be lost, having said their number,
             or having been told.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
+        whole: The source of which this one shows some images, else `None`.
+        given_labels: What `with_labels` was given, of the images of this source, else `None`.
     """
 
     stored: StoredImages | None = None
+    whole: ImageSource | None = None
+    given_labels: Tensor | None = None
     found: Found | None = None
     size_remark: str | None = None
     looks_at_numbers = True  # whether the numbers of some images are looked at, before any is read
@@ -163,7 +161,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         if self.looks_at_numbers:
             self.found = probed_values(self, self.image_size, numbers)
             self.values = resolved(self.wanted_values, self.found)
-            self._warn_of_range()
+            warn_of_range(self.found, self.values)
         if cache is not None:
             self.stored = open_cache(self, cache)
 
@@ -182,25 +180,6 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         """The same, where there is something to remark: numbers that are not those of 8 bits."""
         is_usual = self.found is None or (self.values is None and self.found.kinds == ("uint8",))
         return None if is_usual else f"Images: {self.values_in_words}"
-
-    def _warn_of_range(self) -> None:
-        """Warns where much is cut, or little of black to white is used."""
-        if self.found is not None and self.found.beyond > MUCH:
-            several = "" if len(self.found.low) == 1 else " of a channel"
-            warn(
-                f"value_range cuts {self.found.beyond:.1%} of the numbers{several}, which become "
-                f"plain black or white: {self.values_in_words}; leave it so if that is meant, or "
-                "give a wider value_range=(low, high), 'percentile' or 'bits' (of the supervisor, "
-                "or of ImageSource)"
-            )
-        share = None if self.found is None else used_share(self.found, self.values)
-        if share is not None and share < LITTLE:
-            warn(
-                f"images use {share:.1%} of black to white, so that they look black or gray to the "
-                f"network and in reports: {self.values_in_words}; say what is black and white by "
-                "value_range=(low, high), 'percentile' or 'bits' (of the supervisor, or of "
-                "ImageSource)"
-            )
 
     @property
     def decodes_files(self) -> bool:
@@ -289,35 +268,44 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         source.stored = open_cache(self, path, progress=progress)
         return source
 
-    def require(
-        self, *, on_error: str | None, value_range: Range, pages: Pages, loader: Loader | None
-    ) -> None:
-        """Refuses options that are other ones than this source was made with.
+    def subset(self, indices: Sequence[int]) -> ImageSource:
+        """Some images of this source, as a source of their own; no image is read.
 
         Args:
-            on_error: As for `ImageSource`; `None` is any, as for the others.
-            value_range: The same.
-            pages: The same.
-            loader: The same.
+            indices: Positions in it, in the order in which they shall stand. The `index` of a
+                sample is its position among them.
 
         Raises:
-            ValueError: They differ.
+            ValueError: If there is none, or one lies outside the source.
         """
-        wanted = parse_value_range(value_range)
-        if isinstance(wanted, str):
-            wanted = resolved(wanted, self.found)
-        asked: dict[str, tuple[Any, Any]] = {
-            "on_error": (on_error, self.on_error),
-            "value_range": (None if wanted is None else wanted.plain, self.value_range),
-            "pages": (pages, self.reader.pages),
-            "loader": (loader, self.reader.loader),
-        }
-        for name, (given, own) in asked.items():
-            if given is not None and given != own:
-                raise ValueError(
-                    f"the source was made with {name}={own!r}, but {name} is {given!r}: make the "
-                    f"source with that, or leave {name} out"
-                )
+        if len(indices) == 0:
+            raise ValueError("expected at least one index, got none")
+        if min(indices) < 0 or max(indices) >= len(self):
+            raise ValueError(
+                f"indices must lie in [0, {len(self)}), got {min(indices)} to {max(indices)}: "
+                "were they chosen from another dataset?"
+            )
+        labels, chosen = self.given_labels, list(indices)
+        return _Part(self, chosen, None if labels is None else labels[torch.tensor(chosen)])
+
+    def with_labels(self, labels: Tensor | Sequence[int]) -> ImageSource:
+        """The same images with other labels than the dataset has, or with the first that it has.
+
+        Args:
+            labels: `[N, ...]`, one of each image. The names of its classes are no longer known.
+
+        Raises:
+            ValueError: If there are more or fewer than images.
+        """
+        column = as_column(torch.as_tensor(labels))
+        if column.ndim == 0 or len(column) != len(self):
+            raise ValueError(
+                f"expected one label an image, got labels {list(column.shape)} for "
+                f"{plural(len(self), 'image')}"
+            )
+        part = _Part(self, range(len(self)), column)
+        part.classes = None
+        return part
 
     def decode(self, index: int) -> Sample | Unreadable:
         """What `source[index]` gives, read from the dataset whether it is stored or not."""
@@ -353,50 +341,68 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         return fit_channels(fit_size(images, self.image_size), self.in_channels)
 
 
-def as_source(
-    data: Any,
-    image_size: int | Sequence[int] | None = None,
-    in_channels: int | None = None,
-    *,
-    on_error: Literal["raise", "skip"] | None = None,
-    value_range: Range = None,
-    pages: Pages = None,
-    loader: Loader | None = None,
-) -> ImageSource:
-    """Makes a source of `data`; one that is a source already passes through.
+class _Part(ImageSource):
+    """Shows some images of a source, maybe with labels of their own.
 
-    Args:
-        data: As for `ImageSource`.
-        image_size: As for `ImageSource`.
-        in_channels: As for `ImageSource`.
-        on_error: As for `ImageSource`; left out, "raise", or what a source has.
-        value_range: As for `ImageSource`.
-        pages: As for `ImageSource`.
-        loader: As for `ImageSource`.
-
-    Raises:
-        ValueError: `data` is a source that was made with other options.
+    It says of itself what the whole says, and asks it for every image: the whole may be a class of
+    the user's own.
     """
-    if not isinstance(data, ImageSource):
-        refuse_mistaken(data)
-        return ImageSource(
-            data,
-            image_size,
-            in_channels,
-            on_error=on_error or "raise",
-            value_range=value_range,
-            pages=pages,
-            loader=loader,
-        )
-    data.require(on_error=on_error, value_range=value_range, pages=pages, loader=loader)
-    if image_size is not None and parse_size(image_size) != data.image_size:
-        raise ValueError(
-            f"the source gives images of {data.image_size}, but image_size is {image_size}: "
-            "make the source with that size, or leave image_size out"
-        )
-    if in_channels is not None and in_channels != data.in_channels:
-        raise ValueError(
-            f"the source gives {plural(data.in_channels, 'channel')}, but in_channels is "
-            f"{in_channels}: make the source with that number, or leave in_channels out"
-        )
-    return data
+
+    whole: ImageSource
+
+    def __init__(self, whole: ImageSource, chosen: Sequence[int], labels: Tensor | None) -> None:
+        vars(self).update(vars(whole))
+        self.whole = whole
+        self.chosen = chosen  # positions in the whole
+        self.given_labels = labels
+        self.items = Subset(whole.items, chosen)
+        self.stored = None
+
+    @property
+    def decodes_files(self) -> bool:
+        return self.stored is None and self.whole.decodes_files
+
+    def decode(self, index: int) -> Sample | Unreadable:
+        """One of the chosen images, as the whole gives it."""
+        found = self.whole[self.chosen[index]]
+        if self.given_labels is None or isinstance(found, Unreadable):
+            return found._replace(index=index)
+        return Sample(found.image, index, self.given_labels[index])
+
+    def select(self, indices: Tensor) -> Batch | None:
+        if self.stored is not None:
+            return self.stored.select(indices)
+        if not is_our_source(self.whole):  # one by one, as a class of the user's own gives them
+            return None
+        batch = self.whole.select(torch.tensor([self.chosen[index] for index in indices.tolist()]))
+        if batch is None:
+            return None
+        labels = batch.labels if self.given_labels is None else self.given_labels[indices]
+        return Batch(batch.images, indices, labels)
+
+    def cached(self, path: str | os.PathLike[str], *, progress: bool = True) -> ImageSource:
+        """The same part of a cached whole: one cache serves whatever is chosen from it."""
+        part = copy.copy(self)
+        part.whole, part.stored = self.whole.cached(path, progress=progress), None
+        return part
+
+    def item(self, index: int) -> Any:
+        """The item as the dataset gives it; with labels of its own the image and its label."""
+        item = self.whole.item(self.chosen[self._checked(index)])
+        if self.given_labels is None:
+            return item
+        return split_item(item).image, self.given_labels[self._checked(index)]
+
+    def name(self, index: int) -> str:
+        return self.whole.name(self.chosen[self._checked(index)])
+
+    def label(self, index: int) -> Tensor | None:
+        if self.given_labels is not None:
+            return self.given_labels[self._checked(index)]
+        return label_at(self.whole, self.chosen[self._checked(index)])
+
+    def known_labels(self) -> Labels | None:
+        if self.given_labels is not None:
+            return self.given_labels
+        known = self.whole.known_labels() if is_our_source(self.whole) else None
+        return None if known is None else chosen_labels(known, self.chosen)

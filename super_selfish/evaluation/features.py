@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
-from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.opening import as_source
+from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import batches_of
 from super_selfish.evaluation.labels import as_classes
 from super_selfish.evaluation.network import open_network

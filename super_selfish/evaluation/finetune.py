@@ -30,9 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation
-from super_selfish.data.samples import Batch
-from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
-from super_selfish.data.subset import ImageSubset
+from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.linear import stratified_split
 from super_selfish.evaluation.subject import no_labels
@@ -133,7 +131,7 @@ def finetune(
     width = feature_shape(backbone, train.images.in_channels, train.images.image_size).dim
 
     def trained(rows: Tensor, lr: float, epochs: int) -> nn.Module:
-        images = _Relabelled(train.images, indices[rows].tolist(), targets[rows])
+        images = train.images.subset(indices[rows].tolist()).with_labels(targets[rows])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             supervisor = LabelSupervisor(
@@ -177,7 +175,8 @@ def finetune(
                 "no class has two training images, so none can be held out to choose from "
                 f"{len(candidates)} settings: give one learning rate and one number of epochs"
             )
-        held_images = _Relabelled(train.images, indices[held_out].tolist(), targets[held_out])
+        held_images = train.images.subset(indices[held_out].tolist())
+        held_images = held_images.with_labels(targets[held_out])
         for lr, count in candidates:
             try:
                 network = trained(fitted, lr, count)
@@ -191,32 +190,6 @@ def finetune(
     logits = logits_of(trained(torch.arange(len(indices)), *chosen), test)[0]
     settings = {"lr": chosen[0], "epochs": chosen[1], "backbone_lr_factor": backbone_lr_factor}
     return FinetuneResult(logits, classes, settings, validation)
-
-
-class _Relabelled(ImageSubset):
-    """Some images of a source, with other labels."""
-
-    def __init__(self, whole: ImageSource, indices: Sequence[int], targets: Tensor) -> None:
-        super().__init__(whole, indices)
-        self.targets = targets
-
-    def __getitem__(self, index: int) -> Sample | Unreadable:
-        sample = super().__getitem__(index)
-        if isinstance(sample, Unreadable):
-            return sample
-        return sample._replace(label=self.targets[sample.index])
-
-    def select(self, indices: Tensor) -> Batch | None:
-        batch = super().select(indices)
-        if batch is None:
-            return None
-        return Batch(batch.images, indices, self.targets[indices])
-
-    def label(self, index: int) -> Tensor:
-        return self.targets[self._checked(index)]
-
-    def known_labels(self) -> Tensor:
-        return self.targets
 
 
 def _drawn_targets(train: LabelledSource, most: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

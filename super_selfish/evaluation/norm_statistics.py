@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.subset import ImageSubset
 from super_selfish.data.workers import batches_of
 from super_selfish.evaluation.features import features_of
 from super_selfish.models.copying import copy_module
@@ -98,7 +97,7 @@ def _batches(images: ImageSource, num_workers: int, seed: int) -> Iterator[Tenso
     """Some images in any order, batch by batch."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     loader: DataLoader[Any] = DataLoader(
-        ImageSubset(images, order[: _BATCH * _BATCHES].tolist()),
+        images.subset(order[: _BATCH * _BATCHES].tolist()),
         batch_size=_BATCH,
         num_workers=num_workers,
         collate_fn=LabelCollator().stack,

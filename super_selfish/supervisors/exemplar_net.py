@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
 from super_selfish.data.collate import Batch, Collator
-from super_selfish.data.subset import ImageSubset
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.refusals import require_counts, require_logits
@@ -141,7 +140,7 @@ class ExemplarNetSupervisor(Supervisor):
         if self.source is not None:
             order = torch.randperm(images, generator=step_generator(seed, 0))
             chosen = order[:num_classes].sort().values
-            self.source = ImageSubset(self.source, chosen.tolist())
+            self.source = self.source.subset(chosen.tolist())
         self.register_buffer("chosen", chosen)
         self.model = self._combine(
             backbone,
@@ -168,8 +167,8 @@ class ExemplarNetSupervisor(Supervisor):
         lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         # A checkpoint has the last word on which images the classes are.
-        if isinstance(self.source, ImageSubset):
-            self.source = ImageSubset(self.source.whole, self.chosen.tolist())
+        if self.source is not None and self.source.whole is not None:
+            self.source = self.source.whole.subset(self.chosen.tolist())
         return super()._init_data_optimizer(
             optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from super_selfish.data.file_reader import Loader
 from super_selfish.data.frames import Pages
-from super_selfish.data.sources import ImageSource, as_source
+from super_selfish.data.opening import as_source
+from super_selfish.data.sources import ImageSource
 from super_selfish.data.value_range import Range, ValueRange, parse_value_range
 from super_selfish.training.telling import warn
 

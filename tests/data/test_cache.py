@@ -22,7 +22,6 @@ from super_selfish.data.cache import CachedImages, open_cache
 from super_selfish.data.cache_file import open_file
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
-from super_selfish.data.subset import ImageSubset
 from super_selfish.training.atomic import write_atomically
 
 COUNT = 6
@@ -329,7 +328,7 @@ def test_a_part_shares_the_cache_of_the_whole(
     folder: Path, file: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ImageSource(folder, 32)
-    parts = [ImageSubset(whole, [5, 1, 2]), ImageSubset(whole, [0])]
+    parts = [whole.subset([5, 1, 2]), whole.subset([0])]
     expected = [stacked(part, [0]) for part in parts]
     cached = [part.cached(file) for part in parts]
     no_decoding(monkeypatch)
@@ -343,8 +342,8 @@ def test_only_what_decodes_files_could_do_with_a_cache(
 ) -> None:
     plain = ImageSource(folder, 32)
     cached = plain.cached(file)
-    assert plain.decodes_files and ImageSubset(plain, [1]).decodes_files
-    assert not cached.decodes_files and not ImageSubset(cached, [1]).decodes_files
+    assert plain.decodes_files and plain.subset([1]).decodes_files
+    assert not cached.decodes_files and not cached.subset([1]).decodes_files
     assert not ImageSource(images).decodes_files
 
 

@@ -20,7 +20,6 @@ from torchvision.datasets import CIFAR10, MNIST, SVHN, ImageFolder
 from super_selfish.data import labels as labels_module
 from super_selfish.data.known_labels import known_labels
 from super_selfish.data.sources import ImageSource, Unreadable, labels_of
-from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation import Monitor, embed
 from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.finetune import _drawn_targets
@@ -136,7 +135,7 @@ def test_what_is_known_is_found_without_decoding(
     data: Subset[Any] = Subset(ConcatDataset([FOLDERS[kind](folder)] * 2), [11, 12, 23])
     expected = items_say(data)
     source = ImageSource(data)
-    part = ImageSubset(source, [2, 0])
+    part = source.subset([2, 0])
     monkeypatch.setattr(Image, "open", lambda *arguments, **options: pytest.fail("decoded"))
     assert labels_of(source).tolist() == expected  # type: ignore[union-attr]
     assert labels_of(part).tolist() == [expected[2], expected[0]]  # type: ignore[union-attr]
@@ -216,7 +215,7 @@ def test_a_source_of_a_class_of_its_own_is_asked_itself() -> None:
 
     LABEL = torch.tensor(3)
     source = Other((images, torch.tensor(STORED)))
-    for given in (source, ImageSubset(source, [1, 2]), ImageSource(Subset(source, [1, 2]))):
+    for given in (source, source.subset([1, 2]), ImageSource(Subset(source, [1, 2]))):
         assert set(labels_of(given).tolist()) == {3}  # type: ignore[union-attr]
         assert {int(sample.label) for sample in given.__getitems__([0, 1])} == {3}  # type: ignore[union-attr, arg-type]
 

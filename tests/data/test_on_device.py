@@ -15,7 +15,6 @@ from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.on_device import held_on_device
 from super_selfish.data.reading import Reading, open_loader
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.subset import ImageSubset
 
 CPU = torch.device("cpu")
 
@@ -77,7 +76,7 @@ def source_of(kind: str, images: Tensor, path: Path) -> ImageSource:
     if kind == "grey":
         return ImageSource(images[:, :1], 32, 3)
     if kind == "part":
-        return ImageSubset(ImageSource((images, labels)), [7, 3, 20, 1, 9, 10, 11])
+        return ImageSource((images, labels)).subset([7, 3, 20, 1, 9, 10, 11])
     return ImageSource((images, labels))
 
 
@@ -126,7 +125,7 @@ def test_unreadable_images_are_left_out_under_their_names(images: Tensor, tmp_pa
     assert_equal(held, batches_of(source, held=False))
     assert sum(len(batch.unreadable) for batch in held) == 2
     with pytest.raises(ValueError, match="none can be read of 2 images"):
-        held_on_device(ImageSubset(source, [3, 17]), CPU)
+        held_on_device(source.subset([3, 17]), CPU)
 
 
 def test_images_come_in_one_piece_and_as_copies(images: Tensor) -> None:

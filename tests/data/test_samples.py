@@ -14,7 +14,6 @@ from super_selfish.data.collate import LabelCollator, move
 from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.samples import Batch, Sample, Unreadable
 from super_selfish.data.sources import ImageSource, images_at
-from super_selfish.data.subset import ImageSubset
 
 CHOSEN = [4, 0, 21, 7, 7, 13]
 
@@ -109,7 +108,7 @@ def test_labels_of_every_type_come_at_once_as_one_by_one(images: Tensor, labels:
 
 
 def test_a_part_of_a_source_is_read_at_once_too(images: Tensor) -> None:
-    part = ImageSubset(ImageSource((images, torch.arange(22) * 3)), [9, 20, 1, 5])
+    part = ImageSource((images, torch.arange(22) * 3)).subset([9, 20, 1, 5])
     batch = stacked(part, [3, 0, 1], at_once=True)
     assert_equal(batch, stacked(part, [3, 0, 1], at_once=False))
     assert torch.equal(batch.images, images[[5, 9, 20]])

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
+from super_selfish.data.opening import as_source
 from super_selfish.data.samples import DatasetError
 from super_selfish.data.sources import (
     ImageSource,
     Sample,
     Unreadable,
-    as_source,
     images_at,
     labels_of,
 )

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from super_selfish.data.sources import ImageSource, Sample, as_source, images_at
+from super_selfish.data.opening import as_source
+from super_selfish.data.sources import ImageSource, Sample, images_at
 from super_selfish.data.value_range import ValueRange, parse_value_range
 
 COUNT = 6

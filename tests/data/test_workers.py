@@ -16,7 +16,6 @@ from torch._utils import ExceptionWrapper
 
 from super_selfish.data.samples import DatasetError
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.subset import ImageSubset
 from super_selfish.data.workers import WorkerError, parse_timeout, worker_faults_explained
 from super_selfish.supervisors import RotateNetSupervisor
 from tests.conftest import TinyBackbone
@@ -90,7 +89,7 @@ class Failing(Items):
 def test_an_exception_of_the_dataset_names_the_item_and_stays_behind() -> None:
     source = ImageSource(Failing(hang))
     source.dataset.is_broken = True
-    for ask in (source.__getitem__, source.raw, source.label, ImageSubset(source, [5] * 6).raw):
+    for ask in (source.__getitem__, source.raw, source.label, source.subset([5] * 6).raw):
         with pytest.raises(
             DatasetError, match=r"^Failing\[5\] fails \(item 5\): LookupE"
         ) as caught:

@@ -13,7 +13,6 @@ from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.embed import embed
 from super_selfish.evaluation.features import extract_features
 from super_selfish.supervisors import RotateNetSupervisor
@@ -156,5 +155,5 @@ def test_files_are_named_through_subsets(
 def test_images_of_a_part_of_the_data_keep_their_numbers(
     tmp_path: Path, images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    part = ImageSubset(ImageSource(images), [7, 2])
+    part = ImageSource(images).subset([7, 2])
     assert embed(tiny_backbone(), part, tmp_path / "features.npz").names == ["7", "2"]

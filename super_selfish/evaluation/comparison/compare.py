@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from super_selfish.data.sources import as_source
+from super_selfish.data.opening import as_source
 from super_selfish.evaluation.baselines import Baseline, twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.plan import (

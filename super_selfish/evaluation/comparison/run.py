@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.comparison.resources import PeakMemory, machine
 from super_selfish.evaluation.comparison.standings import UNTRAINED
 from super_selfish.evaluation.comparison.store import Record
@@ -169,7 +168,7 @@ def some_images(source: ImageSource, number: int, seed: int) -> ImageSource:
     if number == len(source):
         return source
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-    return ImageSubset(source, order[:number].sort().values.tolist())
+    return source.subset(order[:number].sort().values.tolist())
 
 
 def warm_up(device: torch.device) -> None:

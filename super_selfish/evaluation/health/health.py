@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation, Compose
 from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.resampling import RandomResizedCrop
-from super_selfish.data.subset import ImageSubset
 from super_selfish.evaluation.features import (
     LabelledSource,
     extract,
@@ -282,7 +281,7 @@ def spread_images(source: LabelledSource, most: int | None) -> LabelledSource:
         return source
     chosen = torch.linspace(0, total - 1, most, dtype=torch.float64).round().long()
     labels = None if source.labels is None else source.labels[chosen]
-    return LabelledSource(ImageSubset(source.images, chosen.tolist()), labels)
+    return LabelledSource(source.images.subset(chosen.tolist()), labels)
 
 
 def extract_with_views(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.labels import labels_of
-from super_selfish.data.sources import as_source
+from super_selfish.data.opening import as_source
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.health.health import (
     Health,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.conversion import stack_images
-from super_selfish.data.sources import ImageSource, Sample, as_source
+from super_selfish.data.opening import as_source
+from super_selfish.data.sources import ImageSource, Sample
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.evaluation.health.health import (
     Health,

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from super_selfish.data.sources import ImageSource, as_source
-from super_selfish.data.subset import ImageSubset
+from super_selfish.data.opening import as_source
+from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
 from super_selfish.evaluation.features import LabelledSource
 
@@ -114,8 +114,16 @@ def test_data_in_memory_are_told_by_all_images_and_labels(images: Tensor) -> Non
     kinds = [(many, labels), (changed, labels), (many, relabelled)]
     described = [describe_data(ImageSource(data)) for data in kinds]
     described += [describe_data(ImageSource(TensorDataset(*data))) for data in kinds[::2]]
-    part = ImageSubset(ImageSource((changed, labels)), range(0, 80))
-    described += [describe_data(part), describe_data(ImageSubset(part, range(1, 80)))]
+    part = ImageSource((changed, labels)).subset(range(0, 80))
+    described += [describe_data(part), describe_data(part.subset(range(1, 80)))]
     assert len({json.dumps(each) for each in described}) == len(described)
     reversed_images = ImageSource(many.numpy()[::-1])
     assert describe_data(reversed_images) == describe_data(ImageSource(many.flip(0).numpy()))
+
+
+def test_labels_that_were_given_to_a_source_tell_it(images: Tensor) -> None:
+    source = ImageSource(images)
+    first, second = torch.zeros(22, dtype=torch.int64), torch.zeros(22, dtype=torch.int64)
+    second[10] = 1  # of none of the probed images
+    described = [describe_data(source.with_labels(labels)) for labels in (first, second)]
+    assert described[0] != described[1]
