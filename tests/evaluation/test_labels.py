@@ -47,7 +47,13 @@ def test_what_fits_is_taken(labels: Tensor, allow_multilabel: bool) -> None:
         (torch.rand(3, 2), SEVERAL[:2], True, ValueError, r"must be \[3\] or \[3, Y\], one a row"),
         (torch.rand(3, 2), SEVERAL[..., None], True, ValueError, r"or \[3, Y\].*got \[3, 2, 1\]"),
         (torch.rand(3, 2), SINGLE.float(), False, TypeError, "must be integers .*got torch.float"),
-        (torch.rand(3, 2), SINGLE.cfloat(), False, TypeError, "must be integers .*got torch.compl"),
+        (
+            torch.rand(3, 2),
+            SINGLE.to(torch.complex64),
+            False,
+            TypeError,
+            "must be integers .*got torch.compl",
+        ),
         (torch.rand(3, 2), 2 * SEVERAL, True, ValueError, "must be 0 or 1, got others"),
         (torch.rand(3, 2), -SEVERAL, True, ValueError, "must be 0 or 1, got others"),
         (torch.rand(3, 2) / 0, SINGLE, False, ValueError, "must be finite, got NaN or infinity"),
@@ -84,6 +90,12 @@ def test_classes_become_whole_numbers(dtype: torch.dtype) -> None:
 
 def test_zeros_and_ones_may_be_written_with_points_and_nothing_else() -> None:
     assert torch.equal(as_classes(SEVERAL.float()), SEVERAL)
-    for labels in (SINGLE.float(), SINGLE.cfloat(), SEVERAL + 1, SEVERAL / 2, SEVERAL[None]):
+    for labels in (
+        SINGLE.float(),
+        SINGLE.to(torch.complex64),
+        SEVERAL + 1,
+        SEVERAL / 2,
+        SEVERAL[None],
+    ):
         with pytest.raises(TypeError, match="a label must be a single integer"):
             as_classes(labels)
