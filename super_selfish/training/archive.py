@@ -258,12 +258,6 @@ def _check_nothing(*_: Any) -> None:
     """A tensor that was checked already, in a wrapping."""
 
 
-def _as_bytes(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise _ClaimError("it holds bytes that are none")
-    return text.encode("latin1")
-
-
 class _Inspector(pickle._Unpickler):
     """Python's own reader of pickles, with nothing in it that could be called or filled."""
 
@@ -281,10 +275,6 @@ class _Inspector(pickle._Unpickler):
         where = f"{module}.{name}"
         if where == "collections.OrderedDict":
             return OrderedDict
-        if where in ("builtins.set", "__builtin__.set"):
-            return set
-        if where == "_codecs.encode":  # how this protocol writes bytes
-            return _as_bytes
         if where in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3"):
             return _Global(where, _check_tensor)
         if where in ("torch._utils._rebuild_parameter", "torch.Size"):

@@ -1,7 +1,8 @@
 """Values as plain Python has them, so that a file which holds them can be read again.
 
 `torch.load(weights_only=True)` knows tensors, numbers, text and their containers, and no others: a
-file with one NumPy number in it is written without a word, and never read again.
+file with one NumPy number in it is written without a word, and never read again. Torch 2.4 reads
+neither bytes nor sets, so that no file has them: what one torch has written, all others read.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ def plain(value: Any, place: str = "value") -> Any:
 
     | given | becomes |
     |---|---|
-    | `bool`, `int`, `float`, `str`, `bytes`, `None` | itself |
+    | `bool`, `int`, `float`, `str`, `None` | itself |
     | NumPy's, or a subclass such as an `IntEnum`; `Fraction`, `Decimal` | the plain one |
     | a path | `str` |
     | an array | a number, or tuples of numbers |
     | a tensor | itself, without its history; of a subclass: a `Tensor` |
-    | dicts, lists, tuples, sets, `range` and their kinds | `dict`, `list`, `tuple`, `set` |
+    | dicts, lists, tuples, `range` and their kinds | `dict`, `list`, `tuple` |
+    | a set | a tuple, in one order |
 
     Args:
         value: Anything.
@@ -82,7 +84,7 @@ def same_plain(first: Any, second: Any) -> bool:
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
-    if value is None or type(value) in (bool, int, float, str, bytes):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if depth > DEEPEST:
         raise TypeError(f"{place} is nested deeper than {DEEPEST} containers: no plain value")
@@ -94,7 +96,7 @@ def _plain(value: Any, place: str, depth: int) -> Any:
         inner = [_plain(each, f"{place}[{i}]", depth + 1) for i, each in enumerate(value)]
         if isinstance(value, list):
             return inner
-        return set(inner) if isinstance(value, Set) else tuple(inner)
+        return tuple(sorted(inner, key=repr) if isinstance(value, Set) else inner)
     if isinstance(value, np.ndarray):
         return _plain(_tuples(value.tolist()), place, depth + 1)
     return _plain_scalar(value, place)
@@ -106,8 +108,6 @@ def _plain_scalar(value: Any, place: str) -> Any:
         return bool(value)
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, bytes | bytearray):
-        return bytes(value)
     if isinstance(value, int):
         return int.__int__(value)
     if isinstance(value, float):
@@ -118,6 +118,11 @@ def _plain_scalar(value: Any, place: str) -> Any:
         return float(value)
     if isinstance(value, PathLike):
         return _plain(fspath(value), place, 0)
+    if isinstance(value, bytes | bytearray):
+        raise TypeError(
+            f"{place} is a {type(value).__name__}: no tensor and no plain value; give text, or a "
+            "tensor of torch.uint8"
+        )
     raise TypeError(f"{place} is a {type(value).__name__}: no tensor and no plain value")
 
 

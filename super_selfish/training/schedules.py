@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, SequentialLR, StepLR
 
 Schedule = Callable[..., LRScheduler]  # of the optimizer, and of lengths of the run by name
 LENGTHS = ("total_steps", "steps_per_epoch", "epochs")
 LONGEST_WARMUP = 10  # epochs: SimCLR, BYOL
+_NO_UPDATE = r"Detected call of `lr_scheduler\.step\(\)`"
+_BEGINS_ANEW = r"The epoch parameter in `scheduler\.step\(\)`"  # torch 2.4's own `SequentialLR`
 
 
 class WarmupCosine(LRScheduler):
@@ -193,26 +196,41 @@ def advance(lr_scheduler: Any, steps: int) -> None:
         lr_scheduler: As it was built; one, or several that step as one.
         steps: Updates or epochs, whichever it counts.
     """
-    with warnings.catch_warnings():
-        # The updates lie in a run before this one.
-        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)`")
+    with _without(_NO_UPDATE, _BEGINS_ANEW):  # the updates lie in a run before this one
         for _ in range(steps):
             lr_scheduler.step()
 
 
 def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
-    """Steps a schedule; without torch's complaint where the first update was left out.
+    """Steps a schedule, without complaints of torch that are none of the user's.
 
     Args:
         lr_scheduler: To step.
-        moved: Whether the optimizer was stepped before.
+        moved: Whether the optimizer was stepped before; the first update may be left out.
     """
-    if moved:
+    if moved and not _changes_over(lr_scheduler):
         lr_scheduler.step()
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+    with _without(*([] if moved else [_NO_UPDATE]), _BEGINS_ANEW):
         lr_scheduler.step()
+
+
+def _changes_over(schedule: Any) -> bool:
+    """Whether the next step begins the next one of a `SequentialLR`, or of one that is inside."""
+    if isinstance(schedule, SequentialLR) and schedule.last_epoch + 1 in schedule._milestones:
+        return True
+    is_several = isinstance(schedule, Mapping)  # by player
+    inside = schedule.values() if is_several else getattr(schedule, "_schedulers", ())
+    return any(_changes_over(part) for part in inside)
+
+
+@contextlib.contextmanager
+def _without(*messages: str) -> Iterator[None]:
+    """Keeps warnings back; not at every step, since all that were told once are told again."""
+    with warnings.catch_warnings():
+        for message in messages:
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def steps_every_update(lr_scheduler: LRScheduler) -> bool:

@@ -40,7 +40,7 @@ def test_a_classifier_that_is_on_is_told_with_a_mend_that_works(
 
 def test_networks_of_timm_are_told_their_own_mend() -> None:
     timm = pytest.importorskip("timm")
-    backbone = timm.create_model("test_resnet")
+    backbone = timm.create_model("resnet10t")
     assert "backbone.reset_classifier(0)" in str(classifier_warning(backbone))
     backbone.reset_classifier(0)
     assert classifier_warning(backbone) is None

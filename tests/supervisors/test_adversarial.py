@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import SequentialLR, StepLR
 
 from super_selfish.data.collate import Labelled
 from super_selfish.supervisors import SUPERVISORS, AdversarialSupervisor, NonFiniteLossError
-from super_selfish.supervisors.adversarial import Player, PlayerOptimizers, discriminator_has_won
-from super_selfish.training.schedules import WarmupCosine
+from super_selfish.supervisors.adversarial import (
+    Player,
+    PlayerOptimizers,
+    PlayerSchedules,
+    discriminator_has_won,
+)
+from super_selfish.training.schedules import WarmupCosine, step_schedule
 
 Backbones = Callable[..., nn.Module]
 SGD = torch.optim.SGD
@@ -253,3 +258,15 @@ def test_no_player_moves_by_a_gradient_that_is_not_finite(squares: Any, on_nan: 
         after = states[2]
     assert all(torch.equal(value, after[name]) for name, value in states[1].items())
     assert all(torch.isfinite(value).all() for value in toy.state_dict().values())
+
+
+def test_a_player_s_second_schedule_begins_without_a_warning() -> None:
+    players = {name: torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0) for name in "ab"}
+    schedules: Any = PlayerSchedules(
+        (name, SequentialLR(own, [StepLR(own, 1, 0.5), StepLR(own, 1, 0.1)], milestones=[1]))
+        for name, own in players.items()
+    )
+    for own in players.values():
+        own.step()
+    step_schedule(schedules, moved=True)  # torch 2.4 warns of what SequentialLR does here
+    assert [own.param_groups[0]["lr"] for own in players.values()] == [2.0, 2.0]

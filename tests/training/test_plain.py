@@ -52,9 +52,9 @@ class Named(str):
         (Path("a") / "b", "a/b"),
         (range(0, 6, 2), (0, 2, 4)),
         (Pair(np.int64(1), [np.float64(2)]), (1, [2.0])),
-        ({np.int64(1): {np.float64(0.5)}}, {1: {0.5}}),
+        ({np.int64(1): {np.float64(0.5)}}, {1: (0.5,)}),
+        (frozenset({"c", "a", "b"}), ("a", "b", "c")),
         (True, True),
-        (b"x", b"x"),
     ],
 )
 def test_values_become_exactly_plain_and_survive_a_file(
@@ -90,7 +90,9 @@ def test_a_state_dictionary_keeps_the_versions_of_its_modules(tmp_path: Path) ->
     assert vars(stored)["_metadata"] == {"": {"version": 2}}
 
 
-@pytest.mark.parametrize("value", [object(), [0, object()], {"a": nn.Linear(1, 1)}, lambda: 0, 1j])
+@pytest.mark.parametrize(
+    "value", [object(), [0, object()], {"a": nn.Linear(1, 1)}, lambda: 0, 1j, b"x", {b"x": 0}]
+)
 def test_what_has_no_plain_form_is_refused_by_its_place(value: Any) -> None:
     assert not is_plain(value)
     assert plain_setting(value) is value
@@ -101,6 +103,11 @@ def test_what_has_no_plain_form_is_refused_by_its_place(value: Any) -> None:
 def test_the_place_is_named_and_endless_values_end() -> None:
     with pytest.raises(TypeError, match=re.escape("run['a'][1] is a object")):
         plain({"a": [0, object()]}, "run")
+    for value in (b"x", bytearray(b"x"), np.bytes_(b"x")):
+        with pytest.raises(
+            TypeError, match=r"a\['b'\] is .* give text, or a tensor of torch.uint8"
+        ):
+            plain({"b": value}, "a")
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(TypeError, match="nested deeper than 100"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch.optim.lr_scheduler import (
+    ChainedScheduler,
     CosineAnnealingLR,
     LambdaLR,
     LRScheduler,
     OneCycleLR,
     ReduceLROnPlateau,
+    SequentialLR,
     StepLR,
 )
 
@@ -235,3 +238,44 @@ def test_an_interval_of_its_own_is_kept() -> None:
             super().__init__(optimizer, lambda step: 1 - step / total_steps)
 
     assert not steps_every_update(build_schedule(ByEpoch, optimizer(), 12, 4))
+
+
+def one_after_the_other(optimizer: torch.optim.Optimizer) -> SequentialLR:
+    return SequentialLR(optimizer, [StepLR(optimizer, 1, 0.5), StepLR(optimizer, 1, 0.1)], [2])
+
+
+TWO_IN_ORDER: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "alone": one_after_the_other,
+    "in a chain": lambda optimizer: ChainedScheduler([one_after_the_other(optimizer)]),
+}
+
+
+@pytest.mark.parametrize("make", TWO_IN_ORDER.values(), ids=TWO_IN_ORDER.keys())
+def test_the_second_of_two_schedules_begins_without_a_warning(make: Callable[..., Any]) -> None:
+    own = optimizer()
+    schedule = make(own)
+    found = []
+    for _ in range(4):  # torch 2.4 warns at the third of what SequentialLR does
+        found.append(own.param_groups[0]["lr"])
+        own.step()
+        step_schedule(schedule, moved=True)
+    assert found == pytest.approx([2.0, 1.0, 2.0, 0.2])
+    again = optimizer()
+    advance(make(again), 3)
+    assert again.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+def test_what_a_schedule_says_once_is_not_said_at_every_step() -> None:
+    class Talking(StepLR):
+        def step(self, epoch: int | None = None) -> None:
+            warnings.warn("look at this", stacklevel=1)
+            super().step(epoch)
+
+    own = optimizer()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        schedule = Talking(own, 1, 0.5)
+        for _ in range(3):
+            own.step()
+            step_schedule(schedule, moved=True)
+    assert [str(each.message) for each in said] == ["look at this"]
