@@ -4,6 +4,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.opening import as_source
 from super_selfish.data.photographs import photographs
+from super_selfish.data.pictures import Picture, picture
 from super_selfish.data.sources import ImageSource, Sample, Unreadable
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "ImageSource",
     "LabelCollator",
     "Labelled",
+    "Picture",
     "Sample",
     "Unreadable",
     "as_source",
     "photographs",
+    "picture",
     "to_unit_range",
 ]

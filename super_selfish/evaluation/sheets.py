@@ -15,10 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor
-
-from super_selfish.augmentations.base import to_unit_range
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -198,17 +195,6 @@ def write_below(
         fontsize=size,
         color=color,
     )
-
-
-def displayable(images: Tensor) -> Tensor:
-    """Images `[V, C, H, W]` as float on the CPU, in [0, 1]."""
-    if images.dim() != 4 or 0 in images.shape[1:]:
-        raise ValueError(
-            f"images must be [R, V, C, H, W] or rows [V, C, H, W], got a row {list(images.shape)}"
-        )
-    if not images.is_floating_point() and images.dtype not in (torch.uint8, torch.uint16):
-        raise TypeError(f"images must be uint8, uint16 or float in [0, 1], got {images.dtype}")
-    return to_unit_range(images.detach().cpu()).float().clamp(0, 1)
 
 
 def require_matplotlib() -> None:

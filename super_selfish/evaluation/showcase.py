@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from super_selfish.evaluation.exhibits import EXHIBITS, Group
+from super_selfish.data.pictures import Group
 from super_selfish.evaluation.sheets import (
     ACCENT,
     DPI,
@@ -21,8 +21,8 @@ from super_selfish.evaluation.sheets import (
     show_image,
     write_below,
 )
-from super_selfish.evaluation.views import spread_positions
 from super_selfish.supervisors import Supervisor
+from super_selfish.supervisors.exhibits import NothingToShow, spread_positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +43,10 @@ _LETTERS = 31  # in a line of a question
 
 
 class Exhibit(NamedTuple):
-    """One algorithm: its name, what it has to say, and groups of pictures that show it."""
+    """One algorithm: its name, what it is asked, and groups of pictures that show its answers."""
 
     title: str
-    question: str
+    question: str  # "" where it asks none
     groups: list[Group]
 
     @property
@@ -65,7 +65,7 @@ def show_algorithm(
     The networks are in evaluation mode meanwhile, and nothing about them changes.
 
     Args:
-        supervisor: One of `SUPERVISORS`, with a dataset.
+        supervisor: With a dataset; it is asked for its `title`, its `question` and its `exhibit`.
         index: Positions of images in `supervisor.source`, of which some algorithms show the first
             two or three only. Default: four that can be read, spread over the dataset.
         seed: Of the augmentation.
@@ -74,14 +74,8 @@ def show_algorithm(
         What there is to see.
 
     Raises:
-        ValueError: If the supervisor is none of ours, has no dataset, or there is no such image.
+        ValueError: If the supervisor has no dataset, there is no such image, or nothing to show.
     """
-    label = next((EXHIBITS[kind] for kind in type(supervisor).__mro__ if kind in EXHIBITS), None)
-    if label is None:
-        raise ValueError(
-            f"{type(supervisor).__name__} has no exhibit: show what it sees with "
-            "plot_views(seen_views(supervisor))"
-        )
     if supervisor.source is None:
         raise ValueError("give the supervisor a dataset: an exhibit shows images of it")
     total = len(supervisor.source)
@@ -94,10 +88,17 @@ def show_algorithm(
     was_training = supervisor.training
     supervisor.eval()
     try:
-        groups = label.show(supervisor, chosen, seed)
+        groups = supervisor.exhibit(chosen, seed)
     finally:
         supervisor.train(was_training)
-    return Exhibit(label.title, label.question, groups)
+    if not groups or not all(groups):
+        raise NothingToShow(f"exhibit() of {type(supervisor).__name__} gives no picture")
+    return Exhibit(title_of(type(supervisor)), supervisor.question, groups)
+
+
+def title_of(kind: type[Supervisor]) -> str:
+    """The name of an algorithm: its own, or that of its class."""
+    return kind.title or kind.__name__
 
 
 def plot_exhibits(

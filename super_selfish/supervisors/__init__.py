@@ -16,6 +16,7 @@ from super_selfish.supervisors.contrastive_predictive_coding import (
 from super_selfish.supervisors.denoise_net import DenoiseNetSupervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.supervisors.exemplar_net import ExemplarNetSupervisor
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instance_discrimination import InstanceDiscriminationSupervisor
 from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
 from super_selfish.supervisors.label import LabelSupervisor
@@ -62,4 +63,5 @@ __all__ = [
     "RotateNetSupervisor",
     "SplitBrainNetSupervisor",
     "Supervisor",
+    "seen_batch",
 ]

@@ -11,7 +11,7 @@ Shapes: `B` images, `C, H, W` image, `L, i, j` latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses.adversarial import adversarial_cross_entropy
 from super_selfish.models import FeatureShape, ImageDecoder, feature_shape
 from super_selfish.models.bottlenecks import LatentMap, bottleneck_grid
@@ -29,6 +30,7 @@ from super_selfish.supervisors.adversarial import (
     discriminator_has_won,
 )
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
 
@@ -76,6 +78,10 @@ class BiGanSupervisor(AdversarialSupervisor):
     rate of 1e-3 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in the second
     half, in batches of 128; beta is 0.5 as there. Layers start as torch draws them.
     """
+
+    title = "BiGAN"
+    question = "Which numbers would make the generator draw this image?"
+    paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
         "generator": "Loss of generator and encoder.",
@@ -195,6 +201,15 @@ class BiGanSupervisor(AdversarialSupervisor):
         reconstructed = self.generator(encoded[:NUM_RECONSTRUCTED])
         self.generator.train(was_training)
         return reconstruction_ratio(images[:NUM_RECONSTRUCTED], reconstructed.float())
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Images, what the generator makes of their latents, and what it makes of drawn ones."""
+        data = seen_batch(self, index, seed)
+        decoded = self.generator(self.model(data.images))  # G(E(x))
+        imagined = self.generator(data.latents)  # G(z)
+        return side_by_side(
+            (data.images, "image x"), (decoded, "G(E(x))"), (imagined, "of random\nnumbers")
+        )
 
     def _health(self, row: Row) -> str | None:
         if not discriminator_has_won(row):

@@ -12,7 +12,7 @@ Shapes: `B` images, `D` features, `E` embedding, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -20,11 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.suites import byol
+from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
 from super_selfish.supervisors.following import base_momentum
+from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator, TwoViews
 from super_selfish.training.history import Row
@@ -57,6 +59,8 @@ class BYOLSupervisor(Supervisor):
     each view is normalised by itself, and running statistics of batch norm move twice a batch.
     """
 
+    title = "BYOL"
+    question = "How does my slower copy see another view of this image?"
     against_collapse = (
         "lower lr, raise batch_size (batch norm needs some 32 images), or raise momentum"
     )
@@ -142,8 +146,7 @@ class BYOLSupervisor(Supervisor):
         self.collate_fn = TwoViewCollator(byol(self.image_size, 1), byol(self.image_size, 2))
 
     def _forward(self, data: TwoViews) -> Tensor:
-        first = self.prediction_head(self.model(data.first))  # (B, E)
-        second = self.prediction_head(self.model(data.second))  # (B, E)
+        first, second = self._foretell(data.first), self._foretell(data.second)  # (B, E) each
         with torch.no_grad():  # targets
             first_target = self.momentum_encoder(data.first)  # (B, E)
             second_target = self.momentum_encoder(data.second)  # (B, E)
@@ -170,6 +173,13 @@ class BYOLSupervisor(Supervisor):
         updates_per_epoch = run.total_updates // run.epochs
         done = run.epoch * updates_per_epoch + run.step // run.accumulate
         return momentum_at(done, run.total_updates, base)
+
+    def _foretell(self, views: Tensor) -> Tensor:
+        return self.prediction_head(self.model(views))  # (B, E)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Views, and the targets of other views next to what they foretell."""
+        return among_views(self, self._foretell, self.momentum_encoder, index, seed)
 
     def chance_loss(self, row: Row) -> float | None:
         """4, twice the distance of vectors at right angles, as unrelated ones are."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE, rgb_to_lab
+from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE, lab_to_rgb, rgb_to_lab
 from super_selfish.models import build_backbone, build_normalize, untrained_twin
 from super_selfish.models.color_split import (
     ColorToRGB,
@@ -24,6 +24,8 @@ from super_selfish.models.color_split import (
 )
 from super_selfish.models.wrappers import without_processes
 from super_selfish.training.history import Row
+
+SHOWN_LIGHTNESS = 65.0  # L* at which people are shown colours that have none
 
 
 def unit_lab(images: Tensor) -> Tensor:
@@ -135,3 +137,24 @@ def gray_verdict(row: Row) -> str | None:
         f"the images hold hardly any colour (it varies by {row['color_spread']:.4f} of 1), so "
         "there is nothing to predict: choose an algorithm that does not need it, such as rotate"
     )
+
+
+def as_gray(lightness: Tensor) -> Tensor:
+    """Lightness `[B, 1, H, W]` in units of L* as gray RGB `[B, 3, H, W]`."""
+    return lab_to_rgb(torch.cat([lightness, torch.zeros_like(lightness).expand(-1, 2, -1, -1)], 1))
+
+
+def as_color(color: Tensor) -> Tensor:
+    """Colour a* and b* `[B, 2, H, W]` as RGB `[B, 3, H, W]` of the same lightness everywhere."""
+    flat = torch.full_like(color[:, :1], SHOWN_LIGHTNESS)
+    return lab_to_rgb(torch.cat([flat, color], dim=1))
+
+
+def colors_alone(images: Tensor) -> Tensor:
+    """RGB images `[B, 3, H, W]` with the same lightness everywhere."""
+    return as_color(rgb_to_lab(images)[:, 1:])
+
+
+def lightness_alone(images: Tensor) -> Tensor:
+    """RGB images `[B, 3, H, W]` in gray."""
+    return as_gray(rgb_to_lab(images)[:, :1])

@@ -13,7 +13,7 @@ Shapes: `B` images, `N` blocks, `C, H, W` image, `D, h, w` map, `i, j` grid of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -24,6 +24,7 @@ from super_selfish.augmentations.erasing import rectangle_mask
 from super_selfish.augmentations.noise import drop_pixels
 from super_selfish.augmentations.rectangles import check_area_and_aspect, draw_rectangles
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses import masked_mean_squared_error
 from super_selfish.losses.adversarial import adversarial_cross_entropy, adversarial_least_squares
 from super_selfish.models import FeatureShape, ImageDecoder
@@ -36,6 +37,7 @@ from super_selfish.supervisors.adversarial import (
     discriminator_has_won,
 )
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import as_numbers, require_counts, require_images
 from super_selfish.training.history import Row
 
@@ -107,6 +109,10 @@ class ContextNetSupervisor(AdversarialSupervisor):
     all batches of an update, which takes one more way back through the painter for each. A `loss`
     of your own is averaged over images.
     """
+
+    title = "Context encoder"
+    question = "What was there before the holes were cut?"
+    paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
         "reconstruction": "Error of what is painted into the holes.",
@@ -231,6 +237,14 @@ class ContextNetSupervisor(AdversarialSupervisor):
             "generator": error + self.lambda_adv * self.adversarial_loss(fake, True),
             "discriminator": self.adversarial_loss(real, True) + self.adversarial_loss(fake, False),
         }
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Images with holes, with the holes painted, as they were."""
+        data = seen_batch(self, index, seed)
+        filled = torch.where(data.holes, self.model(data.holed), data.images)
+        return side_by_side(
+            (data.holed, "with holes"), (filled, "holes\npainted"), (data.images, "clean")
+        )
 
     def _health(self, row: Row) -> str | None:
         if self.lambda_rec > 0 and row["epoch"] >= 3 and row["reconstruction"] > row["mean_colour"]:

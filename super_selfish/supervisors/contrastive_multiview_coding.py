@@ -12,7 +12,7 @@ Shapes: `B` images, `V` views of each, `N` images of the dataset, `K` negatives,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
@@ -31,12 +32,16 @@ from super_selfish.models.color_split import SplitHead, as_split_predictions
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.color_split import (
     color_spread,
+    colors_alone,
     gray_verdict,
+    lightness_alone,
     require_color,
     split_backbone,
 )
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
+from super_selfish.supervisors.likenesses import cosines, from_memory
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -101,6 +106,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     1e-4), a tenth of it after epochs 120, 160 and 200 of 240, in batches of 128.
     """
 
+    title = "CMC"
+    question = "Which of all remembered colours belong to this lightness?"
+    asks_by_number = True
     against_collapse = "lower lr, or raise batch_size"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -277,6 +285,14 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             changes.append(bank.change(index, of_images))
             self._write_memory(bank.update, everywhere, gather(of_images))
         self._log(memory_change=torch.stack(changes).mean())
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """The lightness of views, and the entries of the memory of colours next to it."""
+        views = seen_batch(self, index, seed).views[:, 0]
+        lightness = as_split_predictions(self.model(views)).from_lightness
+        found = cosines(lightness, self.color_bank.rows)
+        shown = lightness_alone(views)
+        return from_memory(self, shown, "lightness", found, index, colors_alone)
 
     def chance_loss(self, row: Row) -> float | None:
         """`2 log(1 + K)`: each of both directions against the negatives."""

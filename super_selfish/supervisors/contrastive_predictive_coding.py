@@ -20,17 +20,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.predictive import CandidateInfoNCELoss
 from super_selfish.models import EfficientFeatures, build_backbone, feature_shape
 from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
 from super_selfish.models.efficientnet import EFFICIENTNETS
 from super_selfish.models.stems import PUBLISHED, efficientnet_stride, tell_difference
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.patch_grid import (
     FEWEST_PATCHES,
     PatchCollator,
     Patches,
     fitting_grid,
+    patch_sheet,
 )
 from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.training.counting import plural
@@ -64,6 +67,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     no negatives, as a larger `batch_size` does.
     """
 
+    title = "CPC v2"
+    question = "Which of all patches belongs into the frame, below rows that it has seen?"
     against_collapse = "lower lr, or raise batch_size"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -171,12 +176,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         self.collate_fn = PatchCollator(self.grid, size, num_negatives, augmentation)
 
     def _forward(self, data: Patches) -> Tensor:
-        latents = self.model.features(data.patches.flatten(0, 1))  # (B * n * n, D)
-        latents = latents.view(-1, self.grid, self.grid, latents.shape[1]).permute(0, 3, 1, 2)
-        predictions, targets = self.model.predictor(latents)  # (4, B, K, E, n, n), (B, E, n, n)
-        number, device = len(latents) * self.grid**2, latents.device
+        predictions, candidates = self._foretell(data.patches)  # (4, B, K, E, n, n), (Q, E)
+        number, device = len(candidates), candidates.device
         cells = torch.arange(number, device=device).view(-1, self.grid, self.grid)  # (B, n, n)
-        candidates = targets.permute(0, 2, 3, 1).flatten(0, 2)  # (B * n * n, E), in that order
         losses = []
         for direction, foretold in zip(DIRECTIONS, predictions.unbind(), strict=True):
             turned = turn_grid(cells, direction)  # (B, n, n)
@@ -197,6 +199,43 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             information=math.log(choices) - by_direction.detach().mean(),
         )
         return by_direction.mean()
+
+    def _foretell(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """What each patch foretells, `[4, B, K, E, n, n]`, and what there is to choose from.
+
+        The candidates are the embeddings of all patches, `[B * n * n, E]`, image by image.
+        """
+        latents = self.model.features(patches.flatten(0, 1))  # (B * n * n, D)
+        latents = latents.view(-1, self.grid, self.grid, latents.shape[1]).permute(0, 3, 1, 2)
+        predictions, targets = self.model.predictor(latents)  # (4, B, K, E, n, n), (B, E, n, n)
+        return predictions, targets.permute(0, 2, 3, 1).flatten(0, 2)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """The rows that are seen, the patch that belongs into a frame below, and its choice.
+
+        It chooses among all patches of the images that are given.
+        """
+        patches, n = seen_batch(self, index, seed).patches, self.grid
+        predictions, candidates = self._foretell(patches)
+        column, below = n // 2, self.offsets[0]
+        row = n - 1 - below  # the last one that has something to foretell
+        foretold = predictions[0, :, 0, :, row, column]  # (B, E), downwards
+        best = (foretold @ candidates.T).argmax(dim=1).tolist()  # (B,)
+        every = patches.flatten(0, 1)  # (B * n * n, C, p_h, p_w)
+        groups = []
+        for number in range(min(3, len(index))):
+            cell = (row + below) * n + column
+            wanted = number * n * n + cell
+            is_right = best[number] == wanted
+            choice = f"its choice\nof {len(every)} {verdict(is_right)}"
+            groups.append(
+                [
+                    picture(patch_sheet(patches[number], row, cell), "pale rows are\nnot seen"),
+                    picture(every[wanted], "belongs into\nthe frame"),
+                    picture(every[best[number]], choice, is_right),
+                ]
+            )
+        return groups
 
     def chance_loss(self, row: Row) -> float | None:
         """The logarithm of the number of patches to choose from."""

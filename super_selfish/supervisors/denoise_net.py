@@ -11,7 +11,7 @@ Shapes: `B` images, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.noise import PixelDropout
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_images
 from super_selfish.training.history import Row
 
@@ -63,6 +65,10 @@ class DenoiseNetSupervisor(Supervisor):
     is the mean colour. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
     of plain SGD; 70 % of the pixels are erased instead of 10 to 50 %.
     """
+
+    title = "Denoising autoencoder"
+    question = "What did the image look like before most pixels were erased?"
+    paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
         "variance": "Error of one grey for all pixels: what the loss has to stay below.",
@@ -133,6 +139,13 @@ class DenoiseNetSupervisor(Supervisor):
         grey = images.mean().expand_as(images)
         self._log(variance=self.loss(grey, images))  # what one grey for all would cost
         return self.loss(restored.float(), data.images)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Images with erased pixels, as restored, as they were."""
+        data = seen_batch(self, index, seed)
+        restored = self.model(data.noised)
+        erased = f"{self.p:.0%}\nerased"
+        return side_by_side((data.noised, erased), (restored, "restored"), (data.images, "clean"))
 
     def chance_loss(self, row: Row) -> float | None:
         """What one grey for all pixels costs."""

@@ -12,7 +12,7 @@ Shapes: `B` images, `N` classes, `C, H, W` image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -24,8 +24,10 @@ from torch.utils.data import DataLoader
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import originals, seen_batch
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
 from super_selfish.training.randomness import step_generator
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 MOST_CLASSES = 8000  # unless asked for more; of the paper's choices the smallest
+COPIES = 3  # of each image that people are shown
 
 
 class Exemplars(NamedTuple):
@@ -70,6 +73,10 @@ class ExemplarNetSupervisor(Supervisor):
     there is no dropout. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
     of SGD at 0.01 (momentum 0.9) that falls to 1e-4.
     """
+
+    title = "ExemplarNet"
+    question = "Of which image of the dataset is this a copy?"
+    asks_by_number = True
 
     chosen: Tensor  # (N,) int64, positions in the dataset, by class
 
@@ -177,6 +184,23 @@ class ExemplarNetSupervisor(Supervisor):
         logits = self.model(data.views)  # (B, N)
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
         return self.loss(logits.float(), data.targets)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Three images, and copies of each with the number of the image that the network names."""
+        chosen = index[:3]
+        images = originals(self, chosen)
+        repeated = [position for position in chosen for _ in range(COPIES)]
+        data = seen_batch(self, repeated, seed)
+        said = self.model(data.views).argmax(dim=1).tolist()
+        groups = []
+        for number, position in enumerate(chosen):
+            group = [picture(images[number], f"image\nno. {position}")]
+            for copy in range(number * COPIES, (number + 1) * COPIES):
+                is_right = said[copy] == position
+                caption = f"copy, says\nno. {said[copy]} {verdict(is_right)}"
+                group.append(picture(data.views[copy], caption, is_right))
+            groups.append(group)
+        return groups
 
     def chance_loss(self, row: Row) -> float | None:
         """`log N`: every image is as likely."""

@@ -13,7 +13,7 @@ Shapes: `B` images, `K` negatives, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -25,13 +25,16 @@ from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
+from super_selfish.supervisors.likenesses import cosines, from_memory
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -80,6 +83,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
     epoch 120 of 200 on, in batches of 256.
     """
 
+    title = "Instance discrimination"
+    question = "Which of all remembered images is this a view of?"
+    asks_by_number = True
     against_collapse = "lower lr, or raise batch_size or num_negatives"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -191,6 +197,11 @@ class InstanceDiscriminationSupervisor(Supervisor):
             spread=spread(embeddings.detach()),
         )
         return loss + self.proximal_weight * proximal
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Views, and the entries of the memory next to them."""
+        views = seen_batch(self, index, seed).views
+        return from_memory(self, views, "view", cosines(self.model(views), self.bank.rows), index)
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: an own entry against the negatives."""

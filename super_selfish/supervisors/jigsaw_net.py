@@ -12,7 +12,7 @@ Shapes: `B` images, `n` tiles, `P` permutations, `C, H, W` image, `c_h, c_w` til
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normalize_tiles
 from super_selfish.augmentations.suites import jigsaw_tile
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.models import (
     BottleneckMap,
     Classification,
@@ -30,6 +31,7 @@ from super_selfish.models import (
     feature_shape,
 )
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.puzzles import (
     TileCutter,
     permutation_table,
@@ -120,6 +122,9 @@ class JigsawNetSupervisor(Supervisor):
     If the backbone has a feature map, the default head keeps its layout (7x7 cells of 64 channels,
     then 1024, 1024); else it is an MLP on the pooled features.
     """
+
+    title = "Jigsaw"
+    question = "In which order do these tiles make an image?"
 
     permutations: Tensor
 
@@ -227,6 +232,28 @@ class JigsawNetSupervisor(Supervisor):
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
         return self.loss(logits.float(), data.targets)
 
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Shuffled tiles, the order that the network makes of them, and the true one."""
+        data = seen_batch(self, index, seed)
+        shuffles = self.permutations[data.targets]  # (B, n)
+        shuffled = put_together(data.tiles, shuffles)  # (B, C, H, W)
+        guesses = self.permutations[self.model(shuffled).argmax(dim=1)]  # (B, n)
+        # Position i shows tile shuffles[i], and the network thinks that it is tile guesses[i].
+        solved = put_together(data.tiles, shuffles.gather(1, guesses.argsort(dim=1)))
+        true = put_together(data.tiles, torch.arange(shuffles.shape[1]).expand(shuffles.shape))
+        groups = []
+        for number, (shuffle, guess) in enumerate(zip(shuffles, guesses, strict=True)):
+            is_right = bool((shuffle == guess).all())
+            says = f"says {_order(guess)}{verdict(is_right)}"
+            groups.append(
+                [
+                    picture(shuffled[number], f"shuffled\n{_order(shuffle)}".strip()),
+                    picture(solved[number], f"put in order\n{says}", is_right),
+                    picture(true[number], "true order"),
+                ]
+            )
+        return groups
+
     def chance_loss(self, row: Row) -> float | None:
         """`log P`: every permutation is as likely."""
         return (
@@ -250,3 +277,10 @@ class JigsawNetSupervisor(Supervisor):
                 "total_perms, train longer, or choose another algorithm"
             )
         return None
+
+
+def _order(permutation: Tensor) -> str:
+    """The tiles by number, from 1 on; nothing where there are too many to read."""
+    if len(permutation) > 4:
+        return ""
+    return "".join(str(tile + 1) for tile in permutation.tolist()) + " "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE
@@ -49,6 +50,26 @@ class LabBins(NamedTuple):
             for value, offset, step, size in channels
         )
         return lightness, a * self.sizes[2] + b
+
+    def expected(self, lightnesses: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of what the bins stand for, under their probabilities.
+
+        Args:
+            lightnesses: `[B, bins, h, w]`, logits.
+            colors: `[B, bins, h, w]`, logits.
+
+        Returns:
+            L* `[B, 1, h, w]`, and a* and b* `[B, 2, h, w]`.
+        """
+        l_values, a_values, b_values = (
+            (torch.arange(size, device=colors.device) + 0.5) * step - offset
+            for size, offset, step in zip(self.sizes, *self._per_channel, strict=True)
+        )
+        chances = colors.float().softmax(dim=1).unflatten(1, self.sizes[1:])
+        a = torch.einsum("bijhw,i->bhw", chances, a_values)
+        b = torch.einsum("bijhw,j->bhw", chances, b_values)
+        lightness = torch.einsum("blhw,l->bhw", lightnesses.float().softmax(dim=1), l_values)
+        return lightness[:, None], torch.stack([a, b], dim=1)
 
     @property
     def _per_channel(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -13,7 +13,7 @@ Shapes: `B` images, `K` keys in the queue, `E` embedding, `C, H, W` image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.suites import moco_v2
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
@@ -32,6 +33,7 @@ from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning, spread
 from super_selfish.supervisors.following import base_momentum
+from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
 from super_selfish.training.counting import plural
@@ -85,6 +87,8 @@ class MomentumContrastSupervisor(Supervisor):
     `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.
     """
 
+    title = "MoCo v2"
+    question = "Which of many views shows the same image as this one?"
     against_collapse = "lower lr, or raise batch_size"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -206,6 +210,10 @@ class MomentumContrastSupervisor(Supervisor):
     def momentum_now(self, run: Run) -> float:
         """Weight of the old momentum encoder in every update of a run, in [0, 1)."""
         return base_momentum(run, self.momentum, of_long_runs=0.999)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Views, and the keys of other views next to them."""
+        return among_views(self, self.model, self.momentum_encoder, index, seed)
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: the key is one of the queue's."""

@@ -5,6 +5,7 @@ Shapes: `B` images, `C` channels, `n` patches a side, `p_h, p_w` patch, `N` nega
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,11 @@ from super_selfish.augmentations.base import Augmentation, Compose, Shape, to_un
 from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.patches import overlapping_patches
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import picture
 
 FEWEST_PATCHES, MOST_PATCHES = 3, 7  # a side; 7: release 0.0.6
 SMALLEST_PATCH = 16  # pixels; METHODS.md 1.5, R5: 7 patches a side at 64, 3 at 32
+_FRAME = (0.82, 0.29, 0.36)  # red, about the accent of the sheets
 
 
 class Patches(NamedTuple):
@@ -106,3 +109,32 @@ def fitting_grid(image_size: tuple[int, int]) -> int:
     # Patches are two strides long, and a side has one stride more than it has patches.
     most = min(image_size) // (SMALLEST_PATCH // 2) - 1
     return max(FEWEST_PATCHES, min(MOST_PATCHES, most))
+
+
+def patch_sheet(patches: Tensor, row: int, wanted: int) -> Tensor:
+    """Patches with gaps between them, pale below a row, one of them framed, for people.
+
+    Args:
+        patches: `[n * n, C, p_h, p_w]`.
+        row: The last row that is seen.
+        wanted: The patch to frame.
+
+    Returns:
+        `[3, H, W]`.
+    """
+    n = math.isqrt(len(patches))
+    images = [picture(patch, "").image for patch in patches]
+    height, width = images[0].shape[1:]
+    gap = max(2, min(height, width) // 4)
+    sheet = torch.ones(3, n * (height + gap) + gap, n * (width + gap) + gap)
+    for number, image in enumerate(images):
+        top, left = (
+            place * (side + gap)
+            for place, side in zip(divmod(number, n), (height, width), strict=True)
+        )
+        if number == wanted:
+            frame = torch.tensor(_FRAME)[:, None, None]
+            sheet[:, top : top + height + 2 * gap, left : left + width + 2 * gap] = frame
+        shown = image if number < (row + 1) * n else 0.3 * image + 0.7
+        sheet[:, top + gap : top + gap + height, left + gap : left + gap + width] = shown
+    return sheet

@@ -13,7 +13,7 @@ Shapes: `B` images, `n` tiles, `P` permutations, `K` negatives, `E` embedding, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -26,13 +26,16 @@ from super_selfish.augmentations.patches import cell_size
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.augmentations.suites import pirl, pirl_tile
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
+from super_selfish.supervisors.likenesses import cosines, from_memory
 from super_selfish.supervisors.puzzles import (
     TileCutter,
     permutation_table,
@@ -114,6 +117,9 @@ class PIRLSupervisor(Supervisor):
     decay 1e-4) down a cosine to 1.2e-4, in batches of 1024.
     """
 
+    title = "PIRL"
+    question = "Which of all remembered images is this the puzzle of?"
+    asks_by_number = True
     against_collapse = "lower lr, or raise batch_size or num_negatives"
 
     permutations: Tensor
@@ -232,8 +238,7 @@ class PIRLSupervisor(Supervisor):
         return unfit_table(state["permutations"])
 
     def _forward(self, data: PuzzlePairs) -> Tensor:
-        permutations = self.permutations[data.permutation]  # (B, n)
-        mosaics = put_together(data.tiles, permutations, self.image_size)  # (B, C, H, W)
+        mosaics = self._mosaics(data)  # (B, C, H, W)
         images = F.normalize(self.model(data.images).float(), dim=1)  # (B, E)
         puzzles = F.normalize(self._puzzle_net(mosaics).float(), dim=1)  # (B, E)
 
@@ -259,10 +264,20 @@ class PIRLSupervisor(Supervisor):
         )
         return self.puzzle_weight * puzzle_loss + (1 - self.puzzle_weight) * image_loss
 
+    def _mosaics(self, data: PuzzlePairs) -> Tensor:
+        permutations = self.permutations[data.permutation]  # (B, n)
+        return put_together(data.tiles, permutations, self.image_size)
+
     @property
     def _puzzle_net(self) -> CombinedNet:
         # Made anew of registered parts: kept as an attribute, it would register the backbone twice.
         return CombinedNet(self.model.backbone, self.puzzle_predictor, self.model.preprocess)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Puzzles, and the entries of the memory of images next to them."""
+        mosaics = self._mosaics(seen_batch(self, index, seed))
+        found = cosines(self._puzzle_net(mosaics), self.bank.rows)
+        return from_memory(self, mosaics, "puzzle", found, index)
 
     def chance_loss(self, row: Row) -> float | None:
         """`log(1 + K)`: an own entry against the negatives."""

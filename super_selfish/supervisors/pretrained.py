@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -11,9 +11,11 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
+from super_selfish.data.pictures import Group
 from super_selfish.export import export_backbone
 from super_selfish.models.wrappers import unwrapped, without_processes
 from super_selfish.supervisors.arguments import Arguments
+from super_selfish.supervisors.exhibits import views_and_targets
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import Loaded, restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType
@@ -48,6 +50,10 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         former_arguments: What the constructor did without arguments that earlier versions had not;
             their checkpoints are read with it.
         meanings: What the columns mean that the algorithm adds to the history, a caption each.
+        title: Name of the algorithm; without one it goes by its class.
+        question: What the algorithm asks of its network, a plain sentence, or nothing.
+        paints: Whether the pictures of its `exhibit` are what its network makes of images.
+        asks_by_number: Whether its network tells the very images of its training, by their number.
     """
 
     model: Any
@@ -65,6 +71,10 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
     former_arguments: ClassVar[Mapping[str, Any]] = {}
+    title: ClassVar[str] = ""
+    question: ClassVar[str] = ""
+    paints: ClassVar[bool] = False
+    asks_by_number: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         """What it is, in a line; `print(supervisor.model)` shows the layers."""
@@ -127,6 +137,23 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
             In the units of `row["loss"]`; None where nobody knows.
         """
         return None
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Shows what the network sees of some images, and what it has to say, for people.
+
+        Asked in evaluation mode and without gradients, by `evaluation.show_algorithm`, reports and
+        galleries. Here it shows the views alone; an algorithm that has something to say overrides
+        it, with the help of `super_selfish.supervisors.exhibits` and `super_selfish.data.pictures`.
+
+        Args:
+            index: Positions of images in `source`; it may show the first of them only.
+            seed: Of the augmentation.
+
+        Returns:
+            Groups of pictures, such as one for each image.
+        """
+        supervisor: Any = self
+        return views_and_targets(supervisor, index, seed)
 
     def _unfit(self, state: Mapping[str, Any]) -> str | None:
         """What is wrong with tensors that were stored, where their shapes are right.

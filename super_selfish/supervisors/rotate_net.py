@@ -22,8 +22,10 @@ from super_selfish.augmentations.base import Compose, to_unit_range
 from super_selfish.augmentations.crops import RandomCrop, RandomHorizontalFlip
 from super_selfish.augmentations.geometry import rotate_quarter
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import as_numbers, require_logits
 from super_selfish.training.history import Row
 
@@ -85,6 +87,9 @@ class RotateNetSupervisor(Supervisor):
     batches of 32, instead of SGD with Nesterov momentum 0.9 at 0.1 (weight decay 5e-4), a fifth of
     it after epochs 60, 120 and 160 of 200, in batches of 128.
     """
+
+    title = "RotateNet"
+    question = "By how many degrees was this image turned?"
 
     def __init__(
         self,
@@ -149,6 +154,23 @@ class RotateNetSupervisor(Supervisor):
         targets = data.targets.flatten()  # (B * R,)
         self._log(accuracy=(logits.argmax(dim=1) == targets).float().mean())
         return self.loss(logits.float(), targets)
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Three images in all orientations, with the angle that the network names."""
+        data = seen_batch(self, index[:3], seed)
+        said = self.model(data.views.flatten(0, 1)).argmax(dim=1).view(data.targets.shape)  # (B, R)
+        groups = []
+        for views, targets, guesses in zip(data.views, data.targets, said, strict=True):
+            group = []
+            for view, target, guess in zip(views, targets.tolist(), guesses.tolist(), strict=True):
+                turned, named = (
+                    f"{self.rotations[k] % 360}\N{DEGREE SIGN}" for k in (target, guess)
+                )
+                is_right = target == guess
+                caption = f"turned {turned}\nsays {named} {verdict(is_right)}"
+                group.append(picture(view, caption, is_right))
+            groups.append(group)
+        return groups
 
     def chance_loss(self, row: Row) -> float | None:
         """`log R`: every rotation is as likely."""

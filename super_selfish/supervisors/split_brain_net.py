@@ -13,7 +13,7 @@ Shapes: `B` images, `H, W` image, `h, w` grid of predictions, `D` features of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -21,18 +21,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import to_unit_range
-from super_selfish.augmentations.lab import rgb_to_lab
+from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
 from super_selfish.models.color_split import SplitHead, as_split_predictions
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.color_split import (
+    as_color,
+    as_gray,
     color_spread,
     gray_verdict,
     require_color,
     split_backbone,
 )
+from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.lab_bins import LabBins
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
@@ -101,6 +105,10 @@ class SplitBrainNetSupervisor(Supervisor):
     and those of both halves are added. By default Adam trains at a constant rate of 1e-3 in batches
     of 32; the paper's optimizer we could not look up.
     """
+
+    title = "Split-brain autoencoder"
+    question = "Which colours belong to this lightness, and which lightness to these colours?"
+    paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
         "color_loss": "Loss of the half that tells colours.",
@@ -244,6 +252,25 @@ class SplitBrainNetSupervisor(Supervisor):
                 color_spread=color_spread(data.images),
             )
         return color_loss + lightness_loss
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """Two images: lightness and the colours that it tells, colours and what they tell."""
+        images = seen_batch(self, index[:2], seed).images
+        logits = as_split_predictions(self.model(images))
+        said_lightness, said_color = (
+            F.interpolate(values, size=images.shape[-2:], mode="bilinear")
+            for values in self.bins.expected(logits.from_color, logits.from_lightness)
+        )
+        lab = rgb_to_lab(images)  # (B, 3, H, W)
+        lightness, color = lab[:, :1], lab[:, 1:]
+        return side_by_side(
+            (as_gray(lightness), "half sees\nlightness"),
+            (as_color(said_color), "and says\ncolours"),
+            (lab_to_rgb(torch.cat([lightness, said_color], dim=1)), "both\ntogether"),
+            (as_color(color), "half sees\ncolours"),
+            (as_gray(said_lightness), "and says\nlightness"),
+            (images, "image"),
+        )
 
     def chance_loss(self, row: Row) -> float | None:
         """The logarithms of both numbers of bins: every bin is as likely."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,11 @@ from torchvision.transforms.functional import to_pil_image
 
 pytest.importorskip("matplotlib")
 
+from super_selfish.data.pictures import Group, picture
 from super_selfish.data.sources import ImageSource
-from super_selfish.evaluation.exhibits import EXHIBITS
-from super_selfish.evaluation.exhibits.pictures import picture
 from super_selfish.evaluation.showcase import Exhibit, plot_exhibits, show_algorithm
-from super_selfish.evaluation.views import seen_batch
-from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.supervisors import SUPERVISORS, RotateNetSupervisor
+from super_selfish.supervisors.exhibits import seen_batch
 
 Backbones = Callable[..., nn.Module]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "all_algorithms.py"
@@ -41,6 +40,11 @@ class Says(nn.Module):
         return self.logits
 
 
+class Silent(RotateNetSupervisor):
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        return []
+
+
 @pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
 def test_every_algorithm_shows_pictures_with_captions(
     algorithm: str, images: Tensor, tiny_backbone: Backbones
@@ -57,8 +61,10 @@ def test_every_algorithm_shows_pictures_with_captions(
             assert max(map(len, shown.caption.splitlines())) <= 13  # else captions overlap
 
 
-def test_every_algorithm_has_an_exhibit() -> None:
-    assert set(EXHIBITS) == set(SUPERVISORS.values())
+def test_every_algorithm_has_a_name_of_its_own() -> None:
+    titles = [kind.title for kind in SUPERVISORS.values()]
+    assert all(titles) and len(set(titles)) == len(titles)
+    assert all("exhibit" in vars(kind) for kind in SUPERVISORS.values())
 
 
 @pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
@@ -144,8 +150,8 @@ def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -
     supervisor = build("rotate", images, tiny_backbone())
     with pytest.raises(ValueError, match=r"positions in \[0, 22\), got \[22\]"):
         show_algorithm(supervisor, [22])
-    with pytest.raises(ValueError, match="has no exhibit"):
-        show_algorithm(Supervisor(tiny_backbone(), images))
+    with pytest.raises(ValueError, match=r"exhibit\(\) of Silent gives no picture"):
+        show_algorithm(Silent(images, backbone=tiny_backbone()))
     with pytest.raises(ValueError, match="give the supervisor a dataset"):
         show_algorithm(SUPERVISORS["rotate"](backbone=tiny_backbone(), image_size=32))
     with pytest.raises(ValueError, match="at least one exhibit"):

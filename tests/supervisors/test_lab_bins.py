@@ -56,3 +56,15 @@ def test_offsets_move_the_grid() -> None:
     assert moved.sizes == (51, 10, 9)
     lightness, color = moved.classes(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1))
     assert (lightness.item(), color.item()) == (1, 9 * 5 + 4)
+
+
+def test_what_bins_are_expected_to_show_is_their_middle_if_they_are_certain() -> None:
+    lab = torch.tensor([61.0, 15.0, -37.0]).view(1, 3, 1, 1)
+    lightness, color = BINS.classes(lab)
+    certain = [
+        30.0 * torch.nn.functional.one_hot(bins, size).movedim(-1, 1).float()
+        for bins, size in ((lightness, 50), (color, 81))
+    ]
+    said_lightness, said_color = BINS.expected(*certain)
+    assert said_lightness.flatten().tolist() == pytest.approx([61.0], abs=1e-3)
+    assert said_color.flatten().tolist() == pytest.approx([15.0, -37.0], abs=1e-3)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from super_selfish.data.pictures import displayable
 from super_selfish.data.sources import ImageSource, images_at
 from super_selfish.evaluation.sheets import (
     ACCENT,
@@ -21,7 +22,6 @@ from super_selfish.evaluation.sheets import (
     GOOD,
     QUIET,
     build_sheet,
-    displayable,
     frame_image,
     save_figure,
     show_image,

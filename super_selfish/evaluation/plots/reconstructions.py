@@ -10,23 +10,10 @@ import torch
 
 from super_selfish.evaluation.plots.views import plot_views
 from super_selfish.evaluation.showcase import show_algorithm
-from super_selfish.supervisors import (
-    BiGanSupervisor,
-    ContextNetSupervisor,
-    DenoiseNetSupervisor,
-    SplitBrainNetSupervisor,
-    Supervisor,
-)
+from super_selfish.supervisors import Supervisor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PAINTERS = (
-    DenoiseNetSupervisor,
-    ContextNetSupervisor,
-    SplitBrainNetSupervisor,
-    BiGanSupervisor,
-)
 
 
 def plot_reconstructions(
@@ -38,7 +25,8 @@ def plot_reconstructions(
     """Draws a row for each image: what the network saw, what it made of it, and what was there.
 
     Args:
-        supervisor: DenoiseNet, ContextNet, split-brain autoencoder or BiGAN, with a dataset.
+        supervisor: One that `paints`, with a dataset: DenoiseNet, ContextNet, split-brain
+            autoencoder, BiGAN, or one of your own.
         path: The file to write; its ending gives the format. `None` writes nothing.
         index: Positions of images in `supervisor.source`; the split-brain autoencoder shows the
             first two. Default: four, spread over the dataset.
@@ -51,7 +39,7 @@ def plot_reconstructions(
         ValueError: If the algorithm paints nothing, has no dataset, or there is no such image.
         ImportError: If matplotlib is missing.
     """
-    if not isinstance(supervisor, PAINTERS):
+    if not supervisor.paints:
         raise ValueError(
             f"{type(supervisor).__name__} paints no images: plot_exhibits([show_algorithm(...)]) "
             "shows what it does instead"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from super_selfish.evaluation.sheets import build_sheet, displayable, save_figure, show_image
+from super_selfish.data.pictures import displayable
+from super_selfish.evaluation.sheets import build_sheet, save_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from super_selfish.data.collate import Collator, LabelCollator
-from super_selfish.evaluation.exhibits import EXHIBITS
+from super_selfish.data.pictures import displayable
 from super_selfish.evaluation.plots import (
     plot_feature_map,
     plot_neighbours,
@@ -30,17 +30,11 @@ from super_selfish.evaluation.report.html import (
 )
 from super_selfish.evaluation.report.look import Look
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.sheets import GAP, displayable
+from super_selfish.evaluation.sheets import GAP
 from super_selfish.evaluation.showcase import show_algorithm
-from super_selfish.evaluation.views import seen_views, spread_positions
-from super_selfish.supervisors import (
-    ContrastiveMultiviewCodingSupervisor,
-    ExemplarNetSupervisor,
-    InstanceDiscriminationSupervisor,
-    PIRLSupervisor,
-    Supervisor,
-)
+from super_selfish.supervisors import Supervisor
 from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT
+from super_selfish.supervisors.exhibits import NothingToShow, seen_views, spread_positions
 from super_selfish.training.counting import plural
 
 _WIDEST = 1350  # pixels of a row of images on a sheet: the width of the page
@@ -48,17 +42,15 @@ _VIEWED = 5  # images of which views are shown
 _BESIDE = 8  # views side by side; of more, those of one image are shown in a square
 _QUERIES, _NEIGHBOURS = 8, 7
 _LEAST_MAPPED = 12  # images of which a map says anything
-# They ask about the very images of their training, by number.
-_REMEMBERING = (
-    ContrastiveMultiviewCodingSupervisor,
-    ExemplarNetSupervisor,
-    InstanceDiscriminationSupervisor,
-    PIRLSupervisor,
-)
 _NO_IMAGES = "There are no images: give the supervisor a dataset, or report() images=."
 _NONE_READ = "There are no images, or none of them could be read."
 _NO_LABELS = "The network learns from labels, and these images have none."
 _NO_COLLATOR = "A function of your own makes the batches: it does not tell which are the views."
+
+_VIEWS_ALONE = (
+    "The algorithm has no exhibit of its own, so these are its views, with the names and the "
+    "numbers that its collator gives them."
+)
 
 _NEAR = (
     "What lies side by side looks alike to the backbone; distances further than that, and the "
@@ -71,7 +63,10 @@ def views(supervisor: Supervisor, seed: int) -> list[Html]:
     """A sheet of what the network is shown in training."""
     if reason := _why_no_views(supervisor):
         return [absent(reason)]
-    shown = seen_views(supervisor, _VIEWED, seed)  # (R, V, C, H, W)
+    try:
+        shown = seen_views(supervisor, _VIEWED, seed)  # (R, V, C, H, W)
+    except NothingToShow as error:
+        return [absent(_sentence(error))]
     count = shown.shape[1]
     if count <= _BESIDE:
         rows: Sequence[Tensor] = list(shown)
@@ -107,19 +102,22 @@ def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: 
     """
     if supervisor.source is None:
         return [absent(_NO_IMAGES)]
-    if not any(kind in EXHIBITS for kind in type(supervisor).__mro__):
-        return [absent(f"{type(supervisor).__name__} has no exhibit of its own.")]
-    if reason := _why_no_views(supervisor):
+    is_own = type(supervisor).exhibit is not Supervisor.exhibit
+    reason = _why_no_views(supervisor)
+    if reason and not (is_own and reason == _NO_COLLATOR):
         return [absent(reason)]
     trained_on = None if record is None else record.provenance.get("num_images")
-    if is_lent and isinstance(supervisor, _REMEMBERING) and trained_on != len(supervisor.source):
+    if is_lent and supervisor.asks_by_number and trained_on != len(supervisor.source):
         return [
             absent(
                 "The algorithm asks which of the images of its training it sees, by their number: "
                 "give those as images=."
             )
         ]
-    shown = show_algorithm(supervisor, seed=seed)
+    try:
+        shown = show_algorithm(supervisor, seed=seed)
+    except NothingToShow as error:
+        return [absent(_sentence(error))]
     groups = []
     for group in shown.groups:
         figures = [
@@ -132,8 +130,10 @@ def exhibit(supervisor: Supervisor, record: Record | None, is_lent: bool, seed: 
             for part in group
         ]
         groups.append(element("div", *figures, class_="group many" if len(group) > 4 else "group"))
-    body = [element("p", text(shown.question), class_="lead")]
-    if record is not None and record.steps is not None and record.steps < STEPS_BEFORE_A_VERDICT:
+    body = [element("p", text(shown.question), class_="lead")] if shown.question else []
+    if not is_own:
+        body.append(paragraph(_VIEWS_ALONE))
+    elif record is not None and record.steps is not None and record.steps < STEPS_BEFORE_A_VERDICT:
         body.append(
             paragraph(
                 f"The network has taken {plural(record.steps, 'step')} only: what it says is "
@@ -244,6 +244,11 @@ def _shrunk(images: Tensor, columns: int) -> Tensor:
         for part in images.split(64)
     ]
     return torch.cat([(255 * part).round().byte() for part in parts])
+
+
+def _sentence(error: NothingToShow) -> str:
+    words = str(error)
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _of_channels(channels: int) -> str:

@@ -6,11 +6,12 @@ import inspect
 import math
 import sys
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from super_selfish.evaluation.exhibits import EXHIBITS
+from super_selfish import supervisors
 from super_selfish.evaluation.report.record import Record
-from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.evaluation.showcase import title_of
+from super_selfish.supervisors import Supervisor
 from super_selfish.training.counting import plural
 
 _MUCH_WAITING = 0.1  # share of the time from which something should be done about it
@@ -27,21 +28,19 @@ class Algorithm(NamedTuple):
 
 
 def describe_algorithm(kind: type[Supervisor]) -> Algorithm:
-    """Name, idea, paper and differences from it, as its docstrings tell them."""
-    ours = next((base for base in kind.__mro__ if base in SUPERVISORS.values()), None)
-    if ours is None:
-        paragraphs = _paragraphs(inspect.getdoc(kind) or "")
-        return Algorithm(kind.__name__, paragraphs[0] if paragraphs else "", "", "")
-    module = _paragraphs(sys.modules[ours.__module__].__doc__ or "")  # title, idea, paper, ...
-    differences = next(
-        (part for part in _paragraphs(inspect.getdoc(ours) or "") if part.startswith(_DIFFERENCES)),
-        "",
-    ).removeprefix(_DIFFERENCES)
+    """Name, idea, paper and differences from it, as its docstrings tell them.
+
+    An algorithm of this library is told by the file that gives it its name, of which it is all that
+    there is; one from elsewhere by its class.
+    """
+    named: Any = next((base for base in kind.__mro__ if vars(base).get("title")), kind)
+    about = _paragraphs(inspect.getdoc(named) or "")
+    differences = next((part for part in about if part.startswith(_DIFFERENCES)), "")
+    idea, paper = about[0] if about else "", ""
+    if named.__module__.startswith(f"{supervisors.__name__}.") and named.title:
+        _, idea, paper, *_ = _paragraphs(sys.modules[named.__module__].__doc__ or "")
     return Algorithm(
-        EXHIBITS[ours].title if ours in EXHIBITS else kind.__name__,
-        module[1] if len(module) > 1 else "",
-        module[2] if len(module) > 2 else "",
-        _sentence(differences.strip()),
+        title_of(kind), idea, paper, _sentence(differences.removeprefix(_DIFFERENCES).strip())
     )
 
 
