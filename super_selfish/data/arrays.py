@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from super_selfish.data.axes import MOST_CHANNELS, has_clear_channels
 from super_selfish.data.conversion import numbers_from_array
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Frames, Pages, Shape
@@ -27,7 +28,6 @@ from super_selfish.data.regular import check_size
 ARRAY_ENDINGS = (".npy", ".npz")
 _KEYS = ("image", "img", "arr_0")
 _HEADER_BYTES = 10_000
-_MOST_CHANNELS = 16  # of an axis that holds channels without a word; satellites have up to 13
 
 
 class ArrayFrames(Frames):
@@ -62,12 +62,12 @@ class ArrayFrames(Frames):
                 "an image array must be [H, W], [C, H, W] or [H, W, C], or several of them along a "
                 f"first axis, and not empty; got shape {list(self._shape)}"
             )
-        if pages == "channels" and _has_clear_channels(self._shape):
+        if pages == "channels" and has_clear_channels(self._shape):
             pages = None  # be they the last axis
         self._is_several = len(self._shape) == 4 or (len(self._shape) == 3 and pages is not None)
         self.count = self._shape[0] if self._is_several else 1
         self._own = self._shape[1:] if self._is_several else self._shape
-        if len(self._own) == 3 and not _has_clear_channels(self._own):
+        if len(self._own) == 3 and not has_clear_channels(self._own):
             raise ValueError(_unclear(self._shape))
 
     def shape(self, frame: int) -> Shape:
@@ -90,27 +90,18 @@ class ArrayFrames(Frames):
         return np.memmap(self._file, self._dtype, "r", self._offset, self._shape, order)
 
 
-def _has_clear_channels(shape: tuple[int, ...]) -> bool:
-    """Whether an array of three axes has one that can only be that of the channels."""
-    if len(shape) != 3:
-        return False
-    first, middle, last = shape
-    channels, other = sorted((first, last))
-    return channels <= _MOST_CHANNELS and 2 * channels <= min(middle, other)
-
-
 def _unclear(shape: tuple[int, ...]) -> str:
     """What to do with an array of which nobody can tell which axis holds the channels."""
     if len(shape) == 4:
         return (
             f"its shape is {list(shape)}, and which axis of each image along the first holds the "
-            f"channels is not clear (the second or last, of at most {_MOST_CHANNELS} and at most "
+            f"channels is not clear (the second or last, of at most {MOST_CHANNELS} and at most "
             "half of the others): store each image by itself, as [C, H, W], and say "
             "pages='channels'"
         )
     return (
         f"its shape is {list(shape)}, and whether an axis holds channels is not clear (the first "
-        f"or last, of at most {_MOST_CHANNELS} and at most half of the others): say "
+        f"or last, of at most {MOST_CHANNELS} and at most half of the others): say "
         f"pages='frames' ({shape[0]} images of {shape[1]}x{shape[2]}), pages='channels' (one image "
         f"of {shape[0]} channels, of {shape[1]}x{shape[2]}) or pages=0 (the first alone); "
         "where channels lie last, store it as [C, H, W]"

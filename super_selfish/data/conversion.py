@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.axes import channels_are_last
 from super_selfish.data.value_range import NoImageError, ValueRange
 from super_selfish.training.telling import warn
 
@@ -146,37 +147,47 @@ def _known_numbers(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def numbers_from_array(array: NDArray[np.generic]) -> Tensor:
-    """An array as `[C, H, W]`; the smaller of first and last axis holds channels, a tie the last.
+def numbers_from_array(array: NDArray[np.generic], channels: int | None = None) -> Tensor:
+    """An array as `[C, H, W]`.
 
     Args:
         array: `[H, W]`, `[H, W, C]` or `[C, H, W]`, of any numbers.
+        channels: How many the user says there are.
+
+    Raises:
+        ValueError: It has other dimensions, no real numbers, or an unclear axis of channels; see
+            `axes.channels_are_last`.
     """
     _check_dimensions(tuple(array.shape), "array")
-    image = number_tensor(array)
-    if image.ndim == 3 and image.shape[-1] <= image.shape[0]:
-        return image.permute(2, 0, 1)
-    return image[None] if image.ndim == 2 else image
+    return _channels_to_front(number_tensor(array), channels, is_array=True)
 
 
-def numbers_from_tensor(tensor: Tensor) -> Tensor:
-    """A tensor as `[C, H, W]`; the smaller of first and last axis holds channels, a tie the first.
+def numbers_from_tensor(tensor: Tensor, channels: int | None = None) -> Tensor:
+    """A tensor as `[C, H, W]`.
 
     Args:
         tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`, of any numbers.
+        channels: How many the user says there are.
 
     Returns:
         On the CPU, detached; a view of `tensor` where that is possible.
+
+    Raises:
+        ValueError: As of an array.
     """
     _check_dimensions(tuple(tensor.shape), "tensor")
-    image = _known_numbers(tensor.detach().cpu())
-    if image.ndim == 3 and image.shape[-1] < image.shape[0]:
-        return image.permute(2, 0, 1)
-    return image[None] if image.ndim == 2 else image
+    return _channels_to_front(_known_numbers(tensor.detach().cpu()), channels, is_array=False)
+
+
+def _channels_to_front(image: Tensor, channels: int | None, *, is_array: bool) -> Tensor:
+    if image.ndim == 2:
+        return image[None]
+    is_last = channels_are_last(image.shape, is_array=is_array, wanted=channels)
+    return image.permute(2, 0, 1) if is_last else image
 
 
 def image_from_array(array: NDArray[np.generic], values: ValueRange | None = None) -> Tensor:
-    """Converts an array; the smaller of first and last axis holds the channels, a tie the last.
+    """Converts an array, whose axis of channels must be clear.
 
     Args:
         array: `[H, W]`, `[H, W, C]` or `[C, H, W]`; bool, uint8, uint16 or float in [0, 1], any
@@ -190,7 +201,7 @@ def image_from_array(array: NDArray[np.generic], values: ValueRange | None = Non
 
 
 def image_from_tensor(tensor: Tensor, values: ValueRange | None = None) -> Tensor:
-    """Converts a tensor; the smaller of first and last axis holds the channels, a tie the first.
+    """Converts a tensor, whose axis of channels must be clear.
 
     Args:
         tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`; as for `image_from_array`.
@@ -202,12 +213,17 @@ def image_from_tensor(tensor: Tensor, values: ValueRange | None = None) -> Tenso
     return checked_values(numbers_from_tensor(tensor), values)
 
 
-def images_from(images: Tensor | NDArray[np.generic], values: ValueRange | None = None) -> Tensor:
+def images_from(
+    images: Tensor | NDArray[np.generic],
+    values: ValueRange | None = None,
+    channels: int | None = None,
+) -> Tensor:
     """Converts several images at once, each to what it would be alone.
 
     Args:
         images: `[B, H, W]`, `[B, C, H, W]` or `[B, H, W, C]`; a tensor or an array, as above.
         values: Which numbers are black and white.
+        channels: How many the user says there are.
 
     Returns:
         `[B, C, H, W]` on the CPU, detached; a view of `images` where that is possible.
@@ -220,28 +236,28 @@ def images_from(images: Tensor | NDArray[np.generic], values: ValueRange | None 
     )
     if batch.ndim == 3:
         return checked_values(batch[:, None], values)
-    first, last = batch.shape[1], batch.shape[3]
-    is_last = last < first if is_tensor else last <= first
+    is_last = channels_are_last(batch.shape[1:], is_array=not is_tensor, wanted=channels)
     return checked_values(batch.permute(0, 3, 1, 2) if is_last else batch, values)
 
 
-def numbers_from(image: object, *, alpha: bool = False) -> Tensor:
+def numbers_from(image: object, channels: int | None = None) -> Tensor:
     """A PIL image, an array or a tensor as `[C, H, W]`, its numbers as they are.
 
     Args:
         image: The image.
-        alpha: Whether the alpha channel of a PIL image is kept.
+        channels: How many an array or tensor has, by the user's word.
 
     Raises:
         TypeError: It is something else.
-        ValueError: It has other dimensions, or numbers that are not real.
+        ValueError: It has other dimensions, an unclear axis of channels, or numbers that are not
+            real.
     """
     if isinstance(image, Image.Image):
-        return numbers_from_pil(image, alpha=alpha)
+        return numbers_from_pil(image)
     if isinstance(image, Tensor):
-        return numbers_from_tensor(image)
+        return numbers_from_tensor(image, channels)
     if isinstance(image, np.ndarray):
-        return numbers_from_array(image)
+        return numbers_from_array(image, channels)
     raise TypeError(
         f"an image must be a PIL image, a tensor, an array or a file, got {type(image).__name__}"
     )

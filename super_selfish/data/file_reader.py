@@ -49,13 +49,19 @@ class FileReader(NamedTuple):
 
     Attributes:
         pages: Which of several images in a file; see `frames.read_chosen`.
-        alpha: Whether alpha channels are kept.
         loader: Reads instead of this library.
+        channels: How many images have, which decides where an array or tensor does not say which
+            axis holds them.
     """
 
     pages: Pages = None
-    alpha: bool = False
     loader: Loader | None = None
+    channels: int | None = None
+
+    @property
+    def alpha(self) -> bool:
+        """Whether alpha channels are kept."""
+        return self.channels in (2, 4)
 
     def prepare(self, files: FileList) -> None:
         """Makes every image of each file one of its own, where the user wants that.
@@ -140,7 +146,7 @@ class FileReader(NamedTuple):
             what = f"the loader must give a PIL image, an array or a tensor, but gave a {kind}"
             raise ReadingError(TypeError(what))
         try:
-            numbers = numbers_from(image)
+            numbers = numbers_from(image, self.channels)
         except ValueError as error:
             raise ReadingError(ValueError(f"the loader gave no image: {error}")) from error
         if numbers.dtype.is_complex:

@@ -170,7 +170,7 @@ class ItemReader:
         if is_path(opened):
             return self.reader.read_path(opened, cover, self.reader.pages), item.label
         try:
-            return numbers_from(opened), item.label
+            return numbers_from(opened, self.reader.channels), item.label
         except (TypeError, ValueError) as error:  # readable, but no image: never skipped
             raise type(error)(f"{self.name(index)}: {error}") from error
 

@@ -59,13 +59,14 @@ class ArrayItems:
         return image if self.labels is None else (image, self.labels[index])
 
     def select(
-        self, indices: Tensor, values: ValueRange | None = None
+        self, indices: Tensor, values: ValueRange | None = None, channels: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Some images `[B, C, H, W]` at once, with their labels `[B, ...]`.
 
         Args:
             indices: `[B]`, int64.
             values: Which numbers are black and white, where the type does not say it.
+            channels: How many the user says there are.
 
         Raises:
             TypeError: They cannot be images.
@@ -76,7 +77,7 @@ class ArrayItems:
         else:
             chosen = self.images[indices.numpy()]
         labels = None if self.labels is None else self.labels[indices]
-        return images_from(chosen, values), labels
+        return images_from(chosen, values, channels), labels
 
 
 def items_of(data: Any, *, every: bool = False) -> Any:

@@ -101,7 +101,10 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
             image_size: Side, or `(height, width)`, in pixels. Left out: the images' own size if
                 it is uniform, though no side below 32; otherwise 225x225.
             in_channels: Left out: the most channels that a probed image has, alpha not counted.
-                With 2 or 4, alpha is kept as the last channel where images have it.
+                With 2 or 4, alpha is kept as the last channel where images have it. An axis of as
+                many entries holds the channels of a tensor or an array; without it that is the
+                first or last, of at most 16 entries (of a tensor the first, of an array the last,
+                also of more) and, if the other has no more either, of at most half of the others.
             on_error: Whether an image that is unreadable, damaged or `None` ends the run or comes
                 as `Unreadable`.
             value_range: Which numbers are black and white, where the type of the images does not
@@ -137,7 +140,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.dataset = data
         self.on_error = on_error
         check_loader(loader, pages)
-        self.reader = FileReader(parse_pages(pages), in_channels in (2, 4), loader)
+        self.reader = FileReader(parse_pages(pages), loader, in_channels)
         self.values = None
         self.items = items_of(data, every=loader is not None)
         if isinstance(self.items, FileList):
@@ -239,7 +242,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         if not isinstance(self.items, ArrayItems):
             return None
         try:
-            images, labels = self.items.select(indices, self.values)
+            images, labels = self.items.select(indices, self.values, self.reader.channels)
             images = self._fitted(images)
         except (TypeError, ValueError):  # one by one they are read: the culprit is named
             return None

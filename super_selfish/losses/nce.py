@@ -128,6 +128,8 @@ def _similarities(
 class NCELoss(nn.Module):
     """`noise_contrastive` with a normaliser that the first batch in training fixes.
 
+    So does the code of the authors (Wu et al., 2018); their paper approximates it by some batches.
+
     Attributes:
         log_normalizer: `log Z`, a persistent scalar buffer; minus infinity until it is known.
     """

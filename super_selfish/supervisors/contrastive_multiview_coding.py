@@ -157,8 +157,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 memory, each entry once, where the dataset is no larger.
             temperature: Of the default loss. 0.07: section 4; the authors have 0.1 on STL-10.
             form: Of the default loss: `"softmax"` (InfoNCE), or `"nce"` for a binary decision an
-                entry, as in the paper, with two constants that the first batch fixes, one for each
-                direction.
+                entry, as in the paper. Its normalising constants, one for each direction, are
+                estimated of the first batch and stay, as in the authors' code, which has it of Wu
+                et al., 2018.
             bank_momentum: Weight of an old entry of a memory in its update, in [0, 1).
             positives: What an embedding must be close to: `"memory"`, the other half's embedding
                 that is remembered, or `"batch"`, that of now.

@@ -128,8 +128,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
                 each entry once, where the dataset is no larger.
             temperature: Of the default loss. 0.07: section 4; the authors' code for CIFAR has 0.1.
             bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
-            form: Of the default loss: `"softmax"`, or `"nce"` for a binary decision an entry, with
-                a normalising constant that the first batch fixes.
+            form: Of the default loss: `"softmax"`, or `"nce"` for a binary decision an entry. Its
+                normalising constant is estimated of the first batch and stays, as in the code of
+                the authors; section 3.2 has it of some batches.
             proximal_weight: Of the squared distance between an embedding and its own entry, which
                 keeps embeddings from jumping (section 3.3); 0 for none.
             augmentation: `"cpc"`, or `"paper"` for the recipe of the authors.

@@ -172,7 +172,8 @@ class PIRLSupervisor(Supervisor):
                 entry once, where that is no larger.
             temperature: Of the default loss.
             form: Of the default loss: `"softmax"` (InfoNCE), or `"nce"` for a binary decision an
-                entry, as in the paper, with a constant that the first batch fixes.
+                entry, as in the paper. Its normalising constant is estimated of the first batch and
+                stays, as in the code of Wu et al., 2018, whose loss it is.
             puzzle_weight: Of the puzzle's loss, in (0, 1); the image's has the rest.
             bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
             augmentation: `"cpc"`, or `"paper"` for the recipe of the paper.

@@ -352,11 +352,13 @@ def test_any_number_of_channels_is_kept(channels: int) -> None:
     assert images_at(source, [0, 1]).shape == (2, channels, 32, 32)
 
 
-def test_a_tie_of_axes_puts_channels_first_in_tensors_and_last_in_arrays() -> None:
+def test_a_tie_of_axes_puts_channels_first_in_tensors_and_last_in_arrays_if_they_are_meant() -> (
+    None
+):
     cube = 9 * np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
 
-    first = ImageSource([torch.from_numpy(cube)], image_size=3)
-    last = ImageSource([cube], image_size=3)
+    first = ImageSource([torch.from_numpy(cube)], image_size=3, in_channels=3)
+    last = ImageSource([cube], image_size=3, in_channels=3)
 
     assert torch.equal(sample(first, 0).image, torch.from_numpy(cube))
     assert torch.equal(sample(last, 0).image, torch.from_numpy(cube).permute(2, 0, 1))
