@@ -2,9 +2,9 @@
 
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
-that import from it, or else all there and those elsewhere that do or have its name), and those that
-hold the papers' numbers. Of these only the ones run that reach the line. Faults in `accepted.txt`
-are left out: it says of each why it cannot matter.
+that import from it, or else those elsewhere that do, have its name or are named in `HELD_BY`, or
+else all of its folder), and those that hold the papers' numbers. Of these only the ones run that
+reach the line. Faults in `accepted.txt` are left out: it says of each why it cannot matter.
 
     python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
 
@@ -42,6 +42,29 @@ FOLDERS = [
     for name in ("losses", "memory", "models", "augmentations", "supervisors", "training")
 ] + ["super_selfish/evaluation"]
 GOAL = 0.9
+# Tests of files that have none of their name, where those of all their neighbours take long.
+HELD_BY = {
+    "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
+    "supervisors/deciding": ("supervisors/test_resuming",),
+    "supervisors/following": ("supervisors/test_byol", "supervisors/test_momentum_contrast"),
+    "supervisors/gate": ("supervisors/test_keeping",),
+    "supervisors/options": ("supervisors/test_base",),
+    "supervisors/persistence": (
+        *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
+    ),
+    "supervisors/predicting": ("supervisors/test_after_a_probe", "supervisors/test_label"),
+    "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
+    "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
+    "supervisors/start": ("supervisors/test_training_on",),
+    "training/form": ("supervisors/test_strangers",),
+    "training/interrupt": ("training/test_farewell", "supervisors/test_keeping"),
+    "training/monitoring": ("training/test_run",),
+    "training/precision": ("training/test_run",),
+    "training/standing": ("training/test_farewell",),
+    "evaluation/exhibits/guesses": ("evaluation/test_showcase",),
+    "evaluation/exhibits/likenesses": ("evaluation/test_showcase",),
+    "evaluation/exhibits/restorations": ("evaluation/test_showcase",),
+}
 # What a test may take that a fault keeps from ending: so many times its own time, and seconds.
 PATIENCE, SLACK = 5.0, 20.0
 
@@ -85,10 +108,14 @@ def own_tests(root: Path, file: Path) -> list[str]:
             if pattern.search(test.read_text(encoding="utf-8"))
         }
         own = {test for test in importing if test.parts[1] == inside.parts[0]}
-        if not own:  # used by its neighbours: their tests are its own, and those of it elsewhere
-            others = [*(root / mirror.parent).glob("test_*.py")]
-            others += (root / "tests").rglob(f"test_{inside.stem}.py")
-            own = importing | {test.relative_to(root) for test in others}
+        if not own:
+            named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
+            held = [*(root / "tests").rglob(f"test_{inside.stem}.py")]
+            held += [root / "tests" / f"{name}.py" for name in named]
+            own = importing | {test.relative_to(root) for test in held}
+    if not own:  # used by its neighbours alone: their tests are its own
+        folder = next(each for each in (root / mirror).parents if any(each.glob("test_*.py")))
+        own = {test.relative_to(root) for test in folder.glob("test_*.py")}
     return [str(test) for test in sorted(own)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
-from tests.mutants.run import own_tests
+from tests.mutants.run import HELD_BY, ROOT, own_tests
 
 SOURCE = '''"""Doc 1."""
 
@@ -101,11 +101,20 @@ def test_a_file_has_the_tests_of_its_place_or_those_that_import_from_it(tmp_path
         "a": ["tests/part/test_a.py"],
         "c": ["tests/part/test_b.py"],
         "d": ["tests/part/test_a.py", "tests/part/test_b.py"],
-        "e": ["tests/part/test_a.py", "tests/part/test_b.py", "tests/whole/test_e.py"],
-        "f": ["tests/part/test_a.py", "tests/part/test_b.py", "tests/whole/test_f.py"],
+        "e": ["tests/whole/test_e.py"],
+        "f": ["tests/whole/test_f.py"],
+        "deep/d": ["tests/part/test_a.py", "tests/part/test_b.py"],
     }
     for name, expected in files.items():
         assert own_tests(tmp_path, Path("super_selfish/part", f"{name}.py")) == expected
+
+
+def test_what_is_named_is_there() -> None:
+    for file, tests in HELD_BY.items():
+        assert (ROOT / "super_selfish" / f"{file}.py").is_file()
+        found = own_tests(ROOT, Path("super_selfish", f"{file}.py"))
+        assert {f"tests/{test}.py" for test in tests} <= set(found)
+        assert all((ROOT / test).is_file() for test in found)
 
 
 def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:
