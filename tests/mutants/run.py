@@ -56,11 +56,8 @@ HELD_BY = {
     "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
     "supervisors/start": ("supervisors/test_training_on",),
-    "training/form": ("supervisors/test_strangers",),
-    "training/interrupt": ("training/test_farewell", "supervisors/test_keeping"),
     "training/monitoring": ("training/test_run",),
     "training/precision": ("training/test_run",),
-    "training/standing": ("training/test_farewell",),
     "evaluation/exhibits/guesses": ("evaluation/test_showcase",),
     "evaluation/exhibits/likenesses": ("evaluation/test_showcase",),
     "evaluation/exhibits/restorations": ("evaluation/test_showcase",),
@@ -169,6 +166,8 @@ def in_child(work: Callable[[], int], seconds: float) -> int | None:
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by nohup
         try:
             os._exit(work())
         finally:
