@@ -46,13 +46,11 @@ GOAL = 0.9
 HELD_BY = {
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
     "supervisors/deciding": ("supervisors/test_resuming",),
-    "supervisors/following": ("supervisors/test_byol", "supervisors/test_momentum_contrast"),
     "supervisors/gate": ("supervisors/test_keeping",),
     "supervisors/options": ("supervisors/test_base",),
     "supervisors/persistence": (
         *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
     ),
-    "supervisors/predicting": ("supervisors/test_after_a_probe", "supervisors/test_label"),
     "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
     "supervisors/start": ("supervisors/test_training_on",),

@@ -96,11 +96,26 @@ def stranger(state: State) -> None:
     state["state"]["x"] = {}
 
 
+def no_dict(state: State) -> None:
+    state["state"][1] = [0.5]
+
+
+def no_state(state: State) -> None:
+    state["state"] = []
+
+
+def another_group(state: State) -> None:
+    state["param_groups"].append(state["param_groups"][0])
+
+
 CRAFTED: dict[str, tuple[Callable[[State], None], str]] = {
     "no moments": (no_moments, "exp_avg of parameter 0 is missing, and would be a tensor"),
     "reversed": (reversed_groups, "its groups are not of the parameters 0 to"),
     "half step": (half_step, "step of parameter 0 is a tensor of shape [] (float16)"),
     "word": (word_as_rate, "its lr is a str, and should be a number"),
+    "no dict": (no_dict, "what it has of parameter 1 is no dict"),
+    "no state": (no_state, "it has no 'state'"),
+    "another group": (another_group, "it has not the 1 groups of parameters that there are"),
     "stranger": (stranger, "it has a parameter 'x'"),
 }
 
@@ -112,6 +127,22 @@ def rotate(images: Any) -> RotateNetSupervisor:
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:
     return {"epochs": 1, "batch_size": 11, "name": folder / "a", "progress": False, **more}
+
+
+def test_a_tensor_that_lies_otherwise_is_refused() -> None:
+    state = trained(Adam).state_dict()
+    state["state"][0]["exp_avg"] = state["state"][0]["exp_avg"].to_sparse()
+    with pytest.raises(ValueError, match="exp_avg of parameter 0 is a tensor of shape"):
+        fitting_state(fresh(Adam), state)
+
+
+def test_several_optimizers_are_looked_at_by_name() -> None:
+    several = {"a": fresh(Adam), "b": fresh(SGD)}
+    stored = {"a": trained(Adam).state_dict(), "b": trained(SGD).state_dict()}
+    assert fitting_state(several, stored).keys() == stored.keys()
+    for wrong in ({"a": stored["a"]}, [stored], {"b": stored["a"], "c": stored["b"]}):
+        with pytest.raises(ValueError, match="it is not one of each of a, b"):
+            fitting_state(several, wrong)
 
 
 @pytest.mark.parametrize("name", CRAFTED)
