@@ -110,9 +110,10 @@ def test_what_is_shielded_is_not_broken_off() -> None:
 def test_what_is_stored_is_told_to_who_had_the_signal() -> None:
     with Interrupt(LEAVING, STORING) as interrupt:
         send(signal.SIGUSR1)
-        assert interrupt.wants_store and interrupt.requested is None and seen == []
+        stands = [(interrupt.wants_store, interrupt.requested, list(seen))]
         interrupt.stored()
-        assert not interrupt.wants_store and seen == [signal.SIGUSR1]
+        stands.append((interrupt.wants_store, interrupt.requested, list(seen)))
+    assert stands == [(True, None, []), (False, None, [signal.SIGUSR1])]
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
