@@ -47,6 +47,7 @@ HELD_BY = {
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
     "supervisors/deciding": ("supervisors/test_resuming",),
     "supervisors/gate": ("supervisors/test_keeping",),
+    "supervisors/likenesses": ("evaluation/test_own_algorithm", "evaluation/test_showcase"),
     "supervisors/options": ("supervisors/test_base",),
     "supervisors/persistence": (
         *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
@@ -62,9 +63,6 @@ HELD_BY = {
     "evaluation/network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/run": ("evaluation/comparison/test_compare",),
-    "evaluation/exhibits/guesses": ("evaluation/test_showcase",),
-    "evaluation/exhibits/likenesses": ("evaluation/test_showcase",),
-    "evaluation/exhibits/restorations": ("evaluation/test_showcase",),
 }
 # What a test may take that a fault keeps from ending: so many times its own time, and seconds.
 PATIENCE, SLACK = 5.0, 20.0
