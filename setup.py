@@ -26,6 +26,7 @@ setup(
         "numpy>=1.26",
         "pillow>=9.4",
         "tifffile>=2023.8.12",
+        "filelock>=3.32",
     ],
     extras_require={
         "jpeg": ["simplejpeg>=1.8"],

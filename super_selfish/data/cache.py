@@ -6,8 +6,8 @@ images that could not be read, by name and reason. What fits no longer is built 
 says how a damaged one is noticed.
 
 Building is safe at any time: the file is written under another name and renamed when whole, so a
-reader sees the old one or the new one; and where the system has file locks, processes that want
-the same cache wait for the first instead of doing its work again.
+reader sees the old one or the new one; and where the disk has locks, processes that want the same
+cache wait for the first instead of doing its work again.
 
 Shapes: `N` images, `B` batch, `C, H, W` channels, height, width.
 """
@@ -20,11 +20,9 @@ import json
 import logging
 import os
 import shutil
-import sys
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,12 +45,11 @@ from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
 from super_selfish.training.atomic import remove_rests, write_atomically
 from super_selfish.training.display import open_bar
+from super_selfish.training.file_lock import alone_at
 from super_selfish.training.interrupt import Interrupt
 from super_selfish.training.telling import warn
 
-if sys.platform != "win32":
-    import fcntl
-
+_LOCK = ".super-selfish-cache.lock"  # of a folder: one cache after the other is built in it
 _WINDOW = 128  # images that are decoded before the oldest of them is written, at most
 
 _logger = logging.getLogger(__name__)
@@ -155,7 +152,7 @@ def open_cache(
     note = _note(source, source.items)
     if not _is_whole(file, note):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(file.parent):
+        with alone_at(file.with_name(_LOCK), wait=True):
             if not _is_whole(file, note, tell=True):  # nobody has built it while this one waited
                 remove_rests(file)  # before the room on the disk is asked for
                 _build(source, file, note, progress)
@@ -265,20 +262,3 @@ def _bytes(sample: Sample, source: Decodes) -> bytes:
             f"{str(sample.image.dtype).removeprefix('torch.')}: convert it, or leave the cache out"
         )
     return sample.image.permute(1, 2, 0).numpy().tobytes()
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process builds in a folder; the system ends the lock with a process."""
-    if sys.platform == "win32":  # it has other locks: both build, and the last rename stays
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a network folder without locks: as on Windows
-            _logger.info("%s takes no locks: other processes may build the same cache", folder)
-        yield
-    finally:
-        os.close(handle)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +29,20 @@ from super_selfish.data.sources import ImageSource
 
 COUNT, SIDE = 5, 32
 PIXELS = SIDE * SIDE * 3
+
+BUILDS = """
+import sys, time
+from super_selfish.data import ImageSource
+
+source = ImageSource(sys.argv[1])
+
+def decode(index):
+    print("builds", flush=True)
+    time.sleep(60)
+
+source.decode = decode
+source.cached(sys.argv[2], progress=False)
+"""
 
 
 @pytest.fixture
@@ -245,12 +262,31 @@ def test_a_build_without_locks_is_as_good(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*arguments: object) -> None:
-        raise OSError("no locks here")
+        raise OSError(errno.ENOLCK, "no locks here")
 
-    without = SimpleNamespace(flock=no_locks, LOCK_EX=2)
-    monkeypatch.setattr("super_selfish.data.cache.fcntl", without)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     source = ImageSource(folder, cache=tmp_path / "cache.npy")
     assert torch.equal(images_of(source), expected(folder))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_process_that_builds_is_waited_for_and_no_longer_than_it_lives(
+    folder: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", BUILDS, str(folder), str(tmp_path / "cache")]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert other.stdout is not None
+        assert other.stdout.readline() == "builds\n"
+        ours = pool.submit(ImageSource, folder, cache=tmp_path / "cache")
+        with pytest.raises(TimeoutError):
+            ours.result(timeout=0.5)
+        other.kill()
+        assert torch.equal(images_of(ours.result(timeout=60)), expected(folder))
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["cache.npy"]
 
 
 def test_a_copy_of_a_cache_is_as_good(folder: Path, file: Path, tmp_path: Path) -> None:

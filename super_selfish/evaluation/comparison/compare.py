@@ -192,7 +192,8 @@ def _work(
                         bar.label(f"{entry.algorithm}, seed {entry.seed}")
                         store.append(do_run(entry, conditions, store.checkpoint(entry.key)))
                         failed.pop(entry.key, None)
-                    store.clear(entry.key, checkpoint=is_left and not keep)
+                    if is_left and not keep:
+                        store.clear(entry.key)
                     break
             else:
                 bar.label("waiting for other processes")

@@ -12,11 +12,12 @@ import errno
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from super_selfish.training.file_lock import alone_at
 
 Record = dict[str, Any]
 
@@ -96,23 +97,18 @@ class RunStore:
             yield True
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{key}.claim"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            is_ours = _lock(handle)
+        with alone_at(self.folder / f"{key}.claim") as is_ours:
             yield is_ours
-        finally:
-            os.close(handle)  # frees the lock
 
     def checkpoint(self, key: str) -> Path | None:
         """Where a run keeps its checkpoint, without the ending."""
         return None if self.folder is None else self.folder / key
 
-    def clear(self, key: str, *, checkpoint: bool) -> None:
-        """Removes the lock of a finished run, while it is held, and if asked its checkpoint."""
+    def clear(self, key: str) -> None:
+        """Removes the checkpoint of a finished run, and what lies beside it."""
         if self.folder is None:
             return
-        names = re.compile(re.escape(key) + (ENDINGS if checkpoint else r"\.claim"))
+        names = re.compile(re.escape(key) + ENDINGS)
         for file in [*self.folder.iterdir()]:
             if names.fullmatch(file.name):
                 _remove(file)
@@ -132,31 +128,9 @@ def _write_whole(handle: int, line: bytes) -> None:
 
 
 # What a run leaves: its lock, its checkpoint and what was that before, its history.
-ENDINGS = r"(\.claim|\.lock|\.csv|(-previous(-\d+)?)?\.pt)"
+ENDINGS = r"(\.lock|\.csv|(-previous(-\d+)?)?\.pt)"
 _ATTEMPTS = 3  # where a disk is full, the second one says so
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write another end of line
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> bool:
-        """Locks an open file, unless another process has."""
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(handle: int) -> bool:
-        """Locks an open file, unless another process has."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def _parse(line: str) -> Record | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from super_selfish.evaluation.comparison import store as store_module
 from super_selfish.evaluation.comparison.store import RunStore
 
 
@@ -53,27 +52,25 @@ def test_only_one_claims_a_run_at_a_time(tmp_path: Path) -> None:
 
 def test_a_claim_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
     script = (
-        "import os, runpy, sys\n"
-        "RunStore = runpy.run_path(sys.argv[1])['RunStore']\n"  # without the package: quick
-        "with RunStore(sys.argv[2]).claim('a') as is_ours:\n"
+        "import sys, time\n"
+        "from super_selfish.evaluation.comparison.store import RunStore\n"
+        "with RunStore(sys.argv[1]).claim('a') as is_ours:\n"
         "    print(is_ours, flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "    os._exit(1)\n"
+        "    time.sleep(60)\n"
     )
     path = str(tmp_path / "runs")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", script, store_module.__file__, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True, env=environment
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "True"
         with RunStore(path).claim("a") as is_ours:
             assert not is_ours
-        other.communicate("die\n")
+        other.kill()
     with RunStore(path).claim("a") as is_ours:
         assert is_ours
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_clear_removes_lock_and_checkpoint_of_that_run_alone(tmp_path: Path) -> None:
@@ -81,7 +78,7 @@ def test_clear_removes_lock_and_checkpoint_of_that_run_alone(tmp_path: Path) -> 
     with store.claim("a") as _:
         for name in ("a.pt", "a.csv", "a-previous.pt", "a-previous-2.pt", "b.pt", "a2.pt"):
             (tmp_path / "runs" / name).write_text("")
-        store.clear("a", checkpoint=True)
+        store.clear("a")
     assert {file.name for file in (tmp_path / "runs").iterdir()} == {"b.pt", "a2.pt"}
 
 
