@@ -50,10 +50,10 @@ def open_images(name: str, size: int) -> tuple[ImageSource, list[int] | None]:
     patches = photographs(2 * size, split="all", per_photograph=30)
     one_of_each = [
         patches.images[patches.labels == label][PLACES.get(photograph, 28)]
-        for label, photograph in enumerate(patches.names)
+        for label, photograph in enumerate(patches.classes)
     ]
     images = F.avg_pool2d(torch.stack(one_of_each).float(), 2).round().to(torch.uint8)
-    return ImageSource(images), [patches.names.index(photograph) for photograph in SHOWN]
+    return ImageSource(images), [patches.classes.index(photograph) for photograph in SHOWN]
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def classify(backbone: nn.Module, few: Subset, test: Dataset, device: str) -> tu
     torch.manual_seed(0)
     width = backbone.num_features
     # Standardised: else the features of an untrained network are too small to learn from in time.
-    head = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(test.names)))
+    head = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(test.classes)))
     settings = {"batch_size": 32, "name": None, "lr_scheduler": "cosine", "progress": False}
 
     frozen = LabelSupervisor(few, backbone, head).to(device)
@@ -75,12 +75,12 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     train, test = photographs(32, split="train"), photographs(32, split="test")
     drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    chosen = [drawn[train.labels[drawn] == c][: options.labels] for c in range(len(train.names))]
+    chosen = [drawn[train.labels[drawn] == c][: options.labels] for c in range(len(train.classes))]
     few = Subset(train, torch.cat(chosen).tolist())
 
     pretrained = pretrained_backbone(options.checkpoint, train, options.epochs, device)
     print(
-        f"{len(few)} labelled images, {len(train.names)} classes; accuracy on {len(test)} others:"
+        f"{len(few)} labelled images, {len(train.classes)} classes; accuracy on {len(test)} others:"
     )
     print("start        frozen  fine-tuned")
     for name, backbone in (("untrained", untrained_twin(pretrained)), ("pretrained", pretrained)):

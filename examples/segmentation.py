@@ -38,7 +38,7 @@ def mosaics(split: str, count: int, generator: torch.Generator) -> tuple[Tensor,
     patches = photographs(SIDE, split=split)
     layers = []
     for texture in TEXTURES:
-        own = patches.images[patches.labels == patches.names.index(texture)]
+        own = patches.images[patches.labels == patches.classes.index(texture)]
         layers.append(own[torch.randint(len(own), (count,), generator=generator)])
     heights = torch.randn(count, len(TEXTURES), 3, 3, generator=generator)
     heights = F.interpolate(heights, size=(SIDE, SIDE), mode="bicubic", align_corners=True)

@@ -34,13 +34,13 @@ class PhotographPatches(Dataset[tuple[Tensor, int]]):
     """Patches in memory; item `i` is `(images[i], label)`.
 
     Attributes:
-        names: One a photograph, in the order of the labels.
+        classes: Names of the photographs, in the order of the labels.
         images: `[N, 3, p, p]` uint8.
         labels: `[N]` int64, the photograph that the patch was cut from.
     """
 
-    def __init__(self, names: list[str], images: Tensor, labels: Tensor) -> None:
-        self.names = names
+    def __init__(self, classes: list[str], images: Tensor, labels: Tensor) -> None:
+        self.classes = classes
         self.images = images
         self.labels = labels
 
@@ -90,9 +90,9 @@ def photographs(
             )
         cut.append(patches)
     counts = torch.tensor([len(patches) for patches in cut])
-    names = [file.partition(".")[0] for file in PHOTOGRAPHS]
+    classes = [file.partition(".")[0] for file in PHOTOGRAPHS]
     return PhotographPatches(
-        names, torch.cat(cut), torch.arange(len(cut)).repeat_interleave(counts)
+        classes, torch.cat(cut), torch.arange(len(cut)).repeat_interleave(counts)
     )
 
 

@@ -20,6 +20,7 @@ from super_selfish.models.wrappers import unwrapped
 from super_selfish.training.telling import warn
 
 TWIN, AUTO = "twin", "auto"
+NOT_KNOWN = "whether these were trained is not known, as no norms tell"
 Given = nn.Module | Callable[[], nn.Module] | str | None
 
 
@@ -75,8 +76,7 @@ def untrained_network(untrained: Given, backbone: nn.Module, seed: int) -> Basel
         note = "the weights of the backbone before training"
         if has_learned(network) is False:
             return Baseline(network, note)
-        unknown = "whether these were trained is not known, as no norms tell: give untrained="
-        return Baseline(network, f"{note}; {unknown}", is_known=False)
+        return Baseline(network, f"{note}; {NOT_KNOWN}: give untrained=", is_known=False)
     twin = twin_of(backbone, seed)
     return twin._replace(note=f"{twin.note} (layers were exchanged or added after training began)")
 

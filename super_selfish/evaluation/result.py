@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
 from super_selfish.evaluation.subject import Score
-from super_selfish.evaluation.verdicts import verdicts
+from super_selfish.evaluation.verdicts import RESERVE, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ class Evaluation:
         found = verdicts(self.pretrained, self.start, self.untrained, self.test_images)
         if self.knows_untrained:
             return found
-        return [*found, "with reserve: a difference from untrained may be that of the baseline"]
+        return [*found, RESERVE]
 
     @property
     def settings(self) -> dict[str, dict[str, dict[str, float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+RESERVE = "with reserve: a difference from untrained may be that of the baseline"
 MINUS = "\N{MINUS SIGN}"
 _DEVIATIONS = 1.96  # of a normal distribution, which 95 % of it stay below
 

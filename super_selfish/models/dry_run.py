@@ -23,7 +23,8 @@ from super_selfish.models.combined_net import (
 )
 from super_selfish.models.wrappers import unwrapped
 
-# What a network raises when an image does not suit it: torch's own checks, asserts, indexing.
+# What a network raises at images or arguments that do not suit it: torch's checks, asserts,
+# indexing.
 REFUSALS = (
     RuntimeError,
     ValueError,

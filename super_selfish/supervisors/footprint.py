@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.data.collate import Batch, Collator, LabelCollator
+from super_selfish.models.dry_run import REFUSALS
 from super_selfish.training import distributed
 from super_selfish.training.memory import (
     Peak,
@@ -42,8 +43,6 @@ LARGEST_AUTO = 256  # images; larger batches want other learning rates
 # An image takes no more than so many times its own bytes as float, in whichever of our networks.
 _SURELY = 4000
 _WORTH_A_LINE = 0.25  # of what is free
-# What a step may raise that does not suit small batches; the first real one will say it.
-_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 class MemoryWarning(UserWarning):
@@ -112,7 +111,7 @@ def measure(supervisor: Supervisor, precision: str, optimizer: Any = None) -> Fo
         try:
             for number in SMALL:
                 peaks.append(_peak(supervisor, collator, number, precision))
-        except _REFUSALS as error:
+        except REFUSALS as error:  # of batches so small; the first real one will say it
             if is_lack_of_memory(error):
                 raise
             return None

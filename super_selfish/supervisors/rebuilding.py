@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from super_selfish.models.dry_run import REFUSALS
 from super_selfish.supervisors.arguments import (
     NOT_STORED,
     Arguments,
@@ -30,17 +31,6 @@ _SMALL = 64 << 20  # bytes that any networks may take while they are built: imag
 _TIMES = 4  # copies of the stored tensors that building may take
 _LARGEST = 1 << 16  # that a number may be which no tensor shows
 _BACKBONE = re.compile(r"[A-Za-z0-9_./-]+")
-
-# What constructors raise at arguments that nobody could have given.
-_REFUSALS = (
-    TypeError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-)
 
 
 def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
@@ -68,7 +58,7 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
         # The new weights are overwritten at once.
         with torch.random.fork_rng(devices=[]), _Bounded(room) if is_ours else nullcontext():
             kind.__init__(supervisor, **arguments)
-    except _REFUSALS as error:
+    except REFUSALS as error:  # at arguments that nobody could have given
         supervisor.arguments.clear()
         supervisor.arguments.update(former)
         raise ValueError(f"{place} cannot be built again as a {kind.__name__}: {error}") from error

@@ -14,7 +14,7 @@ def test_patches_are_uint8_colour_with_the_photograph_as_label() -> None:
     assert patches.images.dtype == torch.uint8
     image, label = patches[7]
     assert torch.equal(image, patches.images[7])
-    assert patches.names[label] == "brick"
+    assert patches.classes[label] == "brick"
 
 
 def test_the_same_call_gives_the_same_patches() -> None:

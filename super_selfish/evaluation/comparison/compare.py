@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from super_selfish.data.opening import as_source
-from super_selfish.evaluation.baselines import Baseline, twin_of
+from super_selfish.evaluation.baselines import NOT_KNOWN, Baseline, twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.plan import (
     Kind,
@@ -42,6 +42,7 @@ from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols
 from super_selfish.evaluation.subject import check_parts_fit, metric_of
+from super_selfish.models.untrained import has_learned
 from super_selfish.training.display import open_bar
 
 WAIT = 1.0  # seconds between two looks at what other processes have finished
@@ -206,8 +207,12 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
     with torch.random.fork_rng(devices=[]):
         network = draw_backbone(conditions, entries[0].seed)
     untrained = Baseline(network, None)
+    twin = twin_of(network, entries[0].seed)
+    is_given = isinstance(conditions.backbone, torch.nn.Module) and not conditions.draw_anew
     if entries[-1].start is not None:
-        untrained = twin_of(network, entries[0].seed)
+        untrained = twin
+    elif is_given and has_learned(network) is None and not twin.is_known:
+        untrained = Baseline(network, f"the given weights; {NOT_KNOWN}", is_known=False)
     notes = [untrained.note, ADAPTED if lacks_statistics(untrained.network) else None]
     return {
         "budget": conditions.budget,
@@ -222,6 +227,7 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "protocols": list(conditions.protocols),
         "metric": metric_of(conditions.train),
         "untrained": ", ".join(filter(None, notes)) or None,
+        "knows_untrained": untrained.is_known,
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
     }

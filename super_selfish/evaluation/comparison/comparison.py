@@ -31,7 +31,7 @@ from super_selfish.evaluation.comparison.standings import (
     standings,
 )
 from super_selfish.evaluation.comparison.store import Record
-from super_selfish.evaluation.verdicts import verdicts
+from super_selfish.evaluation.verdicts import RESERVE, verdicts
 from super_selfish.training.checkpoint import write_atomically
 from super_selfish.training.counting import plural
 
@@ -125,8 +125,12 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of failed, doubtful and unhealthy runs, a line for each sentence."""
-        return [
+        """What is to be said of failed, doubtful and unhealthy runs, a line for each sentence.
+
+        Before them, where nobody knows whether the untrained network is one, the reserve for all.
+        """
+        of_all = [] if self.settings.get("knows_untrained", True) else [RESERVE]
+        return of_all + [
             f"{entry.algorithm}: {text}"
             for entry in self.leaderboard
             for text in (

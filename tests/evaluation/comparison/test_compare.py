@@ -146,6 +146,16 @@ def test_backbones_of_all_kinds_are_drawn_anew(backbone: Any) -> None:
         assert torch.equal(backbone.layer.weight, before)
 
 
+@pytest.mark.parametrize("has_norm", [False, True])
+def test_gains_over_given_weights_that_may_be_trained_are_with_reserve(has_norm: bool) -> None:
+    layer = nn.Conv2d(3, 4, 3, stride=4)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+    network = nn.Sequential(layer, nn.BatchNorm2d(4) if has_norm else nn.ReLU())
+    found = run(None, backbone=network, seeds=1)
+    assert any(note.startswith("with reserve") for note in found.notes) is not has_norm
+    assert ("whether these were trained is not known" in found.conditions) is not has_norm
+
+
 class Normed(nn.Module):
     """Tells by its norm whether it was trained."""
 

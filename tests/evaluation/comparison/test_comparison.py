@@ -235,3 +235,13 @@ def test_no_text_of_the_figure_lies_on_another() -> None:
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="no run ended well"):
         Comparison((record("failed", 0, None, error="no"),)).plot()
+
+
+def test_gains_over_a_network_that_may_be_no_untrained_one_are_with_reserve(
+    comparison: Comparison,
+) -> None:
+    reserve = "with reserve: a difference from untrained may be that of the baseline"
+    assert reserve not in comparison.notes
+    doubtful = Comparison(comparison.runs, {**SETTINGS, "knows_untrained": False})
+    assert doubtful.notes == [reserve, *comparison.notes]
+    assert f"\n{reserve}\n" in str(doubtful) and f"- {reserve}\n" in doubtful.to_markdown()
