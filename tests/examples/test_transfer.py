@@ -29,7 +29,7 @@ def test_classification_learns_frozen_and_fine_tuned() -> None:
     frozen, finetuned = functions("classification.py")["classify"](
         NarrowResNet(width=4), Subset(train, range(len(train))), test, "cpu"
     )
-    chance = 1 / len(test.names)
+    chance = 1 / len(test.classes)
     assert frozen > 2 * chance
     assert finetuned > 2 * chance
 
