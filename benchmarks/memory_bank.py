@@ -45,7 +45,7 @@ from super_selfish.supervisors import (
     PIRLSupervisor,
     Supervisor,
 )
-from super_selfish.supervisors.instances import draw_negatives
+from super_selfish.supervisors.remembering import draw_negatives
 
 HERE = Path(__file__).parent
 SIZES = (10_000, 100_000, 1_280_000)

@@ -24,7 +24,7 @@ from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
@@ -186,13 +186,11 @@ class BYOLSupervisor(Supervisor):
         return 4.0 if self.loss is cosine_regression else None
 
     def _health(self, row: Row) -> str | None:
-        if row["target_spread"] < 0.1:
-            return (
-                f"the embeddings have collapsed: they spread over {row['target_spread']:.0%} of "
-                "what independent ones would, and a loss near 0 means nothing; "
-                f"{self.against_collapse}"
-            )
-        return None
+        return collapse(
+            row["target_spread"],
+            self.against_collapse,
+            besides=", and a loss near 0 means nothing",
+        )
 
 
 def hidden_width(features: int) -> int:

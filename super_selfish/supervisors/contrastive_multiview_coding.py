@@ -24,8 +24,6 @@ from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
-from super_selfish.losses import InfoNCELoss
-from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import CombinedNet, ProjectionHead, feature_shape, untrained_twin
 from super_selfish.models.color_split import SplitHead, as_split_predictions
@@ -38,11 +36,20 @@ from super_selfish.supervisors.color_split import (
     require_color,
     split_backbone,
 )
-from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
-from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.likenesses import cosines, from_memory
-from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.refusals import require_embedding
+from super_selfish.supervisors.remembering import (
+    MEMORY_CHANGE,
+    SPREAD,
+    draw_negatives,
+    guessing_loss,
+    loss_of_form,
+    memory_size,
+    require_memory_options,
+    standstill,
+)
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -117,9 +124,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         "accuracy": "Share of images whose own remembered colours are nearer than all negatives.",
         "accuracy_in_batch": "Share of images whose own colours are the nearest of the batch.",
         "chance_in_batch": "The same of one who guesses.",
-        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
+        "spread": SPREAD,
         "color_spread": "How much colour the images have; near 0 they are grey.",
-        "memory_change": "How far a step moves the remembered embeddings of its images.",
+        "memory_change": MEMORY_CHANGE,
     }
 
     def __init__(
@@ -177,11 +184,12 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 memories have entries, the predictor has another width, or an argument is out of
                 its range.
         """
-        if not 0.0 <= bank_momentum < 1.0:
-            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
-        require_counts(num_negatives=num_negatives, embedding_size=embedding_size)
-        if form not in ("softmax", "nce"):
-            raise ValueError(f'form must be "softmax" or "nce", got {form!r}')
+        require_memory_options(
+            bank_momentum=bank_momentum,
+            form=form,
+            num_negatives=num_negatives,
+            embedding_size=embedding_size,
+        )
         if positives not in ("batch", "memory"):
             raise ValueError(f'positives must be "batch" or "memory", got {positives!r}')
         if augmentation not in ("cpc", "paper"):
@@ -193,12 +201,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
         self.color_loss: nn.Module | None = None  # of colours as queries, where it is another one
-        if loss is None and form == "nce":
-            self.loss, self.color_loss = (
-                NCELoss(num_images, temperature, gather=gather) for _ in range(2)
-            )
-        elif loss is None:
-            self.loss = InfoNCELoss(temperature)
+        if loss is None:
+            self.loss = loss_of_form(form, num_images, temperature)
+        if loss is None and form == "nce":  # its constant is another one in each direction
+            self.color_loss = loss_of_form(form, num_images, temperature)
         self.positives = positives
         self.is_own = isinstance(backbone, nn.Module)
         halves = split_backbone(backbone, self.image_size, normalize, self.stem)
@@ -312,16 +318,5 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 'instead of telling images apart; use positives="memory", or lower lr'
             )
         # Until the second epoch random entries fill the memories, and being alike tells them apart.
-        if row["epoch"] >= 3 and row["spread"] < 0.1:
-            return (
-                "the embeddings have collapsed: they spread over "
-                f"{row['spread']:.0%} of what independent ones would; "
-                f"{self.against_collapse}"
-            )
-        if row["memory_change"] < 1e-3:
-            return (
-                "the memories hardly change: their entries move by "
-                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
-                "bank_momentum, or raise lr"
-            )
-        return None
+        verdict = collapse(row["spread"], self.against_collapse) if row["epoch"] >= 3 else None
+        return verdict or standstill(row["memory_change"], "the memories hardly change: their")

@@ -16,6 +16,7 @@ from super_selfish.training.run import Run
 from super_selfish.training.telling import warn
 
 STEPS_BEFORE_A_VERDICT = 100
+COLLAPSED = 0.1  # of the spread of independent embeddings; less is a collapse
 EXPLODED = 1000.0  # times the loss of the first step; a player that loses may come to 300
 SMALLEST_LOSS = 0.01  # of a first step; less is taken for as much
 
@@ -35,6 +36,22 @@ def spread(embeddings: Tensor) -> Tensor:
     """
     deviation = embeddings.float().std(dim=0, correction=0).mean()
     return deviation * embeddings.shape[1] ** 0.5
+
+
+def collapse(spread: float, advice: str, *, besides: str = "") -> str | None:
+    """What is to be said of embeddings that have become alike; `None` where they have not.
+
+    Args:
+        spread: As of `spread`.
+        advice: What helps against it, in words.
+        besides: What else it means, the end of a sentence.
+    """
+    if not spread < COLLAPSED:
+        return None
+    return (
+        f"the embeddings have collapsed: they spread over {spread:.0%} of what independent ones "
+        f"would{besides}; {advice}"
+    )
 
 
 def warn_if_ill(verdict: str | None, run: Run) -> None:

@@ -26,16 +26,23 @@ from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
-from super_selfish.losses import InfoNCELoss
-from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
-from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.likenesses import cosines, from_memory
-from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.refusals import require_embedding
+from super_selfish.supervisors.remembering import (
+    MEMORY_CHANGE,
+    SPREAD,
+    draw_negatives,
+    guessing_loss,
+    loss_of_form,
+    memory_size,
+    require_memory_options,
+    standstill,
+)
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -91,8 +98,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
     meanings: ClassVar[Mapping[str, str]] = {
         "accuracy": "Share of views that are nearer to their own entry than to all negatives.",
         "memory_similarity": "Cosine of a view and what is remembered of its image.",
-        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
-        "memory_change": "How far a step moves the remembered embeddings of its images.",
+        "spread": SPREAD,
+        "memory_change": MEMORY_CHANGE,
     }
 
     def __init__(
@@ -145,22 +152,21 @@ class InstanceDiscriminationSupervisor(Supervisor):
             ValueError: If an argument is out of its range, the predictor has another width, or the
                 dataset has another number of images than the memory has entries.
         """
-        require_counts(num_negatives=num_negatives, embedding_size=embedding_size)
-        if not 0.0 <= bank_momentum < 1.0:
-            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
+        require_memory_options(
+            bank_momentum=bank_momentum,
+            form=form,
+            num_negatives=num_negatives,
+            embedding_size=embedding_size,
+        )
         if not 0.0 <= proximal_weight < math.inf:
             raise ValueError(f"proximal_weight must be >= 0, got {proximal_weight}")
-        if form not in ("softmax", "nce"):
-            raise ValueError(f'form is "softmax" or "nce", got {form!r}')
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
         if loss is None:
-            is_nce = form == "nce"
-            nce = NCELoss(num_images, temperature, gather=gather)
-            self.loss = nce if is_nce else InfoNCELoss(temperature)
+            self.loss = loss_of_form(form, num_images, temperature)
         self.proximal_weight = proximal_weight
         self.model = self._combine(
             backbone,
@@ -209,17 +215,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
         return guessing_loss(self.loss, len(self.bank.rows), self.num_negatives)
 
     def _health(self, row: Row) -> str | None:
-        if row["spread"] < 0.1:
-            return (
-                f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
-                f"independent ones would; {self.against_collapse}"
-            )
-        if row["memory_change"] < 1e-3:
-            return (
-                "the memory hardly changes: its entries move by "
-                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
-                "bank_momentum, or raise lr"
-            )
+        verdict = collapse(row["spread"], self.against_collapse) or standstill(row["memory_change"])
+        if verdict is not None:
+            return verdict
         # The first epoch meets random entries; from the second on they are of the same images.
         if row["epoch"] >= 3 and row["memory_similarity"] < 0.1:
             return (

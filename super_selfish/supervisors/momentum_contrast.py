@@ -31,7 +31,7 @@ from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import HealthWarning, spread
+from super_selfish.supervisors.diagnostics import HealthWarning, collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
@@ -244,11 +244,9 @@ class MomentumContrastSupervisor(Supervisor):
         )
 
     def _health(self, row: Row) -> str | None:
-        if row["key_spread"] < 0.1:
-            return (
-                f"the embeddings have collapsed: they spread over {row['key_spread']:.0%} of what "
-                f"independent ones would; {self.against_collapse}"
-            )
+        verdict = collapse(row["key_spread"], self.against_collapse)
+        if verdict is not None:
+            return verdict
         is_full = bool(self.queue.num_valid == len(self.queue.keys))
         if is_full and row["epoch"] <= 5 and row["accuracy"] > 0.99:
             return (

@@ -27,14 +27,11 @@ from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.augmentations.suites import pirl, pirl_tile
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
-from super_selfish.losses import InfoNCELoss
-from super_selfish.losses.nce import NCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import spread
+from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
-from super_selfish.supervisors.instances import draw_negatives, guessing_loss, memory_size
 from super_selfish.supervisors.likenesses import cosines, from_memory
 from super_selfish.supervisors.puzzles import (
     TileCutter,
@@ -42,7 +39,17 @@ from super_selfish.supervisors.puzzles import (
     put_together,
     unfit_table,
 )
-from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.refusals import require_embedding
+from super_selfish.supervisors.remembering import (
+    MEMORY_CHANGE,
+    SPREAD,
+    draw_negatives,
+    guessing_loss,
+    loss_of_form,
+    memory_size,
+    require_memory_options,
+    standstill,
+)
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -129,8 +136,8 @@ class PIRLSupervisor(Supervisor):
         "puzzle_loss": "Loss of the puzzles against the memory.",
         "accuracy": "Share of puzzles that are nearer to their own image than to all negatives.",
         "agreement": "Cosine of an image and its own puzzle.",
-        "spread": "Spread of the embeddings: 1 as of independent ones, 0 is collapse.",
-        "memory_change": "How far a step moves the remembered embeddings of its images.",
+        "spread": SPREAD,
+        "memory_change": MEMORY_CHANGE,
     }
 
     def __init__(
@@ -190,16 +197,14 @@ class PIRLSupervisor(Supervisor):
         """
         if not 0.0 < puzzle_weight < 1.0:
             raise ValueError(f"puzzle_weight must be in (0, 1), got {puzzle_weight}")
-        if not 0.0 <= bank_momentum < 1.0:
-            raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
-        require_counts(
+        require_memory_options(
+            bank_momentum=bank_momentum,
+            form=form,
             num_negatives=num_negatives,
             embedding_size=embedding_size,
             grid=grid,
             total_perms=total_perms,
         )
-        if form not in ("softmax", "nce"):
-            raise ValueError(f'form is "softmax" or "nce", got {form!r}')
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
@@ -212,9 +217,7 @@ class PIRLSupervisor(Supervisor):
         self._resolve(num_images=num_images, grid=grid, total_perms=count)
         self.puzzle_weight = puzzle_weight
         if loss is None:
-            is_nce = form == "nce"
-            nce = NCELoss(num_images, temperature, gather=gather)
-            self.loss = nce if is_nce else InfoNCELoss(temperature)
+            self.loss = loss_of_form(form, num_images, temperature)
 
         def head(features: FeatureShape) -> nn.Module:
             return MLP(features.dim, (1024, 1024), embedding_size)
@@ -285,18 +288,7 @@ class PIRLSupervisor(Supervisor):
         return guessing_loss(self.loss, len(self.bank.rows), self.num_negatives)
 
     def _health(self, row: Row) -> str | None:
-        if row["spread"] < 0.1:
-            return (
-                f"the embeddings have collapsed: they spread over {row['spread']:.0%} of what "
-                f"independent ones would; {self.against_collapse}"
-            )
-        if row["memory_change"] < 1e-3:
-            return (
-                "the memory hardly changes: its entries move by "
-                f"{row['memory_change']:.1g} of their length when their image is seen; lower "
-                "bank_momentum, or raise lr"
-            )
-        return None
+        return collapse(row["spread"], self.against_collapse) or standstill(row["memory_change"])
 
 
 def recipe(

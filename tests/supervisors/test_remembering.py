@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.memory import MemoryBank
-from super_selfish.supervisors.instances import draw_negatives, memory_size
+from super_selfish.supervisors import SUPERVISORS
+from super_selfish.supervisors.diagnostics import collapse
+from super_selfish.supervisors.remembering import draw_negatives, memory_size, standstill
 
 
 class Kind:
@@ -53,3 +58,28 @@ def test_drawing_costs_what_is_drawn_and_not_the_dataset() -> None:
         assert draw_negatives(images, 64, generator).shape == (64,)
         states.append(generator.get_state())
     assert torch.equal(*states)
+
+
+def test_a_collapse_and_a_standstill_are_told_below_their_limits_alone() -> None:
+    assert collapse(0.1, "lower lr") is standstill(1e-3) is None
+    assert collapse(math.nan, "lower lr") is standstill(math.nan) is None
+    assert collapse(0.04, "lower lr", besides=", and so on") == (
+        "the embeddings have collapsed: they spread over 4% of what independent ones would, and so "
+        "on; lower lr"
+    )
+    assert standstill(2e-4, "both hardly change: their") == (
+        "both hardly change: their entries move by 0.0002 of their length when their image is "
+        "seen; lower bank_momentum, or raise lr"
+    )
+
+
+@pytest.mark.parametrize("kind", ["instance", "pirl", "cmc"])
+def test_what_remembers_refuses_alike(kind: str) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"bank_momentum": 1.0}, r"bank_momentum must be in \[0, 1\), got 1.0"),
+        ({"form": "bce"}, 'form is "softmax" or "nce", got \'bce\''),
+        ({"num_negatives": 0}, "num_negatives must be at least 1, got 0"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            SUPERVISORS[kind](**options)

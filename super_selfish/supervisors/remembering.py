@@ -5,10 +5,64 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.losses import InfoNCELoss
+from super_selfish.losses.nce import NCELoss
+from super_selfish.supervisors.refusals import require_counts
+from super_selfish.training.distributed import gather
+
+SPREAD = "Spread of the embeddings: 1 as of independent ones, 0 is collapse."
+MEMORY_CHANGE = "How far a step moves the remembered embeddings of its images."
+_STILL = 1e-3  # of the length of an entry; a memory that moves by less learns nothing
+
+
+def require_memory_options(*, bank_momentum: float, form: str, **counts: int | None) -> None:
+    """Refuses what cannot be; a constructor calls it first.
+
+    Args:
+        bank_momentum: Weight of an old entry in its update.
+        form: Of the default loss.
+        counts: Numbers of things, as for `require_counts`.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    require_counts(**counts)
+    if not 0.0 <= bank_momentum < 1.0:
+        raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
+    if form not in ("softmax", "nce"):
+        raise ValueError(f'form is "softmax" or "nce", got {form!r}')
+
+
+def loss_of_form(form: str, num_images: int, temperature: float) -> nn.Module:
+    """The loss of queries, keys, negatives and a mask of negatives that do not count.
+
+    Args:
+        form: `"softmax"` (InfoNCE), or `"nce"` for a binary decision an entry, with a normalising
+            constant of its own.
+        num_images: Entries of the memory.
+        temperature: Of similarities.
+    """
+    if form == "nce":
+        return NCELoss(num_images, temperature, gather=gather)
+    return InfoNCELoss(temperature)
+
+
+def standstill(change: float, beginning: str = "the memory hardly changes: its") -> str | None:
+    """What is to be said of a memory that does not follow its network; `None` where it does.
+
+    Args:
+        change: By how much of their length entries move when their image is seen.
+        beginning: Of the sentence.
+    """
+    if not change < _STILL:
+        return None
+    return (
+        f"{beginning} entries move by {change:.1g} of their length when their image is seen; lower "
+        "bank_momentum, or raise lr"
+    )
 
 
 def memory_size(source: ImageSource | None, num_images: int | None, kind: type) -> int:
