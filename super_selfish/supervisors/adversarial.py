@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from super_selfish.data.collate import Collator
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.history import Row
-from super_selfish.training.schedules import build_schedule, step_schedule, steps_every_update
+from super_selfish.training.schedules import build_schedule, steps_every_update
 
 ADAM_BETAS = (0.5, 0.999)  # DCGAN, section 4: with 0.9 training oscillates
 
@@ -89,7 +89,8 @@ class AdversarialSupervisor(Supervisor, ABC):
     reach the generator, and that of the generator's loss passes through the discriminator without
     moving it.
 
-    The players move simultaneously, from the same weights, and not one after the other. `Adam` and
+    The players move simultaneously, from the same weights, and not one after the other; `clip_norm`
+    limits the gradient of each by itself. `Adam` and
     `AdamW` without `betas` of the user's own get beta 0.5 for the first moment (DCGAN).
     """
 
@@ -137,16 +138,8 @@ class AdversarialSupervisor(Supervisor, ABC):
             builders[0], batch_size, shuffle, num_workers, collate_fn, lr, builders[1]
         )
 
-    def _update(
-        self, loss: dict[str, Tensor], optimizer: PlayerOptimizers, lr_scheduler: Any
-    ) -> bool:
-        """Backward for each player, and where no more batches are accumulated all players move.
-
-        `clip_norm` limits the gradient of each player by itself.
-
-        Returns:
-            Whether the weights moved.
-        """
+    def _backward(self, loss: dict[str, Tensor], optimizer: PlayerOptimizers) -> None:
+        """For each player; all passes come before the weights move, which they need as they are."""
         run, _ = self._running()
         last = list(optimizer)[-1]
         for name, player in optimizer.items():
@@ -154,18 +147,11 @@ class AdversarialSupervisor(Supervisor, ABC):
             scaled = run.scaler.scale(run.accumulation.weigh(rest))
             # inputs: the gradient flows through the other players and stays nowhere else.
             scaled.backward(inputs=_held(player), retain_graph=name != last)
-        if not run.updates_now:
-            return False
-        run.accumulation.end_update(p for player in optimizer.values() for p in _held(player))
-        for player in optimizer.values():  # after the last backward, which needs the old weights
-            if run.clip_norm is not None:
-                run.scaler.unscale_(player)
-                nn.utils.clip_grad_norm_(_held(player), run.clip_norm)
-        moved = run.move(optimizer, self.named_parameters())
-        optimizer.zero_grad(set_to_none=True)
-        if run.is_last_of_epoch or steps_every_update(lr_scheduler):
-            step_schedule(lr_scheduler, moved)
-        return moved
+
+    def _clip(self, optimizer: PlayerOptimizers, norm: float) -> None:
+        """The gradient of each player by itself."""
+        for player in optimizer.values():
+            nn.utils.clip_grad_norm_(_held(player), norm)
 
     def _log_accuracy(self, real: Tensor, fake: Tensor) -> None:
         """Logs how often the discriminator tells a real from a fake one: 0.5 by chance.

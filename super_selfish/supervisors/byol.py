@@ -153,12 +153,8 @@ class BYOLSupervisor(Supervisor):
             self._log(target_spread=spread(F.normalize(first_target.float(), dim=1)))
         return self.loss(first, second_target) + self.loss(second, first_target)
 
-    def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
-        moved = super()._update(loss, optimizer, lr_scheduler)
-        if moved:
-            run, _ = self._running()
-            self.momentum_encoder.update(self.model, self.momentum_now(run))
-        return moved
+    def _after_step(self, run: Run) -> None:
+        self.momentum_encoder.update(self.model, self.momentum_now(run))
 
     def momentum_now(self, run: Run) -> float:
         """Weight of the old momentum encoder in the update under way, from where the run stands.

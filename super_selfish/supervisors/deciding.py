@@ -54,7 +54,7 @@ def tell_settings(supervisor: Pretrained) -> None:
     if isinstance(getattr(supervisor, "collate_fn", None), LabelCollator):
         run.told |= label_likeness(supervisor.source)
     run.told |= described("pages", supervisor.source.reader.pages)
-    if run.monitor is not None:
-        told = described("monitor", run.monitor)
-        run.watching = {name: value for name, value in told.items() if name not in _WHEN}
+    for monitor in run.callbacks.monitors:
+        told = described("monitor", monitor)
+        run.watching |= {name: value for name, value in told.items() if name not in _WHEN}
     run.schedule = told_schedule(run.lr_scheduler, run.optimizer, run.epochs)

@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
@@ -149,6 +146,7 @@ class ExemplarNetSupervisor(Supervisor):
             chosen = order[:num_classes].sort().values
             self.source = self.source.subset(chosen.tolist())
         self.register_buffer("chosen", chosen)
+        self.register_load_state_dict_post_hook(_show_the_chosen)
         self.model = self._combine(
             backbone,
             predictor,
@@ -161,23 +159,6 @@ class ExemplarNetSupervisor(Supervisor):
             FixedComposites(
                 self.image_size, num_transforms, max_elements, p, step_generator(seed, 1)
             )
-        )
-
-    def _init_data_optimizer(
-        self,
-        optimizer: Callable[..., Optimizer],
-        batch_size: int,
-        shuffle: bool,
-        num_workers: int,
-        collate_fn: Collator | Callable[[list[Any]], Any],
-        lr: float,
-        lr_scheduler: Callable[..., LRScheduler] | str,
-    ) -> tuple[DataLoader[Any], Any, Any]:
-        # A checkpoint has the last word on which images the classes are.
-        if self.source is not None and self.source.whole is not None:
-            self.source = self.source.whole.subset(self.chosen.tolist())
-        return super()._init_data_optimizer(
-            optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
         )
 
     def _forward(self, data: Exemplars) -> Tensor:
@@ -221,3 +202,9 @@ class ExemplarNetSupervisor(Supervisor):
                 "dataset; lower num_classes, max_elements or p, or change lr"
             )
         return None
+
+
+def _show_the_chosen(supervisor: Any, keys: Any) -> None:
+    """A checkpoint has the last word on which images the classes are."""
+    if supervisor.source is not None and supervisor.source.whole is not None:
+        supervisor.source = supervisor.source.whole.subset(supervisor.chosen.tolist())

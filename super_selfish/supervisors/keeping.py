@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -33,7 +32,7 @@ from super_selfish.training.naming import cannot_store, require_room, require_wr
 from super_selfish.training.plain import plain
 from super_selfish.training.run import Run
 from super_selfish.training.standing import place_of
-from super_selfish.training.telling import warn
+from super_selfish.training.telling import add_note, warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -65,6 +64,7 @@ class Keeper:
         self._indices = indices
         self._interrupt = Interrupt(LEAVING, STORING)
         self._has_complained = False
+        self._is_failing = False
         run.attempt = self.attempt
 
     def __enter__(self) -> Keeper:
@@ -94,6 +94,7 @@ class Keeper:
         """
         run = self._run
         self._interrupt.is_whole = False
+        self._is_failing = error is not None
         try:
             if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
                 self._store(is_last=error is None)
@@ -207,7 +208,7 @@ class Keeper:
 
         if not is_last:
             if self.attempt(write):
-                run.wrote_checkpoint()
+                self._wrote()
             else:
                 run.failed_to_write()
             return
@@ -221,7 +222,17 @@ class Keeper:
                 f"{error.strerror or error}. {self._standing()}. The networks are as they were "
                 "trained: make room, and call save(name)",
             ) from error
+        self._wrote()
+
+    def _wrote(self) -> None:
+        run = self._run
         run.wrote_checkpoint()
+        try:
+            run.callbacks.on_checkpoint(self._supervisor, checkpoint_path(run.path))
+        except Exception as error:
+            if not self._is_failing:
+                raise
+            warn(f"amid another error: {error} {' '.join(getattr(error, '__notes__', []))}")
 
     def _write_last(self, write: Callable[[], object]) -> None:
         """Writes; where the disk is full, the former files go rather than the last state."""
@@ -272,10 +283,7 @@ class Keeper:
         else:
             text = f"a step was under way, of which nothing is stored. {self._standing()}"
         text += "; supervise(..., resume=True) goes on"
-        if sys.version_info >= (3, 11):
-            error.add_note(text)
-        else:
-            _logger.warning(text)
+        add_note(error, text)
 
     def _with_batch(self, error: NonFiniteLossError) -> NonFiniteLossError:
         """The error with the images of its update, which are also put into a small file."""

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import Augmentation
-from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
+from super_selfish.data.collate import Batch, LabelCollator, Labelled
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.losses.counted import counted
 from super_selfish.models.combined_net import CombinedNet
@@ -199,7 +196,8 @@ class LabelSupervisor(Supervisor):
         if finetune and freeze_until is None:
             self._free_backbone()
         self._ready_backbone()
-        self._groups(self.parameters(), lr=1.0)  # refuses numbers out of range at once
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        self._parameter_groups(trained, lr=1.0)  # refuses numbers out of range at once
 
     def _free_backbone(self) -> None:
         """Sets free what is frozen altogether."""
@@ -217,38 +215,16 @@ class LabelSupervisor(Supervisor):
         elif self.freeze_until is not None:
             freeze_temporarily(backbone, partial(freeze_until, name=self.freeze_until))
 
-    def _groups(self, parameters: Any, lr: float) -> list[dict[str, Any]]:
+    def _parameter_groups(self, named: dict[str, nn.Parameter], lr: float) -> list[dict[str, Any]]:
+        """The head, and with `finetune` the backbone, which learns more slowly."""
+        if not self.finetune:
+            return super()._parameter_groups(named, lr)
         return parameter_groups(
             self.get_backbone(),
-            parameters,
+            named.values(),
             lr,
             backbone_lr_factor=self.backbone_lr_factor,
             layer_decay=self.layer_decay,
-        )
-
-    def _init_data_optimizer(
-        self,
-        optimizer: Callable[..., Optimizer],
-        batch_size: int,
-        shuffle: bool,
-        num_workers: int,
-        collate_fn: Collator | Callable[[list[Any]], Any],
-        lr: float,
-        lr_scheduler: Callable[..., LRScheduler] | str,
-    ) -> tuple[DataLoader[Any], Any, Any]:
-        """Builds the loader, and an optimizer with a group for the head and for the backbone."""
-
-        def build_optimizer(parameters: Any, lr: float) -> Optimizer:
-            return optimizer(self._groups(self.parameters(), lr), lr=lr)
-
-        return super()._init_data_optimizer(
-            build_optimizer if self.finetune else optimizer,
-            batch_size,
-            shuffle,
-            num_workers,
-            collate_fn,
-            lr,
-            lr_scheduler,
         )
 
     def _forward(self, data: Labelled) -> Tensor:

@@ -19,28 +19,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.suites import moco_v2
-from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.collate import Batch
 from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import HealthWarning, collapse, spread
+from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.views import TwoViewCollator
 from super_selfish.training.counting import plural
-from super_selfish.training.distributed import gather, rank
+from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
-from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -200,12 +196,8 @@ class MomentumContrastSupervisor(Supervisor):
             self._log(accuracy=(positive > hardest).float().mean(), key_spread=spread(keys))
         return self.loss(queries, keys, negatives), keys
 
-    def _update(self, loss: Any, optimizer: Any, lr_scheduler: Any) -> bool:
-        moved = super()._update(loss, optimizer, lr_scheduler)
-        if moved:
-            run, _ = self._running()
-            self.momentum_encoder.update(self.model, self.momentum_now(run))
-        return moved
+    def _after_step(self, run: Run) -> None:
+        self.momentum_encoder.update(self.model, self.momentum_now(run))
 
     def momentum_now(self, run: Run) -> float:
         """Weight of the old momentum encoder in every update of a run, in [0, 1)."""
@@ -219,28 +211,16 @@ class MomentumContrastSupervisor(Supervisor):
         """`log(1 + K)`: the key is one of the queue's."""
         return math.log(1 + len(self.queue.keys)) if isinstance(self.loss, InfoNCELoss) else None
 
-    def _init_data_optimizer(
-        self,
-        optimizer: Callable[..., Optimizer],
-        batch_size: int,
-        shuffle: bool,
-        num_workers: int,
-        collate_fn: Collator | Callable[[list[Any]], Any],
-        lr: float,
-        lr_scheduler: Callable[..., LRScheduler] | str,
-    ) -> tuple[DataLoader[Any], Any, Any]:
-        groups = number_of_groups(batch_size, self.norm_groups)
-        if groups < FEWEST_GROUPS and has_batch_norm(self.model) and rank() == 0:
-            images = FEWEST_GROUPS * SMALLEST_GROUP
-            warn(
-                f"batches of {batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
-                "keep batch norm from telling which key belongs to a query; use batch_size="
-                f"{images} or more and norm_groups={FEWEST_GROUPS} or more, or a backbone with "
-                "layer norm",
-                HealthWarning,
-            )
-        return super()._init_data_optimizer(
-            optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
+    def _caution(self, run: Run) -> str | None:
+        groups = number_of_groups(run.batch_size, self.norm_groups)
+        if groups >= FEWEST_GROUPS or not has_batch_norm(self.model):
+            return None
+        images = FEWEST_GROUPS * SMALLEST_GROUP
+        return (
+            f"batches of {run.batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
+            "keep batch norm from telling which key belongs to a query; use batch_size="
+            f"{images} or more and norm_groups={FEWEST_GROUPS} or more, or a backbone with "
+            "layer norm"
         )
 
     def _health(self, row: Row) -> str | None:

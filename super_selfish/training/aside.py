@@ -13,9 +13,10 @@ from super_selfish.training.checkpoint import beside, checkpoint_path
 _log = logging.getLogger(__name__)
 
 # What a run, its monitor and its report write besides the checkpoint.
-COMPANION = r"\.csv|\.html|-best\.(pt|html)|-nan\.pt|-previous(-\d+)?\.pt"
+COMPANION = r"\.csv|\.html|-best\.(pt|html)|-nan\.pt|-previous(-\d+)?\.pt|-epoch-\d+\.pt"
 NO_RUNS = r".*\.html"  # a report, which is written when it is asked for
-KINDS = r"-best|-nan|-previous(-\d+)?"
+KINDS = r"-best|-nan|-previous(-\d+)?|-epoch-\d+"
+OF_RUN = r"-best\.pt|-epoch-\d+\.pt"  # what a run stores besides its newest state
 FORMER = r"-\d{4}-\d\d-\d\d-\d{6}(-\d+)?\.pt"
 
 
@@ -48,10 +49,10 @@ class OwnFiles:
         """Called before a checkpoint is written: moves files of another one, and says where.
 
         Args:
-            name: Of the checkpoint; that of the run, or of the best one of the run, makes way once.
+            name: Of the checkpoint; that of the run, of its best and of its epochs make way once.
         """
         path = checkpoint_path(name)
-        if self._run is not None and path in (self._run, beside(self._run, "-best.pt")):
+        if self._run is not None and _is_of_run(path, self._run):
             self._make_way_once(self._run)
         elif path.is_file() and self._seen.get(path) != _look(path):
             set_aside(path)
@@ -158,6 +159,11 @@ def _dated(name: Path, endings: list[str]) -> Path:
 def _is_run_of_its_own(path: Path) -> bool:
     """Whether a file that could lie beside a checkpoint is one, with a history of its own."""
     return path.is_file() and beside(path, ".csv").is_file()
+
+
+def _is_of_run(path: Path, run: Path) -> bool:
+    ending = path.name[len(run.stem) :] if path.name.startswith(run.stem) else ""
+    return path == run or (path.parent == run.parent and re.fullmatch(OF_RUN, ending) is not None)
 
 
 def _endings(path: Path, pattern: str) -> list[str]:

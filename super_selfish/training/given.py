@@ -13,7 +13,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from super_selfish.training.optimizers import OPTIMIZERS
+from super_selfish.training.callbacks import EVENTS, is_monitor, listens
+from super_selfish.training.optimizers import OPTIMIZERS, wants_names
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
@@ -95,7 +96,7 @@ def _optimizer(given: Any) -> Any:
     except ValueError:  # of code in C nothing is known
         return given
     try:
-        takes_both.bind([], lr=0.1)
+        takes_both.bind([], lr=0.1, **({"named_parameters": {}} if wants_names(given) else {}))
     except TypeError as error:
         name = getattr(made_by, "__name__", repr(made_by))
         raise TypeError(
@@ -136,6 +137,22 @@ def _monitor(given: Any) -> Any:
             "from super_selfish.evaluation"
         )
     return given
+
+
+def _callbacks(given: Any) -> Any:
+    if given is None:
+        return ()
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    for each in several:
+        is_any = is_monitor(each) or any(listens(each, event) for event in EVENTS)
+        if inspect.isclass(each) or not is_any:
+            shown = f"the class {each.__name__}" if inspect.isclass(each) else repr(each)
+            hint = f": give {each.__name__}(...)" if inspect.isclass(each) else ""
+            raise TypeError(
+                f"callbacks are objects with some of the methods {', '.join(EVENTS)}, such as a "
+                f"Callback of super_selfish.training, got {shown}{hint}"
+            )
+    return several
 
 
 def _name(given: Any) -> Any:
@@ -202,6 +219,7 @@ _CHECKS = {
     "lr_scheduler": _lr_scheduler,
     "precision": _precision,
     "monitor": _monitor,
+    "callbacks": _callbacks,
     "name": _name,
     "cache": _cache,
     "checkpoint_every": _checkpoint_every,

@@ -6,12 +6,13 @@ the form of BYOL (Grill et al., 2020, arXiv 2006.07733, section 3.3).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -112,6 +113,72 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 def by_name(optimizer: Callable[..., Optimizer] | str) -> Callable[..., Optimizer]:
     """What builds an optimizer, for a name from `OPTIMIZERS` too."""
     return OPTIMIZERS[optimizer.lower()] if isinstance(optimizer, str) else optimizer
+
+
+def build_optimizer(
+    optimizer: Callable[..., Optimizer],
+    groups: list[dict[str, Any]],
+    named: Mapping[str, Tensor],
+    lr: float,
+) -> Any:
+    """Builds an optimizer.
+
+    Args:
+        optimizer: Called with the groups, or where there is one without settings of its own with
+            its parameters; with `lr`; and if it has a parameter `named_parameters`, with all that
+            trains by name, for those that treat layers by what they are.
+        groups: As an algorithm gives them.
+        named: What trains, by name.
+        lr: Learning rate of what has none of its own.
+
+    Returns:
+        The optimizer, or several by name.
+
+    Raises:
+        TypeError: If it is none.
+        ValueError: If a parameter is in no group, or in several.
+    """
+    in_groups = [parameter for group in groups for parameter in group["params"]]
+    if len(set(in_groups)) != len(in_groups) or set(in_groups) != set(named.values()):
+        raise ValueError(
+            f"every parameter that trains belongs to one group, but of {len(named)} the groups "
+            f"have {len(set(in_groups) & set(named.values()))}, {len(in_groups)} in all: see "
+            "_parameter_groups()"
+        )
+    is_plain = len(groups) == 1 and list(groups[0]) == ["params"]
+    options = {"named_parameters": dict(named)} if wants_names(optimizer) else {}
+    built = optimizer(groups[0]["params"] if is_plain else groups, lr=lr, **options)
+    require_optimizer(built)
+    return built
+
+
+def wants_names(optimizer: Callable[..., Any]) -> bool:
+    """Whether a function that builds an optimizer has a parameter `named_parameters`."""
+    try:
+        return "named_parameters" in inspect.signature(optimizer).parameters
+    except (TypeError, ValueError):  # of code in C nothing is known
+        return False
+
+
+def without_decay(
+    named: Mapping[str, nn.Parameter], weight_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Groups in which norms and biases, the tensors of one dimension, have no weight decay.
+
+    As SimCLR, BYOL and DINO have it; for `_parameter_groups`.
+
+    Args:
+        named: What trains, by name.
+        weight_decay: Of the others; None: the optimizer's.
+
+    Returns:
+        At most two groups, no empty one.
+    """
+    weights = [p for p in named.values() if p.ndim > 1]
+    vectors = [p for p in named.values() if p.ndim <= 1]
+    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
+    groups = [{"params": weights, **decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def require_optimizer(built: Any) -> None:

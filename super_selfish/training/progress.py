@@ -102,7 +102,7 @@ class Progress:
             where = " by this process" if run.processes > 1 else ""
             missing = f"; {plural(left_out, 'unreadable image')} left out{where}"
         if run.epoch < run.epochs:
-            end = f". {stopped(run, f'time_limit={run.time_limit!r}')}"
+            end = f". {stopped(run, run.cause_of_end)}"
         else:
             end = f"; {place_of(run)}"
         self._bar.say(f"{self._label}: {took}{loss}{missing}{end}")

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
+from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.counting import plural
 from super_selfish.training.description import Settings
 from super_selfish.training.distributed import is_distributed, world_size
@@ -28,7 +29,6 @@ from super_selfish.training.finite import (
 from super_selfish.training.guard import LOSS, Guard
 from super_selfish.training.history import History, Row
 from super_selfish.training.moments import fitting_state
-from super_selfish.training.monitoring import EpochMonitor
 from super_selfish.training.optimizers import load_moments
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import DTYPES
@@ -54,6 +54,11 @@ def _write(write: Callable[[], object]) -> bool:
     return True
 
 
+def decides() -> Any:
+    """A setting that decides what a step computes: it must be the same where a run goes on."""
+    return field(metadata={"decides": True})
+
+
 class Measured(Protocol):
     """What a feed knows of the present step."""
 
@@ -74,27 +79,29 @@ class Run:
     networks had begun `epochs_before` epochs in runs before this one, so draws go on from there.
     """
 
-    name: str | os.PathLike[str] | None
+    name: str | None
     epochs: int
-    batch_size: int
-    shuffle: bool
-    seed: int
-    precision: str
-    accumulate: int
-    clip_norm: float | None
     checkpoint_every: int | str | None
     time_limit: str | None
     progress: bool
     device: torch.device
     scaler: torch.amp.GradScaler
+    batch_size: int = decides()
+    shuffle: bool = decides()
+    seed: int = decides()
+    precision: str = decides()
+    accumulate: int = decides()
+    clip_norm: float | None = decides()
+    num_images: int = decides()
     epochs_before: int = 0
     epoch: int = 0
     step: int = 0
     steps_per_epoch: int = 0
-    num_images: int = 0
     optimizer: Any = None
     lr_scheduler: Any = None
-    monitor: EpochMonitor | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    parts: dict[str, Any] = field(default_factory=dict)  # supervisors whose steps it does, by name
+    chosen: str | None = None  # what was chosen for the user, in words
     compile: bool = False
     compile_augmentation: bool = False
     keep_last: int = 2
@@ -104,26 +111,16 @@ class Run:
     infinite_at_start: dict[str, Tensor] = field(default_factory=dict)
     attempt: Callable[[Callable[[], object]], bool] = _write
     history: History = field(default_factory=History)
-    told: Settings = field(default_factory=dict)  # what decides besides `decisive`
+    told: Settings = field(default_factory=dict)  # what decides besides
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
     watching: Settings = field(default_factory=dict)  # what the monitor measures
     watched_since: int = 0  # epochs before that were measured otherwise
     kept: str | None = None  # which epoch the monitor has kept, and where, in words
 
-    # A run that goes on must be the run that stopped: these decide what a step computes.
-    decisive = (
-        *("batch_size", "shuffle", "seed", "precision", "accumulate", "num_images"),
-        *("clip_norm", "processes"),
-    )
-
-    _given = (
-        *("epochs", "batch_size", "shuffle", "seed", "precision", "accumulate", "clip_norm"),
-        *("checkpoint_every", "time_limit", "on_nan", "keep_last"),
-    )
-
     def __post_init__(self) -> None:
         """Refuses settings that make no sense, before anything is built."""
-        for name in self._given:
+        given = [each.name for each in fields(self) if each.default_factory is MISSING]
+        for name in given:
             setattr(self, name, plain_setting(getattr(self, name)))
         if self.epochs < 0:
             raise ValueError(f"epochs must not be negative, got {self.epochs}")
@@ -151,9 +148,9 @@ class Run:
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
         self.has_exploded = False
-        self.chosen: str | None = None  # what was chosen for the user, in words
         self.footprint: str | None = None  # what memory the run takes, in words
         self.stored_step: int | None = None  # up to which this call has stored
+        self.stopped_by: str | None = None  # what wants it to end before its last epoch, in words
 
     @property
     def processes(self) -> int:
@@ -163,7 +160,9 @@ class Run:
     @property
     def settings(self) -> Settings:
         """All that must be the same where the run goes on."""
-        return {name: getattr(self, name) for name in self.decisive} | self.told
+        own = [each.name for each in fields(self) if each.metadata.get("decides")]
+        decisive = {name: getattr(self, name) for name in own}
+        return decisive | {"processes": self.processes} | self.told
 
     @property
     def path(self) -> str:
@@ -206,24 +205,21 @@ class Run:
         first = self.step - self.step % self.accumulate
         return min(self.accumulate, self.steps_per_epoch - first)
 
-    def end_step(self, loss: Losses, parts: dict[str, Tensor], feed: Measured) -> None:
+    def end_step(self, values: dict[str, Tensor], feed: Measured) -> None:
         """Notes a step, and goes to the next one of the epoch.
 
         Args:
-            loss: What `_forward` returned.
-            parts: What the algorithm logged besides; emptied.
+            values: The loss and what else was measured, scalars by name.
             feed: Knows the images and times of the step.
         """
-        players = loss if isinstance(loss, dict) else {}
         self.history.add(
-            {"loss": total(loss), **players, **parts},
+            values,
             images=feed.images,
             unreadable=len(feed.unreadable),
             seconds=feed.lap(),
             waited=feed.waited,
             finite_only=self.guard.skips,
         )
-        parts.clear()
         damaged = sum(DAMAGED in text for text in feed.unreadable)
         if damaged:
             self.history.count("damaged", torch.tensor(damaged, device=self.device))
@@ -261,8 +257,7 @@ class Run:
         """Steps the optimizer, or each of several, unless the update is not finite.
 
         Args:
-            optimizers: After backward, with gradients that are not scaled any more if they are
-                clipped.
+            optimizers: After backward, with gradients that are not scaled any more.
             named: Parameters by name, for the message.
 
         Returns:
@@ -280,6 +275,15 @@ class Run:
         if bad is not None:
             self.history.count("skipped_updates", bad)
         return moved
+
+    def unscale(self, optimizers: dict[str, Any] | Any) -> None:
+        """Brings gradients to their own size, where half precision has scaled them.
+
+        Args:
+            optimizers: One, or several by name, after backward.
+        """
+        for optimizer in optimizers.values() if isinstance(optimizers, dict) else [optimizers]:
+            self.scaler.unscale_(optimizer)
 
     def raise_if_not_finite(self) -> None:
         """Raises if a step since the start of the run had a loss or gradient that was not finite.
@@ -299,10 +303,24 @@ class Run:
             )
 
     def is_over(self) -> bool:
-        """Whether all epochs are done, or the time is up."""
-        return self.epoch >= self.epochs or (
-            time.monotonic() >= self._deadline and self.is_between_updates
-        )
+        """Whether all epochs are done, the time is up, or somebody has stopped it."""
+        if self.epoch >= self.epochs:
+            return True
+        is_wanted = self.stopped_by is not None or time.monotonic() >= self._deadline
+        return is_wanted and self.is_between_updates
+
+    def stop(self, cause: str) -> None:
+        """Ends the run after this update, as if its time were up; what it has learned is stored.
+
+        Args:
+            cause: Who stops it and why, in words that follow "Stopped by".
+        """
+        self.stopped_by = self.stopped_by or cause
+
+    @property
+    def cause_of_end(self) -> str:
+        """What has ended a run before its last epoch, in words that follow "Stopped by"."""
+        return self.stopped_by or f"time_limit={self.time_limit!r}"
 
     @property
     def is_between_updates(self) -> bool:

@@ -163,6 +163,7 @@ def build_schedule(
         )
     if not hasattr(schedule, "interval") and not set(wanted).isdisjoint(LENGTHS[:2]):
         schedule.interval = "step"
+    hold_constant(schedule)
     return schedule
 
 
@@ -198,7 +199,7 @@ def advance(lr_scheduler: Any, steps: int) -> None:
     """
     with _without(_NO_UPDATE, _BEGINS_ANEW):  # the updates lie in a run before this one
         for _ in range(steps):
-            lr_scheduler.step()
+            _step(lr_scheduler)
 
 
 def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
@@ -209,10 +210,28 @@ def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
         moved: Whether the optimizer was stepped before; the first update may be left out.
     """
     if moved and not _changes_over(lr_scheduler):
-        lr_scheduler.step()
+        _step(lr_scheduler)
         return
     with _without(*([] if moved else [_NO_UPDATE]), _BEGINS_ANEW):
-        lr_scheduler.step()
+        _step(lr_scheduler)
+
+
+def _step(lr_scheduler: Any) -> None:
+    lr_scheduler.step()
+    hold_constant(lr_scheduler)
+
+
+def hold_constant(lr_scheduler: Any) -> None:
+    """Gives the groups of an optimizer that have `constant_lr` the rate that they began with.
+
+    Args:
+        lr_scheduler: After it was built or stepped; one, or several by name.
+    """
+    several = lr_scheduler.values() if isinstance(lr_scheduler, Mapping) else [lr_scheduler]
+    for each in several:
+        for group in getattr(getattr(each, "optimizer", None), "param_groups", []):
+            if group.get("constant_lr"):
+                group["lr"] = group["initial_lr"]
 
 
 def _changes_over(schedule: Any) -> bool:

@@ -1,6 +1,7 @@
 """What decides a run: told at its start, kept in its checkpoint, compared where it goes on.
 
-`Run.decisive` names what `supervise()` is told in plain values; here is what it makes of the rest.
+Fields of `Run` that are `decides()` are what `supervise()` is told in plain values; here is what it
+makes of the rest.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import sys
 import warnings
 from types import FrameType
 
@@ -18,6 +20,21 @@ _BETWEEN = frozenset(
         "multiprocessing",
     }
 )
+
+_log = logging.getLogger(__name__)
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Adds a sentence to an error; Python 3.10, which knows no notes, logs it.
+
+    Args:
+        error: Shown later, with its notes.
+        text: The sentence.
+    """
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    else:
+        _log.warning(text)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

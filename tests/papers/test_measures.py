@@ -49,7 +49,7 @@ def step(algorithm: str, images: Tensor, backbone: nn.Module, **arguments: Any) 
         object.__setattr__(supervisor, "loss", overheard)
     supervisor.train()
     loss = supervisor._forward(data)
-    parts = {name: float(value.detach()) for name, value in supervisor._parts.items()}
+    parts = {name: float(value.detach()) for name, value in supervisor._logged.items()}
     return supervisor, data, overheard, parts, loss
 
 

@@ -50,7 +50,7 @@ def test_loss_starts_as_random_memories_have_it(images: Tensor) -> None:
     # Negatives are random unit vectors: mean exp(q.n / t) is exp(1 / (2 D t^2)).
     total = 3136 * math.exp(1 / (2 * 128 * 0.07**2) - similarity / 0.07)
     for name in ("lightness_loss", "color_loss"):
-        assert supervisor._parts[name].item() == pytest.approx(math.log(1 + total), rel=0.1)
+        assert supervisor._logged[name].item() == pytest.approx(math.log(1 + total), rel=0.1)
 
 
 @pytest.mark.parametrize("augmentation", ["cpc", "paper"])
@@ -141,8 +141,8 @@ def test_an_embedding_is_looked_for_among_those_of_its_step(
         for lightness, _ in views
         for image, query in enumerate(lightness)
     ]
-    assert supervisor._parts["accuracy_in_batch"].item() == pytest.approx(sum(hits) / 12)
-    assert supervisor._parts["chance_in_batch"].item() == pytest.approx(1 / 6)
+    assert supervisor._logged["accuracy_in_batch"].item() == pytest.approx(sum(hits) / 12)
+    assert supervisor._logged["chance_in_batch"].item() == pytest.approx(1 / 6)
 
 
 def test_the_second_network_and_its_head_are_trained_and_stored(

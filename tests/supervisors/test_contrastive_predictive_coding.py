@@ -77,10 +77,10 @@ def test_every_direction_is_asked_for_the_cells_that_lie_there(
     swapped = {"down": MOVES["down"], "up": MOVES["up"], "right": (0, -1), "left": (0, 1)}
     wrong = small(images, tiny_backbone(), predictor=Oracle((1, 2), 3, swapped), **options)
     assert float(wrong(data).detach()) > 1
-    assert wrong._parts["down"] < 1e-6
-    assert wrong._parts["up"] < 1e-6
-    assert wrong._parts["right"] > 1
-    assert wrong._parts["left"] > 1
+    assert wrong._logged["down"] < 1e-6
+    assert wrong._logged["up"] < 1e-6
+    assert wrong._logged["right"] > 1
+    assert wrong._logged["left"] > 1
 
 
 def test_the_loss_is_that_of_the_pseudo_code_in_four_directions(
@@ -159,7 +159,7 @@ def test_untrained_it_chooses_by_chance_among_all_patches(
     supervisor = small(images, tiny_backbone())
     loss = supervisor(batch_of(supervisor, images))
     assert float(loss.detach()) == pytest.approx(math.log(4 * 7 * 7), rel=0.02)
-    assert float(supervisor._parts["information"]) == pytest.approx(0, abs=0.1)
+    assert float(supervisor._logged["information"]) == pytest.approx(0, abs=0.1)
 
 
 def test_drawn_negatives_leave_that_many_choices(images: Tensor, tiny_backbone: Backbones) -> None:

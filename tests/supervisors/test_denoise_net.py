@@ -86,7 +86,7 @@ def test_health_tells_of_bad_restoration_by_the_loss_in_use(
     supervisor = DenoiseNetSupervisor(images, tiny_backbone(), loss=nn.L1Loss())
     supervisor(batch_of(supervisor, images))
     grey = to_unit_range(images)
-    assert float(supervisor._parts["variance"]) == pytest.approx(
+    assert float(supervisor._logged["variance"]) == pytest.approx(
         float((grey - grey.mean()).abs().mean()), rel=1e-4
     )
     row = {"epoch": 3, "loss": 0.2, "variance": 0.1}

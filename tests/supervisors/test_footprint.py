@@ -49,7 +49,7 @@ def test_nothing_stays_of_a_measurement_and_it_grows_in_a_line(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert not any(module.training for module in supervisor.modules())
     assert all(parameter.grad is None for parameter in supervisor.parameters())
-    assert supervisor._parts == {}
+    assert supervisor._logged == {}
 
     collator: Any = supervisor.collate_fn
     with footprint.untouched(supervisor):

@@ -106,7 +106,7 @@ def test_noise_betrays_no_angle(tiny_backbone: Backbones, generator: torch.Gener
     with torch.no_grad():
         supervisor.eval()(batch_of(supervisor, noise[256:]))
     # 512 views, whose four answers are not independent within an image of 128.
-    assert float(supervisor._parts["accuracy"]) == pytest.approx(
+    assert float(supervisor._logged["accuracy"]) == pytest.approx(
         0.25, abs=3 * math.sqrt(0.25 * 0.75 / 128)
     )
 

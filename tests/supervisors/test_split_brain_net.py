@@ -33,7 +33,7 @@ def batch_of(supervisor: SplitBrainNetSupervisor, images: Tensor) -> LabTargets:
 
 def parts(supervisor: SplitBrainNetSupervisor, images: Tensor) -> dict[str, float]:
     supervisor(batch_of(supervisor, images))
-    return {name: value.item() for name, value in supervisor._parts.items()}
+    return {name: value.item() for name, value in supervisor._logged.items()}
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -5,7 +5,6 @@ Shapes: `N` images, `D` features, `C, H, W` image.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -28,9 +27,9 @@ from super_selfish.evaluation.health.twin import TwinMeasures, settling
 from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
 from super_selfish.evaluation.linear import linear_probe, stratified_split
-from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.display import quiet
 from super_selfish.training.distributed import rank
+from super_selfish.training.further_checkpoints import keep_if_best
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -186,7 +185,7 @@ class Monitor:
         row[COST] = time.perf_counter() - started
         alike = run.history.rows[run.watched_since :]  # other measures cannot be compared
         if self.keep_best is not None:
-            self._keep_if_best(alike, supervisor)
+            keep_if_best(supervisor, alike, self.keep_best, SIGNS[self.keep_best])
             row[COST] = time.perf_counter() - started
         if self.health is None or self.health.is_healthy:
             return None
@@ -213,23 +212,6 @@ class Monitor:
             return is_affordable or not spent
         whole_run = trained * run.epochs / run.epoch
         return is_affordable and sum(spent) + 2 * cost <= SHARE * whole_run  # 2: and the last's
-
-    def _keep_if_best(self, rows: Sequence[Row], supervisor: Any) -> None:
-        """Stores the network if the last row is the best, and notes which epoch is stored."""
-        run, metric = supervisor.run, str(self.keep_best)
-        best = max((r for r in rows if metric in r), key=lambda r: SIGNS[metric] * r[metric])
-        name = beside(run.name, "-best")
-        path = checkpoint_path(name)
-        is_stored = path.is_file()  # by the run before, which this one goes on with
-        if best is rows[-1]:
-            is_stored = run.attempt(lambda: supervisor.save(name))
-        elif run.kept is not None:
-            return
-        if is_stored:
-            run.kept = (
-                f"best by {metric} ({best[metric]:.4g}): epoch {best['epoch']:.0f}, kept at "
-                f"{os.path.abspath(path)}"
-            )
 
     def _expected_cost(self, row: Row) -> float:
         """Seconds of a first measurement: three forward passes an image, of a third of a step."""

@@ -1,0 +1,146 @@
+"""What happens around the steps of a run: data, display, checkpoints, history, callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from super_selfish.data.feed import Feed
+from super_selfish.supervisors.composing import logged_in
+from super_selfish.supervisors.diagnostics import warn_if_exploded, warn_if_ill
+from super_selfish.supervisors.keeping import Keeper
+from super_selfish.training import distributed
+from super_selfish.training.advice import Advice
+from super_selfish.training.callbacks import Step
+from super_selfish.training.precision import autocast
+from super_selfish.training.progress import Progress
+from super_selfish.training.run import Losses, total
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
+
+
+class Loop:
+    """While entered, a supervisor trains; its run is stored when that is due, and at the end."""
+
+    def __init__(self, supervisor: Supervisor, loader: DataLoader[Any]) -> None:
+        """Takes the parts of a run.
+
+        Args:
+            supervisor: With its run.
+            loader: Of its images.
+        """
+        self._supervisor = supervisor
+        self._run, self._source = supervisor._running()
+        self._feed = self._opened_feed(loader)
+        has_cache = not getattr(loader.dataset, "decodes_files", False)
+        self._advice = Advice(self._run.batch_size, loader.num_workers, has_cache=has_cache)
+        self._keeper = Keeper(supervisor, self._run, self._feed.indices)
+        self._within = ExitStack()
+        self._measured: dict[str, torch.Tensor] = {}
+
+    def __enter__(self) -> Loop:
+        """Opens the display, tries to store, and takes over the signals."""
+        run = self._run
+        with ExitStack() as within:
+            self._progress = within.enter_context(self._shown())
+            within.enter_context(torch.random.fork_rng(devices=[]))
+            self._supervisor.train()
+            within.enter_context(self._keeper)
+            within.enter_context(run.accumulation)
+            self._forward = within.enter_context(distributed.parallel(self._supervisor))
+            self._within = within.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        """Stores what is whole, and closes."""
+        return self._within.__exit__(*error)
+
+    def batches(self) -> Iterator[Any]:
+        """What `_forward` eats, for the steps that are left of the epoch."""
+        run = self._run
+        return self._feed.epoch(run.epochs_before + run.epoch, run.step)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """While entered, a step is under way, and nothing is stored."""
+        with self._keeper.step():
+            self._run.accumulation.begin(self._feed.images, self._run.batches_in_update)
+            yield
+
+    def loss(self, data: Any) -> Losses:
+        """What `_forward` says of a batch, in the precision of the run.
+
+        Raises:
+            NonFiniteLossError: If it is not finite.
+        """
+        with autocast(self._run.precision, self._run.device):
+            loss: Losses = self._forward(data)
+        self._run.check_finite(loss)
+        return loss
+
+    def note(self, loss: Losses) -> None:
+        """Writes a step into the history, and goes to the next one."""
+        run = self._run
+        players = loss if isinstance(loss, dict) else {}
+        self._measured = {"loss": total(loss), **players, **logged_in(run)}
+        run.end_step(self._measured, self._feed)
+        self._supervisor.epochs_seen = run.epochs_before + run.epoch + 1
+
+    def after_step(self) -> None:
+        """Shows a step, tells of it, and stores the run if that is due."""
+        run = self._run
+        self._progress.show(run, self._feed)
+        if run.callbacks.listen_at(run.global_step):
+            values = {name: value.detach() for name, value in self._measured.items()}
+            epoch = run.epoch + 1
+            step = Step(run.global_step, epoch, values, run.learning_rate, self._feed.images)
+            run.callbacks.on_step(self._supervisor, step)
+        self._keeper.after_step()
+
+    def end_epoch(self) -> None:
+        """Closes the epoch's row of the history, and has it judged."""
+        run, supervisor = self._run, self._supervisor
+        with self._keeper.step():
+            row = run.end_epoch()
+        illness = supervisor._health(row)
+        run.history.keep_plain(row)
+        warn_if_ill(illness, run)
+        warn_if_exploded(row, run)
+        try:
+            verdicts = run.callbacks.on_epoch(supervisor, row)
+        finally:  # whatever a callback has written into the row, it will be stored
+            run.history.keep_plain(row)
+        for verdict in verdicts:
+            warn_if_ill(verdict, run)
+        self._progress.after_epoch()
+
+    def _opened_feed(self, loader: DataLoader[Any]) -> Feed:
+        run = self._run
+        collate_fn = self._supervisor.collate_fn
+        feed = Feed(loader, collate_fn, run.device, run.seed, distributed.rank())
+        feed.compiles = run.compile_augmentation
+        return feed
+
+    @contextmanager
+    def _shown(self) -> Iterator[Progress]:
+        source = self._source
+        progress = Progress(
+            type(self._supervisor).__name__,
+            self._run,
+            self._advice,
+            shown=distributed.rank() == 0,
+            skips=source.on_error == "skip",
+        )
+        with closing(progress):
+            progress.note(source.size_remark)
+            progress.note(source.remark)
+            yield progress
+
+    def conclude(self) -> None:
+        """Says what was done, and where it lies."""
+        self._progress.conclude(len(self._feed.left_out))

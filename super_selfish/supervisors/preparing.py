@@ -1,0 +1,161 @@
+"""From the arguments of `supervise()` to a run that stands before its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader
+
+from super_selfish.data.reading import Reading
+from super_selfish.data.workers import parse_timeout, worker_faults_explained
+from super_selfish.models.number_format import require_no_half
+from super_selfish.supervisors import footprint
+from super_selfish.supervisors.composing import lent_run, parts_of
+from super_selfish.supervisors.deciding import tell_settings
+from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_explained
+from super_selfish.supervisors.persistence import resume_supervisor, stored_batch_size
+from super_selfish.supervisors.placement import place_for_training
+from super_selfish.supervisors.start import note_start
+from super_selfish.training import distributed
+from super_selfish.training.acceleration import compiled, fused, lay_out
+from super_selfish.training.allocator import kept_memory
+from super_selfish.training.callbacks import Callbacks
+from super_selfish.training.checkpoint import has_checkpoint
+from super_selfish.training.locking import lock_of
+from super_selfish.training.naming import fixed_name, require_writable
+from super_selfish.training.optimizers import by_name
+from super_selfish.training.plain import plain_setting
+from super_selfish.training.precision import gradient_scaler
+from super_selfish.training.run import Run
+from super_selfish.training.settings import announce_beginning
+from super_selfish.training.telling import warn
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
+
+_PLAIN = ("lr", "epochs", "batch_size", "num_workers")
+
+
+@contextmanager
+def prepared(
+    supervisor: Supervisor, given: Mapping[str, Any]
+) -> Iterator[tuple[Run, DataLoader[Any]]]:
+    """While entered, a run stands before its next step, and its name is its own.
+
+    Args:
+        supervisor: Whose run it is.
+        given: The arguments of `supervise()`, all of them by name.
+
+    Yields:
+        The run, with optimizer and schedule, and the loader of its images.
+
+    Raises:
+        ValueError: And others, as `supervise` says.
+    """
+    if supervisor.source is None:
+        raise ValueError(
+            f"there is nothing to train on: {type(supervisor).__name__}(dataset) takes the images"
+        )
+    require_no_half(supervisor)
+    supervisor._ready_backbone()
+    place_for_training(supervisor)
+    distributed.join_processes(supervisor.device)
+    given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
+    run = supervisor.run = _opened(supervisor, given)
+    if run.name is not None and distributed.rank() == 0:
+        require_writable(run.name, run.keep_last)
+    supervisor._reading = Reading(
+        given["cache"],
+        given["dataset_on_device"],
+        run.progress and distributed.rank() == 0,
+        parse_timeout(given["worker_timeout"]),
+    )
+    with lock_of(run.name), lent_run(run):
+        stored = _restored(supervisor, run, given)
+        lay_out(supervisor, given["channels_last"])
+        build_optimizer = fused(by_name(given["optimizer"]), list(supervisor.parameters()))
+        loader, run.optimizer, run.lr_scheduler = supervisor._init_data_optimizer(
+            build_optimizer,
+            run.batch_size,
+            run.shuffle,
+            given["num_workers"],
+            supervisor.collate_fn,
+            given["lr"],
+            given["lr_scheduler"],
+        )
+        tell_settings(supervisor)
+        if stored is not None:
+            run.load_state_dict(stored)
+        for part in run.parts.values():
+            _tell(part._caution(run))
+        run.footprint = footprint.tell(supervisor)
+        supervisor.loaded = None  # from here on these networks are those of this run
+        with (
+            run.callbacks.running(supervisor),
+            kept_memory(run.device),
+            compiled(supervisor, run.compile),
+            footprint.fitting_explained(supervisor),
+            batches_of_one_explained(),
+            worker_faults_explained(loader),
+        ):
+            yield run, loader
+
+
+def _opened(supervisor: Supervisor, given: dict[str, Any]) -> Run:
+    """The run of these arguments, at its first step."""
+    if given["name"] is not None:
+        given["name"] = fixed_name(given["name"])
+    batch_size, chosen = _batch_size(supervisor, given)
+    device = supervisor.device
+    made_here = {
+        "batch_size": batch_size,
+        "chosen": chosen,
+        "clip_norm": supervisor.clip_norm if given["clip_norm"] is None else given["clip_norm"],
+        "callbacks": Callbacks(given["callbacks"], given["monitor"]),
+        "parts": parts_of(supervisor),
+        "device": device,
+        "scaler": gradient_scaler(given["precision"], device),
+        "num_images": len(supervisor.source),
+        "buffers": supervisor.buffers,
+    }
+    later = {"optimizer", "lr_scheduler"}  # what these build is not there yet
+    own = {field.name for field in fields(Run)} - later
+    return Run(**{name: value for name, value in given.items() if name in own} | made_here)
+
+
+def _batch_size(supervisor: Supervisor, given: Mapping[str, Any]) -> tuple[int, str | None]:
+    """Images a step, and in words how they were chosen where the user did not."""
+    if not isinstance(given["batch_size"], str):
+        return given["batch_size"], None
+    is_resumed = given["resume"] and given["name"] is not None
+    size = stored_batch_size(given["name"]) if is_resumed else None
+    size = size or footprint.fitting_batch(supervisor, given["precision"])
+    return size, f'batch_size="auto" took {size} images a step'
+
+
+def _restored(supervisor: Supervisor, run: Run, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Loads what the run begins with; the state of a run that goes on, else None."""
+    stored = None
+    if run.name is not None:
+        if given["resume"] and has_checkpoint(run.name):
+            stored = resume_supervisor(supervisor, run.name)
+        else:
+            supervisor._load_pretrained(run.name, given["pretrained"])
+            if given["resume"]:
+                announce_beginning(run.name)
+        shall_replace = given["overwrite"] and has_checkpoint(run.name)
+        supervisor.files.begin_run(run.name, replaces=shall_replace or stored is not None)
+    if stored is None:
+        note_start(supervisor, run.name if given["pretrained"] else None)
+        run.epochs_before = supervisor.epochs_seen
+    else:
+        run.epochs_before = stored.get("epochs_before", 0)
+    return stored
+
+
+def _tell(caution: str | None) -> None:
+    if caution is not None and distributed.rank() == 0:
+        warn(caution, HealthWarning)

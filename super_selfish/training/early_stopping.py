@@ -1,0 +1,103 @@
+"""A run that ends when it no longer gets better."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from super_selfish.training.callbacks import Callback
+from super_selfish.training.counting import plural
+from super_selfish.training.history import Row
+
+Mode = Literal["min", "max"]
+
+
+def sign_of(metric: str, mode: Mode | None) -> float:
+    """1 where more of a column is better, -1 where less is.
+
+    Args:
+        metric: Name of the column.
+        mode: `"min"`, `"max"`, or None: less of what has "loss" in its name, more of all else.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if mode not in (None, "min", "max"):
+        raise ValueError(f'mode is "min" or "max", got {mode!r}')
+    is_less = "loss" in metric if mode is None else mode == "min"
+    return -1.0 if is_less else 1.0
+
+
+def require_column(metric: str, row: Row, supervisor: Any) -> None:
+    """Refuses a column that nobody will ever write, after the first epoch.
+
+    Raises:
+        ValueError: If the row has none of this name, and no monitor may write it later.
+    """
+    if metric not in row and not supervisor.run.callbacks.monitors:
+        raise ValueError(
+            f"the history has no column {metric!r}; it has {', '.join(sorted(row))}, and with "
+            'monitor=Monitor(labels=True) "knn" and others'
+        )
+
+
+class EarlyStopping(Callback):
+    """Stops a run whose history has not got better for some epochs.
+
+    A pretext loss that falls does not say that features get better: where there are labels, stop by
+    `"knn"`, with `monitor=Monitor(labels=True, every=1)`. All that it knows is in the history, so
+    that a resumed run stops where the unbroken one would.
+    """
+
+    def __init__(
+        self,
+        metric: str = "loss",
+        patience: int = 10,
+        *,
+        min_delta: float = 0.0,
+        mode: Mode | None = None,
+    ) -> None:
+        """Notes what to look at.
+
+        Args:
+            metric: A column of the history.
+            patience: Epochs that have the column, in a row, without a new best.
+            min_delta: What counts as better must be so by more than this, in the column's units.
+            mode: `"min"` or `"max"`. None: less of what has "loss" in its name, more of all else.
+
+        Raises:
+            ValueError: If a number is out of its range.
+        """
+        if patience < 1:
+            raise ValueError(f"patience must be at least 1 epoch, got {patience}")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must not be negative, got {min_delta}")
+        self.metric = metric
+        self.patience = patience
+        self.min_delta = min_delta
+        self._sign = sign_of(metric, mode)
+
+    def on_start(self, supervisor: Any) -> None:
+        """Stops at once what was stopped before."""
+        self._judge(supervisor.run)
+
+    def on_epoch(self, supervisor: Any, row: Row) -> None:
+        """Stops the run if the column has not got better.
+
+        Raises:
+            ValueError: If nobody writes such a column.
+        """
+        require_column(self.metric, row, supervisor)
+        self._judge(supervisor.run)
+
+    def _judge(self, run: Any) -> None:
+        values = [row[self.metric] for row in run.history.rows if self.metric in row]
+        best, since = -float("inf"), 0
+        for value in values:
+            is_better = self._sign * value > best + self.min_delta
+            best, since = (self._sign * value, 0) if is_better else (best, since + 1)
+        if since >= self.patience:
+            shown = self._sign * best
+            run.stop(
+                f"EarlyStopping ({self.metric} no better than {shown:.4g} for "
+                f"{plural(since, 'epoch')})"
+            )
