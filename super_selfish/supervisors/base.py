@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -25,8 +25,8 @@ from super_selfish.supervisors.arguments import (
     constructor_keywords,
     record_arguments,
 )
-from super_selfish.supervisors.construction import Constructed
 from super_selfish.supervisors.loop import Loop
+from super_selfish.supervisors.noting import Noting
 from super_selfish.supervisors.persistence import take_weights
 from super_selfish.supervisors.preparing import prepared
 from super_selfish.supervisors.pretrained import Size as Size
@@ -55,7 +55,7 @@ def _constructor(supervisor: object) -> dict[str, Iterable[str]]:
     return {f"{type(supervisor).__name__}()": constructor_keywords(type(supervisor))}
 
 
-class Supervisor(Constructed):
+class Supervisor(Noting):
     """Trains a network by a pretext task.
 
     As it stands it trains any network on what a collator makes of a dataset. An algorithm overrides
@@ -119,7 +119,7 @@ class Supervisor(Constructed):
         time_limit: str | None = None,
         progress: bool = True,
         monitor: EpochMonitor | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Any] | Any = (),
         cache: str | os.PathLike[str] | None = None,
         dataset_on_device: bool = False,
         worker_timeout: float | str | None = DEFAULT_TIMEOUT,
@@ -375,41 +375,6 @@ class Supervisor(Constructed):
             None, or one sentence that says how training fails and what would help.
         """
         return None
-
-    def _log(self, **values: Tensor) -> None:
-        """Notes scalars of the present step; the history keeps their mean of the epoch."""
-        self._logged.update(values)
-
-    def _write_memory(self, write: Callable[..., object], *values: Tensor) -> None:
-        """Writes to what is remembered between updates, once all batches of this one are through.
-
-        Args:
-            write: Such as `queue.enqueue`.
-            *values: Its arguments.
-        """
-        if self.run is None:
-            write(*values)
-        else:
-            self.run.accumulation.write(write, *values)
-
-    def _counts(
-        self,
-        number: Tensor | float | None,
-        part: Tensor | None = None,
-        player: str | None = None,
-    ) -> None:
-        """Says in `_forward` what the loss is a mean over, where that is not images.
-
-        Batches of one update (`accumulate`), and those of several processes, weigh by it.
-
-        Args:
-            number: How much counts in this batch, a scalar or 0-d tensor; best as a number of
-                images (pixels that count / pixels of an image). None: images, as if not called.
-            part: The term of the loss that is such a mean, where the rest is one over images.
-            player: Of several players, the one to whose loss `part` belongs.
-        """
-        if self.run is not None and number is not None:
-            self.run.accumulation.count(number, part, player)
 
     def _running(self) -> tuple[Run, ImageSource]:
         """The run and its images, inside `supervise()`."""

@@ -24,7 +24,7 @@ from super_selfish.models import (
 from super_selfish.models.number_format import require_float32
 from super_selfish.models.stems import check_stem, refuse_stem
 from super_selfish.supervisors.arguments import kind_of
-from super_selfish.supervisors.image_options import ImageOptions
+from super_selfish.supervisors.image_options import ImageOptions, stored_images
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import (
     require_counts,
@@ -89,6 +89,8 @@ class Constructed(Pretrained):
         """
         super().__init__()
         self.image_options = ImageOptions(on_error, value_range, pages, loader)
+        if image_size is None and in_channels is None:
+            image_size, in_channels = stored_images()
         self.source = self.image_options.open(dataset, image_size, in_channels)
         self.value_range = self.image_options.known_range(self.source)
         if self.source is not None:

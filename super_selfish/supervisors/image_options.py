@@ -6,6 +6,9 @@ for whoever evaluates them; how files are read belongs to the files.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from super_selfish.data.file_reader import Loader
@@ -17,6 +20,33 @@ from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
+
+Images = tuple[tuple[int, int] | None, int | None]  # (height, width), channels
+
+
+_as_stored: ContextVar[Images] = ContextVar("images of a checkpoint", default=(None, None))
+
+
+@contextmanager
+def images_as_stored(images: Sequence[int] | None) -> Iterator[None]:
+    """While entered, supervisors that nobody tells what images they see see those of a checkpoint.
+
+    Constructors that hand on `**options` do not tell which images came of them.
+
+    Args:
+        images: (channels, height, width), or None.
+    """
+    known: Images = (None, None) if images is None else ((images[1], images[2]), images[0])
+    token = _as_stored.set(known)
+    try:
+        yield
+    finally:
+        _as_stored.reset(token)
+
+
+def stored_images() -> Images:
+    """(height, width) and channels of the images of the checkpoint that is being loaded."""
+    return _as_stored.get()
 
 
 class ImageOptions(NamedTuple):

@@ -67,6 +67,7 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         "arguments": stored_arguments(supervisor.arguments),
         "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
+        "images": _images_of(supervisor),
         "value_range": supervisor.value_range,
         "start": None if supervisor.start is None else supervisor.start.state_dict(),
         **_run_of(supervisor)._asdict(),
@@ -137,7 +138,7 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         ValueError: If it belongs to another class, or wants a network of the user's own.
     """
     state = _read_own(supervisor, name)
-    if not same_arguments(state["arguments"], supervisor.arguments):
+    if not (same_arguments(state["arguments"], supervisor.arguments) and _sees(supervisor, state)):
         device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
         rebuild(supervisor, state, os.fspath(name))
         supervisor.to(device)
@@ -146,6 +147,16 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
     take_range(supervisor, state)
     run_state: dict[str, Any] | None = state["run"]
     return run_state
+
+
+def _sees(supervisor: Pretrained, state: dict[str, Any]) -> bool:
+    """Whether a supervisor has images of the size and the channels of the stored ones."""
+    own = _images_of(supervisor)
+    return tuple(state.get("images", own)) == own
+
+
+def _images_of(supervisor: Pretrained) -> tuple[int, int, int]:
+    return (supervisor.in_channels, *supervisor.image_size)
 
 
 def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | None:
@@ -163,6 +174,9 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     """
     state = _read_own(supervisor, name)
     others = _other_arguments(supervisor, state)
+    if not others and not _sees(supervisor, state):
+        stored, own = {"images": tuple(state["images"])}, {"images": _images_of(supervisor)}
+        others = differences(stored, own, f"this {type(supervisor).__name__}")
     if "value_range" in state:
         ranges = [{"value_range": value} for value in (stored_range(state), supervisor.value_range)]
         others += differences(ranges[0], ranges[1], f"this {type(supervisor).__name__}")

@@ -23,6 +23,7 @@ from super_selfish.supervisors.arguments import (
     rebuilding_arguments,
     takes_any_keyword,
 )
+from super_selfish.supervisors.image_options import images_as_stored
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -56,7 +57,8 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
     room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in _tensors_of(state))
     try:
         # The new weights are overwritten at once.
-        with torch.random.fork_rng(devices=[]), _Bounded(room) if is_ours else nullcontext():
+        bounded = _Bounded(room) if is_ours else nullcontext()
+        with torch.random.fork_rng(devices=[]), bounded, images_as_stored(state.get("images")):
             kind.__init__(supervisor, **arguments)
     except REFUSALS as error:  # at arguments that nobody could have given
         supervisor.arguments.clear()

@@ -179,11 +179,18 @@ def _is_start(value: Any) -> bool:
     )
 
 
+_LONGEST_SIDE = 1 << 16  # pixels, and channels
+
 _PARTS: dict[str, Check] = {
     "class": lambda value: type(value) is str,
     "arguments": lambda value: _is_words(value, _is_argument),
     "model": _is_model,
     "epochs_seen": _is_count,
+    "images": lambda value: (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(_is_count(number) and 0 < number <= _LONGEST_SIDE for number in value)
+    ),
     "start": _is_start,
     "run": _is_run,
     "provenance": lambda value: value is None or _is_words(value, lambda _: True),

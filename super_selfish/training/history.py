@@ -134,7 +134,7 @@ class History:
         for name, value in list(row.items()):
             del row[name]
             try:
-                _put(row, plain(name, "a column's name"), plain(value, f"column {name}"))
+                _put(row, plain(name, "a column's name"), plain(value, f"column {name!r}"))
             except TypeError as error:
                 refused = error
         if refused is not None:

@@ -20,9 +20,13 @@ from super_selfish.models import EfficientFeatures
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.training.acceleration import lay_out
 from super_selfish.training.run import total
+from tests.outside.similarity import SimilaritySupervisor
 
 Backbones = Callable[..., nn.Module]
-every_algorithm = pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+# Those of the library, and one that somebody has written outside of it.
+ALGORITHMS: dict[str, type[Any]] = {**SUPERVISORS, "outside": SimilaritySupervisor}
+every_algorithm = pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+every_one_of_ours = pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
 
 
 # Every algorithm with other arguments than its defaults, where these change what is kept or seen.
@@ -39,13 +43,14 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 10, "symmetric": True, "momentum": 0.9, "embedding_size": 12},
     "pirl": {"form": "nce", "augmentation": "paper", "grid": 3, "total_perms": 30},
     "rotate": {"rotations": (180, 0), "crop": False},
+    "outside": {"temperature": 0.2},
     "split_brain": {"ab_step": 30.0, "stride": 8, "crop": False},
 }
 
 
 def build(algorithm: str, dataset: Any, backbone: Any, **arguments: Any) -> Supervisor:
     torch.manual_seed(0)
-    return SUPERVISORS[algorithm](dataset, backbone=backbone, **arguments)
+    return ALGORITHMS[algorithm](dataset, backbone=backbone, **arguments)
 
 
 def batch_of(supervisor: Supervisor, images: Tensor) -> Any:
@@ -154,7 +159,7 @@ def test_save_load_and_go_on_equals_never_having_stopped(
     with pytest.raises(StopError):
         stopped.supervise(**options, name=tmp_path / "base", checkpoint_every=1)
     torch.manual_seed(9)  # whatever the new networks are, the checkpoint replaces
-    resumed = SUPERVISORS[algorithm](images, backbone=tiny_backbone(), **arguments)
+    resumed = ALGORITHMS[algorithm](images, backbone=tiny_backbone(), **arguments)
     resumed.supervise(**options, name=tmp_path / "base", resume=True)
     assert losses(resumed) == losses(whole)
     assert torch.equal(weights(resumed), weights(whole))
@@ -168,7 +173,7 @@ def test_loading_needs_no_dataset(
     arguments = OTHER_ARGUMENTS[algorithm] if other else {}
     trained = build(algorithm, images, tiny_backbone(), **arguments)
     trained.supervise(epochs=1, batch_size=8, name=tmp_path / "base")
-    loaded = SUPERVISORS[algorithm](backbone=tiny_backbone()).load(name=tmp_path / "base")
+    loaded = ALGORITHMS[algorithm](backbone=tiny_backbone()).load(name=tmp_path / "base")
     assert loaded.image_size == (32, 32)
     trained_state, loaded_state = trained.state_dict(), loaded.state_dict()
     assert trained_state.keys() == loaded_state.keys()
@@ -188,12 +193,12 @@ def test_a_checkpoint_asks_for_a_backbone_of_the_users_own(
 ) -> None:
     build(algorithm, images, tiny_backbone()).save(tmp_path / "base")
     with pytest.raises(ValueError, match=r"backbone=TinyBackbone\(\.\.\.\), an object of your own"):
-        SUPERVISORS[algorithm](image_size=32).load(tmp_path / "base")
+        ALGORITHMS[algorithm](image_size=32).load(tmp_path / "base")
 
 
 @every_algorithm
 def test_no_algorithm_has_a_training_loop_of_its_own(algorithm: str) -> None:
-    kind = SUPERVISORS[algorithm]
+    kind = ALGORITHMS[algorithm]
     assert kind._epochs is Supervisor._epochs
     assert kind.supervise is Supervisor.supervise
 
@@ -251,7 +256,7 @@ def test_every_size_with_every_kind_of_network(
 
 @every_algorithm
 def test_it_is_constructed_with_nothing(algorithm: str) -> None:
-    supervisor = SUPERVISORS[algorithm]()
+    supervisor = ALGORITHMS[algorithm]()
     assert supervisor.image_size == (225, 225)
     assert supervisor.dataset is None
     assert any(parameter.requires_grad for parameter in supervisor.get_backbone().parameters())
@@ -259,11 +264,11 @@ def test_it_is_constructed_with_nothing(algorithm: str) -> None:
         supervisor.supervise(epochs=1, name=None)
 
 
-@every_algorithm
+@every_one_of_ours
 def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
     algorithm: str,
 ) -> None:
-    kind = SUPERVISORS[algorithm]
+    kind = ALGORITHMS[algorithm]
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     assert [p.name for p in parameters[:4]] == ["dataset", "backbone", "predictor", "loss"]
     assert parameters[-1].kind is inspect.Parameter.VAR_KEYWORD  # device= and its like
@@ -278,15 +283,15 @@ def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
     assert "instead of" in differences
 
 
-@every_algorithm
+@every_one_of_ours
 def test_the_readme_has_a_line_for_it(algorithm: str) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{algorithm}` |")]
     _, _, kind, paper, predicts, keeps, differs, _ = line.split(" | ".strip())
-    assert kind.strip() == f"`{SUPERVISORS[algorithm].__name__}`"
+    assert kind.strip() == f"`{ALGORITHMS[algorithm].__name__}`"
     year = re.search(r"20[0-2][0-9]", paper)
     assert year is not None
-    module = inspect.getmodule(SUPERVISORS[algorithm])
+    module = inspect.getmodule(ALGORITHMS[algorithm])
     assert module is not None and year.group() in (module.__doc__ or "")
     address = re.search(r"arxiv.org/abs/([0-9.]+)", paper)
     assert address is None or f"arXiv {address.group(1)}" in (module.__doc__ or "").replace(
@@ -295,13 +300,13 @@ def test_the_readme_has_a_line_for_it(algorithm: str) -> None:
     assert predicts.strip() and keeps.strip() and differs.strip()
 
 
-@every_algorithm
+@every_one_of_ours
 def test_a_head_of_ones_own_takes_the_place_of_the_default(
     algorithm: str, images: Tensor, tiny_backbone: Backbones
 ) -> None:
     head = copy.deepcopy(build(algorithm, images, tiny_backbone()).get_predictor())
     torch.manual_seed(1)
-    supervisor = SUPERVISORS[algorithm](images, backbone=tiny_backbone(), predictor=head)
+    supervisor = ALGORITHMS[algorithm](images, backbone=tiny_backbone(), predictor=head)
     assert supervisor.get_predictor() is head
     total(supervisor(batch_of(supervisor, images))).backward()
     assert any(parameter.grad is not None for parameter in head.parameters())

@@ -190,7 +190,15 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
         # These have a look of their own, or say themselves what they want.
         assert name in {
             *("optimizer", "name", "lr_scheduler", "precision", "checkpoint_every", "cache"),
-            *("monitor", "time_limit", "batch_size", "on_nan", "keep_last", "worker_timeout"),
+            *(
+                "monitor",
+                "callbacks",
+                "time_limit",
+                "batch_size",
+                "on_nan",
+                "keep_last",
+                "worker_timeout",
+            ),
         }, name
 
 

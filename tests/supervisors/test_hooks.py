@@ -104,7 +104,7 @@ def test_gradients_are_there_before_a_step_and_weights_have_moved_after_it(
 ) -> None:
     told: list[str] = []
 
-    class Watched(kind):  # type: ignore[misc]
+    class Watched(kind):
         def _before_step(self) -> None:
             self.kept = torch.cat([p.detach().flatten() for p in self.get_backbone().parameters()])
             assert all(p.grad is not None for p in self.get_backbone().parameters())

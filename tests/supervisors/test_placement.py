@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.evaluation.comparison.plan import device_of
-from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, RotateNetSupervisor, base
+from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, RotateNetSupervisor, preparing
 from super_selfish.training import devices
 
 Backbones = Callable[..., nn.Module]
@@ -27,7 +27,7 @@ class Trained(RotateNetSupervisor):
 @pytest.fixture(autouse=True)
 def no_look_at_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of `meta` have no values."""
-    monkeypatch.setattr(base, "note_start", lambda *_: None)
+    monkeypatch.setattr(preparing, "note_start", lambda *_: None)
 
 
 @pytest.fixture
