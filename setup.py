@@ -12,7 +12,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["super_selfish", "super_selfish.*"]),
-    package_data={"super_selfish": ["py.typed"]},
+    package_data={
+        "super_selfish": ["py.typed"],
+        "super_selfish.evaluation.report": ["templates/*"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
@@ -27,6 +30,7 @@ setup(
         "pillow>=9.4",
         "tifffile>=2023.8.12",
         "filelock>=3.32",
+        "jinja2>=3.1",
     ],
     extras_require={
         "jpeg": ["simplejpeg>=1.8"],

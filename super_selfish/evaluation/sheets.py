@@ -31,6 +31,7 @@ _MARGIN = 16  # pixels around the sheet
 FONT = 8.5  # points
 _LINE = round(1.3 * FONT * DPI / 72)  # pixels: height of a line of text
 _LETTER = 0.56 * FONT * DPI / 72  # pixels: width of an average letter
+_LABEL = 22  # letters in a line of the heading of a row
 _FRAME = 3.6  # points, of which half is seen
 INK = "#222222"
 QUIET = "#666666"
@@ -67,70 +68,111 @@ def build_sheet(
         after_first: Additional pixels after the first column.
         caption: Written below the sheet, wrapped to its width.
     """
+    height, width = _cell_size(rows)
+    letters = max(6, int(width / _LETTER))
+    headings = [textwrap.wrap(title, letters) for title in titles or ()]
+    labels = [textwrap.wrap(title, _LABEL) for title in row_titles or ()]
+    longest = max((len(line) for lines in labels for line in lines), default=0)
+    lines = max(map(len, headings), default=0)
+    plan = _Plan(
+        rows=len(rows),
+        columns=columns,
+        height=height,
+        width=width,
+        left=_MARGIN + (round(longest * _LETTER) + GAP if longest else 0),
+        top=_MARGIN + (lines * _LINE + GAP if lines else 0),
+        below=below * _LINE + GAP // 2 if below else 0,
+        after_first=after_first,
+    )
+    told = textwrap.wrap(caption, int((plan.total_width - 2 * _MARGIN) / _LETTER))
+    plan = plan._replace(foot=_MARGIN + (len(told) * _LINE + GAP if told else 0))
+
+    figure = new_figure(plan.total_width / DPI, plan.total_height / DPI)
+    axes = [[_add_cell(figure, plan, row, c) for c in range(columns)] for row in range(len(rows))]
+    for row, words in enumerate(labels):
+        middle = plan.bottom_of(row) + height / 2
+        _write(figure, plan, words, plan.left - GAP, middle, ha="right", va="center")
+    for column, words in enumerate(headings):
+        centre = plan.left_of(column) + width / 2
+        edge = plan.total_height - plan.top + GAP
+        _write(figure, plan, words, centre, edge, ha="center", va="bottom")
+    if told:
+        _write(figure, plan, told, _MARGIN, _MARGIN, ha="left", va="bottom", color=QUIET)
+    return Sheet(figure, axes, letters)
+
+
+class _Plan(NamedTuple):
+    """Where the cells of a sheet lie, in pixels."""
+
+    rows: int
+    columns: int
+    height: int  # of a cell
+    width: int
+    left: int  # of the first column
+    top: int  # above the first row
+    below: int  # for text below every cell
+    after_first: int  # additional gap after the first column
+    foot: int = 0  # below the last row
+
+    @property
+    def total_width(self) -> int:
+        return self.left + self.columns * (self.width + GAP) - GAP + self.after_first + _MARGIN
+
+    @property
+    def total_height(self) -> int:
+        last_gap = 0 if self.below else GAP
+        return self.top + self.rows * (self.height + GAP + self.below) - last_gap + self.foot
+
+    def left_of(self, column: int) -> int:
+        """From the left edge of the sheet to that of a column."""
+        return self.left + column * (self.width + GAP) + (self.after_first if column else 0)
+
+    def bottom_of(self, row: int) -> int:
+        """From the lower edge of the sheet to that of a row."""
+        down = self.top + row * (self.height + GAP + self.below) + self.height
+        return self.total_height - down
+
+
+def _cell_size(rows: Sequence[Tensor | Sequence[Tensor]]) -> tuple[int, int]:
+    """Height and width in pixels: small images enlarged by a whole number, large ones shrunk."""
     height = max(image.shape[-2] for row in rows for image in row)
     width = max(image.shape[-1] for row in rows for image in row)
     scale = float(max(1, round(_CELL / max(height, width))))
     if scale == 1:
         scale = min(1.0, _LARGEST_CELL / max(height, width))
-    height, width = round(scale * height), round(scale * width)
+    return round(scale * height), round(scale * width)
 
-    letters = max(6, int(width / _LETTER))
-    headings = [textwrap.wrap(title, letters) for title in titles or ()]
-    labels = [textwrap.wrap(title, 22) for title in row_titles or ()]
-    longest = max((len(line) for lines in labels for line in lines), default=0)
-    left = _MARGIN + (round(longest * _LETTER) + GAP if longest else 0)
-    lines = max(map(len, headings), default=0)
-    top = _MARGIN + (lines * _LINE + GAP if lines else 0)
-    step_x, step_y = width + GAP, height + GAP + (below * _LINE + GAP // 2 if below else 0)
-    total_width = left + columns * step_x - GAP + after_first + _MARGIN
-    told = textwrap.wrap(caption, int((total_width - 2 * _MARGIN) / _LETTER))
-    foot = _MARGIN + (len(told) * _LINE + GAP if told else 0)
-    total_height = top + len(rows) * step_y - (0 if below else GAP) + foot
 
-    figure = new_figure(total_width / DPI, total_height / DPI)
-    axes: list[list[Axes]] = []
-    for number in range(len(rows)):
-        axes.append([])
-        bottom = total_height - top - number * step_y - height
-        for column in range(columns):
-            x = left + column * step_x + (after_first if column else 0)
-            cell = figure.add_axes(
-                (x / total_width, bottom / total_height, width / total_width, height / total_height)
-            )
-            cell.set_axis_off()
-            axes[-1].append(cell)
-        if labels:
-            figure.text(
-                (left - GAP) / total_width,
-                (bottom + height / 2) / total_height,
-                "\n".join(labels[number]),
-                ha="right",
-                va="center",
-                fontsize=FONT,
-                color=INK,
-            )
-    for column, heading in enumerate(headings):
-        centre = left + column * step_x + (after_first if column else 0) + width / 2
-        figure.text(
-            centre / total_width,
-            (total_height - top + GAP) / total_height,
-            "\n".join(heading),
-            ha="center",
-            va="bottom",
-            fontsize=FONT,
-            color=INK,
-        )
-    if told:
-        figure.text(
-            _MARGIN / total_width,
-            _MARGIN / total_height,
-            "\n".join(told),
-            ha="left",
-            va="bottom",
-            fontsize=FONT,
-            color=QUIET,
-        )
-    return Sheet(figure, axes, letters)
+def _add_cell(figure: Figure, plan: _Plan, row: int, column: int) -> Axes:
+    """An empty cell."""
+    across, up = plan.total_width, plan.total_height
+    place = (plan.left_of(column) / across, plan.bottom_of(row) / up)
+    cell = figure.add_axes((*place, plan.width / across, plan.height / up))
+    cell.set_axis_off()
+    return cell
+
+
+def _write(
+    figure: Figure,
+    plan: _Plan,
+    lines: Sequence[str],
+    x: float,
+    y: float,
+    *,
+    ha: str,
+    va: str,
+    color: str = INK,
+) -> None:
+    """Writes lines at a place in pixels from the lower left corner."""
+    figure.text(
+        x / plan.total_width,
+        y / plan.total_height,
+        "\n".join(lines),
+        ha=ha,
+        va=va,
+        fontsize=FONT,
+        color=color,
+    )
 
 
 def show_image(axes: Axes, image: Tensor) -> None:

@@ -83,7 +83,6 @@ def plot_leaderboard(
     if protocols is None:
         raise ValueError("there is nothing to draw: no run ended well")
     good = [entry for entry in leaderboard if not entry.has_failed]
-    failed = [entry for entry in leaderboard if entry.has_failed]
     curves = any(entry.sensitivity for entry in good)
     facts = _facts(good)
     beside = sum(inches for inches, _ in facts.values())
@@ -93,17 +92,7 @@ def plot_leaderboard(
     heights = [_ROW * len(good) + 0.9]
     if curves:
         heights += [_CURVES, 0.2 * math.ceil(len(labels) / columns) + 0.3]
-    complaints = [
-        line
-        for entry in failed
-        for line in textwrap.wrap(
-            f"{entry.algorithm} failed: {entry.errors[0]}",
-            round(20 * _WIDTH * len(protocols)),
-            subsequent_indent="    ",
-        )
-    ]
-    if any(not _is_told(entry, protocol, test_images) for entry in good for protocol in protocols):
-        complaints.append(f"grey: a difference that {test_images:,} test images do not tell")
+    complaints = _complaints(leaderboard, protocols, test_images)
     foot = 0.18 * len(complaints) + (0.1 if complaints else 0.0)  # inches
     height = sum(heights) + foot + 0.3
     figure = new_figure(width, height)
@@ -127,10 +116,26 @@ def plot_leaderboard(
             0.08 / height,
             "\n".join(complaints),
             fontsize=FONT,
-            color=ACCENT if failed else QUIET,
+            color=QUIET if len(good) == len(leaderboard) else ACCENT,
             va="bottom",
         )
     return save_figure(figure, path)
+
+
+def _complaints(
+    leaderboard: Sequence[Standing], protocols: Sequence[str], test_images: int | None
+) -> list[str]:
+    """Lines below the panels: who failed and why, and what grey means where something is grey."""
+    found = []
+    for entry in leaderboard:
+        if entry.has_failed:
+            words = f"{entry.algorithm} failed: {entry.errors[0]}"
+            letters = round(20 * _WIDTH * len(protocols))
+            found += textwrap.wrap(words, letters, subsequent_indent="    ")
+    good = (entry for entry in leaderboard if not entry.has_failed)
+    if any(not _is_told(entry, protocol, test_images) for entry in good for protocol in protocols):
+        found.append(f"grey: a difference that {test_images:,} test images do not tell")
+    return found
 
 
 def _draw_bars(

@@ -121,42 +121,24 @@ def _standing(
     algorithm: str, runs: list[Mapping[str, Any]], twins: Mapping[str, Mapping[str, Any]]
 ) -> Standing:
     """Sums up the runs of one algorithm."""
-    errors = tuple(dict.fromkeys(run["error"] for run in runs if run["error"] is not None))
+    errors = _each_once(run["error"] for run in runs if run["error"] is not None)
     good = [run for run in runs if run["error"] is None]
     if not good:
         return Standing(algorithm, errors=errors)
-    sizes = sorted({run["base_size"] for run in good if run["base_size"] is not None})
-    by_size = {
-        size: _by_protocol([run["accuracy"] for run in good if run["base_size"] == size])
-        for size in sizes
-    }
-    chosen = sorted(
-        (run for run in good if run["base_size"] == (sizes[-1] if sizes else None)),
-        key=lambda run: run["seed"],
-    )
-    # A twin that failed leaves its run without a gain.
-    pairs = [
-        (run["accuracy"], before)
-        for run in chosen
-        if (before := run["untrained"] or twins.get(run["twin"], {}).get("accuracy"))
-    ]
-    begun = [
-        (run["accuracy"], before)
-        for run in chosen
-        if (
-            before := run.get("start_accuracy")
-            or twins.get(run.get("start") or "", {}).get("accuracy")
-        )
-    ]
+    by_size = _by_size(good)
+    most = max(by_size, default=None)
+    chosen = sorted((r for r in good if r["base_size"] == most), key=lambda run: run["seed"])
+    from_untrained = _befores(chosen, twins, "untrained", "twin")
+    from_start = _befores(chosen, twins, "start_accuracy", "start")
     return Standing(
         algorithm,
         seeds=tuple(run["seed"] for run in chosen),
         images=chosen[0]["images"],
         accuracy=_by_protocol([run["accuracy"] for run in chosen]),
-        untrained=_by_protocol([before for _, before in pairs]),
-        gain=_changes(pairs),
-        start=_by_protocol([before for _, before in begun]),
-        since_start=_changes(begun),
+        untrained=_by_protocol([before for _, before in from_untrained]),
+        gain=_changes(from_untrained),
+        start=_by_protocol([before for _, before in from_start]),
+        since_start=_changes(from_start),
         images_per_second=_of(chosen, "images_per_second"),
         peak_memory=_of(chosen, "peak_memory"),
         minutes=_of(chosen, "minutes"),
@@ -170,6 +152,36 @@ def _standing(
         sensitivity=_sensitivity(by_size),
         errors=errors,
     )
+
+
+def _by_size(runs: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Spread]]:
+    """Accuracy by number of pretraining images, ascending, where that was asked for."""
+    sizes = sorted({run["base_size"] for run in runs if run["base_size"] is not None})
+    return {
+        size: _by_protocol([run["accuracy"] for run in runs if run["base_size"] == size])
+        for size in sizes
+    }
+
+
+def _befores(
+    runs: Sequence[Mapping[str, Any]], twins: Mapping[str, Mapping[str, Any]], own: str, key: str
+) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
+    """Accuracies after and before training, of the runs of which both are known.
+
+    A twin that failed leaves its run without a gain.
+
+    Args:
+        runs: Of one algorithm.
+        twins: Records of networks before training, by key.
+        own: Where a run has the accuracies of a network of its own before training.
+        key: Where else it names one of `twins`.
+    """
+    pairs = []
+    for run in runs:
+        before = run.get(own) or twins.get(run.get(key) or "", {}).get("accuracy")
+        if before:
+            pairs.append((run["accuracy"], before))
+    return pairs
 
 
 def _by_protocol(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

@@ -29,6 +29,7 @@ What would help depends on how the network is trained, so the algorithm says it,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 POINT = 0.02  # feature std below which all images have the same features
@@ -94,73 +95,150 @@ def judge(
     Returns:
         Whether all is well, and a sentence that begins with the finding.
     """
-    twin = untrained
-    possible = min(images - 1, features)  # directions, after centring
-    few = max(FEW * possible, min(FEW_AT_LEAST, possible // 8))
-    carried = f"{directions} of {features} directions carry 99 % of the variance"
-    spread = f"they spread over {feature_std:.1%} of what independent ones would"
-    beside = ""
-    if twin is not None:
-        spread += f", those of an untrained network over {twin.feature_std:.1%}"
-        beside = f", in an untrained network {twin.directions}"
-
-    def ill(sentence: str) -> Verdict:
-        return Verdict(False, sentence if advice is None else f"{sentence}; {advice}")
-
-    def is_less(found: float, of_twin: float | None, share: float) -> bool:
-        return of_twin is None or found < share * of_twin
-
-    twin_std = None if twin is None else twin.feature_std
-    twin_directions = None if twin is None else float(twin.directions)
-    alive, twin_alive = 1 - dead, None if twin is None else 1 - twin.dead
-    if directions == 0 or dead == 1.0:
-        if twin is not None and (twin.directions == 0 or twin.dead == 1.0):
-            return Verdict(
-                False,
-                f"nothing to judge: all {images} images have the same features, in an untrained "
-                "network too, so it is not training that has made them alike",
-            )
-        return ill(
-            f"collapsed: all {images} images have the same features; begin again from weights that "
-            "are not collapsed"
-        )
-    blameless = ", so the network and not its training makes it so"
-    if feature_std < POINT:
-        if is_less(feature_std, twin_std, MUCH_LESS):
-            return ill(f"collapsed: all images have nearly the same features, {spread}")
-        return Verdict(
-            False,
-            f"alike from the beginning: all images have nearly the same features, {spread}"
-            f"{blameless}; norm layers would help",
-        )
-    if directions <= few:
-        if is_less(directions, twin_directions, LESS):
-            return ill(f"collapsed: {carried}{beside}")
-        return Verdict(False, f"low rank from the beginning: {carried}{beside}{blameless}")
-    if dead >= DEAD:
-        sentence = f"dead features: {dead:.0%} of {features} are the same for every image"
-        if is_less(alive, twin_alive, LESS):
-            return ill(sentence)
-        return Verdict(False, f"{sentence}, in an untrained network {1 - (twin_alive or 0):.0%}")
-    if feature_std < NEAR and is_less(feature_std, twin_std, LESS):
-        return ill(f"close to collapse: the features of different images are much alike, {spread}")
-    if twin is not None and feature_std < CLOSE and feature_std < CLOSER * twin.feature_std:
-        remedy = "train on" if advice is None else f"train on, and if it stays so, {advice}"
-        return Verdict(
-            False,
-            "closer together than untrained: the features of different images are more alike than "
-            f"before training, {spread}; {remedy}",
-        )
-    if directions <= NARROW * possible and is_less(directions, twin_directions, LESS):
-        return ill(f"low rank: {carried}{beside}")
-    bound = f" (of {possible} that {images} images can show)" if possible < features else ""
-    compared = (
-        "" if twin is None else f", those of an untrained network over {twin.feature_std:.0%}"
+    found = Measures(directions, feature_std, dead)
+    case = _Case(images, features, found, untrained, advice)
+    worst_first = (
+        _all_alike,
+        _near_a_point,
+        _collapsed_rank,
+        _dead_features,
+        _close_to_collapse,
+        _closer_than_untrained,
+        _low_rank,
     )
+    return next((verdict for ask in worst_first if (verdict := ask(case))), _healthy(case))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What there is to judge by, as for `judge`."""
+
+    images: int
+    features: int
+    found: Measures
+    twin: Measures | None
+    advice: str | None
+
+    @property
+    def possible(self) -> int:
+        """Directions that there can be, after centring."""
+        return min(self.images - 1, self.features)
+
+    @property
+    def carried(self) -> str:
+        found = self.found.directions
+        return f"{found} of {self.features} directions carry 99 % of the variance"
+
+    @property
+    def beside(self) -> str:
+        return "" if self.twin is None else f", in an untrained network {self.twin.directions}"
+
+    @property
+    def spread(self) -> str:
+        words = f"they spread over {self.found.feature_std:.1%} of what independent ones would"
+        if self.twin is not None:
+            words += f", those of an untrained network over {self.twin.feature_std:.1%}"
+        return words
+
+    def has_less_directions(self) -> bool:
+        """Whether training has taken directions away, as far as one can tell."""
+        return self.twin is None or self.found.directions < LESS * self.twin.directions
+
+    def has_less_spread(self, share: float) -> bool:
+        """Whether features lie nearer to one another than that share of an untrained network's."""
+        return self.twin is None or self.found.feature_std < share * self.twin.feature_std
+
+    def ill(self, sentence: str) -> Verdict:
+        """A finding that training is to blame for."""
+        return Verdict(False, sentence if self.advice is None else f"{sentence}; {self.advice}")
+
+
+_BLAMELESS = ", so the network and not its training makes it so"
+
+
+def _all_alike(case: _Case) -> Verdict | None:
+    found, twin = case.found, case.twin
+    if found.directions > 0 and found.dead < 1.0:
+        return None
+    if twin is not None and (twin.directions == 0 or twin.dead == 1.0):
+        return Verdict(
+            False,
+            f"nothing to judge: all {case.images} images have the same features, in an untrained "
+            "network too, so it is not training that has made them alike",
+        )
+    return case.ill(
+        f"collapsed: all {case.images} images have the same features; begin again from weights "
+        "that are not collapsed"
+    )
+
+
+def _near_a_point(case: _Case) -> Verdict | None:
+    if case.found.feature_std >= POINT:
+        return None
+    if case.has_less_spread(MUCH_LESS):
+        return case.ill(f"collapsed: all images have nearly the same features, {case.spread}")
+    return Verdict(
+        False,
+        f"alike from the beginning: all images have nearly the same features, {case.spread}"
+        f"{_BLAMELESS}; norm layers would help",
+    )
+
+
+def _collapsed_rank(case: _Case) -> Verdict | None:
+    few = max(FEW * case.possible, min(FEW_AT_LEAST, case.possible // 8))
+    if case.found.directions > few:
+        return None
+    if case.has_less_directions():
+        return case.ill(f"collapsed: {case.carried}{case.beside}")
+    return Verdict(False, f"low rank from the beginning: {case.carried}{case.beside}{_BLAMELESS}")
+
+
+def _dead_features(case: _Case) -> Verdict | None:
+    dead, twin = case.found.dead, case.twin
+    if dead < DEAD:
+        return None
+    sentence = f"dead features: {dead:.0%} of {case.features} are the same for every image"
+    if twin is None or 1 - dead < LESS * (1 - twin.dead):
+        return case.ill(sentence)
+    return Verdict(False, f"{sentence}, in an untrained network {twin.dead:.0%}")
+
+
+def _close_to_collapse(case: _Case) -> Verdict | None:
+    if case.found.feature_std >= NEAR or not case.has_less_spread(LESS):
+        return None
+    return case.ill(
+        "close to collapse: the features of different images are much alike, " + case.spread
+    )
+
+
+def _closer_than_untrained(case: _Case) -> Verdict | None:
+    if case.twin is None or case.found.feature_std >= CLOSE or not case.has_less_spread(CLOSER):
+        return None
+    advice = case.advice
+    remedy = "train on" if advice is None else f"train on, and if it stays so, {advice}"
+    return Verdict(
+        False,
+        "closer together than untrained: the features of different images are more alike than "
+        f"before training, {case.spread}; {remedy}",
+    )
+
+
+def _low_rank(case: _Case) -> Verdict | None:
+    if case.found.directions > NARROW * case.possible or not case.has_less_directions():
+        return None
+    return case.ill(f"low rank: {case.carried}{case.beside}")
+
+
+def _healthy(case: _Case) -> Verdict:
+    bound, compared = "", ""
+    if case.possible < case.features:
+        bound = f" (of {case.possible} that {case.images} images can show)"
+    if case.twin is not None:
+        compared = f", those of an untrained network over {case.twin.feature_std:.0%}"
     return Verdict(
         True,
-        f"healthy: {carried}{bound}, and images differ: their features spread over "
-        f"{feature_std:.0%} of what independent ones would{compared}",
+        f"healthy: {case.carried}{bound}, and images differ: their features spread over "
+        f"{case.found.feature_std:.0%} of what independent ones would{compared}",
     )
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from super_selfish.evaluation.health.health import Health
 from super_selfish.evaluation.plots import plot_curves
-from super_selfish.evaluation.report.html import (
-    Html,
-    absent,
-    element,
-    embedded,
-    paragraph,
-    table,
-    text,
-)
+from super_selfish.evaluation.report.html import Plate, plate
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import describe_course, duration, number, percent
+from super_selfish.evaluation.report.words import (
+    describe_course,
+    duration,
+    number,
+    percent,
+    sentence,
+)
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.history import Row
 
@@ -46,100 +45,136 @@ _UNKNOWN = (
     "There is no record of the training of these networks: they were not trained here, and no "
     "checkpoint of this name holds them."
 )
+_TOO_FEW = "The health of the features needs at least two images."
 
 
-def summary(record: Record | None, health: Health | None) -> list[Html]:
+class Fact(NamedTuple):
+    """One of the numbers that one looks for first."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+class Told(NamedTuple):
+    """What happened, in sentences and numbers."""
+
+    words: str
+    facts: list[Fact]
+
+
+class Judged(NamedTuple):
+    """Whether the features are well, and by which measures: name, number, meaning."""
+
+    is_healthy: bool
+    verdict: str
+    measures: list[list[str]]
+
+
+class Summary(NamedTuple):
+    """Both, or for either the reason why it is not known."""
+
+    run: Told | str
+    health: Judged | str
+
+
+class Course(NamedTuple):
+    """Curves, and the table of it all; of one epoch the table alone."""
+
+    loss: Plate | None
+    others: list[Plate]
+    columns: list[str]
+    rows: list[list[str]]
+    every: str  # of which epochs the table has a row
+
+
+def summary(record: Record | None, health: Health | None) -> Summary:
     """What happened and whether the features are well, before anything is looked at."""
-    if record is None:
-        body = [absent(_UNKNOWN)]
-    else:
-        body = [paragraph(" ".join(describe_course(record))), facts(record)]
-    if health is None:
-        return [*body, absent("The health of the features needs at least two images.")]
-    verdict = f"{health.verdict[:1].upper()}{health.verdict[1:]}"
-    note = element("p", text(verdict if verdict.endswith(".") else f"{verdict}."))
-    kind = "note" if health.is_healthy else "note bad"
-    rows = [
+    run: Told | str = _UNKNOWN
+    if record is not None:
+        run = Told(" ".join(describe_course(record)), facts(record))
+    return Summary(run, _TOO_FEW if health is None else _judged(health))
+
+
+def _judged(health: Health) -> Judged:
+    measures = [
         [_spaced(name), number(value), MEANINGS.get(name, "")]
         for name, value in health.as_dict().items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
-    measures = element("details", element("summary", text("The measures behind it")), table(rows))
-    return [*body, element("div", note, class_=kind), measures]
+    return Judged(health.is_healthy, sentence(health.verdict), measures)
 
 
-def facts(record: Record) -> Html:
+def facts(record: Record) -> list[Fact]:
     """The numbers that one looks for first."""
-    found = [("epochs", f"{record.epoch:,}", _of(record.epochs))]
+    found = [Fact("epochs", f"{record.epoch:,}", _of(record.epochs))]
     if record.steps is not None:
-        found.append(("steps", f"{record.steps:,}", ""))
+        found.append(Fact("steps", f"{record.steps:,}"))
     if record.seconds:
         found += [
-            ("time", duration(record.seconds), ""),
-            ("images a second", f"{record.images_per_second:,.0f}", ""),
-            ("waited for data", percent(record.waited_share), ""),
+            Fact("time", duration(record.seconds)),
+            Fact("images a second", f"{record.images_per_second:,.0f}"),
+            Fact("waited for data", percent(record.waited_share)),
         ]
     if record.rows:
         is_done = record.epochs is None or record.epoch >= record.epochs
         name = "final loss" if is_done else "loss so far"
-        found.append((name, number(record.rows[-1]["loss"]), ""))
-    cells = [
-        element(
-            "div",
-            element("dt", text(name)),
-            element("dd", text(value), element("small", text(f" {more}")) if more else Html("")),
-        )
-        for name, value, more in found
-    ]
-    return element("dl", *cells, class_="facts")
+        found.append(Fact(name, number(record.rows[-1]["loss"])))
+    return found
 
 
-def curves(record: Record | None, supervisor: Supervisor) -> list[Html]:
-    """Loss, everything else that was measured, and the table of it all."""
+def curves(record: Record | None, supervisor: Supervisor) -> Course | str:
+    """Loss, everything else that was measured, and the table of it all; or why there is nothing."""
     if record is None:
-        return [absent(_UNKNOWN)]
+        return _UNKNOWN
     rows = record.rows
     if not rows:
-        return [absent("No epoch was finished.")]
+        return "No epoch was finished."
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    meanings = {**MEANINGS, **supervisor.meanings}
-    body = []
+    loss, others = None, []
     if len(rows) > 1:
-        ends = f"from {number(rows[0]['loss'])} to {number(rows[-1]['loss'])}"
-        alt = f"Curve of the loss over {len(rows)} epochs, {ends}"
-        losses = [name for name in columns if name.startswith("loss")]
-        chance = supervisor.chance_loss(rows[-1])
-        figure = plot_curves(rows, losses, size=_LARGE, chance=chance)
-        caption = "Mean loss of each epoch."
-        if chance is not None:
-            caption += f" A network that only guesses has {number(chance)}."
-        body.append(embedded(figure, alt, caption, vector=True))
-        others = [
-            name
-            for name in _by_interest(columns)
-            if name not in _NOT_DRAWN and not name.startswith("loss") and _changes(rows, name)
-        ]
-        plates = [
-            embedded(
-                plot_curves(rows, [name]),
-                f"Curve of {_spaced(name)} over epochs",
-                meanings.get(name, ""),
-                vector=True,
-            )
-            for name in others
-        ]
-        if plates:
-            body.append(element("div", *plates, class_="plates"))
+        loss = _loss_curve(rows, columns, supervisor.chance_loss(rows[-1]))
+        others = _other_curves(rows, columns, {**MEANINGS, **supervisor.meanings})
     every = -(-len(rows) // _LISTED)
     chosen = [row for row in rows if row is rows[-1] or (row["epoch"] - 1) % every == 0]
-    listed = table(
-        [[_cell(row.get(name)) for name in columns] for row in chosen],
+    return Course(
+        loss,
+        others,
         [_spaced(name) for name in columns],
+        [[_cell(row.get(name)) for name in columns] for row in chosen],
+        "epoch" if every == 1 else f"{every}th epoch",
     )
-    label = "The numbers of every epoch" if every == 1 else f"The numbers of every {every}th epoch"
-    opened = {"open": "open"} if len(rows) == 1 else {}
-    body.append(element("details", element("summary", text(label)), listed, **opened))
-    return body
+
+
+def _loss_curve(rows: Sequence[Row], columns: Sequence[str], chance: float | None) -> Plate:
+    """The loss with its parts, beside that of a network that guesses."""
+    losses = [name for name in columns if name.startswith("loss")]
+    ends = f"from {number(rows[0]['loss'])} to {number(rows[-1]['loss'])}"
+    caption = "Mean loss of each epoch."
+    if chance is not None:
+        caption += f" A network that only guesses has {number(chance)}."
+    return plate(
+        plot_curves(rows, losses, size=_LARGE, chance=chance),
+        f"Curve of the loss over {len(rows)} epochs, {ends}",
+        caption,
+        vector=True,
+    )
+
+
+def _other_curves(
+    rows: Sequence[Row], columns: Sequence[str], meanings: Mapping[str, str]
+) -> list[Plate]:
+    """A curve of everything else that was measured and changed, with what it means."""
+    return [
+        plate(
+            plot_curves(rows, [name]),
+            f"Curve of {_spaced(name)} over epochs",
+            meanings.get(name, ""),
+            vector=True,
+        )
+        for name in _by_interest(columns)
+        if name not in _NOT_DRAWN and not name.startswith("loss") and _changes(rows, name)
+    ]
 
 
 def _by_interest(columns: Sequence[str]) -> list[str]:

@@ -1,9 +1,8 @@
-"""The page: what is known of a run, in the order in which one wants to know it."""
+"""The page: what is known of a run, section by section; `templates/page.html` lays it out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +11,12 @@ from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.features import open_images
 from super_selfish.evaluation.plots import PROJECTIONS
-from super_selfish.evaluation.report import course, pictures, results
-from super_selfish.evaluation.report.html import Html, element, joined, text, void
+from super_selfish.evaluation.report import answers, course, neighbourhood, results
+from super_selfish.evaluation.report.html import render
 from super_selfish.evaluation.report.look import look_at, showing
 from super_selfish.evaluation.report.record import find_record
 from super_selfish.evaluation.report.settings import settings
-from super_selfish.evaluation.report.style import STYLE
-from super_selfish.evaluation.report.words import Algorithm, describe_algorithm, moment
+from super_selfish.evaluation.report.words import describe_algorithm, moment
 from super_selfish.evaluation.result import Evaluation
 from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
@@ -31,9 +29,9 @@ SIGNATURE = "Written by Super Selfish"  # by which our own pages are known
 class Section(NamedTuple):
     """A part of the page."""
 
-    anchor: str
+    anchor: str  # and name of its template
     title: str
-    body: list[Html]
+    told: Any  # what the template asks for, or as a sentence why there is nothing to tell
 
 
 def write_report(
@@ -88,14 +86,16 @@ def write_report(
     with showing(supervisor, source):
         look = None if source is None else look_at(supervisor, source, most_images)
         health = None if look is None else look.health
-        answers = pictures.exhibit(supervisor, record, is_lent, seed)
+        said = answers.exhibit(supervisor, record, is_lent, seed)
         parts = [
             Section("summary", "Summary", course.summary(record, health)),
             Section("course", "The course of training", course.curves(record, supervisor)),
-            Section("views", "What the network sees", pictures.views(supervisor, seed)),
-            Section("answers", "What it makes of that", answers),
-            Section("neighbours", "Nearest neighbours", pictures.neighbours(look)),
-            Section("map", "Map of the features", pictures.feature_map(look, seed, map_method)),
+            Section("views", "What the network sees", answers.views(supervisor, seed)),
+            Section("answers", "What it makes of that", said),
+            Section("neighbours", "Nearest neighbours", neighbourhood.neighbours(look)),
+            Section(
+                "map", "Map of the features", neighbourhood.feature_map(look, seed, map_method)
+            ),
         ]
     if evaluation is not None:
         parts.append(Section("evaluation", "Did it help?", results.evaluation(evaluation)))
@@ -104,7 +104,15 @@ def write_report(
         parts.append(Section("comparison", "Beside other algorithms", found))
     told = settings(supervisor, record, algorithm, source, written)
     parts.append(Section("settings", "Settings", told))
-    page = _page(algorithm, parts, title or algorithm.title, os.fspath(name), written)
+    page = render(
+        "page.html",
+        title=title or algorithm.title,
+        name=os.fspath(name),
+        algorithm=algorithm,
+        sections=parts,
+        signature=SIGNATURE,
+        written=written,
+    )
     path = beside(name, ".html")
     if path.is_file() and f"{SIGNATURE}, ".encode() not in path.read_bytes():
         set_file_aside(path)  # somebody else's page
@@ -125,49 +133,3 @@ def _images_to_look_at(supervisor: Supervisor, images: Any) -> ImageSource | Non
     if isinstance(images, ImageSource):
         return images
     return open_images(images, supervisor.image_size, supervisor.in_channels, supervisor.reading)
-
-
-def _page(
-    algorithm: Algorithm, parts: Sequence[Section], title: str, name: str, written: str
-) -> str:
-    """Puts the page together."""
-    contents = element(
-        "nav",
-        element(
-            "ol",
-            *(
-                element("li", element("a", text(part.title), href=f"#{part.anchor}"))
-                for part in parts
-            ),
-        ),
-        aria_label="Contents",
-    )
-    about = [
-        element("p", text(words), class_=kind)
-        for words, kind in ((algorithm.idea, "lead"), (algorithm.paper, "quiet"))
-        if words
-    ]
-    header = element(
-        "header",
-        element("p", text(f"Super Selfish, report of {name}"), class_="eyebrow"),
-        element("h1", text(title)),
-        *about,
-    )
-    main = element(
-        "main",
-        *(
-            element("section", element("h2", text(part.title)), joined(part.body), id=part.anchor)
-            for part in parts
-        ),
-    )
-    footer = element("footer", element("p", text(f"{SIGNATURE}, {written}."), class_="quiet"))
-    head = element(
-        "head",
-        void("meta", charset="utf-8"),
-        void("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        void("meta", name="color-scheme", content="light dark"),
-        element("title", text(f"{title}: {name}")),
-        element("style", Html(STYLE)),
-    )
-    body = element("body", element("div", header, contents, main, footer, class_="page"))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"

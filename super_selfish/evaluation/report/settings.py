@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
-from super_selfish.evaluation.report.html import Html, absent, element, paragraph, table, text
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.report.words import Algorithm, moment
 from super_selfish.supervisors import Supervisor
@@ -19,13 +18,28 @@ from super_selfish.training.counting import plural
 Rows = list[list[object]]  # of a table; the first cell is the heading
 
 
+class Block(NamedTuple):
+    """Some settings that belong together; no rows where they are not known."""
+
+    title: str
+    about: str
+    rows: Rows
+
+
+class Settings(NamedTuple):
+    """Everything that one needs to repeat the run."""
+
+    blocks: list[Block]
+    differences: str  # from the paper
+
+
 def settings(
     supervisor: Supervisor,
     record: Record | None,
     algorithm: Algorithm,
     source: ImageSource | None,
     written: str,
-) -> list[Html]:
+) -> Settings:
     """Everything that one needs to repeat the run."""
     constructor: Rows = [
         [name, _shown(value)] for name, value in supervisor.arguments.items() if name != "dataset"
@@ -33,28 +47,13 @@ def settings(
     training: Rows = [] if record is None else [[k, _shown(v)] for k, v in record.settings.items()]
     known = {} if record is None else record.provenance
     blocks = [
-        ("Algorithm", f"Arguments of {type(supervisor).__name__}.", constructor),
-        ("Training", "Arguments of supervise().", training),
-        ("Images", "", _images(supervisor, known, source)),
-        ("Networks", "", _networks(supervisor)),
-        ("Machine and versions", "", _machine(supervisor, known, written)),
+        Block("Algorithm", f"Arguments of {type(supervisor).__name__}.", constructor),
+        Block("Training", "Arguments of supervise().", training),
+        Block("Images", "", _images(supervisor, known, source)),
+        Block("Networks", "", _networks(supervisor)),
+        Block("Machine and versions", "", _machine(supervisor, known, written)),
     ]
-    columns = [
-        element(
-            "div",
-            element("h3", text(title)),
-            element("p", text(about), class_="quiet") if about else Html(""),
-            table(rows) if rows else absent("Not known."),
-        )
-        for title, about, rows in blocks
-    ]
-    body = [element("div", *columns, class_="columns")]
-    if algorithm.differences:
-        body += [
-            element("h3", text("Differences from the paper")),
-            paragraph(algorithm.differences),
-        ]
-    return body
+    return Settings(blocks, algorithm.differences)
 
 
 def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSource | None) -> Rows:

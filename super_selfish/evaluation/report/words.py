@@ -38,9 +38,9 @@ def describe_algorithm(kind: type[Supervisor]) -> Algorithm:
     differences = next((part for part in about if part.startswith(_DIFFERENCES)), "")
     idea, paper = about[0] if about else "", ""
     if named.__module__.startswith(f"{supervisors.__name__}.") and named.title:
-        _, idea, paper, *_ = _paragraphs(sys.modules[named.__module__].__doc__ or "")
+        _, idea, paper, *_ = [*_paragraphs(sys.modules[named.__module__].__doc__ or ""), "", "", ""]
     return Algorithm(
-        title_of(kind), idea, paper, _sentence(differences.removeprefix(_DIFFERENCES).strip())
+        title_of(kind), idea, paper, sentence(differences.removeprefix(_DIFFERENCES).strip())
     )
 
 
@@ -74,6 +74,12 @@ def describe_course(record: Record) -> list[str]:
     else:
         sentences.append(f"The mean loss of the epoch was {number(last)}.")
     return sentences
+
+
+def sentence(words: str) -> str:
+    """With a capital letter and a full stop."""
+    end = "" if not words or words.endswith(".") else "."
+    return f"{words[:1].upper()}{words[1:]}{end}"
 
 
 def number(value: float) -> str:
@@ -127,8 +133,3 @@ def _paragraphs(doc: str) -> list[str]:
     """Paragraphs of a docstring, each on one line and without marks of code."""
     parts = inspect.cleandoc(doc).split("\n\n")
     return [" ".join(part.split()).replace("`", "") for part in parts if part.strip()]
-
-
-def _sentence(words: str) -> str:
-    """With a capital letter."""
-    return words[:1].upper() + words[1:]
