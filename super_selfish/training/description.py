@@ -52,16 +52,9 @@ def described(name: str, value: Any) -> Settings:
 
 
 def _parts(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, enum.Enum):
-        yield name, str(value)
-    elif value is None or isinstance(value, bool | int | float | str):
-        yield name, value
-    elif isinstance(value, os.PathLike):
-        yield name, os.fspath(value)
-    elif isinstance(value, Tensor) or hasattr(value, "__array__"):
-        yield name, _told_array(torch.as_tensor(value))
-    elif isinstance(value, type):
-        yield name, value.__qualname__
+    whole = _told_whole(value)
+    if whole is not None:
+        yield name, whole[0]
     elif depth == 0:
         yield name, type(value).__name__
     elif isinstance(value, Mapping):
@@ -88,6 +81,19 @@ def _parts(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
         for attribute in _constructor_names(type(value)):
             if hasattr(value, attribute):
                 yield from _parts(f"{name}.{attribute}", getattr(value, attribute), depth - 1)
+
+
+def _told_whole(value: Any) -> tuple[Any] | None:
+    """The plain value that tells a thing without parts; None for what has some."""
+    if isinstance(value, enum.Enum):
+        return (str(value),)
+    if value is None or isinstance(value, bool | int | float | str):
+        return (value,)
+    if isinstance(value, os.PathLike):
+        return (os.fspath(value),)
+    if isinstance(value, Tensor) or hasattr(value, "__array__"):
+        return (_told_array(torch.as_tensor(value)),)
+    return (value.__qualname__,) if isinstance(value, type) else None
 
 
 def _parts_of_sequence(
