@@ -162,3 +162,29 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         info_nce(vectors, vectors, torch.ones(4, 3), 0.1, torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(TypeError, match=r"exclude must be bool, got torch.float32"):
         info_nce(vectors, vectors, torch.ones(4, 3), 0.1, torch.ones(2, 4))
+
+
+def test_a_temperature_at_which_all_is_alike_is_refused() -> None:
+    for make in (InfoNCELoss, NTXentLoss):
+        with pytest.raises(ValueError, match="temperature must be finite, got inf"):
+            make(math.inf)
+        assert repr(make(1e-3)) == f"{make.__name__}(temperature=0.001)"
+    vectors = torch.ones(1, 2)
+    for temperature in (0.0, math.inf):
+        with pytest.raises(ValueError, match="temperature must be"):
+            info_nce(vectors, vectors, vectors, temperature)
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(3), torch.ones(1, 1, 3), torch.ones(0, 3)])
+def test_what_are_no_rows_of_vectors_is_refused(wrong: Tensor) -> None:
+    one = torch.ones(1, 3)
+    with pytest.raises(ValueError, match=r"expected two tensors of one shape \[B, D\]"):
+        info_nce(wrong, wrong, one, 0.1)
+    with pytest.raises(ValueError, match=r"expected two tensors of one shape \[B, D\]"):
+        nt_xent(wrong, wrong, 0.1)
+    with pytest.raises(ValueError, match=r"negatives must be \[K, 3\] with K >= 1"):
+        info_nce(one, one, wrong, 0.1)
+    with pytest.raises(ValueError, match=r"negatives must be \[K, 3\] with K >= 1"):
+        info_nce(one, one, torch.ones(1, 4), 0.1)
+    assert float(info_nce(one, one, one, 0.1)) == pytest.approx(math.log(2))
+    assert float(nt_xent(one, one, 0.1)) == 0  # a view of one image has no negatives

@@ -122,3 +122,29 @@ def test_the_normalizer_of_several_processes_is_the_mean_of_theirs(
     together.train()(queries, keys, others)
     expected = alone.log_normalizer + math.log(2.0)  # of Z and 3 Z
     torch.testing.assert_close(together.log_normalizer, expected)
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(4), torch.ones(1, 1, 4), torch.ones(0, 4)])
+def test_what_are_no_rows_of_vectors_is_refused(wrong: Tensor) -> None:
+    one = F.normalize(torch.ones(1, 4), dim=1)
+    with pytest.raises(ValueError, match=r"queries and keys must be of one shape \[B, D\]"):
+        noise_contrastive(wrong, wrong, one, 0.1, 0.0, 10)
+    for negatives in (wrong, torch.ones(1, 3)):
+        with pytest.raises(ValueError, match=r"negatives must be \[K, 4\] with K >= 1"):
+            noise_contrastive(one, one, negatives, 0.1, 0.0, 10)
+    assert float(noise_contrastive(one, one, one, 1.0, 1.0, 1)) == pytest.approx(2 * math.log(2))
+
+
+def test_numbers_end_where_they_make_no_sense() -> None:
+    one = F.normalize(torch.ones(1, 4), dim=1)
+    assert repr(NCELoss(1, 1e-3)) == "NCELoss(num_images=1, temperature=0.001)"
+    for temperature in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="temperature must be"):
+            NCELoss(10, temperature)
+        with pytest.raises(ValueError, match="temperature must be"):
+            noise_contrastive(one, one, one, temperature, 0.0, 10)
+    with pytest.raises(ValueError, match="num_images must be at least 1, got 0"):
+        noise_contrastive(one, one, one, 0.1, 0.0, 0)
+    for exclude in (torch.zeros(1, 2, dtype=torch.bool), torch.zeros(1, 1)):
+        with pytest.raises(ValueError, match=r"exclude must be bool \[1, 1\]"):
+            noise_contrastive(one, one, one, 0.1, 0.0, 10, exclude)

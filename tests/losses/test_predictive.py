@@ -81,3 +81,22 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         candidate_info_nce(predictions, candidates, positives[:4])
     with pytest.raises(ValueError, match=r"^negatives must be \[5, N\], got \[5\]$"):
         candidate_info_nce(predictions, candidates, positives, 0.1, positives)
+
+
+def test_scales_and_shapes_end_where_they_make_no_sense(generator: torch.Generator) -> None:
+    predictions, candidates, positives = vectors(generator)
+    for scale in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="logit_scale must be"):
+            CandidateInfoNCELoss(scale)
+        with pytest.raises(ValueError, match="logit_scale must be"):
+            candidate_info_nce(predictions, candidates, positives, scale)
+    for first, second in ((predictions[0], candidates), (predictions, candidates[0])):
+        with pytest.raises(ValueError, match=r"expected predictions \[P, E\] and candidates"):
+            candidate_info_nce(first, second, positives)
+    square = candidates[:4]  # where width and number are confused, this one passes
+    assert candidate_info_nce(square, candidates, positives[:4]).isfinite()
+    with pytest.raises(ValueError, match=r"positives must be \[5\], got \[5, 1\]"):
+        candidate_info_nce(predictions, candidates, positives[:, None])
+    with pytest.raises(ValueError, match=r"negatives must be \[5, N\], got \[4, 1\]"):
+        candidate_info_nce(predictions, candidates, positives, 0.1, positives[:4, None])
+    assert candidate_info_nce(predictions, candidates, positives, 1e-3).isfinite()

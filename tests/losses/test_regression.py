@@ -86,6 +86,15 @@ def test_an_empty_mask_costs_nothing_and_has_finite_gradient() -> None:
     assert predictions.grad.abs().max() == 0
 
 
+@pytest.mark.parametrize("weight", [1e-3, 0.25, 4.0])
+def test_weights_are_shares_however_small_they_are(weight: float) -> None:
+    predictions = torch.tensor([[[[1.0, 3.0]]]])
+    loss = masked_mean_squared_error(
+        predictions, 0 * predictions, weight * torch.eye(1, 2)[None, None]
+    )
+    assert float(loss) == pytest.approx(1.0)
+
+
 def test_half_inputs_are_computed_in_float32() -> None:
     predictions = torch.full((1, 1, 4, 4), 300.0, dtype=torch.float16)  # its square is no float16
     loss = mean_squared_error(predictions, torch.zeros_like(predictions))
@@ -102,6 +111,11 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         cosine_regression(torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"predictions must be \[B, D\], got \[3\]"):
         cosine_regression(torch.ones(3), torch.ones(3))
+    with pytest.raises(ValueError, match=r"predictions must be \[B, D\], got \[1, 1, 3\]"):
+        cosine_regression(torch.ones(1, 1, 3), torch.ones(1, 1, 3))
     images = torch.ones(2, 3, 4, 4)
+    for mask in (images[:1], images[:, :2], images[..., :1], images[None]):
+        with pytest.raises(ValueError, match=r"mask must be \[2, 1, 4, 4\]"):
+            masked_mean_squared_error(images, images, mask)
     with pytest.raises(ValueError, match=r"mask must be \[2, 1, 4, 4\] or \[2, 3, 4, 4\]"):
         masked_mean_squared_error(images, images, torch.ones(4, 4))

@@ -179,3 +179,49 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         bank.draw_negatives(0, generator)
     with pytest.raises(ValueError, match=r"a bank of 1 row has no negatives"):
         MemoryBank(1, 3).draw_negatives(4, generator)
+
+
+def test_first_rows_point_everywhere_alike() -> None:
+    rows = MemoryBank(20_000, 4).rows
+    assert float(rows.mean(dim=0).abs().max()) < 4 * 0.5 / math.sqrt(20_000)  # deviation 1 / 2
+    assert torch.equal(MemoryBank(5, 4).rows, MemoryBank(5, 4, seed=0).rows)
+    assert not torch.equal(MemoryBank(5, 4).rows, MemoryBank(5, 4, seed=1).rows)
+
+
+def test_numbers_end_where_a_bank_would_make_no_sense() -> None:
+    assert "size=1, dim=1, momentum=0.5" in repr(MemoryBank(1, 1))
+    for size, dim in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match=f"must be >= 1, got {size} and {dim}"):
+            MemoryBank(size, dim)
+    for momentum in (-0.01, 1.01, math.nan):
+        with pytest.raises(ValueError, match=r"momentum is a weight in \[0, 1\], got"):
+            MemoryBank(2, 2, momentum)
+    generator = torch.Generator().manual_seed(0)
+    assert MemoryBank(2, 2).draw_negatives(1, generator).shape == (1,)
+    with pytest.raises(ValueError, match="count must be >= 1, got 0"):
+        MemoryBank(2, 2).draw_negatives(0, generator)
+    with pytest.raises(ValueError, match="a bank of 1 row has no negatives"):
+        MemoryBank(1, 2).draw_negatives(1, generator)
+
+
+def test_no_image_is_no_change_and_the_first_and_last_are_images() -> None:
+    bank = MemoryBank(3, 2)
+    before = bank.rows.clone()
+    nothing = torch.zeros(0, dtype=torch.int64)
+    bank.update(nothing, torch.zeros(0, 2))
+    assert torch.equal(bank.rows, before)
+    assert bank.lookup(nothing).shape == (0, 2)
+    assert torch.equal(bank.lookup(torch.tensor([0, 2])), before[[0, 2]])
+    for wrong in ([-1, 0], [0, 3]):
+        with pytest.raises(ValueError, match=rf"lie in \[0, 3\), got {wrong[0]} to {wrong[1]}"):
+            bank.lookup(torch.tensor(wrong))
+
+
+def test_change_is_the_mean_way_of_the_rows() -> None:
+    bank = MemoryBank(3, 2, momentum=0.0)
+    index, new = torch.tensor([2, 0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    before = bank.rows.clone()
+    told = float(bank.change(index, new))
+    assert torch.equal(bank.rows, before)
+    bank.update(index, new)
+    assert told == pytest.approx(float((bank.rows - before)[[2, 0]].norm(dim=1).mean()))

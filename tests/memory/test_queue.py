@@ -89,3 +89,16 @@ def test_wrong_shapes_are_refused() -> None:
         KeyQueue(5, 2).enqueue(torch.ones(4, 3))
     with pytest.raises(ValueError, match=r"^size and dim must be >= 1, got 0 and 2$"):
         KeyQueue(0, 2)
+
+
+def test_one_key_of_one_number_is_a_queue_and_none_is_not() -> None:
+    queue = KeyQueue(1, 1)
+    queue.enqueue(torch.tensor([[0.5], [2.0]]))
+    assert queue.snapshot().tolist() == [[2.0]]
+    assert "size=1, dim=1" in repr(queue)
+    for size, dim in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match=f"must be >= 1, got {size} and {dim}"):
+            KeyQueue(size, dim)
+    for wrong in (torch.ones(2), torch.ones(1, 1, 1)):
+        with pytest.raises(ValueError, match=r"keys must be \[B, 1\]"):
+            queue.enqueue(wrong)
