@@ -205,3 +205,29 @@ def test_a_step_that_small_batches_do_not_suit_is_not_measured_and_lack_of_memor
             measure(supervisor, "fp32")
     else:
         assert measure(supervisor, "fp32") is None
+
+
+def test_nothing_is_measured_where_half_of_what_is_free_is_surely_enough(images: Tensor) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 16))
+    supervisor = RotateNetSupervisor(images, network, image_size=32, device="cpu")
+    weights = sum(parameter.nbytes for parameter in supervisor.parameters())
+    needed = footprint._SURELY * 8 * 4 * 3 * 32 * 32 + 4 * weights
+    assert footprint.surely_fits(supervisor, 8, 2 * needed + 2)
+    assert not footprint.surely_fits(supervisor, 8, 2 * needed)
+
+
+@pytest.mark.usefixtures("three_gigabytes")
+def test_each_of_several_processes_takes_its_part_of_the_images(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = rotate(images, tiny_backbone())
+    monkeypatch.setattr(footprint, "free_memory", lambda device: None)
+    assert footprint.fitting_batch(supervisor, "fp32") == 64  # of 88 images
+    monkeypatch.setattr(footprint.distributed, "world_size", lambda: 4)
+    assert footprint.fitting_batch(supervisor, "fp32") == 16
+    monkeypatch.setattr(footprint.distributed, "world_size", lambda: 100)
+    assert footprint.fitting_batch(supervisor, "fp32") == 1
+    monkeypatch.setattr(footprint, "free_memory", lambda device: GB)
+    monkeypatch.setattr(footprint, "measure", lambda *_: None)
+    with pytest.raises(ValueError, match=r"needs a Collator and a step .*: give a number"):
+        footprint.fitting_batch(supervisor, "fp32")

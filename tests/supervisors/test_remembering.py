@@ -8,10 +8,16 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.losses import InfoNCELoss
 from super_selfish.memory import MemoryBank
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.diagnostics import collapse
-from super_selfish.supervisors.remembering import draw_negatives, memory_size, standstill
+from super_selfish.supervisors.remembering import (
+    draw_negatives,
+    guessing_loss,
+    memory_size,
+    standstill,
+)
 
 
 class Kind:
@@ -83,3 +89,17 @@ def test_what_remembers_refuses_alike(kind: str) -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             SUPERVISORS[kind](**options)
+
+
+def test_guessing_costs_the_logarithm_of_the_candidates() -> None:
+    loss = InfoNCELoss()
+    assert guessing_loss(loss, 100, 9) == pytest.approx(math.log(10))
+    assert guessing_loss(loss, 100, 99) == pytest.approx(math.log(100))
+    assert guessing_loss(loss, 100, 4096) == pytest.approx(math.log(100))
+    assert guessing_loss(torch.nn.MSELoss(), 100, 9) is None
+
+
+def test_two_images_are_the_fewest(images: Tensor) -> None:
+    assert memory_size(ImageSource(images[:2]), None, Kind) == memory_size(None, 2, Kind) == 2
+    with pytest.raises(ValueError, match="give at least 2, got 1"):
+        memory_size(None, 1, Kind)

@@ -182,6 +182,10 @@ def test_heads_of_ones_own_see_the_maps(images: Tensor, tiny_backbone: Backbones
     ("arguments", "message"),
     [
         ({"l_step": 0.0}, "l_step and ab_step must be > 0, got 0.0 and 26.0"),
+        ({"ab_step": 0.0}, "l_step and ab_step must be > 0, got 2.0 and 0.0"),
+        ({"ab_step": -1.0}, "l_step and ab_step must be > 0, got 2.0 and -1.0"),
+        ({"l_offset": float("inf")}, r"offsets are finite, got inf of L\*"),
+        ({"b_offset": float("nan")}, "offsets are finite, got .* and nan of b"),
         ({"ab_step": 500.0}, "need two bins each"),
         ({"stride": 40}, "stride must be from 1 .* 32x32 pixels, got 40"),
         ({"in_channels": 1}, "SplitBrainNetSupervisor needs colour"),

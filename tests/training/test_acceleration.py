@@ -136,6 +136,17 @@ def test_compiled_networks_are_as_before_afterwards(tiny_backbone: Backbones) ->
     assert model.backbone._compiled_call_impl is None
 
 
+@pytest.mark.parametrize("how", ["in place", "wrapped"])
+def test_what_its_owner_has_compiled_is_left_to_him(how: str) -> None:
+    network: nn.Module = nn.Linear(3, 2)
+    assert not acceleration._is_compiled(network)
+    if how == "in place":
+        network.compile(backend="eager")
+    else:
+        network = torch.compile(network, backend="eager")
+    assert acceleration._is_compiled(network)
+
+
 @pytest.mark.parametrize("algorithm", MAPS)
 def test_compiled_training_is_the_same_training(
     algorithm: str,

@@ -79,3 +79,20 @@ def test_the_longest_name_that_the_disk_takes_can_be_written(tmp_path: Path) -> 
     path = tmp_path / ("n" * os.pathconf(tmp_path, "PC_NAME_MAX"))
     write_atomically(path, lambda file: file.write(b"x"))
     assert path.read_bytes() == b"x"
+
+
+def test_all_that_was_written_is_on_the_disk_before_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    flushed = os.fsync
+
+    def note(handle: int) -> None:
+        seen.append(os.fstat(handle).st_size)
+        flushed(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomically(
+        tmp_path / "a", lambda file: file.write(b"x" * 100), check=lambda _: seen.append(-1)
+    )
+    assert seen[:2] == [100, -1]
