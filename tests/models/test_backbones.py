@@ -128,3 +128,18 @@ def test_images_of_another_kind_of_tensor_keep_their_dtype(generator: torch.Gene
     images: Tensor = torch.rand(1, 3, 32, 32, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         assert backbone(images).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["narrow-resnet", "timm/convnext_atto", "nothing-like-it"])
+def test_what_has_one_stem_only_is_built_with_no_other(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has the first layers that it has: leave stem"):
+        build_backbone(name, 3, (64, 64), "small")
+
+
+def test_positions_for_another_size_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("timm")
+    build_backbone("timm/vit_tiny_patch16_224", 3, (224, 224))
+    assert caplog.text == ""
+    build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48))
+    assert "for images of 64x48 begins with positions for that size" in caplog.text
+    assert "image_size=(224, 224) gives that one" in caplog.text

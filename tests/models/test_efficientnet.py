@@ -280,3 +280,10 @@ def test_depthwise_convolutions_of_small_maps_are_the_same_in_train_mode(
         results.append((maps.detach(), inputs.grad, conv.weight.grad))
     for fast, plain in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "stem"), [(1, "small"), (2, "imagenet")])
+def test_the_stem_is_told(stride: int, stem: str) -> None:
+    features = EfficientFeatures(stem_stride=stride)
+    assert features.stem == stem
+    assert (features.first_layers is None) == (stem == "imagenet")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.models import EfficientFeatures, build_backbone, untrained_twin
+from super_selfish.models import EfficientFeatures, build_backbone, fresh, untrained_twin
 from super_selfish.models.untrained import draw_twin, has_learned
 
 SIZE = (64, 64)
@@ -358,3 +358,13 @@ def test_mode_dtype_and_frozen_parameters_are_kept() -> None:
     assert not twin.position.requires_grad
     assert twin.norm.weight.requires_grad
     assert twin.position.dtype == torch.float64
+
+
+def test_a_cut_network_is_made_by_what_it_was_cut_from() -> None:
+    from torchvision.models import resnet18, resnet34
+
+    for whole in (resnet18, resnet34):
+        network: nn.Module = whole()
+        network.layer3, network.fc = nn.Identity(), nn.Identity()  # as long as a shorter one
+        maker = fresh._best_maker(network, fresh.tensors_by_kind(network))
+        assert getattr(maker, "func", None) is whole

@@ -75,3 +75,61 @@ def test_an_update_that_is_broken_off_writes_nothing() -> None:
     assert written == []
     several.write(written.append, torch.tensor(3))
     assert written == [3]
+
+
+PARTS = [[3.0], [4.0, 8.0, 9.0], [1.0, 5.0]]  # of each batch, what another mean is over
+
+
+def gradient_with_parts(number: int, several: Accumulation, player: str | None = None) -> float:
+    """Of the mean over all images plus that over all parts, where each has its own number."""
+    weight = nn.Parameter(torch.zeros(()))
+    for batch, parts in list(zip(BATCHES, PARTS, strict=True))[:number]:
+        several.begin(len(batch), number)
+        part = (weight * torch.tensor(parts)).mean()
+        several.count(len(parts), part, player)
+        loss = (weight * torch.tensor(batch)).mean() + part
+        assert several.set_apart(loss, [weight], lambda loss: loss, "another") is loss
+        loss = several.set_apart(loss, [weight], lambda loss: loss, player)
+        several.weigh(loss).backward()
+    several.end_update([weight])
+    assert weight.grad is not None
+    return float(weight.grad)
+
+
+@pytest.mark.parametrize("player", [None, "one"])
+@pytest.mark.parametrize(("number", "expected"), [(1, 4 + 3), (2, 26 / 6 + 6), (3, 32 / 7 + 5)])
+def test_what_a_part_is_a_mean_over_weighs_as_much_too(
+    number: int, expected: float, player: str | None
+) -> None:
+    several = Accumulation(4)
+    for _ in range(2):  # nothing is left of the first update
+        assert gradient_with_parts(number, several, player) == pytest.approx(expected)
+
+
+def test_a_loss_may_be_a_mean_over_something_else_than_images() -> None:
+    several = Accumulation(4)
+    several.count(3)  # outside of a step
+    weight = nn.Parameter(torch.zeros(()))
+    for labels in ([2.0], torch.tensor([5.0, 6.0, 8.0])):  # of four images each, some have labels
+        several.begin(4, 2)
+        several.count(torch.tensor(float(len(labels))))
+        several.weigh((weight * torch.as_tensor(labels)).mean()).backward()
+    several.end_update([weight])
+    assert weight.grad is not None
+    assert float(weight.grad) == pytest.approx(21 / 4)
+
+
+def test_processes_with_fewer_labels_or_parts_weigh_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accumulation, "is_distributed", lambda: True)
+    monkeypatch.setattr(accumulation, "world_size", lambda: 2)
+    monkeypatch.setattr(accumulation.dist, "all_reduce", lambda number: number.add_(6.0))
+    several, loss = Accumulation(4), torch.tensor(1.0)
+    several.begin(4, 1)
+    assert several.weigh(loss) is loss  # every process has as many images
+    several.count(2)
+    assert float(several.weigh(loss)) == pytest.approx(2 * 2 / 8)
+    several.end_update([])
+    several.begin(4, 1)
+    several.count(2, torch.tensor(0.25))
+    left = several.set_apart(loss, [], lambda loss: loss)
+    assert float(left) == pytest.approx(0.75 + 0.25 * 2 * 2 / 8)
