@@ -56,20 +56,20 @@ class HoledImages(NamedTuple):
 
 
 class HoleCollator(Collator):
-    """Cuts each of `n_blocks` rectangles with probability `p`, and at least one an image."""
+    """Cuts each of `num_blocks` rectangles with one probability, and at least one an image."""
 
     def __init__(
         self,
-        p: float,
-        n_blocks: int,
+        probability: float,
+        num_blocks: int,
         scale: tuple[float, float],
         ratio: tuple[float, float],
         fill: float | Tensor,
     ) -> None:
         """Takes the supervisor's arguments, and what a hole shows: a value, or one a channel."""
         super().__init__()
-        self.p = p
-        self.n_blocks = n_blocks
+        self.probability = probability
+        self.num_blocks = num_blocks
         self.scale = scale
         self.aspect = (1 / ratio[1], 1 / ratio[0])  # width / height
         self.fill = fill
@@ -78,9 +78,9 @@ class HoleCollator(Collator):
         """Makes the holes."""
         images = to_unit_range(batch.images)
         count, height, width = len(images), images.shape[-2], images.shape[-1]
-        shape = (count, self.n_blocks)
+        shape = (count, self.num_blocks)
         boxes = draw_rectangles(shape, height, width, self.scale, self.aspect, generator)
-        is_cut = torch.rand(shape, generator=generator) < self.p
+        is_cut = torch.rand(shape, generator=generator) < self.probability
         is_box = boxes[..., 2] > 0  # now and then no attempt at a box fits into the image
         fallback = torch.zeros_like(is_cut)
         fallback[torch.arange(count), is_box.to(torch.uint8).argmax(dim=1)] = True
@@ -112,6 +112,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
 
     title = "Context encoder"
     question = "What was there before the holes were cut?"
+    former_names: ClassVar[Mapping[str, str]] = {"n_blocks": "num_blocks", "p": "probability"}
     paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -129,8 +130,8 @@ class ContextNetSupervisor(AdversarialSupervisor):
         predictor: nn.Module | None = None,
         loss: Callable[..., Tensor] | None = None,
         *,
-        p: float = 0.3,
-        n_blocks: int = 10,
+        probability: float = 0.3,
+        num_blocks: int = 10,
         scale: tuple[float, float] = (0.05, 0.1),
         ratio: tuple[float, float] = (0.3, 3.3),
         lambda_rec: float = 0.999,
@@ -150,8 +151,8 @@ class ContextNetSupervisor(AdversarialSupervisor):
             predictor: Decoder from the feature map to an image.
             loss: Function of painted images, true images and holes (`[B, 1, H, W]`, bool); default:
                 mean squared error in the holes.
-            p: Probability with which each block is cut out.
-            n_blocks: Most blocks in an image.
+            probability: That with which each block is cut out.
+            num_blocks: Most blocks in an image.
             scale: Lowest and highest area of a block, as fractions of the image's.
             ratio: Lowest and highest height / width of a block.
             lambda_rec: Weight of the error. 0.999: section 4 of the paper.
@@ -169,9 +170,11 @@ class ContextNetSupervisor(AdversarialSupervisor):
             ValueError: If a number is out of its range, or the predictor gives no images like
                 those of the dataset.
         """
-        if not 0.0 < p <= 1.0:
-            raise ValueError(f"p is the probability of a block, above 0 and at most 1, got {p}")
-        require_counts(n_blocks=n_blocks)
+        if not 0.0 < probability <= 1.0:
+            raise ValueError(
+                f"probability is that of a block, above 0 and at most 1, got {probability}"
+            )
+        require_counts(num_blocks=num_blocks)
         check_area_and_aspect(as_numbers("scale", scale, 2), as_numbers("ratio", ratio, 2))
         if scale[1] == 0:
             raise ValueError(f"scale must leave blocks an area above 0, got {scale}")
@@ -199,7 +202,9 @@ class ContextNetSupervisor(AdversarialSupervisor):
         if discriminator is None:
             discriminator = ImageDiscriminator(self.in_channels, self.image_size)
         self.discriminator = discriminator
-        self.collate_fn = HoleCollator(p, n_blocks, scale, ratio, zero_input(self.model))
+        self.collate_fn = HoleCollator(
+            probability, num_blocks, scale, ratio, zero_input(self.model)
+        )
 
     def _decoder(self, features: FeatureShape) -> nn.Module:
         grid = bottleneck_grid(features.height, features.width)

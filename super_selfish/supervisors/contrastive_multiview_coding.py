@@ -167,7 +167,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 entry, as in the paper. Its normalising constants, one for each direction, are
                 estimated of the first batch and stay, as in the authors' code, which has it of Wu
                 et al., 2018.
-            bank_momentum: Weight of an old entry of a memory in its update, in [0, 1).
+            bank_momentum: Weight of an old entry of a memory in its update, in [0, 1); what
+                MoCo and BYOL call `momentum` is that of an old network.
             positives: What an embedding must be close to: `"memory"`, the other half's embedding
                 that is remembered, or `"batch"`, that of now.
             augmentation: `"cpc"`, two views of CPC v2, the lightness of each with the colours of

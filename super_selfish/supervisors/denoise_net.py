@@ -42,12 +42,12 @@ class NoisedImages(NamedTuple):
 
 
 class DenoiseCollator(Collator):
-    """Erases each pixel, in all channels at once, with probability `p`."""
+    """Erases each pixel, in all channels at once, with one probability."""
 
-    def __init__(self, p: float, fill: float | Tensor) -> None:
+    def __init__(self, probability: float, fill: float | Tensor) -> None:
         """Takes the probability, and what an erased pixel shows: a value, or one per channel."""
         super().__init__()
-        self.dropout = PixelDropout(p, fill)
+        self.dropout = PixelDropout(probability, fill)
 
     def augment(self, batch: Batch, generator: torch.Generator) -> NoisedImages:
         """Makes the noised images."""
@@ -60,7 +60,7 @@ class DenoiseNetSupervisor(Supervisor):
 
     Differences from the paper: one convolutional network trained as a whole on the mean squared
     error, instead of a stack of layers with tied weights trained one by one on cross-entropy; each
-    pixel is erased with probability `p`, instead of a fixed fraction of them. An erased pixel is
+    pixel is erased with a probability, instead of a fixed fraction of them. An erased pixel is
     zero where the network sees it, as in the paper: for a backbone that normalises its input this
     is the mean colour. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
     of plain SGD; 70 % of the pixels are erased instead of 10 to 50 %.
@@ -68,6 +68,7 @@ class DenoiseNetSupervisor(Supervisor):
 
     title = "Denoising autoencoder"
     question = "What did the image look like before most pixels were erased?"
+    former_names: ClassVar[Mapping[str, str]] = {"p": "probability"}
     paints = True
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -81,7 +82,7 @@ class DenoiseNetSupervisor(Supervisor):
         predictor: nn.Module | None = None,
         loss: Callable[..., Tensor] | None = None,
         *,
-        p: float = 0.7,
+        probability: float = 0.7,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -94,7 +95,7 @@ class DenoiseNetSupervisor(Supervisor):
             backbone: Network with feature maps, its name, or None for an EfficientNet-B0.
             predictor: Decoder from the feature map to an image.
             loss: Function of restored and clean images; default: mean squared error.
-            p: Probability with which a pixel is erased.
+            probability: That with which each pixel is erased.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -102,11 +103,13 @@ class DenoiseNetSupervisor(Supervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If `p` leaves nothing to do or nothing to see, or the predictor gives no
+            ValueError: If `probability` leaves nothing to do or to see, or the predictor gives no
                 images like those of the dataset.
         """
-        if not 0.0 < p < 1.0:
-            raise ValueError(f"p is the share of erased pixels, between 0 and 1, got {p}")
+        if not 0.0 < probability < 1.0:
+            raise ValueError(
+                f"probability is the share of erased pixels, between 0 and 1, got {probability}"
+            )
         super().__init__(
             None,
             dataset,
@@ -115,7 +118,7 @@ class DenoiseNetSupervisor(Supervisor):
             in_channels=in_channels,
             **options,
         )
-        self.p = p
+        self.probability = probability
         self.model = self._combine(
             backbone,
             predictor,
@@ -131,7 +134,7 @@ class DenoiseNetSupervisor(Supervisor):
         )
         if predictor is not None and loss is None:
             require_images(self)
-        self.collate_fn = DenoiseCollator(p, zero_input(self.model))
+        self.collate_fn = DenoiseCollator(probability, zero_input(self.model))
 
     def _forward(self, data: NoisedImages) -> Tensor:
         restored = self.model(data.noised)  # (B, C, H, W)
@@ -144,7 +147,7 @@ class DenoiseNetSupervisor(Supervisor):
         """Images with erased pixels, as restored, as they were."""
         data = seen_batch(self, index, seed)
         restored = self.model(data.noised)
-        erased = f"{self.p:.0%}\nerased"
+        erased = f"{self.probability:.0%}\nerased"
         return side_by_side((data.noised, erased), (restored, "restored"), (data.images, "clean"))
 
     def chance_loss(self, row: Row) -> float | None:

@@ -12,8 +12,8 @@ Shapes: `B` images, `N` classes, `C, H, W` image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class ExemplarNetSupervisor(Supervisor):
 
     title = "ExemplarNet"
     question = "Of which image of the dataset is this a copy?"
+    former_names: ClassVar[Mapping[str, str]] = {"p": "probability"}
     asks_by_number = True
 
     chosen: Tensor  # (N,) int64, positions in the dataset, by class
@@ -87,7 +88,7 @@ class ExemplarNetSupervisor(Supervisor):
         num_classes: int | None = None,
         num_transforms: int = 100,
         max_elements: int = 10,
-        p: float = 0.5,
+        probability: float = 0.5,
         seed: int = 0,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -105,7 +106,7 @@ class ExemplarNetSupervisor(Supervisor):
                 the whole dataset where it is smaller.
             num_transforms: Transformations in the list.
             max_elements: Most primitives of which one is composed.
-            p: Probability of each of them, in (0, 1].
+            probability: That of each of them, in (0, 1].
             seed: Decides which images and which transformations.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
@@ -157,7 +158,7 @@ class ExemplarNetSupervisor(Supervisor):
             require_logits(self, num_classes, "images")
         self.collate_fn = ExemplarCollator(
             FixedComposites(
-                self.image_size, num_transforms, max_elements, p, step_generator(seed, 1)
+                self.image_size, num_transforms, max_elements, probability, step_generator(seed, 1)
             )
         )
 
@@ -192,14 +193,15 @@ class ExemplarNetSupervisor(Supervisor):
         if row["epoch"] <= 20 and row["accuracy"] > 0.99:
             return (
                 f"{row['accuracy']:.1%} of the images are recognised after {row['epoch']:.0f} "
-                "epochs: this is too easy to teach much; raise num_classes, max_elements or p"
+                "epochs: this is too easy to teach much; raise num_classes, max_elements or "
+                "probability"
             )
         # log N is the loss of a network that knows nothing.
         if row["epoch"] >= 10 and row["loss"] > 0.98 * math.log(self.num_classes):
             return (
                 f"images are recognised no better than by chance (loss {row['loss']:.2f} of "
                 f"{math.log(self.num_classes):.2f}): look for copies of the same image in the "
-                "dataset; lower num_classes, max_elements or p, or change lr"
+                "dataset; lower num_classes, max_elements or probability, or change lr"
             )
         return None
 

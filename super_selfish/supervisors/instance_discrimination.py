@@ -134,7 +134,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
             num_negatives: Entries of the memory that each step compares with; the whole memory,
                 each entry once, where the dataset is no larger.
             temperature: Of the default loss. 0.07: section 4; the authors' code for CIFAR has 0.1.
-            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
+            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1); what
+                MoCo and BYOL call `momentum` is that of an old network.
             form: Of the default loss: `"softmax"`, or `"nce"` for a binary decision an entry. Its
                 normalising constant is estimated of the first batch and stays, as in the code of
                 the authors; section 3.2 has it of some batches.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,27 +64,29 @@ class JigsawCollator(Collator):
     deviations leave [0, 1] by a little.
     """
 
-    def __init__(self, cutter: TileCutter, total_perms: int, perms_per_image: int) -> None:
+    def __init__(
+        self, cutter: TileCutter, num_permutations: int, permutations_per_image: int
+    ) -> None:
         """Takes the recipe of the tiles, the size of the table, and the length of the lists."""
         super().__init__()
         self.cutter = cutter
-        self.total_perms = total_perms
-        self.perms_per_image = perms_per_image
+        self.num_permutations = num_permutations
+        self.permutations_per_image = permutations_per_image
         # Image i has a list of its own, of rows that follow each other from i * stride (modulo P)
         # on: a stride near the golden section spreads them evenly, wherever one looks.
-        stride = round(total_perms * 0.618) or 1
-        while math.gcd(stride, total_perms) > 1:
+        stride = round(num_permutations * 0.618) or 1
+        while math.gcd(stride, num_permutations) > 1:
             stride += 1
         self.stride = stride
 
     def augment(self, batch: Batch, generator: torch.Generator) -> JigsawTiles:
         """Makes the tiles and the number of each image's permutation."""
         tiles = self.cutter(to_unit_range(batch.images), generator)
-        choices = torch.randint(self.perms_per_image, (len(tiles),), generator=generator)
+        choices = torch.randint(self.permutations_per_image, (len(tiles),), generator=generator)
         targets = choices.to(tiles.device, non_blocking=True)
-        if self.perms_per_image < self.total_perms:
+        if self.permutations_per_image < self.num_permutations:
             first = batch.index.to(tiles.device) * self.stride
-            targets = (first + targets) % self.total_perms
+            targets = (first + targets) % self.num_permutations
         return JigsawTiles(standardize(tiles), targets)
 
 
@@ -125,6 +127,10 @@ class JigsawNetSupervisor(Supervisor):
 
     title = "Jigsaw"
     question = "In which order do these tiles make an image?"
+    former_names: ClassVar[Mapping[str, str]] = {
+        "total_perms": "num_permutations",
+        "n_perms_per_image": "num_permutations_per_image",
+    }
 
     permutations: Tensor
 
@@ -136,8 +142,8 @@ class JigsawNetSupervisor(Supervisor):
         loss: Callable[..., Tensor] | None = None,
         *,
         grid: int = 2,
-        total_perms: int | None = None,
-        n_perms_per_image: int | None = None,
+        num_permutations: int | None = None,
+        num_permutations_per_image: int | None = None,
         tile_fraction: float = GAP_FRACTION,
         p_grayscale: float = 0.3,
         image_size: Size | None = None,
@@ -153,9 +159,9 @@ class JigsawNetSupervisor(Supervisor):
             predictor: Head with one output a permutation.
             loss: Function of logits and class numbers; default: cross-entropy.
             grid: Cells a side. 3: the paper.
-            total_perms: Permutations to tell apart. Default: all, at most 1000 (24 for 2x2).
-            n_perms_per_image: Permutations that any one image is shown in, a fixed list for each.
-                Default: all.
+            num_permutations: Permutations to tell apart. Default: all, at most 1000 (24 for 2x2).
+            num_permutations_per_image: Permutations that any one image is shown in, a fixed list
+                for each. Default: all.
             tile_fraction: Side of the part of a cell that is shown, as a fraction of the cell's, in
                 (0, 1); the rest is the gap. 64 / 75: the paper's proportion.
             p_grayscale: Probability that a tile is gray. 0.3: the paper's share of gray images.
@@ -169,7 +175,11 @@ class JigsawNetSupervisor(Supervisor):
             ValueError: If a number is out of its range, or the predictor has not one output a
                 permutation.
         """
-        require_counts(grid=grid, total_perms=total_perms, n_perms_per_image=n_perms_per_image)
+        require_counts(
+            grid=grid,
+            num_permutations=num_permutations,
+            num_permutations_per_image=num_permutations_per_image,
+        )
         super().__init__(
             None,
             dataset,
@@ -189,17 +199,17 @@ class JigsawNetSupervisor(Supervisor):
                 "pixels, and edges that run on give the puzzle away: take less, a smaller grid or "
                 "larger images"
             )
-        self.register_buffer("permutations", permutation_table(grid, total_perms))
+        self.register_buffer("permutations", permutation_table(grid, num_permutations))
         count = len(self.permutations)
-        if n_perms_per_image is None:
-            n_perms_per_image = count
-        if not 1 <= n_perms_per_image <= count:
+        if num_permutations_per_image is None:
+            num_permutations_per_image = count
+        if not 1 <= num_permutations_per_image <= count:
             raise ValueError(
-                f"n_perms_per_image must be in 1 ... {count}, the permutations that there are, "
-                f"got {n_perms_per_image}"
+                f"num_permutations_per_image must be in 1 ... {count}, the permutations that there "
+                f"are, got {num_permutations_per_image}"
             )
-        self._resolve(total_perms=count, n_perms_per_image=n_perms_per_image)
-        self.collate_fn = JigsawCollator(cutter, count, n_perms_per_image)
+        self._resolve(num_permutations=count, num_permutations_per_image=num_permutations_per_image)
+        self.collate_fn = JigsawCollator(cutter, count, num_permutations_per_image)
 
         backbone = build_backbone(
             backbone, self.in_channels, self.image_size, self._stem_of(backbone)
@@ -274,7 +284,7 @@ class JigsawNetSupervisor(Supervisor):
             return (
                 f"permutations are guessed no better than by chance ({chance:.1%}): these images "
                 "may have no parts with a place of their own (textures, cells); lower grid or "
-                "total_perms, train longer, or choose another algorithm"
+                "num_permutations, train longer, or choose another algorithm"
             )
         return None
 

@@ -226,6 +226,8 @@ def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
             f"{checkpoint_path(name)} holds a {state['class']}, "
             f"not a {type(supervisor).__name__}: load it with {state['class']}().load(...)"
         )
+    renamed = supervisor.former_names
+    state["arguments"] = {renamed.get(k, k): v for k, v in state["arguments"].items()}
     for argument, value in supervisor.former_arguments.items():
         state["arguments"].setdefault(argument, {"plain": value})
     return state

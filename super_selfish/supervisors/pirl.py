@@ -126,6 +126,7 @@ class PIRLSupervisor(Supervisor):
 
     title = "PIRL"
     question = "Which of all remembered images is this the puzzle of?"
+    former_names: ClassVar[Mapping[str, str]] = {"total_perms": "num_permutations"}
     asks_by_number = True
     against_collapse = "lower lr, or raise batch_size or num_negatives"
 
@@ -150,7 +151,7 @@ class PIRLSupervisor(Supervisor):
         puzzle_predictor: nn.Module | None = None,
         embedding_size: int = 128,
         grid: int | None = None,
-        total_perms: int | None = None,
+        num_permutations: int | None = None,
         num_negatives: int = 3136,
         temperature: float = 0.07,
         form: str = "softmax",
@@ -174,7 +175,7 @@ class PIRLSupervisor(Supervisor):
             puzzle_predictor: Head of the puzzle, from pooled features to `embedding_size`.
             embedding_size: Width of the space in which image, puzzle and memory are compared.
             grid: Cells a side of the puzzle. Default: 3, or 2 where cells would be below 16 pixels.
-            total_perms: Permutations to draw from. Default: all, at most 1000.
+            num_permutations: Permutations to draw from. Default: all, at most 1000.
             num_negatives: Entries of the memory that a step compares with; the whole memory, each
                 entry once, where that is no larger.
             temperature: Of the default loss.
@@ -182,7 +183,8 @@ class PIRLSupervisor(Supervisor):
                 entry, as in the paper. Its normalising constant is estimated of the first batch and
                 stays, as in the code of Wu et al., 2018, whose loss it is.
             puzzle_weight: Of the puzzle's loss, in (0, 1); the image's has the rest.
-            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1).
+            bank_momentum: Weight of an old entry of the memory in its update, in [0, 1); what
+                MoCo and BYOL call `momentum` is that of an old network.
             augmentation: `"cpc"`, or `"paper"` for the recipe of the paper.
             num_images: Entries of the memory. Default: the images of the dataset.
             image_size: Side or (height, width) in pixels.
@@ -203,7 +205,7 @@ class PIRLSupervisor(Supervisor):
             num_negatives=num_negatives,
             embedding_size=embedding_size,
             grid=grid,
-            total_perms=total_perms,
+            num_permutations=num_permutations,
         )
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
@@ -212,9 +214,9 @@ class PIRLSupervisor(Supervisor):
         if grid is None:
             grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2
         recipes = recipe(augmentation, self.image_size, grid)  # before the table: refuses at once
-        self.register_buffer("permutations", permutation_table(grid, total_perms))
+        self.register_buffer("permutations", permutation_table(grid, num_permutations))
         count = len(self.permutations)
-        self._resolve(num_images=num_images, grid=grid, total_perms=count)
+        self._resolve(num_images=num_images, grid=grid, num_permutations=count)
         self.puzzle_weight = puzzle_weight
         if loss is None:
             self.loss = loss_of_form(form, num_images, temperature)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from super_selfish.training.devices import default_device, parse_device, refuse_meta
+from super_selfish.training.telling import warn
 from super_selfish.training.typed import typed_arguments
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
+
+
+def present_names(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of a constructor by the names that they have now; warns of former ones.
+
+    Args:
+        kind: The class that is constructed, with its `former_names`.
+        given: Keywords of the call.
+
+    Raises:
+        TypeError: If one is given by both names.
+    """
+    former: Mapping[str, str] = getattr(kind, "former_names", {})
+    for old in former.keys() & given.keys():
+        new = former[old]
+        if new in given:
+            raise TypeError(f"{kind.__name__}() got {new}= and {old}=, its former name")
+        warn(f"{old}= of {kind.__name__} is called {new}= now", FutureWarning)
+    return {former.get(name, name): value for name, value in given.items()}
 
 
 class SupervisorType(ABCMeta):
@@ -23,6 +44,7 @@ class SupervisorType(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Constructs, then moves."""
+        kwargs = present_names(cls, kwargs)
         constructor = cls.__init__  # type: ignore[misc]
         if constructor.__module__.startswith("super_selfish."):
             args, kwargs = typed_arguments(constructor, args, kwargs)

@@ -49,6 +49,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         against_collapse: What helps against a collapse of this algorithm's features, in words.
         former_arguments: What the constructor did without arguments that earlier versions had not;
             their checkpoints are read with it.
+        former_names: Names that arguments of the constructor had, and those that they have now.
         meanings: What the columns mean that the algorithm adds to the history, a caption each.
         title: Name of the algorithm; without one it goes by its class.
         question: What the algorithm asks of its network, a plain sentence, or nothing.
@@ -71,6 +72,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
     former_arguments: ClassVar[Mapping[str, Any]] = {}
+    former_names: ClassVar[Mapping[str, str]] = {}
     title: ClassVar[str] = ""
     question: ClassVar[str] = ""
     paints: ClassVar[bool] = False

@@ -55,22 +55,26 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "num_classes": Number(8000, "2.2; text: 8000 to 32000", None, RESOLVED),
         "num_transforms": Number(100, "2.2; text: 100 to 150 copies a class"),
         "max_elements": Number(None, "0.0.6: max_elms", 10, "other primitives than the paper's"),
-        "p": Number(None, "0.0.6", 0.5, "other primitives than the paper's"),
+        "probability": Number(None, "0.0.6", 0.5, "other primitives than the paper's"),
         "seed": Number(None, "a seed", 0, "any"),
     },
     "jigsaw": {
         "grid": Number(3, "2.3; text, section 4", 2, "nine tiles are too hard for " + SMALL),
-        "total_perms": Number(1000, "2.3; text: 1000, code: 100, VISSL: 2000", None, RESOLVED),
-        "n_perms_per_image": Number(None, "0.0.6: 24", None, RESOLVED),
+        "num_permutations": Number(1000, "2.3; text: 1000, code: 100, VISSL: 2000", None, RESOLVED),
+        "num_permutations_per_image": Number(None, "0.0.6: 24", None, RESOLVED),
         "tile_fraction": Number(64 / 75, "1.5 R4; text: 64 of 75 at 225, code: 64 of 85 at 255"),
         "p_grayscale": Number(0.3, "2.3; text: 30 % of the images, VISSL: 0.66"),
     },
     "denoise": {
-        "p": Number((0.1, 0.25, 0.5), "2.4; text: fractions", 0.7, "0.0.6: images are redundant"),
+        "probability": Number(
+            (0.1, 0.25, 0.5), "2.4; text: fractions", 0.7, "0.0.6: images are redundant"
+        ),
     },
     "context": {
-        "p": Number(None, "2.5; 0.0.6", 0.3, "random blocks instead of the paper's centre"),
-        "n_blocks": Number(None, "2.5; 0.0.6", 10, "as above"),
+        "probability": Number(
+            None, "2.5; 0.0.6", 0.3, "random blocks instead of the paper's centre"
+        ),
+        "num_blocks": Number(None, "2.5; 0.0.6", 10, "as above"),
         "scale": Number(None, "2.5; 0.0.6", (0.05, 0.1), "as above"),
         "ratio": Number(None, "2.5; 0.0.6", (0.3, 3.3), "as above"),
         "lambda_rec": Number(0.999, "2.5; text, section 4"),
@@ -134,7 +138,9 @@ SIGNATURES: dict[str, dict[str, Number]] = {
     "pirl": {
         "embedding_size": Number(128, "2.13"),
         "grid": Number(3, "2.13", None, RESOLVED),
-        "total_perms": Number(None, "2.13; text: any of 9!; 0.0.6's report: 1000", None, RESOLVED),
+        "num_permutations": Number(
+            None, "2.13; text: any of 9!; 0.0.6's report: 1000", None, RESOLVED
+        ),
         "num_negatives": Number(32000, "2.13", 3136, "0.0.6; " + ONE_BATCH),
         "temperature": Number(0.07, "2.13"),
         "form": Number("nce", "2.13", "softmax", "as for the other memories"),

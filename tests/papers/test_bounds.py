@@ -30,19 +30,19 @@ EDGES: dict[str, list[Edge]] = {
         Edge("num_classes", [2], [1, 0]),
         Edge("num_transforms", **COUNT),
         Edge("max_elements", **COUNT),
-        Edge("p", [1.0, TINY], [0.0, 1 + TINY]),
+        Edge("probability", [1.0, TINY], [0.0, 1 + TINY]),
     ],
     "jigsaw": [
         Edge("grid", [2], [1, 0]),
-        Edge("total_perms", [2, 24], [1, 25]),
-        Edge("n_perms_per_image", [1, 24], [0, 25]),
+        Edge("num_permutations", [2, 24], [1, 25]),
+        Edge("num_permutations_per_image", [1, 24], [0, 25]),
         Edge("tile_fraction", [0.9], [1.0, 0.0]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
-    "denoise": [Edge("p", [TINY, LARGE], [0.0, 1.0])],
+    "denoise": [Edge("probability", [TINY, LARGE], [0.0, 1.0])],
     "context": [
-        Edge("p", [1.0, TINY], [0.0, 1 + TINY]),
-        Edge("n_blocks", **COUNT),
+        Edge("probability", [1.0, TINY], [0.0, 1 + TINY]),
+        Edge("num_blocks", **COUNT),
         Edge("lambda_rec", [0.0], [-TINY, math.inf]),
         Edge("lambda_adv", [0.0], [-TINY, math.inf]),
     ],
@@ -80,7 +80,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("bank_momentum", **MOMENTUM),
         Edge("puzzle_weight", [TINY, LARGE], [0.0, 1.0]),
         Edge("grid", [2], [1]),
-        Edge("total_perms", [2, 24], [1, 25]),
+        Edge("num_permutations", [2, 24], [1, 25]),
         Edge("form", ["nce"], ["NCE"]),
         Edge("augmentation", ["paper"], ["Paper"]),
     ],
@@ -113,7 +113,9 @@ ROWS = [(algorithm, edge) for algorithm, edges in EDGES.items() for edge in edge
 
 def build(algorithm: str, name: str, value: Any) -> Any:
     others = (
-        {"total_perms": 2} if algorithm == "pirl" and name not in ("total_perms", "grid") else {}
+        {"num_permutations": 2}
+        if algorithm == "pirl" and name not in ("num_permutations", "grid")
+        else {}
     )
     return SUPERVISORS[algorithm](backbone=Wide(4), image_size=32, **{**others, name: value})
 
@@ -153,7 +155,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
 def test_a_head_of_one_s_own_has_the_width_of_the_space(
     algorithm: str, head: str, inside: int
 ) -> None:
-    others = {"total_perms": 2} if algorithm == "pirl" else {}
+    others = {"num_permutations": 2} if algorithm == "pirl" else {}
     for width, is_right in ((8, True), (7, False)):
         given: dict[str, Any] = {head: nn.Linear(inside, width), "embedding_size": 8, **others}
         if is_right:

@@ -195,7 +195,7 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         [*mlp(16, 512, 256), *mlp(256, 512, 256)],
     ),
     "pirl": (
-        lambda: built("pirl", total_perms=4),
+        lambda: built("pirl", num_permutations=4),
         lambda s: nn.Sequential(s.model.predictor, s.puzzle_predictor),
         mlp(16, 1024, 1024, 128) * 2,
     ),

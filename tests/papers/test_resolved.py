@@ -87,7 +87,7 @@ def test_exemplars_are_the_smallest_of_the_paper_s_choices_or_the_whole_dataset(
 def test_puzzles_have_all_permutations_or_the_paper_s_thousand(grid: int, count: int) -> None:
     table = permutation_table(grid)
     assert table.shape == (count, grid * grid)
-    assert count in (24, SIGNATURES["jigsaw"]["total_perms"].paper)
+    assert count in (24, SIGNATURES["jigsaw"]["num_permutations"].paper)
     if count == 1000:  # METHODS 2.3, as the published set: mean distance 8.01, at least 2
         different = (table[:, None] != table[None]).sum(dim=2)
         apart = different[~torch.eye(1000, dtype=torch.bool)]
@@ -97,13 +97,15 @@ def test_puzzles_have_all_permutations_or_the_paper_s_thousand(grid: int, count:
 
 def test_a_jigsaw_takes_every_permutation_of_every_image() -> None:
     supervisor = built("jigsaw")
-    assert supervisor.collate_fn.total_perms == supervisor.collate_fn.perms_per_image == 24
+    assert (
+        supervisor.collate_fn.num_permutations == supervisor.collate_fn.permutations_per_image == 24
+    )
     assert supervisor.permutations.shape == (24, 4)
 
 
 @pytest.mark.parametrize(("side", "grid"), [(32, 2), (47, 2), (48, 3), (225, 3)])
 def test_pirl_cuts_nine_tiles_where_cells_have_sixteen_pixels(side: int, grid: int) -> None:
-    supervisor = built("pirl", side, total_perms=2)
+    supervisor = built("pirl", side, num_permutations=2)
     assert supervisor.permutations.shape == (2, grid**2)
 
 
@@ -137,7 +139,7 @@ def test_adversaries_have_dcgan_s_moments() -> None:
 def test_memories_are_uniform_on_the_sphere_and_as_large_as_the_dataset() -> None:
     images = torch.zeros(300, 3, 64, 64, dtype=torch.uint8)
     banks = [built("instance", dataset=images).bank]
-    banks += [built("pirl", dataset=images, total_perms=2).bank]
+    banks += [built("pirl", dataset=images, num_permutations=2).bank]
     both = built("cmc", dataset=images)
     banks += [both.lightness_bank, both.color_bank]
     for bank in banks:
@@ -151,7 +153,7 @@ def test_memories_are_uniform_on_the_sphere_and_as_large_as_the_dataset() -> Non
 @pytest.mark.parametrize("algorithm", ["instance", "cmc", "pirl"])
 def test_losses_of_memories_have_the_paper_s_temperature(algorithm: str) -> None:
     for form in ("softmax", "nce"):
-        arguments = {"total_perms": 2} if algorithm == "pirl" else {}
+        arguments = {"num_permutations": 2} if algorithm == "pirl" else {}
         supervisor = built(algorithm, form=form, **arguments)
         assert supervisor.loss.temperature == SIGNATURES[algorithm]["temperature"].paper
 
@@ -163,7 +165,7 @@ def test_the_other_losses_have_the_papers_scales() -> None:
 
 @pytest.mark.parametrize("algorithm", ["instance", "cmc", "pirl"])
 def test_memories_are_asked_for_as_many_negatives_as_the_signature_says(algorithm: str) -> None:
-    arguments = {"total_perms": 2} if algorithm == "pirl" else {}
+    arguments = {"num_permutations": 2} if algorithm == "pirl" else {}
     supervisor = built(algorithm, num_images=10_000, **arguments)
     number = SIGNATURES[algorithm]["num_negatives"].default
     assert supervisor.collate_fn.num_negatives == number
@@ -206,7 +208,9 @@ def test_lists_of_permutations_begin_a_golden_section_apart(count: int, stride: 
 @pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
 def test_every_collator_is_a_plain_collate_fn(algorithm: str) -> None:
     images = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
-    arguments = {"pirl": {"total_perms": 2}, "exemplar": {"num_transforms": 2}}.get(algorithm, {})
+    arguments = {"pirl": {"num_permutations": 2}, "exemplar": {"num_transforms": 2}}.get(
+        algorithm, {}
+    )
     supervisor = built(algorithm, dataset=images, **arguments)
     (batch,) = DataLoader(supervisor.source, 6, collate_fn=supervisor.collate_fn)
     supervisor.eval()

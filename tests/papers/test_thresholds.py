@@ -153,7 +153,7 @@ LIMITS: dict[str, list[Limit]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "exemplar": {"num_classes": 7, "num_transforms": 1},
     "context as a game": {"lambda_rec": 0.5, "lambda_adv": 0.5},
-    "pirl": {"total_perms": 2},
+    "pirl": {"num_permutations": 2},
     "moco": {"queue_size": 4},
 }
 

@@ -23,8 +23,8 @@ def batch_of(supervisor: ContextNetSupervisor, images: Tensor) -> HoledImages:
     return supervisor.collate_fn.augment(Batch(images, torch.arange(len(images))), generator)
 
 
-def holes_of(p: float, n_blocks: int, number: int = 200, size: int = 40) -> HoledImages:
-    collator = HoleCollator(p, n_blocks, (0.05, 0.1), (0.3, 3.3), 0.25)
+def holes_of(p: float, num_blocks: int, number: int = 200, size: int = 40) -> HoledImages:
+    collator = HoleCollator(p, num_blocks, (0.05, 0.1), (0.3, 3.3), 0.25)
     images = torch.rand(number, 3, size, size, generator=torch.Generator().manual_seed(1))
     return collator.augment(Batch(images, torch.arange(number)), torch.Generator().manual_seed(2))
 
@@ -156,13 +156,15 @@ def test_health_tells_of_bad_painting_and_of_a_discriminator_that_matters_and_ha
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"p": 0.0},
-        {"n_blocks": 0},
+        {"probability": 0.0},
+        {"num_blocks": 0},
         {"scale": (0.2, 0.1)},
         {"lambda_adv": -0.1},
         {"lambda_rec": 0.0, "lambda_adv": 0.0},
     ],
 )
 def test_wrong_numbers_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="|".join(("p is", "n_blocks", "scale", "lambda_rec"))):
+    with pytest.raises(
+        ValueError, match="|".join(("probability is", "num_blocks", "scale", "lambda_rec"))
+    ):
         ContextNetSupervisor(image_size=32, **wrong)

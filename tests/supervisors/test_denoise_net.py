@@ -97,8 +97,10 @@ def test_health_tells_of_bad_restoration_by_the_loss_in_use(
 
 @pytest.mark.parametrize("p", [0.0, 1.0, -0.1, float("nan")])
 def test_noise_that_leaves_nothing_to_do_or_to_see_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match=r"^p is the share of erased pixels, between 0 and 1, got"):
-        DenoiseNetSupervisor(image_size=32, p=p)
+    with pytest.raises(
+        ValueError, match=r"^probability is the share of erased pixels, between 0 and 1, got"
+    ):
+        DenoiseNetSupervisor(image_size=32, probability=p)
 
 
 def test_a_decoder_of_another_size_is_refused(images: Tensor, tiny_backbone: Backbones) -> None:

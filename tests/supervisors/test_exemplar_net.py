@@ -170,7 +170,7 @@ def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -
         "num_classes is 23 and the dataset has 22": {"num_classes": 23},
         "at least 2 classes": {"num_classes": 1},
         "^num_transforms must be at least 1, got 0$": {"num_transforms": 0},
-        "p is a probability": {"p": 1.5},
+        "p is a probability": {"probability": 1.5},
     }
     for message, options in wrong.items():
         with pytest.raises(ValueError, match=message):

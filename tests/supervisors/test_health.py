@@ -113,7 +113,7 @@ def test_jigsaw_tells_of_marks(pictures: Tensor, tiny_backbone: Backbones) -> No
         "jigsaw",
         marked.repeat(2, 1, 1, 1),
         tiny_backbone(),
-        arguments={"predictor": head, "total_perms": 3},
+        arguments={"predictor": head, "num_permutations": 3},
         lr=3e-3,
         epochs=5,
     )

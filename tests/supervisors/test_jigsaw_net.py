@@ -43,7 +43,7 @@ def test_the_loss_begins_at_chance(
 
 
 def test_the_loss_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
-    supervisor = JigsawNetSupervisor(images, tiny_backbone(), grid=3, total_perms=40).eval()
+    supervisor = JigsawNetSupervisor(images, tiny_backbone(), grid=3, num_permutations=40).eval()
     data = batch_of(supervisor, images[:6])
     with torch.no_grad():
         logits = supervisor.model(put_together(data.tiles, supervisor.permutations[data.targets]))
@@ -96,7 +96,7 @@ def test_any_image_comes_in_any_permutation(images: Tensor, tiny_backbone: Backb
 def test_a_list_of_permutations_belongs_to_each_image(
     images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    supervisor = JigsawNetSupervisor(images, tiny_backbone(), n_perms_per_image=3)
+    supervisor = JigsawNetSupervisor(images, tiny_backbone(), num_permutations_per_image=3)
     targets = torch.stack([batch_of(supervisor, images, seed).targets for seed in range(50)])
     lists = [frozenset(column.unique().tolist()) for column in targets.T]
     assert all(len(numbers) == 3 for numbers in lists)
@@ -147,7 +147,7 @@ def test_a_backbone_without_a_map_will_do(images: Tensor) -> None:
 def test_puzzles_are_learnt(images: Tensor, tiny_backbone: Backbones) -> None:
     torch.manual_seed(0)
     head = nn.Sequential(BottleneckMap(16, channels=8, size=4), nn.Linear(128, 3))
-    supervisor = JigsawNetSupervisor(images, tiny_backbone(), head, total_perms=3)
+    supervisor = JigsawNetSupervisor(images, tiny_backbone(), head, num_permutations=3)
     supervisor.supervise(lr=1e-2, epochs=12, batch_size=11, name=None)
     accuracies = [row["accuracy"] for row in supervisor.history]
     assert sum(accuracies[-3:]) / 3 > 0.6  # chance: a third
@@ -156,10 +156,10 @@ def test_puzzles_are_learnt(images: Tensor, tiny_backbone: Backbones) -> None:
 def test_what_makes_no_puzzle_is_refused(images: Tensor, tiny_backbone: Backbones) -> None:
     with pytest.raises(ValueError, match="leaves no gap between cells of 16x16 pixels"):
         JigsawNetSupervisor(images, tiny_backbone(), tile_fraction=1.0)
-    with pytest.raises(ValueError, match="n_perms_per_image must be in 1"):
-        JigsawNetSupervisor(images, tiny_backbone(), n_perms_per_image=25)
+    with pytest.raises(ValueError, match="num_permutations_per_image must be in 1"):
+        JigsawNetSupervisor(images, tiny_backbone(), num_permutations_per_image=25)
     with pytest.raises(ValueError, match="a 2x2 puzzle has 2 to 24 permutations"):
-        JigsawNetSupervisor(images, tiny_backbone(), total_perms=25)
+        JigsawNetSupervisor(images, tiny_backbone(), num_permutations=25)
 
 
 def test_health_knows_shortcuts_and_chance(images: Tensor, tiny_backbone: Backbones) -> None:

@@ -37,8 +37,8 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "augmentation": ("none",),
     },
     "context": {
-        "p": (0.0, 1.1, NAN),
-        "n_blocks": COUNTS,
+        "probability": (0.0, 1.1, NAN),
+        "num_blocks": COUNTS,
         "scale": ((0.2, 0.1), (0.0, 0.0), (0.1,), 0.1),
         "ratio": ((0.0, 1.0), (2.0, 1.0), (0.5,), 1.0),
         "lambda_rec": (-0.1, NAN, INF),
@@ -54,12 +54,12 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "clip_norm": (0.0, -1.0, NAN),
         "augmentation": ("none",),
     },
-    "denoise": {"p": (0.0, 1.0, NAN)},
+    "denoise": {"probability": (0.0, 1.0, NAN)},
     "exemplar": {
         "num_classes": (1, 23, *COUNTS),
         "num_transforms": COUNTS,
         "max_elements": COUNTS,
-        "p": (0.0, 1.1, NAN),
+        "probability": (0.0, 1.1, NAN),
     },
     "instance": {
         "embedding_size": COUNTS,
@@ -73,8 +73,8 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "jigsaw": {
         "grid": (1, 17, *COUNTS),
-        "total_perms": (1, 25, *COUNTS),
-        "n_perms_per_image": (25, *COUNTS),
+        "num_permutations": (1, 25, *COUNTS),
+        "num_permutations_per_image": (25, *COUNTS),
         "tile_fraction": (0.0, 1.0, 1.5, NAN),
         "p_grayscale": (-0.1, 1.5, NAN),
     },
@@ -88,7 +88,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "pirl": {
         "embedding_size": COUNTS,
         "grid": (1, 33, *COUNTS),
-        "total_perms": (1, 25, *COUNTS),
+        "num_permutations": (1, 25, *COUNTS),
         "num_negatives": COUNTS,
         "temperature": (0.0, -1.0, NAN, INF),
         "form": ("sigmoid",),

@@ -113,7 +113,7 @@ def test_a_data_set_that_is_here_stays_the_one_that_is_used(
         (MomentumContrastSupervisor, "embedding_size", 60_000),
         (BYOLSupervisor, "hidden_size", 900_000),
         (BYOLSupervisor, "hidden_size", 60_000),
-        (JigsawNetSupervisor, "total_perms", 10**9),
+        (JigsawNetSupervisor, "num_permutations", 10**9),
     ],
 )
 def test_a_small_file_cannot_ask_for_giant_networks(
