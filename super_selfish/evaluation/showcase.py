@@ -39,7 +39,9 @@ _CAPTION = 42  # pixels below a picture: two lines
 _ROW_GAP = 22  # pixels between rows
 _HEAD = 44  # pixels for a heading
 _SMALL, _PLAIN, _LARGE = 6.8, 8.2, 10.0  # points
+_SMALLER = 8.8  # points: of names that need two lines
 _LETTERS = 31  # in a line of a question
+_TITLE = 23  # letters in a line of a name
 
 
 class Exhibit(NamedTuple):
@@ -150,12 +152,15 @@ def plot_exhibits(
 
 def _draw_label(figure: Figure, exhibit: Exhibit, top: float) -> None:
     """Writes name, question and score of a row, one below the other."""
-    _write(figure, exhibit.title, _MARGIN, top, _LARGE, INK, weight="bold")
+    name = textwrap.wrap(exhibit.title, _TITLE)[:2]
+    size = _LARGE if len(name) == 1 else _SMALLER
+    _write(figure, "\n".join(name), _MARGIN, top, size, INK, weight="bold")
+    top += 27 * len(name)
     lines = textwrap.wrap(exhibit.question, _LETTERS)
-    _write(figure, "\n".join(lines), _MARGIN, top + 27, _PLAIN, INK)
+    _write(figure, "\n".join(lines), _MARGIN, top, _PLAIN, INK)
     if exhibit.score is not None:
         right, total = exhibit.score
-        below = top + 27 + 22 * len(lines) + 6
+        below = top + 22 * len(lines) + 6
         _write(figure, f"{right} of {total} right here", _MARGIN, below, _SMALL, QUIET)
 
 

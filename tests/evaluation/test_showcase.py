@@ -131,11 +131,13 @@ def test_a_sheet_has_a_cell_for_every_picture_and_no_text_in_another(tmp_path: P
     exhibits = [
         Exhibit("Instance discrimination", "Which of all of these images is it?", [group(4)] * 3),
         Exhibit("Split-brain autoencoder", "One?", [group(6)] * 2),
+        Exhibit("MostImprobablyLongNamedSupervisorOfMyOwn" * 2, "What " * 12 + "?", [group(4)]),
+        Exhibit("Flip <script>alert(1)</script>", "", [group(4)]),
     ]
     figure = plot_exhibits(exhibits, tmp_path / "sheet.png", "What there is to see")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] > 12 * 96
-    assert len(figure.axes) == 24
+    assert len(figure.axes) == 32
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     boxes = [text.get_window_extent(renderer) for text in figure.texts]
     boxes += [axes.get_window_extent(renderer) for axes in figure.axes]
