@@ -5,6 +5,8 @@ INSTALLED := $(VENV)/.installed
 OLDEST_PYTHON ?= python3.10
 OLDEST := .venv-oldest
 ARGS ?=
+# Processes that run tests; each takes about a gigabyte.
+WORKERS ?= auto --maxprocesses 4
 
 .PHONY: install demo gallery test lint unit slow test-oldest mutants fuzz soak clean
 
@@ -32,7 +34,7 @@ lint: $(INSTALLED)
 	$(RUN) -m mypy
 
 unit: $(INSTALLED)
-	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)
+	$(RUN) -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist loadfile $(ARGS)
 
 slow: $(INSTALLED)
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)

@@ -185,7 +185,7 @@ class Supervisor(Noting):
             progress: Whether to show how far training is: a bar in terminals and notebooks, in logs
                 a line at the start, an epoch (at most one a minute), and at the end.
             monitor: Looks at the backbone after epochs, such as an `evaluation.Monitor()`; it is
-                the last of the callbacks.
+                the first of the callbacks.
             callbacks: Told of the start, steps, epochs, checkpoints and the end: `EarlyStopping`,
                 `Checkpoints`, `TensorBoard` and others of `super_selfish.training`, or a `Callback`
                 of your own. One that raises ends the run, which is stored.
@@ -294,7 +294,6 @@ class Supervisor(Noting):
                         break
                 if run.step == run.steps_per_epoch:
                     loop.end_epoch()
-            loop.conclude()
 
     def _forward(self, data: Any) -> Losses:
         """The loss of a batch: here that of the model's outputs against the targets.

@@ -48,6 +48,7 @@ class Loop:
         run = self._run
         with ExitStack() as within:
             self._progress = within.enter_context(self._shown())
+            within.push(self._conclude)  # after the last checkpoint
             within.enter_context(torch.random.fork_rng(devices=[]))
             self._supervisor.train()
             within.enter_context(self._keeper)
@@ -141,6 +142,7 @@ class Loop:
             progress.note(source.remark)
             yield progress
 
-    def conclude(self) -> None:
-        """Says what was done, and where it lies."""
-        self._progress.conclude(len(self._feed.left_out))
+    def _conclude(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Says what was done, and where it lies, of a run that came to its end."""
+        if error is None:
+            self._progress.conclude(len(self._feed.left_out))

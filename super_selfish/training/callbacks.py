@@ -122,9 +122,9 @@ class Callbacks:
 
         Args:
             given: Objects with some of the methods of `Callback`, or monitors.
-            monitor: A further one.
+            monitor: A further one, which comes first: the others see what it has measured.
         """
-        given = [*given, *([] if monitor is None else [monitor])]
+        given = [*([] if monitor is None else [monitor]), *given]
         self.monitors = [each for each in given if is_monitor(each)]
         adapted = [_Monitoring(each) if is_monitor(each) else each for each in given]
         self._listening = {

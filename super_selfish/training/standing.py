@@ -26,6 +26,8 @@ def stopped(run: Run, cause: str) -> str:
         where = "before the first step"
     elif run.epoch >= run.epochs:
         where = "after its last epoch"
+    elif run.step == 0 and run.epoch > 0:
+        where = f"after epoch {run.epoch} of {run.epochs}"
     else:
         steps = f"after {run.step} of {run.steps_per_epoch} steps"
         where = f"in epoch {run.epoch + 1} of {run.epochs}, {steps}"

@@ -95,7 +95,7 @@ def test_a_column_that_a_monitor_writes_now_and_then_is_waited_for(make: Make) -
         callbacks=EarlyStopping("rankme", patience=1, min_delta=1e9),
         **SHORT,
     )
-    # Callbacks hear of an epoch before the monitor: what it found in the second stops the fourth.
+    # The monitor comes first: what it found in the fourth is no better than in the second.
     assert len(supervisor.history) == 4
 
 
@@ -162,6 +162,33 @@ def test_the_best_is_kept_and_named_in_the_last_line(
     best = make().load(tmp_path / "run-best")
     assert best.epochs_seen == 2
     assert "best by score (5): epoch 2, kept at" in capsys.readouterr().err
+
+
+def test_the_best_of_what_a_monitor_measures_is_kept(make: Make, tmp_path: Path) -> None:
+    supervisor = make().supervise(
+        name=tmp_path / "run",
+        epochs=3,
+        monitor=Monitor(every=1, num_images=8),
+        callbacks=Checkpoints(best="rankme"),
+        lr=0.01,
+        **SHORT,
+    )
+    best = max(supervisor.history, key=lambda row: row["rankme"])
+    assert make().load(tmp_path / "run-best").epochs_seen == best["epoch"]
+
+
+def test_where_a_stopped_run_stands_and_lies_is_told(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make().supervise(
+        name=tmp_path / "run",
+        epochs=9,
+        batch_size=16,
+        callbacks=EarlyStopping(patience=1, min_delta=99),
+    )
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "(loss no better than" in told
+    assert f"after epoch 2 of 9: stored at {tmp_path / 'run.pt'}. To go on, call" in told
 
 
 def test_two_that_keep_a_best_are_refused(make: Make, tmp_path: Path) -> None:
