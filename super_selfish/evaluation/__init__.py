@@ -24,8 +24,8 @@ from super_selfish.evaluation.plots import (
 )
 from super_selfish.evaluation.protocols import PROTOCOLS
 from super_selfish.evaluation.report import write_report
+from super_selfish.evaluation.scoring import Score, Subject
 from super_selfish.evaluation.showcase import Exhibit, plot_exhibits, show_algorithm
-from super_selfish.evaluation.subject import Score, Subject
 from super_selfish.supervisors.exhibits import seen_views
 
 __all__ = [

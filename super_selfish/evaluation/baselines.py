@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from super_selfish.data.sources import ImageSource
-from super_selfish.evaluation.network import Network
 from super_selfish.evaluation.norm_statistics import ADAPTED, adapted
+from super_selfish.evaluation.rated_network import Network
 from super_selfish.models.beginnings import first_weights, is_as, network_with
 from super_selfish.models.untrained import draw_twin, has_learned
 from super_selfish.models.wrappers import unwrapped

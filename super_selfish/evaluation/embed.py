@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.features import LabelledSource, extract, open_data
-from super_selfish.evaluation.network import open_network
+from super_selfish.evaluation.rated_network import open_network
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.checkpoint import write_atomically
 

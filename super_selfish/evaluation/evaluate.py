@@ -23,13 +23,7 @@ from super_selfish.evaluation.baselines import (
     start_network,
     untrained_network,
 )
-from super_selfish.evaluation.feature_cache import FeatureCache
-from super_selfish.evaluation.features import LabelledSource, open_data
-from super_selfish.evaluation.labels import count_classes, is_multilabel
-from super_selfish.evaluation.metrics import chance_level, commonest_level
-from super_selfish.evaluation.network import Network, open_network
-from super_selfish.evaluation.protocols import check_layers, expand_protocols
-from super_selfish.evaluation.result import (
+from super_selfish.evaluation.evaluation import (
     DIFFERENCE,
     PRETRAINED,
     SINCE_START,
@@ -37,7 +31,13 @@ from super_selfish.evaluation.result import (
     UNTRAINED,
     Evaluation,
 )
-from super_selfish.evaluation.subject import Score, Subject, check_parts_fit, metric_of
+from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.features import LabelledSource, open_data
+from super_selfish.evaluation.label_checks import count_classes, is_multilabel
+from super_selfish.evaluation.metrics import chance_level, commonest_level
+from super_selfish.evaluation.protocols import check_layers, expand_protocols
+from super_selfish.evaluation.rated_network import Network, open_network
+from super_selfish.evaluation.scoring import Score, Subject, check_parts_fit, metric_of
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.display import DELAY, open_bar, quiet
 from super_selfish.training.distributed import rank

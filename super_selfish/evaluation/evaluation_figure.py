@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from super_selfish.evaluation.scoring import Score
 from super_selfish.evaluation.sheets import (
     ACCENT,
     FONT,
@@ -16,7 +17,6 @@ from super_selfish.evaluation.sheets import (
     save_figure,
     write_legend,
 )
-from super_selfish.evaluation.subject import Score
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -21,8 +21,8 @@ from super_selfish.data.collate import LabelCollator
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import batches_of
-from super_selfish.evaluation.labels import as_classes
-from super_selfish.evaluation.network import open_network
+from super_selfish.evaluation.label_checks import as_classes
+from super_selfish.evaluation.rated_network import open_network
 from super_selfish.models.combined_net import pooled_features
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.counting import plural

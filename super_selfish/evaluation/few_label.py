@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from super_selfish.evaluation.labels import is_multilabel
+from super_selfish.evaluation.label_checks import is_multilabel
 from super_selfish.evaluation.linear import fit_linear_probe
 from super_selfish.evaluation.logistic import fit_standardisation
-from super_selfish.evaluation.subject import Score, Subject, average_draws, score_predictions
+from super_selfish.evaluation.scoring import Score, Subject, average_draws, score_predictions
 
 # ours: of few images, weaker penalties than these separate the classes all the same
 REGULARIZATIONS = (1.0, 1e-1, 1e-2, 1e-3)

@@ -33,7 +33,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.linear import stratified_split
-from super_selfish.evaluation.subject import no_labels
+from super_selfish.evaluation.scoring import no_labels
 from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.evaluation.labels import (
+from super_selfish.evaluation.label_checks import (
     check_labelled,
     check_parts,
     count_classes,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from super_selfish.evaluation.labels import check_labelled, check_parts, is_multilabel
+from super_selfish.evaluation.label_checks import check_labelled, check_parts, is_multilabel
 from super_selfish.evaluation.logistic import (
     LinearClassifier,
     LogisticRegression,

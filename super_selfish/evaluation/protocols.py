@@ -17,9 +17,9 @@ from torch import nn
 from super_selfish.evaluation.few_label import FALLBACK, FewLabels
 from super_selfish.evaluation.finetune import BACKBONE_LR_FACTOR, LRS, MAX_UPDATES, finetune
 from super_selfish.evaluation.knn import default_neighbours, knn_scores
-from super_selfish.evaluation.labels import count_classes, is_multilabel
+from super_selfish.evaluation.label_checks import count_classes, is_multilabel
 from super_selfish.evaluation.linear import fit_linear_probe
-from super_selfish.evaluation.subject import Score, Subject, score_predictions
+from super_selfish.evaluation.scoring import Score, Subject, score_predictions
 from super_selfish.models.freezing import check_layer
 from super_selfish.training.spelling import did_you_mean
 

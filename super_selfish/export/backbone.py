@@ -27,9 +27,9 @@ from super_selfish.export.deployable import (
     torch_export_bytes,
     torchscript_bytes,
 )
-from super_selfish.export.description import constants, describe, steps_of
 from super_selfish.export.foreign import REWRITERS
 from super_selfish.export.own import own_recipe
+from super_selfish.export.sidecar import constants, describe, steps_of
 from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.checkpoint import write_atomically

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.losses.precision import in_full_precision
+from super_selfish.losses.full_precision import in_full_precision
 
 
 @in_full_precision

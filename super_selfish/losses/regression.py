@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.losses.precision import in_full_precision
+from super_selfish.losses.full_precision import in_full_precision
 
 
 @in_full_precision

@@ -24,6 +24,7 @@ from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervis
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
+from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.finite import NonFiniteLossError
 
 SUPERVISORS: dict[str, type[Any]] = {
@@ -63,5 +64,6 @@ __all__ = [
     "RotateNetSupervisor",
     "SplitBrainNetSupervisor",
     "Supervisor",
+    "TwoViewCollator",
     "seen_batch",
 ]

@@ -28,7 +28,7 @@ from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
-from super_selfish.supervisors.views import TwoViewCollator, TwoViews
+from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 

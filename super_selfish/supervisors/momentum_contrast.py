@@ -32,7 +32,7 @@ from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
-from super_selfish.supervisors.views import TwoViewCollator
+from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.counting import plural
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row

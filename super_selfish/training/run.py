@@ -54,9 +54,9 @@ def _write(write: Callable[[], object]) -> bool:
     return True
 
 
-def decides() -> Any:
+def decides(default: Any = MISSING) -> Any:
     """A setting that decides what a step computes: it must be the same where a run goes on."""
-    return field(metadata={"decides": True})
+    return field(default=default, metadata={"decides": True})
 
 
 class Measured(Protocol):
@@ -92,7 +92,7 @@ class Run:
     precision: str = decides()
     accumulate: int = decides()
     clip_norm: float | None = decides()
-    num_images: int = decides()
+    num_images: int = decides(0)
     epochs_before: int = 0
     epoch: int = 0
     step: int = 0

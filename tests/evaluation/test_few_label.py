@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.few_label import FALLBACK, FewLabels
-from super_selfish.evaluation.subject import Subject
+from super_selfish.evaluation.scoring import Subject
 
 
 def drawn(protocol: FewLabels, labels: Tensor, seed: int = 0) -> Tensor:

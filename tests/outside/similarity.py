@@ -10,8 +10,7 @@ from torch import Tensor
 
 from super_selfish.augmentations.suites import simclr
 from super_selfish.models import ProjectionHead
-from super_selfish.supervisors import Supervisor
-from super_selfish.supervisors.views import TwoViewCollator
+from super_selfish.supervisors import Supervisor, TwoViewCollator
 
 
 class SimilaritySupervisor(Supervisor):

@@ -15,7 +15,7 @@ from super_selfish.models import MLP, momentum_at
 from super_selfish.supervisors import BYOLSupervisor
 from super_selfish.supervisors.byol import hidden_width
 from super_selfish.supervisors.diagnostics import spread
-from super_selfish.supervisors.views import TwoViewCollator, TwoViews
+from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from tests.references import cosine_regression_in_loops
 
 Backbones = Callable[..., nn.Module]

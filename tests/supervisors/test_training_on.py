@@ -15,7 +15,7 @@ from super_selfish.data import Batch, Collator, to_unit_range
 from super_selfish.data.collate import Labelled
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import LabelSupervisor, MomentumContrastSupervisor, Supervisor
-from super_selfish.supervisors.views import TwoViews
+from super_selfish.supervisors.two_views import TwoViews
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from tests.conftest import TinyBackbone
 

@@ -17,6 +17,15 @@ import torch
 from super_selfish.data.opening import as_source
 from super_selfish.evaluation.baselines import NOT_KNOWN, Baseline, twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.entries import (
+    Backbone,
+    Conditions,
+    Entry,
+    Options,
+    do_run,
+    draw_backbone,
+    warm_up,
+)
 from super_selfish.evaluation.comparison.plan import (
     Kind,
     algorithms_by_name,
@@ -28,20 +37,11 @@ from super_selfish.evaluation.comparison.plan import (
     seeds_of,
     settings_of,
 )
-from super_selfish.evaluation.comparison.run import (
-    Backbone,
-    Conditions,
-    Entry,
-    Options,
-    do_run,
-    draw_backbone,
-    warm_up,
-)
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols
-from super_selfish.evaluation.subject import check_parts_fit, metric_of
+from super_selfish.evaluation.scoring import check_parts_fit, metric_of
 from super_selfish.models.untrained import has_learned
 from super_selfish.training.display import open_bar
 

@@ -12,15 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from super_selfish.evaluation.comparison.cells import (
-    HEALTHY,
-    NOTHING,
-    PLUS_MINUS,
-    costs,
-    health_of,
-    number,
-    percent,
-)
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
 from super_selfish.evaluation.comparison.standings import (
     START,
@@ -31,6 +22,15 @@ from super_selfish.evaluation.comparison.standings import (
     standings,
 )
 from super_selfish.evaluation.comparison.store import Record
+from super_selfish.evaluation.comparison.table_cells import (
+    HEALTHY,
+    NOTHING,
+    PLUS_MINUS,
+    costs,
+    health_of,
+    number,
+    percent,
+)
 from super_selfish.evaluation.verdicts import RESERVE, verdicts
 from super_selfish.training.checkpoint import write_atomically
 from super_selfish.training.counting import plural

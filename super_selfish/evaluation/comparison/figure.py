@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from super_selfish.evaluation.comparison.cells import HEALTHY, costs, health_of
 from super_selfish.evaluation.comparison.standings import Spread, Standing
+from super_selfish.evaluation.comparison.table_cells import HEALTHY, costs, health_of
 from super_selfish.evaluation.sheets import (
     ACCENT,
     FONT,

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
-from super_selfish.evaluation.comparison.run import (
+from super_selfish.evaluation.comparison.entries import (
     Backbone,
     Conditions,
     Entry,
@@ -20,6 +19,7 @@ from super_selfish.evaluation.comparison.run import (
     draw_backbone,
     has_start,
 )
+from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
 from super_selfish.evaluation.comparison.standings import START, UNTRAINED
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword

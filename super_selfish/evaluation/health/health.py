@@ -32,7 +32,7 @@ from super_selfish.evaluation.health.measures import (
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
 from super_selfish.evaluation.health.verdict import CLOSE, Measures, Verdict, judge, judge_images
-from super_selfish.evaluation.network import open_network
+from super_selfish.evaluation.rated_network import open_network
 from super_selfish.training.counting import plural
 
 

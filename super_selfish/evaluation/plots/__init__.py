@@ -11,7 +11,7 @@ from super_selfish.evaluation.plots.feature_map import plot_feature_map
 from super_selfish.evaluation.plots.neighbours import plot_neighbours
 from super_selfish.evaluation.plots.projection import PROJECTIONS, project_features
 from super_selfish.evaluation.plots.reconstructions import plot_reconstructions
-from super_selfish.evaluation.plots.views import plot_views
+from super_selfish.evaluation.plots.view_sheet import plot_views
 
 __all__ = [
     "PROJECTIONS",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from super_selfish.evaluation.plots.views import plot_views
+from super_selfish.evaluation.plots.view_sheet import plot_views
 from super_selfish.evaluation.showcase import show_algorithm
 from super_selfish.supervisors import Supervisor
 

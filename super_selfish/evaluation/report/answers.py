@@ -11,10 +11,10 @@ from torch import Tensor
 from super_selfish.data.collate import Collator, LabelCollator
 from super_selfish.data.pictures import Picture
 from super_selfish.evaluation.plots import plot_views
+from super_selfish.evaluation.report.descriptions import sentence
 from super_selfish.evaluation.report.html import Plate, plate, thumbnail
 from super_selfish.evaluation.report.page_images import NONE_READ, of_channels, shrunk
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import sentence
 from super_selfish.evaluation.showcase import Exhibit, show_algorithm
 from super_selfish.supervisors import Supervisor
 from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from super_selfish.evaluation.health.health import Health
 from super_selfish.evaluation.plots import plot_curves
-from super_selfish.evaluation.report.html import Plate, plate
-from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import (
+from super_selfish.evaluation.report.descriptions import (
     describe_course,
     duration,
     number,
     percent,
     sentence,
 )
+from super_selfish.evaluation.report.html import Plate, plate
+from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.history import Row
 

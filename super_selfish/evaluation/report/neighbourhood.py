@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from super_selfish.evaluation.plots import plot_feature_map, plot_neighbours, project_features
 from super_selfish.evaluation.report.html import Plate, plate
-from super_selfish.evaluation.report.look import Look
 from super_selfish.evaluation.report.page_images import NONE_READ, of_channels, shrunk
+from super_selfish.evaluation.report.sample_images import Look
 
 _QUERIES, _NEIGHBOURS = 8, 7
 _LEAST_MAPPED = 12  # images of which a map says anything

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.evaluation import Evaluation
 from super_selfish.evaluation.features import open_images
 from super_selfish.evaluation.plots import PROJECTIONS
 from super_selfish.evaluation.report import answers, course, neighbourhood, results
+from super_selfish.evaluation.report.descriptions import describe_algorithm, moment
 from super_selfish.evaluation.report.html import render
-from super_selfish.evaluation.report.look import look_at, showing
 from super_selfish.evaluation.report.record import find_record
-from super_selfish.evaluation.report.settings import settings
-from super_selfish.evaluation.report.words import describe_algorithm, moment
-from super_selfish.evaluation.result import Evaluation
+from super_selfish.evaluation.report.run_settings import settings
+from super_selfish.evaluation.report.sample_images import look_at, showing
 from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.aside import set_file_aside

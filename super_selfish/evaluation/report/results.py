@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.evaluation import PRETRAINED, Evaluation
 from super_selfish.evaluation.plots import plot_confusion
+from super_selfish.evaluation.report.descriptions import sentence
 from super_selfish.evaluation.report.html import Plate, plate
-from super_selfish.evaluation.report.words import sentence
-from super_selfish.evaluation.result import PRETRAINED, Evaluation
 
 
 class Found(NamedTuple):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.evaluation.comparison import entries as run_module
 from super_selfish.evaluation.comparison import resources
-from super_selfish.evaluation.comparison import run as run_module
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.store import RunStore

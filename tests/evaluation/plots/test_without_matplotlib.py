@@ -22,7 +22,7 @@ from super_selfish.evaluation import (
     show_algorithm,
 )
 from super_selfish.evaluation.evaluation_figure import plot_scores
-from super_selfish.evaluation.subject import Score
+from super_selfish.evaluation.scoring import Score
 from super_selfish.supervisors import DenoiseNetSupervisor
 
 ROWS = [{"epoch": 1, "loss": 2.0}]

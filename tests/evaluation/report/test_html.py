@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 
 from super_selfish.evaluation.report.html import Plate, plate, render, thumbnail
-from super_selfish.evaluation.report.settings import Block, Settings
+from super_selfish.evaluation.report.run_settings import Block, Settings
 from super_selfish.evaluation.sheets import new_figure
 
 TEMPLATES = resources.files("super_selfish.evaluation.report") / "templates"

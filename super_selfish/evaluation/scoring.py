@@ -17,7 +17,7 @@ from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import LabelledSource, extract_features
-from super_selfish.evaluation.labels import as_classes, is_multilabel
+from super_selfish.evaluation.label_checks import as_classes, is_multilabel
 
 
 @dataclass(frozen=True)

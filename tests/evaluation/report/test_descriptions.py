@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import (
+from super_selfish.evaluation.report.descriptions import (
     describe_algorithm,
     describe_course,
     duration,
     number,
     percent,
 )
+from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 
 

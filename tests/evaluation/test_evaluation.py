@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from super_selfish.evaluation.evaluation import Evaluation
 from super_selfish.evaluation.plots import plot_confusion
-from super_selfish.evaluation.result import Evaluation
-from super_selfish.evaluation.subject import Score
+from super_selfish.evaluation.scoring import Score
 
 
 def few(*draws: float) -> Score:

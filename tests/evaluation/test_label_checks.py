@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from super_selfish.evaluation.labels import (
+from super_selfish.evaluation.label_checks import (
     as_classes,
     check_labelled,
     check_parts,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from super_selfish.export.description import constants, steps_of
+from super_selfish.export.sidecar import constants, steps_of
 from super_selfish.models import Normalize
 
 

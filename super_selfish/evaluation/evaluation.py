@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
-from super_selfish.evaluation.subject import Score
+from super_selfish.evaluation.scoring import Score
 from super_selfish.evaluation.verdicts import RESERVE, verdicts
 
 if TYPE_CHECKING:

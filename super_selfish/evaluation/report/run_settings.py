@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.report.descriptions import Algorithm, moment
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.words import Algorithm, moment
 from super_selfish.supervisors import Supervisor
 from super_selfish.supervisors.provenance import describe_dataset, package_versions
 from super_selfish.training.counting import plural

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from super_selfish.evaluation.comparison.cells import NOTHING, costs, health_of, number, percent
 from super_selfish.evaluation.comparison.standings import Spread, Standing
+from super_selfish.evaluation.comparison.table_cells import (
+    NOTHING,
+    costs,
+    health_of,
+    number,
+    percent,
+)
 
 
 def test_cells_are_written_for_readers() -> None:
