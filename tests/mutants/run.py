@@ -45,24 +45,31 @@ GOAL = 0.9
 # Tests of files that have none of their name, where those of all their neighbours take long.
 HELD_BY = {
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
+    "supervisors/composing": ("supervisors/test_hooks",),
+    "supervisors/construction": ("supervisors/test_base", "supervisors/test_placement"),
     "supervisors/deciding": ("supervisors/test_resuming",),
     "supervisors/gate": ("supervisors/test_keeping",),
     "supervisors/likenesses": ("evaluation/test_own_algorithm", "evaluation/test_showcase"),
+    "supervisors/loop": ("supervisors/test_base", "training/test_callbacks"),
+    "supervisors/noting": ("supervisors/test_base", "supervisors/test_accumulating"),
     "supervisors/options": ("supervisors/test_base",),
     "supervisors/persistence": (
         *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
     ),
+    "supervisors/preparing": ("supervisors/test_base", "supervisors/test_resuming"),
     "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
     "supervisors/start": ("supervisors/test_training_on",),
+    "training/early_stopping": ("training/test_stopping_and_keeping",),
+    "training/further_checkpoints": ("training/test_stopping_and_keeping",),
     "training/monitoring": ("training/test_run",),
     "training/precision": ("training/test_run",),
     "models/fresh": ("models/test_untrained",),
     "models/number_format": ("models/test_backbones",),
     "models/torchvision_features": ("models/test_backbones", "models/test_stems"),
-    "evaluation/network": ("evaluation/test_embed", "evaluation/test_features"),
+    "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
-    "evaluation/comparison/run": ("evaluation/comparison/test_compare",),
+    "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
 }
 # What a test may take that a fault keeps from ending: so many times its own time, and seconds.
 PATIENCE, SLACK = 5.0, 20.0
@@ -108,10 +115,10 @@ def own_tests(root: Path, file: Path) -> list[str]:
         }
         own = {test for test in importing if test.parts[1] == inside.parts[0]}
         if not own:
-            named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
-            held = [*(root / "tests").rglob(f"test_{inside.stem}.py")]
-            held += [root / "tests" / f"{name}.py" for name in named]
+            held = (root / "tests").rglob(f"test_{inside.stem}.py")
             own = importing | {test.relative_to(root) for test in held}
+        named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
+        own |= {Path("tests", f"{name}.py") for name in named}
     if not own:  # used by its neighbours alone: their tests are its own
         folder = next(each for each in (root / mirror).parents if any(each.glob("test_*.py")))
         own = {test.relative_to(root) for test in folder.glob("test_*.py")}
