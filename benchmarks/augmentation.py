@@ -33,7 +33,6 @@ from torch import Tensor
 from super_selfish.augmentations.base import Augmentation, Compose, RandomApply
 from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.compiled import compiled_augmentation
-from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.elastic import (
     draw_displacements,
     elastic_deform,
@@ -41,6 +40,7 @@ from super_selfish.augmentations.elastic import (
 )
 from super_selfish.augmentations.filters import RandomGaussianBlur, blur_kernel_size
 from super_selfish.augmentations.lab import rgb_to_lab
+from super_selfish.augmentations.recipes import cpc_v2
 from super_selfish.augmentations.resampling import RandomResizedCrop
 from super_selfish.training.allocator import kept_memory
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, Shape
 from super_selfish.augmentations.choice import Group, apply_in_groups, take_parameters
-from super_selfish.augmentations.cpc import cpc_primitives
 from super_selfish.augmentations.elastic import RandomElastic
 from super_selfish.augmentations.geometry import RandomScale
+from super_selfish.augmentations.primitives import cpc_primitives
 from super_selfish.augmentations.random_color import RandomGrayscale
 
 NOTHING = -1  # in place of a primitive

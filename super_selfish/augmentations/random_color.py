@@ -110,3 +110,22 @@ class RandomGrayscale(Augmentation):
             return images
         index = index.to(images.device, non_blocking=True)
         return put_samples(images, index, to_grayscale(images.index_select(0, index)))
+
+
+class KeepOneChannel(Augmentation):
+    """Leaves one of three colour channels, another one for each sample; the others are black.
+
+    The "color dropping" of CPC v2 (section 3), by which patches cannot be matched by the fringes
+    that a lens puts round edges. Images with any other number of channels stay as they are.
+    """
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Tensor:
+        """Draws which channel stays, `[B]`, int64, uniform."""
+        return torch.randint(3, (shape[0],), generator=generator)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Blackens the other two channels."""
+        if images.shape[1] != 3:
+            return images
+        kept = torch.nn.functional.one_hot(parameters, 3).to(images.device, non_blocking=True)
+        return images * kept[:, :, None, None]

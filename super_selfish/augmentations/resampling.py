@@ -35,6 +35,7 @@ __all__ = [  # with the crops that mix no pixels (crops.py), so that all crops h
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "Resize",
     "Size",
     "as_size",
     "crop",
@@ -175,6 +176,25 @@ def resize(images: Tensor, size: Size, mode: Mode = "bilinear") -> Tensor:
         return images
     result = F.interpolate(images, size=outputs, mode=mode, align_corners=False, antialias=True)
     return result.clamp_(0.0, 1.0) if mode == "bicubic" else result
+
+
+class Resize(Augmentation):
+    """Brings images, as stacked, to a size, and to float in [0, 1]; draws nothing."""
+
+    def __init__(self, size: Size) -> None:
+        """Args: size: Side or (height, width) in pixels."""
+        self.size = as_size(size)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> None:
+        """Draws nothing."""
+
+    def apply(self, images: Tensor, parameters: None) -> Tensor:
+        """Resizes `[B, C, H, W]`, uint8, uint16 or float, unless it has the size already."""
+        return resize(images, self.size)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The size asked for."""
+        return (*shape[:2], *self.size)
 
 
 class Crops(NamedTuple):

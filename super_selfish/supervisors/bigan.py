@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import to_unit_range
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses.adversarial import adversarial_cross_entropy
@@ -29,6 +30,7 @@ from super_selfish.supervisors.adversarial import (
     Player,
     discriminator_has_won,
 )
+from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
@@ -50,16 +52,17 @@ class ImagesAndLatents(NamedTuple):
 
 
 class LatentCollator(Collator):
-    """Draws latents for as many images as there are real ones."""
+    """Augments the real images, and draws latents for as many."""
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        """Takes the shape of one image's latents, `(L, i, j)`."""
+    def __init__(self, shape: tuple[int, int, int], augmentation: Augmentation) -> None:
+        """Takes the shape of one image's latents, `(L, i, j)`, and what is done to images."""
         super().__init__()
+        self.augmentation = augmentation
         self.shape = shape
 
     def augment(self, batch: Batch, generator: torch.Generator) -> ImagesAndLatents:
         """Draws the latents."""
-        images = to_unit_range(batch.images)
+        images = self.augmentation(batch.images, generator)
         latents = 2 * torch.rand(len(images), *self.shape, generator=generator) - 1
         return ImagesAndLatents(images, latents.to(images.device, non_blocking=True))
 
@@ -82,6 +85,7 @@ class BiGanSupervisor(AdversarialSupervisor):
     title = "BiGAN"
     question = "Which numbers would make the generator draw this image?"
     paints = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "generator": "Loss of generator and encoder.",
@@ -104,6 +108,7 @@ class BiGanSupervisor(AdversarialSupervisor):
         latent_grid: int = 2,
         generator: nn.Module | None = None,
         discriminator: nn.Module | None = None,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -124,6 +129,9 @@ class BiGanSupervisor(AdversarialSupervisor):
                 Default: convolutions like DCGAN's for the image, joined with the latents. For
                 another one give a network of your own to `PairDiscriminator`; `nn.Flatten()` for
                 bare pixels, as the paper has for MNIST, makes the quickest steps.
+            augmentation: Done to real images: the name of a recipe, an `Augmentation`, or
+                torchvision's transforms. The generator learns to draw what it does. Default:
+                nothing.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -170,7 +178,7 @@ class BiGanSupervisor(AdversarialSupervisor):
             num_latents = latents.dim * grid[0] * grid[1]
             discriminator = PairDiscriminator(convolutions, convolutions.num_features, num_latents)
         self.discriminator = discriminator
-        self.collate_fn = LatentCollator((latents.dim, *grid))
+        self.collate_fn = LatentCollator((latents.dim, *grid), view_before(self, augmentation))
 
     def _players(self) -> dict[str, Player]:
         return {

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.suites import byol
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
+from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
@@ -65,6 +66,7 @@ class BYOLSupervisor(Supervisor):
         "lower lr, raise batch_size (batch norm needs some 32 images), or raise momentum"
     )
 
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": "byol"}
     meanings: ClassVar[Mapping[str, str]] = {
         "target_spread": (
             "Spread of the targets over the sphere: 1 as of independent ones, 0 if all images "
@@ -83,6 +85,7 @@ class BYOLSupervisor(Supervisor):
         embedding_size: int = 256,
         hidden_size: int | None = None,
         momentum: float | None = None,
+        augmentation: RecipeLike | Pair | None = "byol",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -104,6 +107,9 @@ class BYOLSupervisor(Supervisor):
                 features of at least 1024, else four times the features, at least 512.
             momentum: Weight of the old momentum encoder in the first update, in [0, 1]; it rises to
                 1 over the run. Default: 0.99 in runs of at most 300 epochs, else 0.996.
+            augmentation: A pair, one for each view, or one for both: the name of a recipe, such as
+                `"byol-1"`, `"byol-2"` or `"simclr"`, an `Augmentation`, or torchvision's
+                transforms. `"byol"` or None: the pair `("byol-1", "byol-2")`.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -111,7 +117,8 @@ class BYOLSupervisor(Supervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If a number is out of its range, or a head has another width.
+            ValueError: If a number is out of its range, a head has another width, or the
+                augmentation makes no images of the size.
         """
         if momentum is not None and not 0.0 <= momentum <= 1.0:
             raise ValueError(f"momentum must be in [0, 1], got {momentum}")
@@ -124,6 +131,8 @@ class BYOLSupervisor(Supervisor):
             in_channels=in_channels,
             **options,
         )
+        augmentation = or_default(self, augmentation, "byol")
+        views = two_views(self, augmentation)
         self.momentum = momentum
 
         def head(in_features: int, backbone_features: int) -> nn.Module:
@@ -143,7 +152,7 @@ class BYOLSupervisor(Supervisor):
             require_embedding(self, "prediction_head", foretelling, embedding_size)
         self.prediction_head = prediction_head
         self.momentum_encoder = MomentumEncoder(self.model)
-        self.collate_fn = TwoViewCollator(byol(self.image_size, 1), byol(self.image_size, 2))
+        self.collate_fn = TwoViewCollator(*views)
 
     def _forward(self, data: TwoViews) -> Tensor:
         first, second = self._foretell(data.first), self._foretell(data.second)  # (B, E) each

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import to_unit_range
+from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.erasing import rectangle_mask
 from super_selfish.augmentations.noise import drop_pixels
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.augmentations.rectangles import check_area_and_aspect, draw_rectangles
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
@@ -36,6 +37,7 @@ from super_selfish.supervisors.adversarial import (
     Player,
     discriminator_has_won,
 )
+from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import as_numbers, require_counts, require_images
@@ -65,9 +67,11 @@ class HoleCollator(Collator):
         scale: tuple[float, float],
         ratio: tuple[float, float],
         fill: float | Tensor,
+        augmentation: Augmentation,
     ) -> None:
         """Takes the supervisor's arguments, and what a hole shows: a value, or one a channel."""
         super().__init__()
+        self.augmentation = augmentation
         self.probability = probability
         self.num_blocks = num_blocks
         self.scale = scale
@@ -76,7 +80,7 @@ class HoleCollator(Collator):
 
     def augment(self, batch: Batch, generator: torch.Generator) -> HoledImages:
         """Makes the holes."""
-        images = to_unit_range(batch.images)
+        images = self.augmentation(batch.images, generator)
         count, height, width = len(images), images.shape[-2], images.shape[-1]
         shape = (count, self.num_blocks)
         boxes = draw_rectangles(shape, height, width, self.scale, self.aspect, generator)
@@ -114,6 +118,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
     question = "What was there before the holes were cut?"
     former_names: ClassVar[Mapping[str, str]] = {"n_blocks": "num_blocks", "p": "probability"}
     paints = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "reconstruction": "Error of what is painted into the holes.",
@@ -138,6 +143,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
         lambda_adv: float = 0.001,
         least_squares: bool = False,
         discriminator: nn.Module | None = None,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -160,6 +166,8 @@ class ContextNetSupervisor(AdversarialSupervisor):
             least_squares: Whether the verdicts are compared by least squares (LSGAN, as in release
                 0.0.6) instead of cross-entropy.
             discriminator: From images in [0, 1] to logits `[B]`; default: one like DCGAN's.
+            augmentation: Done to each image before holes are cut: the name of a recipe, an
+                `Augmentation`, or torchvision's transforms. Default: nothing.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -202,9 +210,9 @@ class ContextNetSupervisor(AdversarialSupervisor):
         if discriminator is None:
             discriminator = ImageDiscriminator(self.in_channels, self.image_size)
         self.discriminator = discriminator
-        self.collate_fn = HoleCollator(
-            probability, num_blocks, scale, ratio, zero_input(self.model)
-        )
+        before = view_before(self, augmentation)
+        fill = zero_input(self.model)
+        self.collate_fn = HoleCollator(probability, num_blocks, scale, ratio, fill, before)
 
     def _decoder(self, features: FeatureShape) -> nn.Module:
         grid = bottleneck_grid(features.height, features.width)

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation
-from super_selfish.augmentations.cpc import cpc_v2
-from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.augmentations.recipes import RecipeLike, cmc
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
 from super_selfish.memory import MemoryBank
 from super_selfish.models import CombinedNet, ProjectionHead, feature_shape, untrained_twin
 from super_selfish.models.color_split import SplitHead, as_split_predictions
+from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.color_split import (
     color_spread,
@@ -143,7 +143,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         form: Literal["softmax", "nce"] = "softmax",
         bank_momentum: float = 0.5,
         positives: Literal["memory", "batch"] = "memory",
-        augmentation: Literal["cpc", "paper"] = "cpc",
+        augmentation: RecipeLike | None = "cpc",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -171,9 +171,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 MoCo and BYOL call `momentum` is that of an old network.
             positives: What an embedding must be close to: `"memory"`, the other half's embedding
                 that is remembered, or `"batch"`, that of now.
-            augmentation: `"cpc"`, two views of CPC v2, the lightness of each with the colours of
-                the other; or `"paper"`, one random crop with flip, whose lightness and colours are
-                compared.
+            augmentation: `"cpc"` (or None), the name of another recipe, an `Augmentation`, or
+                torchvision's transforms, by which two views are made, the lightness of each with
+                the colours of the other; or `"paper"` (or `"cmc"`), one random crop with flip,
+                whose lightness and colours are compared.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
@@ -193,12 +194,13 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         )
         if positives not in ("batch", "memory"):
             raise ValueError(f'positives must be "batch" or "memory", got {positives!r}')
-        if augmentation not in ("cpc", "paper"):
-            raise ValueError(f'augmentation must be "cpc" or "paper", got {augmentation!r}')
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
         require_color(type(self).__name__, self.in_channels)
+        augmentation = or_default(self, augmentation, "cpc")
+        view = view_of(self, augmentation, self.image_size, cmc)
+        num_views = 1 if augmentation in ("paper", "cmc") else 2
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
         self.color_loss: nn.Module | None = None  # of colours as queries, where it is another one
@@ -223,10 +225,8 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         self.model = CombinedNet(halves, SplitHead(predictor, twin, dim, wants_map=False))
         self.lightness_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=0)
         self.color_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=1)
-        size, num_views = self.image_size, 2 if augmentation == "cpc" else 1
-        recipe = cpc_v2(size) if num_views == 2 else RandomResizedCrop(size, (0.2, 1), p_flip=0.5)
         self.num_negatives = num_negatives
-        self.collate_fn = MultiviewCollator(recipe, num_views, num_images, num_negatives)
+        self.collate_fn = MultiviewCollator(view, num_views, num_images, num_negatives)
 
     @property
     def preprocess(self) -> nn.Module:

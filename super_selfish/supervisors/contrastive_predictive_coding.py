@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.recipes import RecipeLike, cpc_paper
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.predictive import CandidateInfoNCELoss
 from super_selfish.models import EfficientFeatures, build_backbone, feature_shape
 from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
 from super_selfish.models.efficientnet import EFFICIENTNETS
 from super_selfish.models.stems import PUBLISHED, efficientnet_stride, tell_difference
+from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.patch_grid import (
@@ -93,7 +95,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         logit_scale: float = 0.1,
         num_negatives: int | None = None,
         clip_norm: float | None = 0.01,
-        augmentation: str = "cpc",
+        augmentation: RecipeLike | None = "cpc",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -118,7 +120,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             clip_norm: Largest norm of the gradients, where `supervise()` is given none; None does
                 not clip. 0.01: the paper.
             augmentation: Of every patch by itself: `"cpc"` for the recipe of release 0.0.6, or
-                `"paper"`, by which two of three colour channels are dropped as well.
+                `"paper"`, by which two of three colour channels are dropped as well; the name of
+                another recipe, an `Augmentation`, or torchvision's transforms, which get patches
+                and keep their size. None: `"cpc"`.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -173,7 +177,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             normalize,
             image_size=size,
         )
-        self.collate_fn = PatchCollator(self.grid, size, num_negatives, augmentation)
+        augmentation = or_default(self, augmentation, "cpc")
+        view = view_of(self, augmentation, size, cpc_paper, what="patches")
+        self.collate_fn = PatchCollator(self.grid, view, num_negatives)
 
     def _forward(self, data: Patches) -> Tensor:
         predictions, candidates = self._foretell(data.patches)  # (4, B, K, E, n, n), (Q, E)

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import to_unit_range
+from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.noise import PixelDropout
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
+from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_images
@@ -44,14 +46,17 @@ class NoisedImages(NamedTuple):
 class DenoiseCollator(Collator):
     """Erases each pixel, in all channels at once, with one probability."""
 
-    def __init__(self, probability: float, fill: float | Tensor) -> None:
-        """Takes the probability, and what an erased pixel shows: a value, or one per channel."""
+    def __init__(
+        self, probability: float, fill: float | Tensor, augmentation: Augmentation
+    ) -> None:
+        """Takes the probability, what an erased pixel shows, and what is done to images before."""
         super().__init__()
+        self.augmentation = augmentation
         self.dropout = PixelDropout(probability, fill)
 
     def augment(self, batch: Batch, generator: torch.Generator) -> NoisedImages:
         """Makes the noised images."""
-        images = to_unit_range(batch.images)
+        images = self.augmentation(batch.images, generator)
         return NoisedImages(self.dropout(images, generator), images)
 
 
@@ -70,6 +75,7 @@ class DenoiseNetSupervisor(Supervisor):
     question = "What did the image look like before most pixels were erased?"
     former_names: ClassVar[Mapping[str, str]] = {"p": "probability"}
     paints = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "variance": "Error of one grey for all pixels: what the loss has to stay below.",
@@ -83,6 +89,7 @@ class DenoiseNetSupervisor(Supervisor):
         loss: Callable[..., Tensor] | None = None,
         *,
         probability: float = 0.7,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -96,6 +103,8 @@ class DenoiseNetSupervisor(Supervisor):
             predictor: Decoder from the feature map to an image.
             loss: Function of restored and clean images; default: mean squared error.
             probability: That with which each pixel is erased.
+            augmentation: Done to each image before its pixels are erased: the name of a recipe, an
+                `Augmentation`, or torchvision's transforms. Default: nothing.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -134,7 +143,8 @@ class DenoiseNetSupervisor(Supervisor):
         )
         if predictor is not None and loss is None:
             require_images(self)
-        self.collate_fn = DenoiseCollator(probability, zero_input(self.model))
+        before = view_before(self, augmentation)
+        self.collate_fn = DenoiseCollator(probability, zero_input(self.model), before)
 
     def _forward(self, data: NoisedImages) -> Tensor:
         restored = self.model(data.noised)  # (B, C, H, W)

@@ -61,7 +61,8 @@ class ExemplarCollator(Collator):
 class ExemplarNetSupervisor(Supervisor):
     """Classifies transformed copies of images by the image that they were made of.
 
-    An epoch shows each chosen image once. Which images were chosen is part of a checkpoint.
+    An epoch shows each chosen image once. Which images were chosen is part of a checkpoint. There
+    is no `augmentation=`: the transformations are the task (`num_transforms`, `max_elements`, `p`).
 
     Differences from the paper: whole images instead of patches where gradients are strong; a fixed
     list of transformations for all classes instead of one for each; they are stronger, and made of

@@ -20,14 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Augmentation, Compose
-from super_selfish.augmentations.color_jitter import ColorJitter
-from super_selfish.augmentations.cpc import cpc_v2
-from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.recipes import RecipeLike, instance_discrimination
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
+from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
@@ -115,7 +114,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         bank_momentum: float = 0.5,
         form: str = "softmax",
         proximal_weight: float = 0.01,
-        augmentation: str = "cpc",
+        augmentation: RecipeLike | None = "cpc",
         num_images: int | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -141,7 +140,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
                 the authors; section 3.2 has it of some batches.
             proximal_weight: Of the squared distance between an embedding and its own entry, which
                 keeps embeddings from jumping (section 3.3); 0 for none.
-            augmentation: `"cpc"`, or `"paper"` for the recipe of the authors.
+            augmentation: Of the view: the name of a recipe, such as `"cpc"` or `"paper"` (that of
+                the authors), an `Augmentation`, or torchvision's transforms. None: `"cpc"`.
             num_images: Entries of the memory. Default: the images of the dataset.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
@@ -164,6 +164,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
+        augmentation = or_default(self, augmentation, "cpc")
+        view = view_of(self, augmentation, self.image_size, instance_discrimination)
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
         if loss is None:
@@ -179,9 +181,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
             require_embedding(self, "predictor", self.model, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
         self.num_negatives = num_negatives
-        self.collate_fn = InstanceCollator(
-            recipe(augmentation, self.image_size), num_images, num_negatives
-        )
+        self.collate_fn = InstanceCollator(view, num_images, num_negatives)
 
     def _forward(self, data: InstanceViews) -> Tensor:
         embeddings = F.normalize(self.model(data.views).float(), dim=1)  # (B, E)
@@ -227,22 +227,3 @@ class InstanceDiscriminationSupervisor(Supervisor):
                 "position in every epoch; else lower lr"
             )
         return None
-
-
-def recipe(augmentation: str, size: tuple[int, int]) -> Augmentation:
-    """What makes the view.
-
-    Args:
-        augmentation: `"cpc"`, or `"paper"`: random resized crop of 20 to 100 % of the area, flip,
-            grayscale with probability 0.2, colour jitter (0.4, 0.4, 0.4, 0.4).
-        size: (height, width) of the view in pixels.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    if augmentation == "cpc":
-        return cpc_v2(size)
-    if augmentation == "paper":
-        jitter = ColorJitter(0.4, 0.4, 0.4, hue=0.4, p_grayscale=0.2, grayscale_first=True)
-        return Compose([RandomResizedCrop(size, scale=(0.2, 1.0), p_flip=0.5), jitter])
-    raise ValueError(f'augmentation is "cpc" or "paper", got {augmentation!r}')

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normalize_tiles
-from super_selfish.augmentations.suites import jigsaw_tile
+from super_selfish.augmentations.recipes import RecipeLike, jigsaw_tile
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.models import (
@@ -30,6 +30,7 @@ from super_selfish.models import (
     build_backbone,
     feature_shape,
 )
+from super_selfish.supervisors.augmenting import view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.puzzles import (
@@ -131,6 +132,7 @@ class JigsawNetSupervisor(Supervisor):
         "total_perms": "num_permutations",
         "n_perms_per_image": "num_permutations_per_image",
     }
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     permutations: Tensor
 
@@ -146,6 +148,7 @@ class JigsawNetSupervisor(Supervisor):
         num_permutations_per_image: int | None = None,
         tile_fraction: float = GAP_FRACTION,
         p_grayscale: float = 0.3,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -164,7 +167,11 @@ class JigsawNetSupervisor(Supervisor):
                 for each. Default: all.
             tile_fraction: Side of the part of a cell that is shown, as a fraction of the cell's, in
                 (0, 1); the rest is the gap. 64 / 75: the paper's proportion.
-            p_grayscale: Probability that a tile is gray. 0.3: the paper's share of gray images.
+            p_grayscale: Probability that a tile is gray, unless there is an `augmentation`. 0.3:
+                the paper's share of gray images.
+            augmentation: Done to every tile by itself, before its brightness is normalised: the
+                name of a recipe, an `Augmentation`, or torchvision's transforms, which get tiles
+                and keep their size. Default: `"jigsaw-tile"`, colour jitter and `p_grayscale`.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -191,7 +198,8 @@ class JigsawNetSupervisor(Supervisor):
         tile = cell_size(
             *self.image_size, grid
         )  # before the table, which takes long for large ones
-        cutter = TileCutter(grid, tile, jigsaw_tile(p_grayscale), tile_fraction)
+        own = None if augmentation is None else view_of(self, augmentation, tile, what="tiles")
+        cutter = TileCutter(grid, tile, own or jigsaw_tile(p_grayscale), tile_fraction)
         shown = cutter.crop.tile_size(*self.image_size)
         if shown[0] == tile[0] or shown[1] == tile[1]:
             raise ValueError(

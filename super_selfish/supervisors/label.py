@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, LabelCollator, Labelled
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.losses.counted import counted
@@ -31,6 +32,7 @@ from super_selfish.models.freezing import (
 )
 from super_selfish.models.standardize import Standardize
 from super_selfish.models.wrappers import unwrapped
+from super_selfish.supervisors.augmenting import view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.class_labels import check_labels, refuse_text
 from super_selfish.supervisors.predicting import unit_images
@@ -102,7 +104,7 @@ class LabelSupervisor(Supervisor):
         freeze_until: str | None = None,
         backbone_lr_factor: float = 0.1,
         layer_decay: float = 1.0,
-        augmentation: Augmentation | None = None,
+        augmentation: RecipeLike | None = None,
         standardize: bool | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -128,7 +130,8 @@ class LabelSupervisor(Supervisor):
                 of the head; 1 treats them alike.
             layer_decay: Learning rate of each layer of the backbone as a multiple of the next
                 one's; see `parameter_groups`.
-            augmentation: Done to the images in training, not to their labels. Default: nothing.
+            augmentation: Done to the images in training, not to their labels: the name of a recipe,
+                such as `"mild"`, an `Augmentation`, or torchvision's transforms. Default: nothing.
             standardize: Whether the default head brings each feature to mean 0 and variance 1 first
                 (`super_selfish.models.standardize`). Default: on a backbone that is frozen, whose
                 features may be of any size.
@@ -154,11 +157,13 @@ class LabelSupervisor(Supervisor):
             None,
             dataset,
             loss,
-            LabelCollator() if augmentation is None else AugmentedLabelCollator(augmentation),
             image_size=image_size,
             in_channels=in_channels,
             **options,
         )
+        if augmentation is not None:
+            view = view_of(self, augmentation, self.image_size)
+            self.collate_fn = AugmentedLabelCollator(view)
         if freeze_until is not None and not finetune:
             raise ValueError(
                 f"freeze_until={freeze_until!r} says where the backbone begins to train, but "

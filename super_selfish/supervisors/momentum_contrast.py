@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.suites import moco_v2
+from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch
 from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
+from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
@@ -86,6 +87,7 @@ class MomentumContrastSupervisor(Supervisor):
     title = "MoCo v2"
     question = "Which of many views shows the same image as this one?"
     against_collapse = "lower lr, or raise batch_size"
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": "moco"}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "key_spread": (
@@ -107,6 +109,7 @@ class MomentumContrastSupervisor(Supervisor):
         temperature: float = 0.2,
         norm_groups: int = 8,
         symmetric: bool = False,
+        augmentation: RecipeLike | Pair | None = "moco",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -129,6 +132,9 @@ class MomentumContrastSupervisor(Supervisor):
                 16 images each. 8: GPUs of the paper, and splits of the authors' CIFAR recipe.
             symmetric: Whether each view is query once and key once, for twice the work; the loss
                 is the mean of both directions (the authors' code for CIFAR: the sum).
+            augmentation: Of each view: the name of a recipe, such as `"moco"`, `"simclr"` or
+                `"byol"`, an `Augmentation`, torchvision's transforms, or a pair of these, one for
+                the queries and one for the keys. None: `"moco"`.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -136,7 +142,8 @@ class MomentumContrastSupervisor(Supervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If a number is out of its range, or the predictor has another width.
+            ValueError: If a number is out of its range, the predictor has another width, or the
+                augmentation makes no images of the size.
         """
         if momentum is not None and not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
@@ -154,6 +161,8 @@ class MomentumContrastSupervisor(Supervisor):
         if queue_size is None:
             queue_size = default_queue_size(None if self.source is None else len(self.source))
         self._resolve(queue_size=queue_size)
+        augmentation = or_default(self, augmentation, "moco")
+        views = two_views(self, augmentation)
         self.momentum = momentum
         self.norm_groups = norm_groups
         self.symmetric = symmetric
@@ -167,7 +176,7 @@ class MomentumContrastSupervisor(Supervisor):
             require_embedding(self, "predictor", self.model, embedding_size)
         self.momentum_encoder = MomentumEncoder(self.model)
         self.queue = KeyQueue(queue_size, embedding_size)
-        self.collate_fn = ShuffledViewCollator(moco_v2(self.image_size), moco_v2(self.image_size))
+        self.collate_fn = ShuffledViewCollator(*views)
 
     def _forward(self, data: ShuffledViews) -> Tensor:
         negatives = self.queue.snapshot()  # (K, E), a copy: backward needs it unchanged

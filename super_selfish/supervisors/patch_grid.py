@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.base import Augmentation, Compose, Shape, to_unit_range
-from super_selfish.augmentations.cpc import cpc_v2
+from super_selfish.augmentations.base import Augmentation, to_unit_range
 from super_selfish.augmentations.patches import overlapping_patches
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import picture
@@ -29,25 +28,6 @@ class Patches(NamedTuple):
     negatives: Tensor | None  # (B, n * n, N) int64, how many candidates after the positive, or all
 
 
-class KeepOneChannel(Augmentation):
-    """Leaves one of three colour channels, another one for each sample; the others are black.
-
-    The "color dropping" of CPC v2 (section 3), by which patches cannot be matched by the fringes
-    that a lens puts round edges. Images with any other number of channels stay as they are.
-    """
-
-    def draw(self, shape: Shape, generator: torch.Generator) -> Tensor:
-        """Draws which channel stays, `[B]`, int64, uniform."""
-        return torch.randint(3, (shape[0],), generator=generator)
-
-    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Blackens the other two channels."""
-        if images.shape[1] != 3:
-            return images
-        kept = torch.nn.functional.one_hot(parameters, 3).to(images.device, non_blocking=True)
-        return images * kept[:, :, None, None]
-
-
 class PatchCollator(Collator):
     """Cuts images into half-overlapping patches, and changes each patch by itself.
 
@@ -56,31 +36,17 @@ class PatchCollator(Collator):
     in all directions and offsets that foretell it.
     """
 
-    def __init__(
-        self,
-        grid: int,
-        size: tuple[int, int],
-        num_negatives: int | None,
-        augmentation: str = "cpc",
-    ) -> None:
-        """Takes patches a side, their size as they are seen, negatives a prediction, and a recipe.
+    def __init__(self, grid: int, view: Augmentation, num_negatives: int | None) -> None:
+        """Takes patches a side, what is done to each, and negatives a prediction.
 
         Args:
             grid: Patches a side.
-            size: (height, width) at which patches are seen, pixels.
+            view: From patches to what is seen of them.
             num_negatives: Negatives a prediction, or None for all candidates.
-            augmentation: `"cpc"`, or `"paper"` for the recipe of the paper.
-
-        Raises:
-            ValueError: If there is no such recipe.
         """
         super().__init__()
-        if augmentation not in ("cpc", "paper"):
-            raise ValueError(f'augmentation is "cpc" or "paper", got {augmentation!r}')
         self.grid = grid
-        self.view: Augmentation = cpc_v2(size)
-        if augmentation == "paper":
-            self.view = Compose([cpc_v2(size, paper=True), KeepOneChannel()])
+        self.view = view
         self.num_negatives = num_negatives
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Patches:

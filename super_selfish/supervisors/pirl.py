@@ -21,14 +21,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation, to_unit_range
-from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.patches import cell_size
-from super_selfish.augmentations.resampling import RandomResizedCrop
-from super_selfish.augmentations.suites import pirl, pirl_tile
+from super_selfish.augmentations.recipes import (
+    PIRL_TILE,
+    RecipeLike,
+    pirl,
+    pirl_puzzle,
+    pirl_tile,
+)
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
+from super_selfish.supervisors.augmenting import Pair, or_default, pair_of, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
@@ -157,7 +162,7 @@ class PIRLSupervisor(Supervisor):
         form: str = "softmax",
         puzzle_weight: float = 0.5,
         bank_momentum: float = 0.5,
-        augmentation: str = "cpc",
+        augmentation: RecipeLike | Pair | None = "cpc",
         num_images: int | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -185,7 +190,10 @@ class PIRLSupervisor(Supervisor):
             puzzle_weight: Of the puzzle's loss, in (0, 1); the image's has the rest.
             bank_momentum: Weight of an old entry of the memory in its update, in [0, 1); what
                 MoCo and BYOL call `momentum` is that of an old network.
-            augmentation: `"cpc"`, or `"paper"` for the recipe of the paper.
+            augmentation: Of the plain view and of every tile: the name of a recipe, such as
+                `"cpc"`, an `Augmentation`, torchvision's transforms, or a pair of these, one for
+                the view and one for tiles; or `"paper"` for the recipe of the paper, by which
+                puzzles are cut from a crop of their own. None: `"cpc"`.
             num_images: Entries of the memory. Default: the images of the dataset.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
@@ -213,7 +221,8 @@ class PIRLSupervisor(Supervisor):
         num_images = memory_size(self.source, num_images, type(self))
         if grid is None:
             grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2
-        recipes = recipe(augmentation, self.image_size, grid)  # before the table: refuses at once
+        augmentation = or_default(self, augmentation, "cpc")
+        recipes = puzzle_recipes(self, augmentation, grid)  # before the table: refuses at once
         self.register_buffer("permutations", permutation_table(grid, num_permutations))
         count = len(self.permutations)
         self._resolve(num_images=num_images, grid=grid, num_permutations=count)
@@ -293,26 +302,25 @@ class PIRLSupervisor(Supervisor):
         return collapse(row["spread"], self.against_collapse) or standstill(row["memory_change"])
 
 
-def recipe(
-    augmentation: str, size: tuple[int, int], grid: int
+def puzzle_recipes(
+    supervisor: Supervisor, augmentation: RecipeLike | Pair, grid: int
 ) -> tuple[Augmentation, Augmentation | None, TileCutter]:
     """What is done to the plain view, to an image before it is cut, and to its tiles.
 
     Args:
-        augmentation: `"cpc"` or `"paper"`.
-        size: (height, width) of the images in pixels.
+        supervisor: Knows the size of the images.
+        augmentation: As for `PIRLSupervisor`.
         grid: Cells a side.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or a user's own does not make images of the size.
     """
+    size = supervisor.image_size
     cell = cell_size(*size, grid)
-    if augmentation == "cpc":
-        return cpc_v2(size), None, TileCutter(grid, cell, cpc_v2(cell))
     if augmentation == "paper":
-        # Tiles of 64 pixels, somewhere in the cells of 85 of a crop of 255, beside views of 224
-        # (here 225, so that the tiles are 64/75 of a cell of the puzzle in either recipe).
-        larger = (round(size[0] * 255 / 225), round(size[1] * 255 / 225))
-        crop = RandomResizedCrop(larger, scale=(0.6, 1.0))
-        return pirl(size), crop, TileCutter(grid, cell, pirl_tile(), fraction=64 / 85)
-    raise ValueError(f'augmentation is "cpc" or "paper", got {augmentation!r}')
+        # Views of 225 instead of 224: the tiles are 64/75 of a cell of the puzzle in either recipe.
+        return pirl(size), pirl_puzzle(size), TileCutter(grid, cell, pirl_tile(), PIRL_TILE)
+    of_view, of_tile = pair_of(augmentation, "the plain view and the tiles")
+    what = "tiles (a pair, (of the view, of a tile), gives tiles one of their own)"
+    tile = view_of(supervisor, of_tile, cell, what=what)
+    return view_of(supervisor, of_view, size, pirl), None, TileCutter(grid, cell, tile)

@@ -12,18 +12,19 @@ Shapes: `B` images, `R` rotations, `C, S` image (square), `D` features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Compose, to_unit_range
-from super_selfish.augmentations.crops import RandomCrop, RandomHorizontalFlip
+from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.geometry import rotate_quarter
+from super_selfish.augmentations.recipes import RecipeLike, rotate
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.models import Classification
+from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import as_numbers, require_logits
@@ -43,18 +44,20 @@ class RotatedViews(NamedTuple):
 
 
 class RotateCollator(Collator):
-    """Crops and flips each image, then turns the same crop to every orientation.
+    """Augments each image, then turns the same view to every orientation.
 
     Quarter turns move pixels and compute none: no black corner and no blur gives the angle away. An
     image that is not square is cropped to a square first.
     """
 
-    def __init__(self, rotations: Sequence[int], crop: bool) -> None:
-        """Takes degrees, counter-clockwise, and whether to crop and flip at random."""
+    def __init__(
+        self, rotations: Sequence[int], augmentation: Augmentation, *, is_padded: bool
+    ) -> None:
+        """Takes degrees, counter-clockwise, what precedes, and whether that shows black bars."""
         super().__init__()
         self.turns = torch.tensor([int(rotation) // 90 % 4 for rotation in rotations])
-        self.crop = crop
-        if crop:
+        self.augmentation = augmentation
+        if is_padded:
             self.note = (
                 "Black bars are what lies outside of an image, which was moved by up to an eighth "
                 "of its side, as in the paper's code."
@@ -62,15 +65,10 @@ class RotateCollator(Collator):
 
     def augment(self, batch: Batch, generator: torch.Generator) -> RotatedViews:
         """Makes the views and their orientations."""
-        images = to_unit_range(batch.images)
+        images = self.augmentation(batch.images, generator)
         side = min(images.shape[-2:])
-        if self.crop:
-            # "RandomCrop 32 pad 4" of the authors' CIFAR recipe, relative to the side.
-            crop = Compose([RandomCrop(side, padding=side // 8), RandomHorizontalFlip(0.5)])
-            images = crop(images, generator)
-        else:
-            top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
-            images = images[..., top : top + side, left : left + side]
+        top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
+        images = images[..., top : top + side, left : left + side]
         number, count = len(images), len(self.turns)
         turns = self.turns.repeat(number)
         views = rotate_quarter(images.repeat_interleave(count, dim=0), turns)
@@ -90,6 +88,7 @@ class RotateNetSupervisor(Supervisor):
 
     title = "RotateNet"
     question = "By how many degrees was this image turned?"
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     def __init__(
         self,
@@ -100,6 +99,7 @@ class RotateNetSupervisor(Supervisor):
         *,
         rotations: Sequence[int] = (0, 90, 180, -90),
         crop: bool = True,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -113,7 +113,11 @@ class RotateNetSupervisor(Supervisor):
             predictor: Head on the features, with one output a rotation.
             loss: Function of logits and class numbers; default: cross-entropy.
             rotations: Degrees, counter-clockwise, multiples of 90, in the order of the classes.
-            crop: Whether each image is cropped and flipped at random before it is turned.
+            crop: Whether each image is cropped and flipped at random before it is turned, unless
+                there is an `augmentation`.
+            augmentation: Done to each image before it is turned, in place of `crop`: the name of a
+                recipe, an `Augmentation`, or torchvision's transforms. It should not turn images,
+                or mirror up and down: the network would be asked what it cannot know.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -134,11 +138,13 @@ class RotateNetSupervisor(Supervisor):
             None,
             dataset,
             nn.CrossEntropyLoss() if loss is None else loss,
-            RotateCollator(rotations, crop),
             image_size=image_size,
             in_channels=in_channels,
             **options,
         )
+        is_padded = crop and augmentation is None
+        before = view_before(self, augmentation, rotate if crop else None)
+        self.collate_fn = RotateCollator(rotations, before, is_padded=is_padded)
         self.rotations = rotations
         self.model = self._combine(
             backbone,

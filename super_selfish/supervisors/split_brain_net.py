@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import to_unit_range
+from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
-from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.augmentations.recipes import RecipeLike, split_brain
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
 from super_selfish.models.color_split import SplitHead, as_split_predictions
+from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.color_split import (
     as_color,
@@ -57,21 +58,17 @@ class LabTargets(NamedTuple):
 
 
 class SplitBrainCollator(Collator):
-    """Crops and flips each image, and averages its L*a*b* over the cells of a grid."""
+    """Augments each image, and averages its L*a*b* over the cells of a grid."""
 
-    def __init__(self, size: tuple[int, int], stride: int, crop: bool) -> None:
-        """Takes the image's size and the side of a cell in pixels, and whether to crop and flip."""
+    def __init__(self, augmentation: Augmentation, stride: int) -> None:
+        """Takes what is done to images, and the side of a cell in pixels."""
         super().__init__()
-        # Zhang et al. crop 180 pixels of 256, half of the area.
-        self.crop = RandomResizedCrop(size, scale=(0.5, 1.0), p_flip=0.5) if crop else None
+        self.augmentation = augmentation
         self.stride = stride
 
     def augment(self, batch: Batch, generator: torch.Generator) -> LabTargets:
         """Makes the images and their targets."""
-        if self.crop is None:
-            images = to_unit_range(batch.images)
-        else:
-            images = self.crop(batch.images, generator)
+        images = self.augmentation(batch.images, generator)
         # In L*a*b* and before the bins: the mean of two bins' numbers would be a third colour.
         return LabTargets(images, F.avg_pool2d(rgb_to_lab(images), self.stride))
 
@@ -109,6 +106,7 @@ class SplitBrainNetSupervisor(Supervisor):
     title = "Split-brain autoencoder"
     question = "Which colours belong to this lightness, and which lightness to these colours?"
     paints = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "color_loss": "Loss of the half that tells colours.",
@@ -132,6 +130,7 @@ class SplitBrainNetSupervisor(Supervisor):
         b_offset: float = 128.0,
         stride: int = 4,
         crop: bool = True,
+        augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -151,7 +150,11 @@ class SplitBrainNetSupervisor(Supervisor):
             a_offset: Added to a* before it is divided into bins.
             b_offset: Added to b* before it is divided into bins.
             stride: Side in pixels of the cells for which colours are predicted.
-            crop: Whether each image is cropped and flipped at random.
+            crop: Whether each image is cropped and flipped at random, unless there is an
+                `augmentation`.
+            augmentation: Done to each image before it is parted into lightness and colours, in
+                place of `crop`: the name of a recipe, an `Augmentation`, or torchvision's
+                transforms. What it does to colours the network has to tell.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
@@ -191,7 +194,8 @@ class SplitBrainNetSupervisor(Supervisor):
             )
         require_counts(stride=stride)
         self.bins = bins
-        self.collate_fn = SplitBrainCollator(self.image_size, stride, crop)
+        before = view_before(self, augmentation, split_brain if crop else None)
+        self.collate_fn = SplitBrainCollator(before, stride)
         self.is_own = isinstance(backbone, nn.Module)
         halves = split_backbone(backbone, self.image_size, normalize, self.stem)
         grid = (height // stride, width // stride)

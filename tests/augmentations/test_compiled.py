@@ -5,14 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.augmentations import compiled as switch
-from super_selfish.augmentations import suites
+from super_selfish.augmentations import recipes as recipe_book
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.color import ColorMatrix, shift_hue, transform_linearly
 from super_selfish.augmentations.compiled import compiled_augmentation, is_wanted
-from super_selfish.augmentations.cpc import cpc_v2
 from super_selfish.augmentations.filters import gaussian_blur
 from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.augmentations.one_pass import jitter_in_one_pass
+from super_selfish.augmentations.recipes import cpc_v2
 
 ROUNDING = 4e-6  # hue divides by what may be small
 
@@ -25,12 +25,12 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def recipes(size: tuple[int, int]) -> dict[str, Augmentation]:
     return {
-        "moco": suites.moco_v2(size),
-        "simclr": suites.simclr(size),
-        "byol, view 1": suites.byol(size, 1),
-        "byol, view 2": suites.byol(size, 2),
-        "jigsaw": suites.jigsaw_tile(),
-        "pirl": suites.pirl(size),
+        "moco": recipe_book.moco_v2(size),
+        "simclr": recipe_book.simclr(size),
+        "byol, view 1": recipe_book.byol(size, 1),
+        "byol, view 2": recipe_book.byol(size, 2),
+        "jigsaw": recipe_book.jigsaw_tile(),
+        "pirl": recipe_book.pirl(size),
         "cpc": cpc_v2(size),
         "cpc, paper": cpc_v2(size, paper=True),
     }

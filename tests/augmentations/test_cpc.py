@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.cpc import autoaugment_primitives, cpc_primitives, cpc_v2
+from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
+from super_selfish.augmentations.recipes import cpc_v2
 
 POOLS = {"library": cpc_primitives(), "paper": autoaugment_primitives()}
 

@@ -209,7 +209,7 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "scale": Number((0.08, 1.0), "1.4 RRC; arXiv 1409.4842, section 6"),
         "ratio": Number((3 / 4, 4 / 3), "1.4 RRC; arXiv 1409.4842, section 6"),
     },
-    "augmentations.cpc.cpc_primitives": {
+    "augmentations.primitives.cpc_primitives": {
         "rotation": Number(30.0, "1.4 A-CPC; 0.0.6"),
         "shear": Number(30.0, "1.4 A-CPC; 0.0.6"),
         "translation": Number(0.3, "1.4 A-CPC; 0.0.6"),
@@ -219,7 +219,7 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "erasing_area": Number((0.02, 0.33), "1.4; torchvision's defaults, as in 0.0.6"),
         "erasing_ratio": Number((0.3, 3.3), "1.4; torchvision's defaults, as in 0.0.6"),
     },
-    "augmentations.cpc.autoaugment_primitives": {
+    "augmentations.primitives.autoaugment_primitives": {
         "rotation": Number(30.0, "1.4: AutoAugment"),
         "slope": Number(0.3, "1.4: AutoAugment"),
         "translation": Number(0.45, "1.4: AutoAugment"),
@@ -228,15 +228,15 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "factors": Number((0.1, 1.9), "1.4: AutoAugment"),
         "cutout": Number(0.18, "1.4: AutoAugment"),
     },
-    "augmentations.cpc.cpc_v2": {
+    "augmentations.recipes.cpc_v2": {
         "elastic_sigma": Number(10.0, "1.4 A-CPC"),
         "elastic_points": Number(3, "1.4 A-CPC"),
         "p_elastic": Number(0.2, "1.4 A-CPC"),
         "p_grayscale": Number(0.25, "1.4 A-CPC"),
         "paper": Number(True, "1.4 A-CPC", False, POOL),
     },
-    "augmentations.suites.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
-    "augmentations.suites.simclr": {"strength": Number(1.0, "1.4 A-SIMCLR; CIFAR: 0.5")},
+    "augmentations.recipes.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
+    "augmentations.recipes.simclr": {"strength": Number(1.0, "1.4 A-SIMCLR; CIFAR: 0.5")},
 }
 
 

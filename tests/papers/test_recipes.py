@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from super_selfish.augmentations.cpc import autoaugment_primitives, cpc_primitives, cpc_v2
+from super_selfish.augmentations.suites import byol, jigsaw_tile, moco_v2, pirl, pirl_tile, simclr
 
 from super_selfish.augmentations import crops, resampling
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.choice import RandomChoice
 from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.composites import exemplar_primitives
-from super_selfish.augmentations.cpc import autoaugment_primitives, cpc_primitives, cpc_v2
 from super_selfish.augmentations.filters import RandomGaussianBlur
 from super_selfish.augmentations.geometry import RandomAffine
 from super_selfish.augmentations.random_color import RandomGrayscale
-from super_selfish.augmentations.suites import byol, jigsaw_tile, moco_v2, pirl, pirl_tile, simclr
 from super_selfish.augmentations.tone import (
     AutoContrast,
     RandomPosterize,

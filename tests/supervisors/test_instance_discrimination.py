@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.cpc import Resize
+from super_selfish.augmentations.resampling import Resize
 from super_selfish.data.collate import Batch
 from super_selfish.losses.nce import NCELoss
 from super_selfish.supervisors import InstanceDiscriminationSupervisor

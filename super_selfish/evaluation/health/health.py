@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Augmentation, Compose
-from super_selfish.augmentations.color_jitter import ColorJitter
-from super_selfish.augmentations.resampling import RandomResizedCrop
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.recipes import mild_views
 from super_selfish.evaluation.features import (
     LabelledSource,
     extract,
@@ -241,23 +240,6 @@ def health_of_features(
         dead=found.dead,
         is_healthy=judged.is_healthy,
         verdict=judged.sentence,
-    )
-
-
-def mild_views(size: tuple[int, int]) -> Augmentation:
-    """Views that show the same thing: what a good backbone should not mind.
-
-    Args:
-        size: (height, width) of the images in pixels, which the views keep.
-
-    Returns:
-        Random resized crop of 50 to 100 % of the area, flip, colour jitter (0.2, 0.2, 0.2, 0.05).
-    """
-    return Compose(
-        [
-            RandomResizedCrop(size, scale=(0.5, 1.0), p_flip=0.5),
-            ColorJitter(0.2, 0.2, 0.2, hue=0.05),
-        ]
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from super_selfish.augmentations.recipes import mild_views
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.labels import labels_of
 from super_selfish.data.opening import as_source
@@ -20,7 +21,6 @@ from super_selfish.evaluation.health.health import (
     Health,
     extract_with_views,
     health_of_features,
-    mild_views,
     spread_images,
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, settling

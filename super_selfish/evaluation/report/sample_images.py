@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from super_selfish.augmentations.recipes import mild_views
 from super_selfish.data.conversion import stack_images
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource, Sample
@@ -20,7 +21,6 @@ from super_selfish.evaluation.health.health import (
     Health,
     extract_with_views,
     health_of_features,
-    mild_views,
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, settling
 from super_selfish.evaluation.health.verdict import judge_images

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from super_selfish.augmentations.suites import jigsaw_tile, pirl, pirl_tile
+from super_selfish.augmentations.recipes import jigsaw_tile, pirl, pirl_tile
 
 
 def is_gray(images: Tensor) -> Tensor:
