@@ -108,33 +108,51 @@ def kind_of(value: Any) -> str:
     return type(unwrapped(value) if isinstance(value, nn.Module) else value).__name__
 
 
-def rebuilding_arguments(stored: Arguments, present: Arguments, place: str) -> Arguments:
+def rebuilding_arguments(
+    stored: Arguments, present: Arguments, place: str, only_for_training: frozenset[str]
+) -> Arguments:
     """The arguments with which a stored supervisor is built again.
 
     Args:
         stored: What `stored_arguments` returned then.
         present: Arguments of the object that loads; gives the dataset and the user's own objects.
         place: Name of the checkpoint, for messages.
+        only_for_training: Arguments that do not shape the networks: without the user's own object
+            they are those of the object that loads.
 
     Returns:
         Arguments for the constructor.
 
     Raises:
-        ValueError: If the checkpoint was made with an object of the user's own that is not here.
+        ValueError: If the checkpoint was made with an object of the user's own that is not here,
+            and shapes the networks.
     """
     arguments: Arguments = {name: present[name] for name in present if name in NOT_STORED}
     arguments.update({name: SHAPING[name] for name in present if name in SHAPING})
     for name, entry in stored.items():
         if "plain" in entry:
             arguments[name] = entry["plain"]
-        elif is_plain(present.get(name)):
+        elif is_plain(present.get(name)) and name not in only_for_training:
             raise ValueError(
                 f"{place} was trained with {name}={entry['own']}(...), an object of your own: "
                 f"give the same {name}= to the constructor before you load"
             )
-        else:
+        elif name in present:
             arguments[name] = present[name]
     return arguments
+
+
+def left_out(stored: Arguments, present: Arguments) -> Arguments:
+    """Objects of the user's own that a checkpoint was made with, and that are not here.
+
+    Args:
+        stored: What `stored_arguments` returned then.
+        present: Arguments of the object that has loaded.
+
+    Returns:
+        Their entries of `stored`.
+    """
+    return {k: v for k, v in stored.items() if "own" in v and is_plain(present.get(k))}
 
 
 def same_arguments(stored: Arguments, present: Arguments) -> bool:

@@ -6,11 +6,12 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from super_selfish.models.copying import give_own_memory
 from super_selfish.models.wrappers import with_wrappers, without_wrappers
 from super_selfish.supervisors.arguments import (
+    left_out,
     same_arguments,
     stored_arguments,
 )
@@ -44,6 +45,7 @@ class Loaded(NamedTuple):
 
     run: dict[str, Any] | None
     provenance: dict[str, Any] | None
+    left_out: dict[str, Any] = {}  # noqa: RUF012  # arguments that training had, and this object not
 
 
 def record_of(supervisor: Pretrained) -> dict[str, Any]:
@@ -62,15 +64,17 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
     """
     require_finite(supervisor)
     require_extra_state_taken(supervisor)
+    trained = _run_of(supervisor)
     return {
         "class": type(supervisor).__name__,
-        "arguments": stored_arguments(supervisor.arguments),
+        "arguments": stored_arguments(supervisor.arguments) | trained.left_out,
         "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
         "images": _images_of(supervisor),
         "value_range": supervisor.value_range,
         "start": None if supervisor.start is None else supervisor.start.state_dict(),
-        **_run_of(supervisor)._asdict(),
+        "run": trained.run,
+        "provenance": trained.provenance,
     }
 
 
@@ -180,6 +184,7 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     if "value_range" in state:
         ranges = [{"value_range": value} for value in (stored_range(state), supervisor.value_range)]
         others += differences(ranges[0], ranges[1], f"this {type(supervisor).__name__}")
+    others += _other_constants(supervisor, state)
     refuse_differences(others, name, "Give its constructor what the stored one had")
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
@@ -229,14 +234,18 @@ def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
     renamed = supervisor.former_names
     state["arguments"] = {renamed.get(k, k): v for k, v in state["arguments"].items()}
     for argument, value in supervisor.former_arguments.items():
-        state["arguments"].setdefault(argument, {"plain": value})
+        if argument in supervisor.arguments:  # a subclass may not take it
+            state["arguments"].setdefault(argument, {"plain": value})
     return state
 
 
 def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> None:
     """Loads what fits, and says in words what does not."""
-    stored = with_wrappers(supervisor, state["model"])
     own = supervisor.state_dict()
+    stored = with_wrappers(supervisor, state["model"])
+    if _has_other_loss(supervisor, state):
+        stored = {key: value for key, value in stored.items() if not _is_of_loss(key)}
+        stored |= {key: value for key, value in own.items() if _is_of_loss(key)}
     misfits = [f"{key} is not in it" for key in own if key not in stored]
     misfits += [f"it has {key}, which is not here" for key in stored if key not in own]
     misfits += [
@@ -270,7 +279,28 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
     supervisor.files.note(name)
     supervisor.start = restored_start(state.get("start"))
     supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
-    supervisor.loaded = Loaded(state["run"], state.get("provenance"))
+    missing = left_out(state["arguments"], supervisor.arguments)
+    supervisor.loaded = Loaded(state["run"], state.get("provenance"), missing)
+
+
+def _has_other_loss(supervisor: Pretrained, state: dict[str, Any]) -> bool:
+    """Whether a stored loss, which may have weights, is of another class than this one."""
+    of_both = (state["arguments"], stored_arguments(supervisor.arguments))
+    stored, own = (arguments.get("loss") for arguments in of_both)
+    return bool(stored != own)
+
+
+def _is_of_loss(key: str) -> bool:
+    return key.partition(".")[0].endswith("loss")
+
+
+def _other_constants(supervisor: Pretrained, state: dict[str, Any]) -> list[str]:
+    """Tensors of a loss of torch's, such as class weights, which loading would replace."""
+    loss = supervisor.arguments.get("loss")
+    if not (isinstance(loss, nn.Module) and type(loss).__module__.startswith("torch.nn.")):
+        return []
+    given = {f"loss.{name}": tensor for name, tensor in loss.named_buffers()}
+    return differences(state["model"], given, f"this {type(supervisor).__name__}")
 
 
 def _epochs_of(run_state: dict[str, Any] | None) -> int:

@@ -47,6 +47,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
         against_collapse: What helps against a collapse of this algorithm's features, in words.
+        only_for_training: Arguments of the constructor that do not shape the networks: `load()`
+            does without, where they were objects of the user's own.
         former_arguments: What the constructor did without arguments that earlier versions had not;
             their checkpoints are read with it.
         former_names: Names that arguments of the constructor had, and those that they have now.
@@ -71,6 +73,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     is_placed = False
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
+    only_for_training: ClassVar[frozenset[str]] = frozenset({"loss", "augmentation", "collate_fn"})
     former_arguments: ClassVar[Mapping[str, Any]] = {}
     former_names: ClassVar[Mapping[str, str]] = {}
     title: ClassVar[str] = ""
@@ -197,6 +200,9 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
 
     def load(self: Self, name: str | os.PathLike[str] = "store/base") -> Self:
         """Rebuilds the networks of the checkpoint `name + ".pt"` and loads them; needs no dataset.
+
+        Networks of the user's own must be given to the constructor again; a loss or an augmentation
+        need not, unless the run shall go on.
 
         Raises:
             FileNotFoundError: If there is no checkpoint.

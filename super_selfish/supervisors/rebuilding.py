@@ -51,7 +51,9 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
     is_ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
     if is_ours:
         _check_sizes(state, place)
-    arguments = rebuilding_arguments(state["arguments"], supervisor.arguments, place)
+    arguments = rebuilding_arguments(
+        state["arguments"], supervisor.arguments, place, supervisor.only_for_training
+    )
     former: Arguments = dict(supervisor.arguments)
     supervisor.arguments.update(arguments)
     room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in _tensors_of(state))

@@ -31,10 +31,11 @@ _TORCH = ".".join(torch.__version__.split(".")[:2])
 def described(name: str, value: Any) -> Settings:
     """What can be told of a value without its weights: numbers, names, and those of its parts.
 
-    Networks are told by their class and by how they print, functions by their name, code and what
-    they enclose, other objects by their class and by those attributes that are named as arguments
-    of its constructor: others may change while it is used. Code is told for a version of Python,
-    and prints for one of torch: where that differs there is nothing to compare.
+    Networks are told by their class, by how they print, and by numbers and text that are named as
+    arguments of their constructor; functions by their name, code and what they enclose; other
+    objects by their class and by those attributes that are named as arguments of its constructor:
+    others may change while it is used. Code is told for a version of Python, and prints for one of
+    torch: where that differs there is nothing to compare.
 
     Args:
         name: What to call it.
@@ -63,8 +64,7 @@ def _parts(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         yield from _parts_of_sequence(name, value, depth)
     elif isinstance(value, nn.Module):
-        yield name, type(unwrapped(value)).__name__
-        yield f"layers of {name} (as torch {_TORCH} prints them)", _layers(unwrapped(value))
+        yield from _parts_of_network(name, unwrapped(value))
     elif isinstance(value, functools.partial):
         yield from _parts(name, value.func, depth)
         for position, inner in enumerate(value.args):
@@ -85,7 +85,7 @@ def _parts(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _told_whole(value: Any) -> tuple[Any] | None:
     """The plain value that tells a thing without parts; None for what has some."""
-    if isinstance(value, enum.Enum):
+    if isinstance(value, enum.Enum | torch.dtype):
         return (str(value),)
     if value is None or isinstance(value, bool | int | float | str):
         return (value,)
@@ -94,6 +94,15 @@ def _told_whole(value: Any) -> tuple[Any] | None:
     if isinstance(value, Tensor) or hasattr(value, "__array__"):
         return (_told_array(torch.as_tensor(value)),)
     return (value.__qualname__,) if isinstance(value, type) else None
+
+
+def _parts_of_network(name: str, network: nn.Module) -> Iterator[tuple[str, Any]]:
+    yield name, type(network).__name__
+    yield f"layers of {name} (as torch {_TORCH} prints them)", _layers(network)
+    for attribute in _constructor_names(type(network)):  # torch's losses print none of them
+        inner = getattr(network, attribute, None)
+        if isinstance(inner, bool | int | float | str):
+            yield f"{name}.{attribute}", inner
 
 
 def _parts_of_sequence(

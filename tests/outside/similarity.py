@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.augmentations.suites import simclr
+from super_selfish.augmentations.recipes import simclr
 from super_selfish.models import ProjectionHead
 from super_selfish.supervisors import Supervisor, TwoViewCollator
 

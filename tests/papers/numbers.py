@@ -50,6 +50,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
             (0, 90, 180, 270), "2.1; text, section 3", (0, 90, 180, -90), "-90 is 270: 0.0.6"
         ),
         "crop": Number(True, "2.1; code, CIFAR: RandomCrop 32 pad 4, flip"),
+        "augmentation": Number(None, "2.1: what crop says"),
     },
     "exemplar": {
         "num_classes": Number(8000, "2.2; text: 8000 to 32000", None, RESOLVED),
@@ -64,11 +65,13 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "num_permutations_per_image": Number(None, "0.0.6: 24", None, RESOLVED),
         "tile_fraction": Number(64 / 75, "1.5 R4; text: 64 of 75 at 225, code: 64 of 85 at 255"),
         "p_grayscale": Number(0.3, "2.3; text: 30 % of the images, VISSL: 0.66"),
+        "augmentation": Number(None, "2.3: jitter, and p_grayscale"),
     },
     "denoise": {
         "probability": Number(
             (0.1, 0.25, 0.5), "2.4; text: fractions", 0.7, "0.0.6: images are redundant"
         ),
+        "augmentation": Number(None, "2.4: nothing before the noise"),
     },
     "context": {
         "probability": Number(
@@ -80,6 +83,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "lambda_rec": Number(0.999, "2.5; text, section 4"),
         "lambda_adv": Number(0.001, "2.5; text, section 4"),
         "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
+        "augmentation": Number(None, "2.5; whole images, as in 0.0.6"),
     },
     "split_brain": {
         "l_step": Number(1.0, "2.6; text: 100 classes", 2.0, "0.0.6: 50 classes"),
@@ -89,10 +93,12 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "b_offset": Number(None, "2.6; 0.0.6", 128.0, "where the lowest bin begins"),
         "stride": Number(None, "2.6: 4 or 8", 4, "colours are predicted at a quarter of the side"),
         "crop": Number(True, "2.6; text: 180 of 256 pixels"),
+        "augmentation": Number(None, "2.6: what crop says"),
     },
     "bigan": {
         "latent_channels": Number(200, "2.7; code: a vector", 32, "0.0.6: a map"),
         "latent_grid": Number(1, "2.7; code: a vector", 2, "at most 128 numbers: 512 never won"),
+        "augmentation": Number(None, "2.7; whole images, as in 0.0.6"),
     },
     "instance": {
         "embedding_size": Number(128, "2.8; code"),
@@ -120,6 +126,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "temperature": Number(0.2, "2.10; text, section 3; CIFAR: 0.1"),
         "norm_groups": Number(8, "2.10; code: GPUs, CIFAR: splits"),
         "symmetric": Number(False, "2.10; code"),
+        "augmentation": Number("moco", "1.4 A-MOCO2; code"),
     },
     "cmc": {
         "embedding_size": Number(128, "2.11; code"),
@@ -134,6 +141,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "embedding_size": Number(256, "2.12; text, section 3.3"),
         "hidden_size": Number(4096, "2.12; text, section 3.3", None, RESOLVED),
         "momentum": Number(0.996, "2.12; text, section 3.3; presets: 0.99", None, RESOLVED),
+        "augmentation": Number("byol", "1.4 A-BYOL; table 6"),
     },
     "pirl": {
         "embedding_size": Number(128, "2.13"),

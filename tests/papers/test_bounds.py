@@ -61,7 +61,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("proximal_weight", [0.0], [-TINY, math.inf]),
         Edge("num_images", [2], [1]),
         Edge("form", ["nce"], ["NCE"]),
-        Edge("augmentation", ["paper"], ["Paper"]),
+        Edge("augmentation", ["paper", "simclr", None], ["Paper"]),
     ],
     "cmc": [
         Edge("embedding_size", **COUNT),
@@ -71,7 +71,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("num_images", [2], [1]),
         Edge("form", ["nce"], ["NCE"]),
         Edge("positives", ["batch"], ["both"]),
-        Edge("augmentation", ["paper"], ["Paper"]),
+        Edge("augmentation", ["paper", "simclr", None], ["Paper"]),
     ],
     "pirl": [
         Edge("embedding_size", **COUNT),
@@ -82,7 +82,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("grid", [2], [1]),
         Edge("num_permutations", [2, 24], [1, 25]),
         Edge("form", ["nce"], ["NCE"]),
-        Edge("augmentation", ["paper"], ["Paper"]),
+        Edge("augmentation", ["paper", "simclr", None], ["Paper"]),
     ],
     "moco": [
         Edge("embedding_size", **COUNT),
@@ -90,6 +90,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("norm_groups", **COUNT),
         Edge("momentum", **MOMENTUM),
         Edge("temperature", [TINY], [0.0]),
+        Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
     "byol": [
         Edge("embedding_size", **COUNT),
@@ -104,7 +105,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("num_negatives", **COUNT),
         Edge("clip_norm", [TINY, None], [0.0, -1.0]),
         Edge("logit_scale", [TINY], [0.0]),
-        Edge("augmentation", ["paper"], ["Paper"]),
+        Edge("augmentation", ["paper", "simclr", None], ["Paper"]),
     ],
 }
 

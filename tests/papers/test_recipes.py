@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from super_selfish.augmentations.cpc import autoaugment_primitives, cpc_primitives, cpc_v2
-from super_selfish.augmentations.suites import byol, jigsaw_tile, moco_v2, pirl, pirl_tile, simclr
 
 from super_selfish.augmentations import crops, resampling
 from super_selfish.augmentations.base import Augmentation
@@ -18,7 +16,23 @@ from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.composites import exemplar_primitives
 from super_selfish.augmentations.filters import RandomGaussianBlur
 from super_selfish.augmentations.geometry import RandomAffine
+from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
 from super_selfish.augmentations.random_color import RandomGrayscale
+from super_selfish.augmentations.recipes import (
+    RECIPES as BY_NAME,
+)
+from super_selfish.augmentations.recipes import (
+    byol,
+    cpc_v2,
+    jigsaw_tile,
+    mild_views,
+    moco_v2,
+    pirl,
+    pirl_puzzle,
+    pirl_tile,
+    rotate,
+    simclr,
+)
 from super_selfish.augmentations.tone import (
     AutoContrast,
     RandomPosterize,
@@ -26,15 +40,12 @@ from super_selfish.augmentations.tone import (
     RandomSolarize,
 )
 from super_selfish.data.collate import Batch
-from super_selfish.evaluation.health.health import mild_views
-from super_selfish.supervisors import instance_discrimination
-from super_selfish.supervisors import pirl as pirl_supervisor
 from super_selfish.supervisors.contrastive_multiview_coding import (
     ContrastiveMultiviewCodingSupervisor,
 )
 from super_selfish.supervisors.exemplar_net import ExemplarNetSupervisor
+from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateCollator
-from super_selfish.supervisors.split_brain_net import SplitBrainCollator
 from tests.papers.draws import Step, drawn, inception_crops, is_alike, is_share, is_uniform
 from tests.papers.numbers import RECIPES, Recipe
 
@@ -51,26 +62,20 @@ def cmc() -> Augmentation:
     return recipe
 
 
-def split_brain() -> Augmentation:
-    crop = SplitBrainCollator(SIZE, 4, crop=True).crop
-    assert crop is not None
-    return crop
-
-
 MADE: dict[str, Callable[[], Any]] = {
     "moco": lambda: moco_v2(SIZE),
     "simclr": lambda: simclr(SIZE),
     "simclr for CIFAR": lambda: simclr(SIZE, 0.5),
     "byol 1": lambda: byol(SIZE, 1),
     "byol 2": lambda: byol(SIZE, 2),
-    "instance": lambda: instance_discrimination.recipe("paper", SIZE),
+    "instance": lambda: BY_NAME["instance"](SIZE),
     "cmc": cmc,
-    "split_brain": split_brain,
+    "split_brain": lambda: BY_NAME["split-brain"](SIZE),
     "jigsaw tile": jigsaw_tile,
     "pirl": lambda: pirl(SIZE),
     "pirl tile": pirl_tile,
     "mild": lambda: mild_views(SIZE),
-    "pirl puzzle": lambda: pirl_supervisor.recipe("paper", SIZE, 2)[1],
+    "pirl puzzle": lambda: pirl_puzzle(SIZE),
 }
 
 
@@ -190,7 +195,7 @@ def test_rotation_crops_within_an_eighth_and_flips_half(
     number = 3000
     ramp = torch.arange(1, side + 1, dtype=torch.float32) / (2 * side)
     images = ramp.expand(number, 1, side, side).contiguous()
-    collator = RotateCollator((0, 90), crop=True)
+    collator = RotateCollator((0, 90), rotate((side, side)), is_padded=True)
     views = collator.augment(Batch(images, torch.arange(number)), generator).views[:, 0, 0]
     centre = views[:, side // 2]  # a row: its shift and its direction can be read
     flipped = centre[:, side // 2] < centre[:, side // 2 - 1]
@@ -209,8 +214,11 @@ def test_pirl_cuts_tiles_of_64_pixels_out_of_cells_of_85_of_crops_of_255() -> No
         ((225, 225), (255, 255), 85, 64),
         ((90, 180), (102, 204), 34, 26),
     ):
-        _, cut, cutter = pirl_supervisor.recipe("paper", size, 3)
-        assert cut is not None
+        supervisor = PIRLSupervisor(
+            backbone="narrow-resnet", augmentation="paper", image_size=size, total_perms=2, grid=3
+        )
+        collator: Any = supervisor.collate_fn
+        cut, cutter = collator.crop, collator.cutter
         assert cut.output_shape((1, 3, 9, 9)) == (1, 3, *crop)
         assert crop[0] // 3 == cell
         assert cutter.crop.tile_size(*crop)[0] == tile

@@ -12,6 +12,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch
 from super_selfish.models.discriminators import PairDiscriminator
 from super_selfish.supervisors import BiGanSupervisor
+from super_selfish.supervisors.augmenting import Unchanged
 from super_selfish.supervisors.bigan import ImagesAndLatents, LatentCollator, reconstruction_ratio
 from tests.references import adversarial_cross_entropy_in_loops
 
@@ -32,7 +33,7 @@ def batch_of(supervisor: BiGanSupervisor, images: Tensor) -> ImagesAndLatents:
 
 def test_latents_are_uniform_between_minus_one_and_one() -> None:
     images = torch.zeros(500, 3, 2, 2)
-    collator = LatentCollator((4, 2, 3))
+    collator = LatentCollator((4, 2, 3), Unchanged())
     batch = collator.augment(Batch(images, torch.arange(500)), torch.Generator().manual_seed(0))
     assert batch.latents.shape == (500, 4, 2, 3)
     assert -1 <= float(batch.latents.min()) < -0.99

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import ContextNetSupervisor
+from super_selfish.supervisors.augmenting import Unchanged
 from super_selfish.supervisors.context_net import HoleCollator, HoledImages
 from tests.references import adversarial_cross_entropy_in_loops, masked_squared_error_in_loops
 
@@ -24,7 +25,7 @@ def batch_of(supervisor: ContextNetSupervisor, images: Tensor) -> HoledImages:
 
 
 def holes_of(p: float, num_blocks: int, number: int = 200, size: int = 40) -> HoledImages:
-    collator = HoleCollator(p, num_blocks, (0.05, 0.1), (0.3, 3.3), 0.25)
+    collator = HoleCollator(p, num_blocks, (0.05, 0.1), (0.3, 3.3), 0.25, Unchanged())
     images = torch.rand(number, 3, size, size, generator=torch.Generator().manual_seed(1))
     return collator.augment(Batch(images, torch.arange(number)), torch.Generator().manual_seed(2))
 

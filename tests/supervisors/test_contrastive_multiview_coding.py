@@ -294,7 +294,7 @@ def test_memories_are_rebuilt_without_a_dataset(images: Tensor, tmp_path: Path) 
         ({"bank_momentum": 1.0}, r"bank_momentum must be in \[0, 1\), got 1.0"),
         ({"positives": "both"}, 'positives must be "batch" or "memory", got \'both\''),
         ({"num_negatives": 0}, "num_negatives must be at least 1, got 0"),
-        ({"augmentation": "none"}, 'augmentation must be "cpc" or "paper", got \'none\''),
+        ({"augmentation": "none"}, "augmentation is one of .*, got 'none'"),
         ({"temperature": 0.0}, "temperature must be > 0"),
         ({"num_images": 1}, "give at least 2, got 1"),
         ({"in_channels": 1}, "ContrastiveMultiviewCodingSupervisor needs colour"),

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations.random_color import KeepOneChannel
+from super_selfish.augmentations.recipes import cpc_v2
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import EfficientFeatures
 from super_selfish.models.context import GridPredictions
 from super_selfish.supervisors import ContrastivePredictiveCodingSupervisor
 from super_selfish.supervisors.patch_grid import (
-    KeepOneChannel,
     PatchCollator,
     Patches,
     fitting_grid,
@@ -119,7 +120,7 @@ def test_no_prediction_sees_a_latent_that_lies_ahead(
 def test_negatives_are_uniform_over_all_patches_but_the_positive(
     generator: torch.Generator,
 ) -> None:
-    collator = PatchCollator(3, (8, 8), 500)
+    collator = PatchCollator(3, cpc_v2((8, 8)), 500)
     batch = Batch(torch.zeros(4, 3, 16, 16), torch.arange(4))
     after = collator.augment(batch, generator).negatives
     assert after is not None
@@ -186,7 +187,7 @@ def test_patches_suit_the_image(tiny_backbone: Backbones, side: int, grid: int, 
 def test_every_patch_is_changed_by_itself(generator: torch.Generator) -> None:
     tile = torch.randint(256, (3, 8, 8), generator=generator, dtype=torch.uint8)
     images = tile.repeat(1, 4, 4)[None].repeat(2, 1, 1, 1)  # period 8: all patches are the same
-    collator = PatchCollator(3, (16, 16), None)
+    collator = PatchCollator(3, cpc_v2((16, 16)), None)
     views = collator.augment(Batch(images, torch.arange(2)), generator).patches.flatten(0, 1)
     equal = (views[:, None] == views[None]).flatten(2).all(dim=2)
     assert int(equal.sum()) < 2 * len(views)  # each equals itself, and hardly any another

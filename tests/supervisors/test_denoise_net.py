@@ -11,6 +11,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import Batch
 from super_selfish.models import ImageDecoder
 from super_selfish.supervisors import DenoiseNetSupervisor
+from super_selfish.supervisors.augmenting import Unchanged
 from super_selfish.supervisors.denoise_net import DenoiseCollator, NoisedImages
 from tests.references import squared_error_in_loops
 
@@ -38,7 +39,7 @@ def test_the_loss_is_the_squared_error_of_all_pixels(
 @pytest.mark.parametrize("p", [0.1, 0.7])
 def test_pixels_are_erased_with_their_probability_in_all_channels_at_once(p: float) -> None:
     images = torch.full((50, 3, 32, 32), 0.5)
-    batch = DenoiseCollator(p, 0.0).augment(
+    batch = DenoiseCollator(p, 0.0, Unchanged()).augment(
         Batch(images, torch.arange(50)), torch.Generator().manual_seed(0)
     )
     erased = batch.noised == 0

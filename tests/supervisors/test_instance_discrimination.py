@@ -190,7 +190,7 @@ def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -
         "bank_momentum must be": {"bank_momentum": 1.0},
         "proximal_weight must be": {"proximal_weight": -0.1},
         'form is "softmax"': {"form": "sigmoid"},
-        'augmentation is "cpc"': {"augmentation": "moco"},
+        "augmentation is one of": {"augmentation": "none"},
         "temperature must be": {"temperature": 0.0},
         "leave num_images out": {"num_images": 23},
     }

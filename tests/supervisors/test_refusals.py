@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.augmentations import RandomResizedCrop
 from super_selfish.models.color_split import SplitHead
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.refusals import as_numbers, require_counts
@@ -19,13 +20,15 @@ Backbones = Callable[..., nn.Module]
 NAN, INF = math.nan, math.inf
 
 COUNTS = (0, -1, 2.5)
+RECIPES = ("none", RandomResizedCrop(9))  # no name, and views of another size
 WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "byol": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
         "momentum": (-0.1, 1.1, NAN),
+        "augmentation": RECIPES,
     },
-    "bigan": {"latent_channels": COUNTS, "latent_grid": COUNTS},
+    "bigan": {"latent_channels": COUNTS, "latent_grid": COUNTS, "augmentation": RECIPES},
     "cmc": {
         "embedding_size": COUNTS,
         "num_images": (1, 0),
@@ -34,7 +37,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "form": ("sigmoid",),
         "bank_momentum": (-0.1, 1.0, NAN),
         "positives": ("both",),
-        "augmentation": ("none",),
+        "augmentation": RECIPES,
     },
     "context": {
         "probability": (0.0, 1.1, NAN),
@@ -43,6 +46,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "ratio": ((0.0, 1.0), (2.0, 1.0), (0.5,), 1.0),
         "lambda_rec": (-0.1, NAN, INF),
         "lambda_adv": (-0.1, NAN, INF),
+        "augmentation": RECIPES,
     },
     "cpc": {
         "grid": (2, *COUNTS),
@@ -52,9 +56,9 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "logit_scale": (0.0, -1.0, NAN, INF),
         "num_negatives": COUNTS,
         "clip_norm": (0.0, -1.0, NAN),
-        "augmentation": ("none",),
+        "augmentation": RECIPES,
     },
-    "denoise": {"probability": (0.0, 1.0, NAN)},
+    "denoise": {"probability": (0.0, 1.0, NAN), "augmentation": RECIPES},
     "exemplar": {
         "num_classes": (1, 23, *COUNTS),
         "num_transforms": COUNTS,
@@ -68,7 +72,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "bank_momentum": (-0.1, 1.0, NAN),
         "form": ("sigmoid",),
         "proximal_weight": (-0.1, NAN, INF),
-        "augmentation": ("none",),
+        "augmentation": RECIPES,
         "num_images": (1, 23),
     },
     "jigsaw": {
@@ -77,6 +81,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "num_permutations_per_image": (25, *COUNTS),
         "tile_fraction": (0.0, 1.0, 1.5, NAN),
         "p_grayscale": (-0.1, 1.5, NAN),
+        "augmentation": RECIPES,
     },
     "moco": {
         "embedding_size": COUNTS,
@@ -84,6 +89,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "momentum": (-0.1, 1.0, NAN),
         "temperature": (0.0, -1.0, NAN, INF),
         "norm_groups": COUNTS,
+        "augmentation": (*RECIPES, ("moco",)),
     },
     "pirl": {
         "embedding_size": COUNTS,
@@ -94,10 +100,13 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "form": ("sigmoid",),
         "puzzle_weight": (0.0, 1.0, NAN),
         "bank_momentum": (-0.1, 1.0, NAN),
-        "augmentation": ("none",),
+        "augmentation": RECIPES,
         "num_images": (1, 23),
     },
-    "rotate": {"rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0")},
+    "rotate": {
+        "rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0"),
+        "augmentation": RECIPES,
+    },
     "split_brain": {
         "l_step": (0.0, -1.0, 500.0, NAN),
         "l_offset": (NAN, INF),
@@ -105,6 +114,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "a_offset": (NAN, INF),
         "b_offset": (NAN, INF),
         "stride": (33, *COUNTS),
+        "augmentation": RECIPES,
     },
 }
 # Networks, and switches, seeds, which every value suits.
