@@ -321,6 +321,7 @@ def puzzle_recipes(
         # Views of 225 instead of 224: the tiles are 64/75 of a cell of the puzzle in either recipe.
         return pirl(size), pirl_puzzle(size), TileCutter(grid, cell, pirl_tile(), PIRL_TILE)
     of_view, of_tile = pair_of(augmentation, "the plain view and the tiles")
+    view = view_of(supervisor, of_view, size, pirl)
     what = "tiles (a pair, (of the view, of a tile), gives tiles one of their own)"
     tile = view_of(supervisor, of_tile, cell, what=what)
-    return view_of(supervisor, of_view, size, pirl), None, TileCutter(grid, cell, tile)
+    return view, None, TileCutter(grid, cell, tile)

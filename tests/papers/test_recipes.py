@@ -215,7 +215,11 @@ def test_pirl_cuts_tiles_of_64_pixels_out_of_cells_of_85_of_crops_of_255() -> No
         ((90, 180), (102, 204), 34, 26),
     ):
         supervisor = PIRLSupervisor(
-            backbone="narrow-resnet", augmentation="paper", image_size=size, total_perms=2, grid=3
+            backbone="narrow-resnet",
+            augmentation="paper",
+            image_size=size,
+            num_permutations=2,
+            grid=3,
         )
         collator: Any = supervisor.collate_fn
         cut, cutter = collator.crop, collator.cutter
