@@ -10,8 +10,9 @@ Shapes: `B` samples, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,6 @@ class FromFunction(Augmentation):
         self.function = function
         self.batched = batched
         self.dtype = dtype
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Tensor:
         """Draws a seed for each sample, `[B]`, int64."""
@@ -99,11 +99,12 @@ class FromFunction(Augmentation):
 
     def output_shape(self, shape: Shape) -> Shape:
         """What the function makes of black images of the shape."""
+        known = _OUTPUTS.setdefault(self, {})
         key = tuple(shape[1:])
-        if key not in self._shapes:
+        if key not in known:
             view = self.apply(torch.zeros(1, *key), torch.zeros(1, dtype=torch.int64))
-            self._shapes[key] = tuple(view.shape[1:])
-        channels, height, width = self._shapes[key]
+            known[key] = tuple(view.shape[1:])
+        channels, height, width = known[key]
         return (shape[0], channels, height, width)
 
     def _view(self, given: Tensor, seed: int, device: torch.device) -> Tensor:
@@ -125,6 +126,12 @@ class FromFunction(Augmentation):
             )
         view = to_unit_range(view.as_subclass(Tensor).to(device))
         return view.clamp(0.0, 1.0)  # cubic interpolation overshoots
+
+
+# Shapes that functions make of others. No attribute, so that an object is told as when it was new.
+_OUTPUTS: WeakKeyDictionary[FromFunction, dict[tuple[int, ...], tuple[int, ...]]] = (
+    WeakKeyDictionary()
+)
 
 
 class FromTorchvision(FromFunction):
@@ -155,17 +162,11 @@ class FromTorchvision(FromFunction):
 
         Raises:
             TypeError: If one cannot be called.
-            ValueError: If one normalises.
+            ValueError: If one normalises, or makes tensors of PIL images alone.
         """
         chain = tuple(transforms) if isinstance(transforms, Sequence) else (transforms,)
         parts = [part for transform in chain for part in _parts_of(transform)]
-        for part in parts:
-            if type(part).__name__ == "Normalize":
-                raise ValueError(
-                    "leave Normalize out of the augmentation: views stay in [0, 1], and normalize="
-                    '"imagenet" or (mean, std) on the supervisor brings them to what the backbone '
-                    "wants; the checkpoint keeps it"
-                )
+        _refuse_parts({type(part).__name__: type(part).__module__ for part in parts})
         self.transforms = chain[0] if len(chain) == 1 else chain
         if batched is None:
             batched = all(_is_same_for_all(part) for part in parts)
@@ -210,6 +211,22 @@ def _is_same_for_all(part: object) -> bool:
     kind = type(part)
     is_known = _is_of_torchvision(kind) or kind is nn.Sequential
     return is_known and kind.__name__ in _SAME_FOR_ALL
+
+
+def _refuse_parts(modules: Mapping[str, str]) -> None:
+    """Refuses, by the names of classes, what has no place between a dataset and a network here."""
+    if "Normalize" in modules:
+        raise ValueError(
+            "leave Normalize out of the augmentation: views stay in [0, 1], and normalize="
+            '"imagenet" or (mean, std) on the supervisor brings them to what the backbone wants; '
+            "the checkpoint keeps it"
+        )
+    is_first_version = modules.get("ToTensor") == "torchvision.transforms.transforms"
+    if is_first_version and "ToPILImage" not in modules:
+        raise ValueError(
+            "leave ToTensor out of the augmentation: it gets tensors, float in [0, 1], and the "
+            "ToTensor of torchvision's first transforms takes none"
+        )
 
 
 def _parts_of(transform: Any) -> Iterator[Any]:

@@ -148,6 +148,15 @@ def test_normalisation_is_refused_in_words(transforms: Any) -> None:
         FromTorchvision(transforms)
 
 
+def test_what_takes_pil_images_alone_is_refused_in_words(images: Tensor) -> None:
+    former = [v1.RandomHorizontalFlip(), v1.ToTensor()]
+    with pytest.raises(ValueError, match="leave ToTensor out"):
+        FromTorchvision(v1.Compose(former))
+    with pytest.warns(UserWarning, match="deprecated"):
+        current = v2.ToTensor()
+    assert torch.equal(FromTorchvision(current)(images, seeded()), images / 255)
+
+
 def test_views_of_several_sizes_are_refused_in_words(images: Tensor) -> None:
     augmentation = FromTorchvision(v2.ScaleJitter((24, 24), antialias=True))
     with pytest.raises(ValueError, match=r"of one size, got .* end with Resize"):
@@ -174,6 +183,7 @@ def test_it_is_a_step_among_others_and_takes_no_image_at_all(images: Tensor) -> 
     assert own.output_shape((5, 3, 32, 32)) == (5, 3, 24, 24)
     steps = Compose([RandomHorizontalFlip(), own, Invert()])
     assert steps(images, seeded()).shape == (22, 3, 24, 24)
+    assert vars(own) == vars(FromTorchvision(own.transforms))  # told as one that is new
     none = own(images[:0], seeded())
     assert none.shape == (0, 3, 24, 24)
     blurred = RandomApply(FromTorchvision(v2.GaussianBlur(5, 2.0)), 0.5)(images / 255, seeded())

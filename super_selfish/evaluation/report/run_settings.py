@@ -14,6 +14,7 @@ from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import Supervisor
 from super_selfish.supervisors.provenance import describe_dataset, package_versions
 from super_selfish.training.counting import plural
+from super_selfish.training.plain import is_plain
 
 Rows = list[list[object]]  # of a table; the first cell is the heading
 
@@ -121,8 +122,10 @@ def _shown(value: object) -> str:
         return f"tensor of shape {list(value.shape)}"
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, bool | int | float | list | tuple | dict):
+    if is_plain(value):
         return repr(value)
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_shown, value))})"
     return getattr(value, "__name__", None) or f"{type(value).__name__}(...)"
 
 
