@@ -225,3 +225,10 @@ def test_change_is_the_mean_way_of_the_rows() -> None:
     assert torch.equal(bank.rows, before)
     bank.update(index, new)
     assert told == pytest.approx(float((bank.rows - before)[[2, 0]].norm(dim=1).mean()))
+
+
+def test_negatives_are_drawn_where_they_are_wanted() -> None:
+    bank = MemoryBank(5, 3)
+    generator = torch.Generator().manual_seed(0)
+    assert bank.draw_negatives(4, generator).device == bank.rows.device
+    assert bank.draw_negatives(4, generator, device="meta").device.type == "meta"
