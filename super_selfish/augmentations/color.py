@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.chunks import map_chunks
-from super_selfish.augmentations.draws import factors_per_sample, per_sample, span
+from super_selfish.augmentations.draws import factors_per_sample
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # torchvision's; they add up to 0.9999
 
@@ -223,27 +223,6 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     """
     own = factors_per_sample(images, factors)
     return _blend(images, _gray_plane(images), own) if images.shape[1] == 3 else images
-
-
-def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """Turns the hue of every sample in HSV; without three channels, returns the images.
-
-    Args:
-        images: `[B, C, H, W]`.
-        shifts: `[B]`, in turns of the colour circle, in [-0.5, 0.5].
-
-    Returns:
-        `[B, C, H, W]`.
-
-    Raises:
-        ValueError: If there is not one shift a sample, or one is out of range.
-    """
-    per_sample(images, shifts, "shifts")
-    if shifts.device.type == "cpu" and bool((shifts.abs() > 0.5).any()):
-        raise ValueError(f"hue shifts must be in [-0.5, 0.5] turns, got {span(shifts)}")
-    if images.shape[1] != 3:
-        return images
-    return map_chunks(shift_hue, images, shifts.to(images, non_blocking=True))
 
 
 def shift_hue(images: Tensor, shifts: Tensor) -> Tensor:

@@ -83,18 +83,6 @@ def normalize_lab(lab: Tensor) -> Tensor:
     return (lab - _per_channel(LAB_CENTER, lab)) / _per_channel(LAB_SCALE, lab)
 
 
-def denormalize_lab(normalized: Tensor) -> Tensor:
-    """Undoes `normalize_lab`.
-
-    Args:
-        normalized: `[B, 3, H, W]`.
-
-    Returns:
-        `[B, 3, H, W]`, L*a*b*.
-    """
-    return normalized * _per_channel(LAB_SCALE, normalized) + _per_channel(LAB_CENTER, normalized)
-
-
 def _rgb_to_lab(images: Tensor) -> Tensor:
     # The curve's factor 1.055 ** -2.4 waits for the matrix, and the straight piece is divided by it
     factor = 1.055**2.4

@@ -104,20 +104,6 @@ def tell_of_alpha(is_opaque: bool, remedy: str = "in_channels=4 (2 for grey) kee
         )
 
 
-def image_from_pil(image: Image.Image, values: ValueRange | None = None) -> Tensor:
-    """Converts a PIL image; alpha is dropped, palettes and other colour spaces become RGB.
-
-    Args:
-        image: Any mode. Without `values`, `I` must hold 0..65535, `F` must lie in [0, 1].
-        values: Which numbers are black and white.
-
-    Returns:
-        `[1, H, W]` or `[3, H, W]`; uint8, uint16 (modes `I`) or float32 (mode `F`). The memory
-        of a colour image is channels-last.
-    """
-    return checked_values(numbers_from_pil(image), values)
-
-
 def _channels_first(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # channels last, be it one pixel high
 
@@ -186,33 +172,6 @@ def _channels_to_front(image: Tensor, channels: int | None, *, is_array: bool) -
     return image.permute(2, 0, 1) if is_last else image
 
 
-def image_from_array(array: NDArray[np.generic], values: ValueRange | None = None) -> Tensor:
-    """Converts an array, whose axis of channels must be clear.
-
-    Args:
-        array: `[H, W]`, `[H, W, C]` or `[C, H, W]`; bool, uint8, uint16 or float in [0, 1], any
-            numbers where there are `values`.
-        values: Which numbers are black and white.
-
-    Returns:
-        `[C, H, W]`; a view of `array` where that is possible.
-    """
-    return checked_values(numbers_from_array(array), values)
-
-
-def image_from_tensor(tensor: Tensor, values: ValueRange | None = None) -> Tensor:
-    """Converts a tensor, whose axis of channels must be clear.
-
-    Args:
-        tensor: `[H, W]`, `[C, H, W]` or `[H, W, C]`; as for `image_from_array`.
-        values: Which numbers are black and white.
-
-    Returns:
-        `[C, H, W]` on the CPU, detached; a view of `tensor` where that is possible.
-    """
-    return checked_values(numbers_from_tensor(tensor), values)
-
-
 def images_from(
     images: Tensor | NDArray[np.generic],
     values: ValueRange | None = None,
@@ -261,16 +220,6 @@ def numbers_from(image: object, channels: int | None = None) -> Tensor:
     raise TypeError(
         f"an image must be a PIL image, a tensor, an array or a file, got {type(image).__name__}"
     )
-
-
-def image_from(image: object, values: ValueRange | None = None) -> Tensor:
-    """Converts a PIL image, an array or a tensor to `[C, H, W]`.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: It cannot be an image.
-    """
-    return checked_values(numbers_from(image), values)
 
 
 def stack_images(images: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.data import jpeg
-from super_selfish.data.conversion import image_from_pil
+from super_selfish.data.conversion import checked_values, numbers_from_pil
 from super_selfish.data.decoding import DECODING_ERRORS, read_image
 from super_selfish.data.sources import ImageSource, Sample
 
@@ -38,7 +38,7 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
 
 def by_pil(path: Path | io.BytesIO) -> Tensor:
     with Image.open(path) as image:
-        return image_from_pil(image)
+        return checked_values(numbers_from_pil(image), None)
 
 
 def distance(first: Tensor, second: Tensor) -> int:
@@ -165,7 +165,8 @@ def open_and_resize(path: Path | io.BytesIO, target: tuple[int, int]) -> Tensor:
     covering = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
     left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
     resized = image.resize(covering, Image.Resampling.BILINEAR)
-    return image_from_pil(resized.crop((left, top, left + width, top + height)))
+    cropped = resized.crop((left, top, left + width, top + height))
+    return checked_values(numbers_from_pil(cropped), None)
 
 
 @pytest.mark.usefixtures("decoder")
@@ -185,7 +186,10 @@ def test_photographs_agree_with_open_and_resize(tmp_path: Path) -> None:
         assert isinstance(sample, Sample)
         assert distance(sample.image, open_and_resize(path, (160, 160))) <= RESIZED
         with Image.open(path) as opened:
-            assert distance(read_image(path), image_from_pil(opened)) <= DECODED
+            assert (
+                distance(read_image(path), checked_values(numbers_from_pil(opened), None))
+                <= DECODED
+            )
 
 
 def test_what_is_unusual_is_left_to_pil(tmp_path: Path, decoded: list[jpeg.Shape]) -> None:
@@ -210,7 +214,7 @@ def test_a_jpeg_far_too_large_is_decoded_at_a_fraction(
         with Image.open(path) as image:
             if side < 120:
                 image.draft(None, (2 * side, 2 * side))
-            expected = image_from_pil(image)
+            expected = checked_values(numbers_from_pil(image), None)
         assert expected.shape[1:] == size
         decoded.clear()
         assert distance(read_image(path, (side, side)), expected) <= DECODED
