@@ -43,6 +43,7 @@ from super_selfish.training.run import Losses, Run
 from super_selfish.training.schedules import (
     build_schedule,
     constant,
+    hold_constant,
     step_schedule,
     steps_every_update,
 )
@@ -334,6 +335,7 @@ class Supervisor(Noting):
                 part._after_step(run)
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
             step_schedule(lr_scheduler, moved)
+            hold_constant(optimizer)
         return moved
 
     def _backward(self, loss: Any, optimizer: Any) -> None:

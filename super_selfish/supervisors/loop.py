@@ -49,6 +49,7 @@ class Loop:
         with ExitStack() as within:
             self._progress = within.enter_context(self._shown())
             within.push(self._conclude)  # after the last checkpoint
+            run.agree_to_stop()
             within.enter_context(torch.random.fork_rng(devices=[]))
             self._supervisor.train()
             within.enter_context(self._keeper)
@@ -91,6 +92,7 @@ class Loop:
         self._measured = {"loss": total(loss), **players, **logged_in(run)}
         run.end_step(self._measured, self._feed)
         self._supervisor.epochs_seen = run.epochs_before + run.epoch + 1
+        self._supervisor.loaded = None  # what a callback has loaded is trained on
 
     def after_step(self) -> None:
         """Shows a step, tells of it, and stores the run if that is due."""
@@ -118,6 +120,7 @@ class Loop:
             run.history.keep_plain(row)
         for verdict in verdicts:
             warn_if_ill(verdict, run)
+        run.agree_to_stop()
         self._progress.after_epoch()
 
     def _opened_feed(self, loader: DataLoader[Any]) -> Feed:

@@ -21,6 +21,7 @@ from super_selfish.supervisors.options import SHAPING
 from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
+from super_selfish.supervisors.under_way import require_idle
 from super_selfish.training import distributed
 from super_selfish.training.checkpoint import (
     checkpoint_path,
@@ -143,6 +144,7 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
     """
     state = _read_own(supervisor, name)
     if not (same_arguments(state["arguments"], supervisor.arguments) and _sees(supervisor, state)):
+        require_idle(supervisor, "load() of networks that are built otherwise")
         device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
         rebuild(supervisor, state, os.fspath(name))
         supervisor.to(device)

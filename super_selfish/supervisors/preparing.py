@@ -19,6 +19,7 @@ from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_
 from super_selfish.supervisors.persistence import resume_supervisor, stored_batch_size
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.start import note_start
+from super_selfish.supervisors.under_way import one_at_a_time
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out
 from super_selfish.training.allocator import kept_memory
@@ -53,12 +54,21 @@ def prepared(
         The run, with optimizer and schedule, and the loader of its images.
 
     Raises:
+        RuntimeError: If it trains already.
         ValueError: And others, as `supervise` says.
     """
     if supervisor.source is None:
         raise ValueError(
             f"there is nothing to train on: {type(supervisor).__name__}(dataset) takes the images"
         )
+    with one_at_a_time(parts_of(supervisor).values()), _prepared_alone(supervisor, given) as both:
+        yield both
+
+
+@contextmanager
+def _prepared_alone(
+    supervisor: Supervisor, given: Mapping[str, Any]
+) -> Iterator[tuple[Run, DataLoader[Any]]]:
     require_no_half(supervisor)
     supervisor._ready_backbone()
     place_for_training(supervisor)

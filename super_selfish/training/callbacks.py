@@ -164,6 +164,7 @@ class Callbacks:
             if step.number % _every(each) == 0:
                 with _named(each, "on_step", self):
                     each.on_step(supervisor, step)
+                _train(supervisor)
 
     def on_epoch(self, supervisor: Any, row: Row) -> list[str]:
         """Tells of an epoch, with networks that run as they were written.
@@ -175,7 +176,11 @@ class Callbacks:
         with uncompiled(supervisor.run.compile):
             for each in self._listening["on_epoch"]:
                 with _named(each, "on_epoch", self):
+                    before = dict(row)
                     verdicts.append(each.on_epoch(supervisor, row))
+                    _refuse_changes(before, row)
+                    supervisor.run.history.keep_plain(row)
+                _train(supervisor)
         return [verdict for verdict in verdicts if verdict is not None]
 
     def on_checkpoint(self, supervisor: Any, path: Path) -> None:
@@ -183,6 +188,7 @@ class Callbacks:
         for each in self._listening["on_checkpoint"]:
             with _named(each, "on_checkpoint", self):
                 each.on_checkpoint(supervisor, path)
+            _train(supervisor)
 
     def _end(self, supervisor: Any, error: BaseException | None) -> None:
         """Tells all of the end, whichever of them raises, and raises the first error of the run."""
@@ -226,6 +232,23 @@ def listens(callback: Any, event: str) -> bool:
     """Whether an object has a method of its own for an event."""
     method = getattr(type(callback), event, None) or getattr(callback, event, None)
     return callable(method) and method is not getattr(Callback, event)
+
+
+def _train(supervisor: Any) -> None:
+    """Goes back to train mode, which a callback that looked at outputs may have forgotten."""
+    if not supervisor.training:
+        supervisor.train()
+
+
+def _refuse_changes(before: Row, row: Row) -> None:
+    """Puts back what was measured, if a callback has taken it away or written over it."""
+    changed = [name for name in before if name not in row or row[name] is not before[name]]
+    if changed:
+        row.update(before)
+        raise ValueError(
+            f"{', '.join(changed)} of a row of the history was changed: a row may be given further "
+            "columns only"
+        )
 
 
 def _every(callback: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from super_selfish.training.callbacks import Callback
 from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
+from super_selfish.training.typed import as_number, as_whole
 
 Mode = Literal["min", "max"]
 
@@ -19,8 +20,11 @@ def sign_of(metric: str, mode: Mode | None) -> float:
         mode: `"min"`, `"max"`, or None: less of what has "loss" in its name, more of all else.
 
     Raises:
-        ValueError: If it is neither.
+        TypeError: If the name is no text.
+        ValueError: If the mode is neither.
     """
+    if not isinstance(metric, str):
+        raise TypeError(f'a column of the history is a text such as "loss", got {metric!r}')
     if mode not in (None, "min", "max"):
         raise ValueError(f'mode is "min" or "max", got {mode!r}')
     is_less = "loss" in metric if mode is None else mode == "min"
@@ -31,8 +35,11 @@ def require_column(metric: str, row: Row, supervisor: Any) -> None:
     """Refuses a column that nobody will ever write, after the first epoch.
 
     Raises:
+        TypeError: If it is text, which nothing is better than.
         ValueError: If the row has none of this name, and no monitor may write it later.
     """
+    if isinstance(row.get(metric), str):
+        raise TypeError(f"column {metric!r} is the text {row[metric]!r}, not a number")
     if metric not in row and not supervisor.run.callbacks.monitors:
         raise ValueError(
             f"the history has no column {metric!r}; it has {', '.join(sorted(row))}, and with "
@@ -65,8 +72,11 @@ class EarlyStopping(Callback):
             mode: `"min"` or `"max"`. None: less of what has "loss" in its name, more of all else.
 
         Raises:
+            TypeError: If something is of another type.
             ValueError: If a number is out of its range.
         """
+        patience = as_whole("patience", patience)
+        min_delta = as_number("min_delta", min_delta)
         if patience < 1:
             raise ValueError(f"patience must be at least 1 epoch, got {patience}")
         if not min_delta >= 0:
@@ -90,7 +100,8 @@ class EarlyStopping(Callback):
         self._judge(supervisor.run)
 
     def _judge(self, run: Any) -> None:
-        values = [row[self.metric] for row in run.history.rows if self.metric in row]
+        rows = run.history.rows
+        values = [row[self.metric] for row in rows if row.get(self.metric) is not None]
         best, since = -float("inf"), 0
         for value in values:
             is_better = self._sign * value > best + self.min_delta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.distributed import rank
 from super_selfish.training.early_stopping import Mode, require_column, sign_of
 from super_selfish.training.history import Row
+from super_selfish.training.typed import as_whole
 
 
 def keep_if_best(supervisor: Any, rows: Sequence[Row], metric: str, sign: float) -> None:
@@ -25,7 +27,7 @@ def keep_if_best(supervisor: Any, rows: Sequence[Row], metric: str, sign: float)
         sign: 1 where more is better, -1 where less is.
     """
     run = supervisor.run
-    measured = [row for row in rows if metric in row]
+    measured = [row for row in rows if _is_number(row.get(metric))]
     if not measured:
         return
     best = max(measured, key=lambda row: sign * row[metric])
@@ -70,14 +72,14 @@ class Checkpoints(Callback):
             ValueError: If a number is below 1, or there is nothing to keep.
         """
         for name, number in (("every", every), ("keep_last", keep_last)):
-            if number is not None and number < 1:
+            if number is not None and as_whole(name, number) < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         if every is None and best is None:
             raise ValueError('give every= (epochs), best= (a column such as "loss"), or both')
         if keep_last is not None and every is None:
             raise ValueError("keep_last= is of the checkpoints that every= makes: give every=")
-        self.every = every
-        self.keep_last = keep_last
+        self.every = None if every is None else as_whole("every", every)
+        self.keep_last = None if keep_last is None else as_whole("keep_last", keep_last)
         self.best = best
         self._sign = 1.0 if best is None else sign_of(best, mode)
 
@@ -114,7 +116,12 @@ class Checkpoints(Callback):
             name = beside(run.path, f"-epoch-{run.epoch:04d}")
             if run.attempt(lambda: supervisor.save(name)) and self.keep_last is not None:
                 for path in numbered(run.path)[: -self.keep_last]:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of a row can be the best: one that is not a number would stay it for ever."""
+    return value is not None and not math.isnan(value)
 
 
 def numbered(name: str | os.PathLike[str]) -> list[Path]:

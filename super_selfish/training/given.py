@@ -152,6 +152,11 @@ def _callbacks(given: Any) -> Any:
                 f"callbacks are objects with some of the methods {', '.join(EVENTS)}, such as a "
                 f"Callback of super_selfish.training, got {shown}{hint}"
             )
+        every = as_whole(f"every_steps of {type(each).__name__}", getattr(each, "every_steps", 1))
+        if every < 1:
+            raise ValueError(
+                f"every_steps of {type(each).__name__} must be at least 1, got {every}"
+            )
     return several
 
 

@@ -135,9 +135,10 @@ def build_optimizer(
         The optimizer, or several by name.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is none, or a group is no dict with parameters.
         ValueError: If a parameter is in no group, or in several.
     """
+    groups = [_listed(group) for group in groups]
     in_groups = [parameter for group in groups for parameter in group["params"]]
     if len(set(in_groups)) != len(in_groups) or set(in_groups) != set(named.values()):
         raise ValueError(
@@ -150,6 +151,16 @@ def build_optimizer(
     built = optimizer(groups[0]["params"] if is_plain else groups, lr=lr, **options)
     require_optimizer(built)
     return built
+
+
+def _listed(group: Any) -> dict[str, Any]:
+    """A group whose parameters can be gone through more than once, as those of a generator."""
+    if not (isinstance(group, Mapping) and "params" in group):
+        raise TypeError(
+            f'_parameter_groups() gives dicts with "params", got {type(group).__name__}'
+        )
+    params = group["params"]
+    return {**group, "params": [params] if isinstance(params, Tensor) else list(params)}
 
 
 def wants_names(optimizer: Callable[..., Any]) -> bool:

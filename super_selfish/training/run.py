@@ -18,7 +18,7 @@ from super_selfish.training.accumulation import Accumulation
 from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.counting import plural
 from super_selfish.training.description import Settings
-from super_selfish.training.distributed import is_distributed, world_size
+from super_selfish.training.distributed import any_process, is_distributed, world_size
 from super_selfish.training.finite import (
     EVERY_UPDATE,
     LOWER,
@@ -32,7 +32,7 @@ from super_selfish.training.moments import fitting_state
 from super_selfish.training.optimizers import load_moments
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import DTYPES
-from super_selfish.training.schedules import advance, steps_every_update
+from super_selfish.training.schedules import advance, hold_constant, steps_every_update
 from super_selfish.training.settings import (
     announce_changes,
     changed,
@@ -150,6 +150,7 @@ class Run:
         self.has_exploded = False
         self.footprint: str | None = None  # what memory the run takes, in words
         self.stored_step: int | None = None  # up to which this call has stored
+        self.all_stop = False  # of several processes
         self.stopped_by: str | None = None  # what wants it to end before its last epoch, in words
 
     @property
@@ -306,16 +307,31 @@ class Run:
         """Whether all epochs are done, the time is up, or somebody has stopped it."""
         if self.epoch >= self.epochs:
             return True
-        is_wanted = self.stopped_by is not None or time.monotonic() >= self._deadline
+        is_stopped = self.all_stop if is_distributed() else self.stopped_by is not None
+        is_wanted = is_stopped or time.monotonic() >= self._deadline
         return is_wanted and self.is_between_updates
 
     def stop(self, cause: str) -> None:
         """Ends the run after this update, as if its time were up; what it has learned is stored.
 
+        Where several processes train, all of them end after the epoch in which one calls this.
+
         Args:
             cause: Who stops it and why, in words that follow "Stopped by".
         """
         self.stopped_by = self.stopped_by or cause
+
+    def agree_to_stop(self) -> None:
+        """Where several processes train, has all of them end if one is to; all call this at once.
+
+        What they measure differs, and one that ended alone would leave the others waiting.
+        """
+        if not is_distributed():
+            return
+        wanted = torch.tensor(self.stopped_by is not None, device=self.device)
+        self.all_stop = bool(any_process(wanted))
+        if self.all_stop:
+            self.stop("a callback in another process")
 
     @property
     def cause_of_end(self) -> str:
@@ -425,6 +441,7 @@ class Run:
         epochs = self.epoch + (self.step == self.steps_per_epoch)
         by_update = steps_every_update(self.lr_scheduler)
         advance(self.lr_scheduler, self.updates if by_update else epochs)
+        hold_constant(self.optimizer)
         load_moments(self.optimizer, optimizer_state)
 
 

@@ -149,6 +149,9 @@ def build_schedule(
         )
     length = dict(zip(LENGTHS, (total_steps, total_steps // max(1, epochs), epochs), strict=True))
     wanted = _wanted(lr_scheduler)
+    for group in getattr(optimizer, "param_groups", []):
+        if group.get("constant_lr"):
+            group["held_lr"] = float(group["lr"])  # some schedules write over it and `initial_lr`
     schedule: Any = lr_scheduler(optimizer, **{name: length[name] for name in wanted})
     if not (hasattr(schedule, "step") and hasattr(schedule, "state_dict")):
         raise TypeError(
@@ -163,7 +166,7 @@ def build_schedule(
         )
     if not hasattr(schedule, "interval") and not set(wanted).isdisjoint(LENGTHS[:2]):
         schedule.interval = "step"
-    hold_constant(schedule)
+    hold_constant(optimizer)
     return schedule
 
 
@@ -199,7 +202,7 @@ def advance(lr_scheduler: Any, steps: int) -> None:
     """
     with _without(_NO_UPDATE, _BEGINS_ANEW):  # the updates lie in a run before this one
         for _ in range(steps):
-            _step(lr_scheduler)
+            lr_scheduler.step()
 
 
 def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
@@ -210,28 +213,21 @@ def step_schedule(lr_scheduler: LRScheduler, moved: bool) -> None:
         moved: Whether the optimizer was stepped before; the first update may be left out.
     """
     if moved and not _changes_over(lr_scheduler):
-        _step(lr_scheduler)
+        lr_scheduler.step()
         return
     with _without(*([] if moved else [_NO_UPDATE]), _BEGINS_ANEW):
-        _step(lr_scheduler)
+        lr_scheduler.step()
 
 
-def _step(lr_scheduler: Any) -> None:
-    lr_scheduler.step()
-    hold_constant(lr_scheduler)
-
-
-def hold_constant(lr_scheduler: Any) -> None:
+def hold_constant(optimizer: Any) -> None:
     """Gives the groups of an optimizer that have `constant_lr` the rate that they began with.
 
     Args:
-        lr_scheduler: After it was built or stepped; one, or several by name.
+        optimizer: After its schedule was built or stepped; one, or several as one.
     """
-    several = lr_scheduler.values() if isinstance(lr_scheduler, Mapping) else [lr_scheduler]
-    for each in several:
-        for group in getattr(getattr(each, "optimizer", None), "param_groups", []):
-            if group.get("constant_lr"):
-                group["lr"] = group["initial_lr"]
+    for group in getattr(optimizer, "param_groups", []):
+        if group.get("constant_lr"):
+            group["lr"] = group["held_lr"]
 
 
 def _changes_over(schedule: Any) -> bool:

@@ -23,7 +23,7 @@ _log = logging.getLogger("super_selfish")  # shown on the error stream unless th
 # How an optimizer computes, not what; and its learning rates, which belong to the schedule.
 _NO_SETTINGS = frozenset(
     {"params", "param_names", "fused", "foreach", "capturable"}
-    | {"lr", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+    | {"lr", "initial_lr", "held_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
 )
 _CYCLED = frozenset({"momentum", "betas"})  # by some schedules, inversely to the learning rate
 # Of a schedule: where it stands, and what follows from the run.
@@ -70,7 +70,10 @@ def told_schedule(schedule: Any, optimizer: Any, epochs: int) -> Settings:
     if isinstance(schedule, Mapping):
         each = {k: told_schedule(v, optimizer[k], epochs) for k, v in schedule.items()}
         return _of_players(each)
-    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    rates = [
+        group.get("held_lr", group.get("initial_lr", group["lr"]))
+        for group in optimizer.param_groups
+    ]
     found: Settings = {"epochs": epochs, "lr": float(rates[0])}
     if len(rates) > 1:
         found |= described("lr of the groups", [float(rate) for rate in rates])

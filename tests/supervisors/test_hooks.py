@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from super_selfish.data.collate import Collator
 from super_selfish.supervisors import (
@@ -56,6 +58,68 @@ def test_a_constant_rate_is_constant_after_a_resumption_too(
     supervisor = Grouped(images, tiny_backbone())
     supervisor.supervise(**{**run, "epochs": 4}, resume=True)
     assert rates(supervisor)[1] == 0.01
+
+
+class Halving:
+    """A schedule as a stranger writes it: without an `optimizer` that one could ask."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self._groups = optimizer.param_groups
+
+    def step(self) -> None:
+        for group in self._groups:
+            group["lr"] /= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state == {}
+
+
+def one_cycle(optimizer: Any, total_steps: int) -> OneCycleLR:
+    return OneCycleLR(optimizer, max_lr=0.5, total_steps=total_steps)
+
+
+@pytest.mark.parametrize(
+    "schedule", [one_cycle, partial(CyclicLR, base_lr=0.1, max_lr=0.5), Halving]
+)
+def test_a_constant_rate_is_that_of_its_group_whatever_a_schedule_writes(
+    schedule: Any, images: Tensor, tiny_backbone: Backbones, tmp_path: Any
+) -> None:
+    def run(epochs: int, **more: Any) -> list[float]:
+        supervisor = Grouped(images, tiny_backbone())
+        sgd = partial(torch.optim.SGD, momentum=0.9)
+        settings = {**ONCE, "name": tmp_path / "run", "lr": 0.01, "optimizer": sgd}
+        supervisor.supervise(**{**settings, "epochs": epochs}, lr_scheduler=schedule, **more)
+        return rates(supervisor)
+
+    assert run(1)[1] == 0.01 != run(1, overwrite=True)[0]
+    assert run(2, resume=True)[1] == 0.01
+
+
+def test_a_group_may_be_a_generator(images: Tensor, tiny_backbone: Backbones) -> None:
+    class Lazy(RotateNetSupervisor):
+        def _parameter_groups(self, named: Any, lr: float) -> list[dict[str, Any]]:
+            halves = self.model.backbone, self.model.predictor
+            return [{"params": half.parameters()} for half in halves]
+
+    supervisor = Lazy(images, tiny_backbone())
+    before = [parameter.clone() for parameter in supervisor.parameters()]
+    supervisor.supervise(lr=0.1, **ONCE)
+    pairs = zip(before, supervisor.parameters(), strict=True)
+    assert not any(torch.equal(old, new) for old, new in pairs)
+
+
+def test_groups_that_are_none_are_refused_in_words(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    class Bare(RotateNetSupervisor):
+        def _parameter_groups(self, named: Any, lr: float) -> list[Any]:
+            return list(named.values())
+
+    with pytest.raises(TypeError, match=r"_parameter_groups\(\) gives dicts"):
+        Bare(images, tiny_backbone()).supervise(**ONCE)
 
 
 def test_a_parameter_in_no_group_or_in_two_is_refused(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from super_selfish.evaluation import Monitor
 from super_selfish.supervisors import RotateNetSupervisor
 from super_selfish.training import Callback, Step
+from super_selfish.training.checkpoint import read_run
 from super_selfish.training.history import Row
 
 Backbones = Callable[..., nn.Module]
@@ -211,3 +212,75 @@ def test_a_callback_stops_a_run_which_goes_on_later(
 def test_what_is_no_callback_is_refused_in_words(wrong: Any, supervisor: Any) -> None:
     with pytest.raises(TypeError, match="callbacks are objects with some of the methods on_start"):
         supervisor.supervise(name=None, callbacks=wrong, **ONCE)
+
+
+class Doing(Callback):
+    """Does something after every epoch."""
+
+    def __init__(self, what: Callable[[Any, Row], object]) -> None:
+        self.what = what
+
+    def on_epoch(self, supervisor: Any, row: Row) -> None:
+        self.what(supervisor, row)
+
+
+def test_networks_go_on_in_train_mode_after_a_callback_that_forgot_it(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    class Forgetful(Callback):
+        def on_step(self, supervisor: Any, step: Step) -> None:
+            supervisor.eval()
+
+        def on_epoch(self, supervisor: Any, row: Row) -> None:
+            assert supervisor.training
+            supervisor.eval()
+
+    def history(callbacks: list[Any]) -> list[float]:
+        torch.manual_seed(0)
+        supervisor = RotateNetSupervisor(images, tiny_backbone())
+        supervisor.supervise(name=None, callbacks=callbacks, **ONCE)
+        return [row["loss"] for row in supervisor.history]
+
+    assert history([Forgetful()]) == history([])
+
+
+@pytest.mark.parametrize(
+    "change", [lambda row: row.pop("epoch"), lambda row: row.update(loss=0.0), Row.clear]
+)
+def test_what_was_measured_is_not_written_over(change: Any, supervisor: Any) -> None:
+    with pytest.raises(ValueError, match="was changed: a row may be given further columns") as told:
+        supervisor.supervise(name=None, callbacks=[Doing(lambda _, row: change(row))], **ONCE)
+    if hasattr(told.value, "__notes__"):  # since Python 3.11
+        assert "the callback Doing raised this in on_epoch" in told.value.__notes__
+    assert supervisor.history[0]["epoch"] == 1
+    assert supervisor.history[0]["loss"] > 0
+
+
+def test_a_supervisor_that_trains_is_not_trained_by_its_callback(supervisor: Any) -> None:
+    def again(of: Any, row: Row) -> None:
+        of.supervise(name=None, **ONCE)
+
+    with pytest.raises(RuntimeError, match="is training, and supervise"):
+        supervisor.supervise(name=None, callbacks=[Doing(again)], **ONCE)
+    supervisor.supervise(name=None, **ONCE)  # free again
+
+
+def test_a_run_that_went_back_to_stored_weights_is_stored_as_itself(
+    supervisor: Any, tmp_path: Path
+) -> None:
+    supervisor.supervise(name=tmp_path / "first", **{**ONCE, "epochs": 1})
+
+    def back(of: Any, row: Row) -> None:
+        if row["epoch"] == 1:
+            of.load(tmp_path / "first")
+
+    supervisor.supervise(name=tmp_path / "second", callbacks=[Doing(back)], **ONCE)
+    stored = read_run(tmp_path / "second.pt")["run"]
+    assert (stored["epoch"], len(stored["history"]["rows"])) == (2, 2)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, None, "3"])
+def test_no_number_of_steps_is_refused_before_the_run(every: Any, supervisor: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="every_steps of Recorder must be"):
+        supervisor.supervise(name=None, callbacks=[Recorder(every)], **ONCE)
+    assert supervisor.run is None

@@ -27,6 +27,7 @@ from super_selfish.supervisors import (
     MomentumContrastSupervisor,
     Supervisor,
 )
+from super_selfish.training import Callback, EarlyStopping
 from super_selfish.training.distributed import (
     gather,
     is_distributed,
@@ -212,6 +213,23 @@ def flaky_run(name: Path, epochs: int) -> dict[str, Any]:
     return {"steps": supervisor.run.global_step, "rows": supervisor.state_dict()["bank.rows"]}
 
 
+class Differing(Callback):
+    """Writes a column that rises in the first process, and falls in the others."""
+
+    def on_epoch(self, supervisor: Any, row: Any) -> None:
+        row["score"] = row["epoch"] if dist.get_rank() == 0 else -row["epoch"]
+
+
+def stopped_epochs() -> int:
+    """Epochs of a run that not all processes want to end."""
+    torch.manual_seed(0)
+    network = CombinedNet(PlainBackbone(), nn.Linear(4, 2))
+    supervisor = Supervisor(network, pictures(), nn.CrossEntropyLoss(), BrightnessCollator(0.3))
+    callbacks = [Differing(), EarlyStopping("score", patience=2)]
+    supervisor.supervise(epochs=6, batch_size=4, name=None, callbacks=callbacks)
+    return len(supervisor.history)
+
+
 def refused(first: bool) -> str:
     """What a run says whose steps do not all use the same parameters."""
     try:
@@ -248,6 +266,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "painting": [painting_run(4), painting_run(2, accumulate=2)],
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
+            "stopped": stopped_epochs(),
             "flaky": [flaky_run(folder / "flaky", epochs) for epochs in (1, 2)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
             "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
@@ -369,6 +388,10 @@ def test_unreadable_images_leave_batches_of_one_size_in_all_processes(
     assert [run["steps"] for run in first] == [run["steps"] for run in second] == [3, 6]
     for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours["rows"], theirs["rows"])
+
+
+def test_all_processes_stop_where_one_does(processes: list[dict[str, Any]]) -> None:
+    assert [found["stopped"] for found in processes] == [3, 3]
 
 
 def test_the_first_process_alone_stores(processes: list[dict[str, Any]], folder: Path) -> None:

@@ -204,3 +204,37 @@ def test_two_that_keep_a_best_are_refused(make: Make, tmp_path: Path) -> None:
 def test_a_run_without_a_name_keeps_nothing(make: Make) -> None:
     with pytest.raises(ValueError, match="give name="):
         make().supervise(name=None, callbacks=Checkpoints(1), **SHORT)
+
+
+def test_a_column_that_is_no_number_is_never_the_best(make: Make, tmp_path: Path) -> None:
+    supervisor = make()
+    callbacks = [Scores(float("nan"), 1, 2, 1), Checkpoints(best="score")]
+    supervisor.supervise(name=tmp_path / "run", epochs=4, callbacks=callbacks, **SHORT)
+    assert supervisor.run is not None
+    assert "best by score (2): epoch 3" in str(supervisor.run.kept)
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("score"), Checkpoints(best="score")])
+def test_a_column_of_texts_is_refused_in_words(callback: Any, make: Make, tmp_path: Path) -> None:
+    texts: Any = ["good"]
+    scores = Scores(*texts)
+    with pytest.raises(TypeError, match="column 'score' is the text 'good', not a number"):
+        make().supervise(name=tmp_path / "run", epochs=1, callbacks=[scores, callback], **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (EarlyStopping, {"patience": "3"}),
+        (EarlyStopping, {"patience": 1.5}),
+        (EarlyStopping, {"metric": 3}),
+        (EarlyStopping, {"min_delta": "a"}),
+        (Checkpoints, {"every": "10min"}),
+        (Checkpoints, {"every": 1.5}),
+        (Checkpoints, {"every": 1, "keep_last": 1.5}),
+        (Checkpoints, {"best": True}),
+    ],
+)
+def test_arguments_of_other_types_are_refused_in_words(kind: Any, options: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"must be|is a text"):
+        kind(**options)
