@@ -72,7 +72,8 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         TypeError: If there are more positional arguments than the constructor takes.
     """
     signature = inspect.signature(kind.__init__)
-    places = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [p for p in signature.parameters.values() if p.kind in placed][1:]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
     if len(args) > len(places) and not takes_any:
         named = ", ".join(p.name for p in places)
@@ -87,6 +88,24 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
     return {name: plain_setting(value) for name, value in arguments.items()}
+
+
+def construct_again(supervisor: Any, arguments: Arguments) -> None:
+    """Calls a constructor once more, with what it takes by place only at its place.
+
+    Args:
+        supervisor: Whose.
+        arguments: By name, as `record_arguments` returned them.
+    """
+    parameters = list(inspect.signature(type(supervisor).__init__).parameters.values())[1:]
+    rest = dict(arguments)
+    further = [v for p in parameters if p.kind is p.VAR_POSITIONAL for v in rest.pop(p.name, ())]
+    placed = [
+        rest.pop(p.name)
+        for p in parameters
+        if p.kind is p.POSITIONAL_ONLY or (further and p.kind is p.POSITIONAL_OR_KEYWORD)
+    ]
+    supervisor.__init__(*placed, *further, **rest)
 
 
 def stored_arguments(arguments: Arguments) -> Arguments:

@@ -19,6 +19,7 @@ from super_selfish.models.dry_run import REFUSALS
 from super_selfish.supervisors.arguments import (
     NOT_STORED,
     Arguments,
+    construct_again,
     constructor_keywords,
     rebuilding_arguments,
     takes_any_keyword,
@@ -61,7 +62,7 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
         # The new weights are overwritten at once.
         bounded = _Bounded(room) if is_ours else nullcontext()
         with torch.random.fork_rng(devices=[]), bounded, images_as_stored(state.get("images")):
-            kind.__init__(supervisor, **arguments)
+            construct_again(supervisor, arguments)
     except REFUSALS as error:  # at arguments that nobody could have given
         supervisor.arguments.clear()
         supervisor.arguments.update(former)

@@ -156,3 +156,25 @@ def test_a_loss_with_an_axis_is_stored_amid_an_epoch(images: Tensor, tmp_path: P
     sums = read_checkpoint(tmp_path / "a.pt")["run"]["history"]["sums"]
     assert sums["loss"].shape == ()
     assert Axis(backbone=TinyBackbone()).load(tmp_path / "a").epochs_seen == 1
+
+
+class HandingOn(RotateNetSupervisor):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+
+
+class ByPlace(RotateNetSupervisor):
+    def __init__(self, dataset: Any, backbone: Any, /, **options: Any) -> None:
+        super().__init__(dataset, backbone, **options)
+
+
+@pytest.mark.parametrize("kind", [HandingOn, ByPlace])
+def test_a_constructor_may_take_its_arguments_by_place(
+    kind: Any, images: Tensor, tiny_backbone: Any, tmp_path: Path
+) -> None:
+    stored = kind(images, tiny_backbone())
+    stored.save(tmp_path / "stored")
+    loaded = kind(None, tiny_backbone()).load(tmp_path / "stored")
+    assert loaded.image_size == stored.image_size
+    weights = loaded.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in stored.state_dict().items())
