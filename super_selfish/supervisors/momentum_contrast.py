@@ -227,9 +227,9 @@ class MomentumContrastSupervisor(Supervisor):
         images = FEWEST_GROUPS * SMALLEST_GROUP
         return (
             f"batches of {run.batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
-            "keep batch norm from telling which key belongs to a query; use batch_size="
-            f"{images} or more and norm_groups={FEWEST_GROUPS} or more, or a backbone with "
-            "layer norm"
+            "are needed, so that batch norm does not tell which key belongs to a query; use "
+            f"batch_size={images} or more and norm_groups={FEWEST_GROUPS} or more, or a "
+            "backbone with layer norm"
         )
 
     def _health(self, row: Row) -> str | None:

@@ -103,7 +103,8 @@ class TensorBoard(Logger):
         """Notes where to.
 
         Args:
-            folder: Of the event files. Default: the name of the run with `-tensorboard` behind it.
+            folder: Of the event files. Default: the name of the run, or of the
+                class where `name=None`, with `-tensorboard` behind it.
             every_steps: Steps between two that are logged.
 
         Raises:
