@@ -7,6 +7,7 @@ from typing import Any, Literal
 from super_selfish.training.callbacks import Callback
 from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
+from super_selfish.training.monitoring import COLUMNS
 from super_selfish.training.typed import as_number, as_whole
 
 Mode = Literal["min", "max"]
@@ -31,6 +32,21 @@ def sign_of(metric: str, mode: Mode | None) -> float:
     return -1.0 if is_less else 1.0
 
 
+def require_monitor(metric: str, supervisor: Any) -> None:
+    """Refuses a monitor's column where there is no monitor, before the first step.
+
+    Raises:
+        ValueError: If it is so.
+    """
+    if metric in COLUMNS and not supervisor.run.callbacks.monitors:
+        labels = "labels=True" if metric in ("knn", "linear") else ""
+        probe = ', probe="linear"' if metric == "linear" else ""
+        raise ValueError(
+            f"{metric!r} is measured by a monitor, and there is none: give "
+            f"monitor=Monitor({labels}{probe}), from super_selfish.evaluation"
+        )
+
+
 def require_column(metric: str, row: Row, supervisor: Any) -> None:
     """Refuses a column that nobody will ever write, after the first epoch.
 
@@ -42,8 +58,8 @@ def require_column(metric: str, row: Row, supervisor: Any) -> None:
         raise TypeError(f"column {metric!r} is the text {row[metric]!r}, not a number")
     if metric not in row and not supervisor.run.callbacks.monitors:
         raise ValueError(
-            f"the history has no column {metric!r}; it has {', '.join(sorted(row))}, and with "
-            'monitor=Monitor(labels=True) "knn" and others'
+            f"the history has no column {metric!r}; it has {', '.join(sorted(row))}, and with a "
+            "monitor others"
         )
 
 
@@ -87,7 +103,12 @@ class EarlyStopping(Callback):
         self._sign = sign_of(metric, mode)
 
     def on_start(self, supervisor: Any) -> None:
-        """Stops at once what was stopped before."""
+        """Stops at once what was stopped before.
+
+        Raises:
+            ValueError: If the column is one of a monitor's, and there is none.
+        """
+        require_monitor(self.metric, supervisor)
         self._judge(supervisor.run)
 
     def on_epoch(self, supervisor: Any, row: Row) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from super_selfish.training.callbacks import Callback
 from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.distributed import rank
-from super_selfish.training.early_stopping import Mode, require_column, sign_of
+from super_selfish.training.early_stopping import Mode, require_column, require_monitor, sign_of
 from super_selfish.training.history import Row
 from super_selfish.training.typed import as_whole
 
@@ -92,6 +92,8 @@ class Checkpoints(Callback):
         run = supervisor.run
         if run.name is None:
             raise ValueError("Checkpoints writes beside the checkpoint of the run: give name=")
+        if self.best is not None:
+            require_monitor(self.best, supervisor)
         others = [getattr(each, "keep_best", None) for each in run.callbacks.monitors]
         if self.best is not None and any(others):
             raise ValueError(

@@ -52,8 +52,8 @@ class NameLock:
             is_free = _is_ours(self.path)
             if is_free:
                 self._lock = take(self.path, on_acquired=self._sign)
-        except IsHeldError as error:
-            raise NameInUseError(errno.EAGAIN, self._in_use(_read(self.path))) from error
+        except IsHeldError:
+            raise NameInUseError(errno.EAGAIN, self._in_use(_read(self.path))) from None
         except OSError as error:
             raise cannot_store(checkpoint_path(self.name), error) from error
         if not is_free:

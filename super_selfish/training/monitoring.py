@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from super_selfish.training.history import Row
 
+# Columns that `evaluation.Monitor` writes, and nobody else.
+COLUMNS = ("knn", "linear", "rankme", "uniformity", "alignment", "directions", "top_variance")
+
 
 class EpochMonitor(Protocol):
     """Looks at the networks of a run from time to time, and leaves them as they are."""

@@ -178,7 +178,7 @@ def test_a_column_that_cannot_be_stored_costs_the_column_only(
         def after_epoch(self, supervisor: Any, row: Any) -> None:
             row.update(good=1.0, odd=object(), also=np.int64(2))
 
-    with pytest.raises(TypeError, match="column odd is a object"):
+    with pytest.raises(TypeError, match="column 'odd' is a object"):
         build(images).supervise(**settings(tmp_path, monitor=Odd()))
     row = stored(tmp_path)["run"]["history"]["rows"][0]
     assert (row["good"], row["also"]) == (1.0, 2) and "odd" not in row

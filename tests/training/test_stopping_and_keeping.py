@@ -78,11 +78,21 @@ def test_less_of_a_loss_is_better_and_more_of_all_else(make: Make) -> None:
     assert len(supervisor.history) == 2
 
 
-@pytest.mark.parametrize("callback", [EarlyStopping("knn"), Checkpoints(best="knn")])
+@pytest.mark.parametrize("kind", [EarlyStopping, lambda column: Checkpoints(best=column)])
+def test_a_monitors_column_without_a_monitor_is_refused_before_the_first_step(
+    kind: Callable[[str], Callback], make: Make, tmp_path: Path
+) -> None:
+    for column, word in (("knn", "labels=True"), ("linear", 'probe="linear"'), ("rankme", r"\(\)")):
+        with pytest.raises(ValueError, match=f"is measured by a monitor.*{word}"):
+            make().supervise(name=tmp_path / "run", callbacks=kind(column), **SHORT)
+    assert not (tmp_path / "run.pt").exists()
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("acuracy"), Checkpoints(best="acuracy")])
 def test_a_column_that_nobody_writes_is_refused_after_the_first_epoch(
     callback: Callback, make: Make, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="has no column 'knn'; it has accuracy"):
+    with pytest.raises(ValueError, match="has no column 'acuracy'; it has accuracy"):
         make().supervise(name=tmp_path / "run", epochs=3, callbacks=callback, **SHORT)
 
 
