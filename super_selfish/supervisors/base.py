@@ -80,7 +80,8 @@ class Supervisor(Noting):
     | `_caution(run)` | before the first step, whether a setting does harm |
     | `_health(row)` | after every epoch, whether training fails |
 
-    Supervisors within a supervisor (as attributes of it) are asked alike, whoever trains them.
+    Supervisors within a supervisor (as attributes of it) are asked the middle three alike, whoever
+    trains them; groups and health are for the one that trains to say.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Supervisor:

@@ -164,3 +164,10 @@ def test_wrong_parameters_are_refused(generator: torch.Generator) -> None:
         RandomPosterize(5, 9)
     with pytest.raises(ValueError, match="thresholds need"):
         RandomSolarize(0.5, 1.5)
+
+
+def test_the_one_pixel_inside_of_three_by_three_is_sharpened(generator: torch.Generator) -> None:
+    images = torch.rand(2, 3, 3, 3, generator=generator)
+    smooth = adjust_sharpness(images, torch.zeros(2))
+    box = images.sum(dim=(2, 3)) + 4 * images[:, :, 1, 1]  # weight 5 in the middle, of 13
+    torch.testing.assert_close(smooth[:, :, 1, 1], box / 13)

@@ -98,3 +98,16 @@ def test_outputs_that_are_no_tensor_keep_their_error() -> None:
 def test_a_map_of_a_backbone_without_one_is_refused() -> None:
     with pytest.raises(TypeError, match=r"wants a map"):
         feature_shape(nn.Flatten(), 3, (8, 8), of_map=True)
+
+
+def test_tokens_that_are_no_grid_are_vectors_of_their_width() -> None:
+    class Tokens(nn.Module):
+        """Six of width five, of which no square can be made, and their mean."""
+
+        def forward_features(self, images: Tensor) -> Tensor:
+            return images.new_zeros(len(images), 6, 5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.forward_features(images).mean(dim=1)
+
+    assert feature_shape(Tokens(), 3, (32, 32)) == (5, None, None)

@@ -34,3 +34,8 @@ def test_narrow_ones_train_on_large_images(width: int) -> None:
     lay_out(nn.ModuleList([network]), None)
     network(torch.rand(2, 3, 256, 256)).sum().backward()  # torch may end the process here
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_only_the_width_that_the_name_stands_for_has_it() -> None:
+    assert NarrowResNet(width=32).name == "narrow-resnet"
+    assert NarrowResNet(width=8).name is None
