@@ -10,7 +10,9 @@ Shapes: `B` samples, `C, H, W` image.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +22,6 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation, Shape, to_unit_range
 
 _LARGEST_SEED = 2**62
-_FORKED = ("cuda", "xpu")  # devices whose streams torch can put back
 
 # Of torchvision: what they do is the same for every image, or decided by their parts.
 _SAME_FOR_ALL = frozenset(
@@ -84,8 +85,7 @@ class FromFunction(Augmentation):
             given = images.clone()  # the function may work in place
         seeds = parameters.tolist()
         device = images.device
-        forked = [device] if device.type in _FORKED else []
-        with torch.random.fork_rng(forked, device_type=forked[0].type if forked else "cuda"):
+        with _streams_put_back(device):
             if self.batched:
                 return self._view(given, seeds[0], device)
             views = [self._view(*pair, device) for pair in zip(given, seeds, strict=True)]
@@ -241,7 +241,7 @@ def _parts_of(transform: Any) -> Iterator[Any]:
 
 def _set_streams(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
-    if device.type in _FORKED:
+    if _has_streams(device):
         index = device.index or 0
         torch.get_device_module(device).default_generators[index].manual_seed(seed)
 
@@ -253,3 +253,19 @@ def _named(function: Any) -> str:
 def _shape_of(images: Tensor) -> Shape:
     batch, channels, height, width = images.shape
     return (batch, channels, height, width)
+
+
+def _streams_put_back(device: torch.device) -> AbstractContextManager[None]:
+    """While entered, draws move torch's streams, of the CPU and where torch can of a device."""
+    if _has_streams(device):
+        return torch.random.fork_rng([device], device_type=device.type)
+    return torch.random.fork_rng([])
+
+
+def _has_streams(device: torch.device) -> bool:
+    """Whether a device has streams of its own that torch can put back, each by its number."""
+    if device.type == "cpu":
+        return False
+    module: Any = torch.get_device_module(device)
+    takes_one = "device" in inspect.signature(module.get_rng_state).parameters
+    return takes_one and hasattr(module, "default_generators")

@@ -37,7 +37,8 @@ from super_selfish.data import ImageSource
 source = ImageSource(sys.argv[1])
 
 def decode(index):
-    print("builds", flush=True)
+    sys.stdout.write("builds\\n")  # at once: several threads decode
+    sys.stdout.flush()
     time.sleep(60)
 
 source.decode = decode
