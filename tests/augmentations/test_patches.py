@@ -178,3 +178,5 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         maximal_hamming_permutations(25, 4)
     with pytest.raises(ValueError, match="fraction must be"):
         RandomTileCrop(2, fraction=0.0)
+    with pytest.raises(ValueError, match="fraction must be"):
+        RandomTileCrop(2, fraction=1.01)
