@@ -10,6 +10,7 @@ Shapes: `B` samples, `C, H, W` image.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -241,7 +242,7 @@ def _parts_of(transform: Any) -> Iterator[Any]:
 
 def _set_streams(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
-    if _has_streams(device):
+    if _has_streams(device.type):
         index = device.index or 0
         torch.get_device_module(device).default_generators[index].manual_seed(seed)
 
@@ -257,15 +258,16 @@ def _shape_of(images: Tensor) -> Shape:
 
 def _streams_put_back(device: torch.device) -> AbstractContextManager[None]:
     """While entered, draws move torch's streams, of the CPU and where torch can of a device."""
-    if _has_streams(device):
+    if _has_streams(device.type):
         return torch.random.fork_rng([device], device_type=device.type)
     return torch.random.fork_rng([])
 
 
-def _has_streams(device: torch.device) -> bool:
-    """Whether a device has streams of its own that torch can put back, each by its number."""
-    if device.type == "cpu":
+@functools.cache  # asked for every image
+def _has_streams(kind: str) -> bool:
+    """Whether a kind of device has streams of its own that torch can put back, each by itself."""
+    if kind == "cpu":
         return False
-    module: Any = torch.get_device_module(device)
+    module: Any = torch.get_device_module(kind)
     takes_one = "device" in inspect.signature(module.get_rng_state).parameters
     return takes_one and hasattr(module, "default_generators")
