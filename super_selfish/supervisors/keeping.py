@@ -29,6 +29,7 @@ from super_selfish.training.finite import NonFiniteLossError
 from super_selfish.training.form import require_storable
 from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
 from super_selfish.training.naming import cannot_store, require_room, require_writable
+from super_selfish.training.optimizers import each_of
 from super_selfish.training.plain import plain
 from super_selfish.training.run import Run
 from super_selfish.training.standing import place_of
@@ -181,11 +182,9 @@ class Keeper:
 
     def _optimizer_growth(self) -> int:
         """Bytes that the optimizer's averages will take, of which there are none before a step."""
-        optimizer = self._run.optimizer
-        several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         return sum(
             p.nbytes * max([n for name, n in _AVERAGES.items() if group.get(name)], default=0)
-            for each in several
+            for each in each_of(self._run.optimizer)
             for group in each.param_groups
             for p in group["params"]
             if p not in each.state

@@ -114,11 +114,7 @@ class Loop:
         run.history.keep_plain(row)
         warn_if_ill(illness, run)
         warn_if_exploded(row, run)
-        try:
-            verdicts = run.callbacks.on_epoch(supervisor, row)
-        finally:  # whatever a callback has written into the row, it will be stored
-            run.history.keep_plain(row)
-        for verdict in verdicts:
+        for verdict in run.callbacks.on_epoch(supervisor, row):
             warn_if_ill(verdict, run)
         run.agree_to_stop()
         self._progress.after_epoch()

@@ -61,20 +61,21 @@ def prepared(
         raise ValueError(
             f"there is nothing to train on: {type(supervisor).__name__}(dataset) takes the images"
         )
-    with one_at_a_time(parts_of(supervisor).values()), _prepared_alone(supervisor, given) as both:
+    parts = parts_of(supervisor)
+    with one_at_a_time(parts.values()), _prepared_alone(supervisor, given, parts) as both:
         yield both
 
 
 @contextmanager
 def _prepared_alone(
-    supervisor: Supervisor, given: Mapping[str, Any]
+    supervisor: Supervisor, given: Mapping[str, Any], parts: dict[str, Any]
 ) -> Iterator[tuple[Run, DataLoader[Any]]]:
     require_no_half(supervisor)
     supervisor._ready_backbone()
     place_for_training(supervisor)
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
-    run = supervisor.run = _opened(supervisor, given)
+    run = supervisor.run = _opened(supervisor, given, parts)
     if run.name is not None and distributed.rank() == 0:
         require_writable(run.name, run.keep_last)
     supervisor._reading = Reading(
@@ -114,7 +115,7 @@ def _prepared_alone(
             yield run, loader
 
 
-def _opened(supervisor: Supervisor, given: dict[str, Any]) -> Run:
+def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]) -> Run:
     """The run of these arguments, at its first step."""
     if given["name"] is not None:
         given["name"] = fixed_name(given["name"])
@@ -125,7 +126,7 @@ def _opened(supervisor: Supervisor, given: dict[str, Any]) -> Run:
         "chosen": chosen,
         "clip_norm": supervisor.clip_norm if given["clip_norm"] is None else given["clip_norm"],
         "callbacks": Callbacks(given["callbacks"], given["monitor"]),
-        "parts": parts_of(supervisor),
+        "parts": parts,
         "device": device,
         "scaler": gradient_scaler(given["precision"], device),
         "num_images": len(supervisor.source),

@@ -18,6 +18,7 @@ from super_selfish.models.color_split import HalfBackbone, SplitBackbone
 from super_selfish.models.combined_net import CombinedNet, compiled_maps
 from super_selfish.models.momentum import MomentumEncoder
 from super_selfish.models.narrow_resnet import FEWEST_CHANNELS_LAST
+from super_selfish.training.optimizers import each_of
 
 BACKEND = "inductor"  # of torch.compile
 # Their networks take channels-last maps; a user's own may `view` a map, which then has no room.
@@ -179,7 +180,7 @@ def match_layout(optimizer: Any) -> None:
     Args:
         optimizer: After `load_state_dict`; one, or several by name.
     """
-    for each in optimizer.values() if isinstance(optimizer, dict) else [optimizer]:
+    for each in each_of(optimizer):
         for parameter, state in each.state.items():
             for name, value in state.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:

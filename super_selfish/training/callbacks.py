@@ -177,9 +177,11 @@ class Callbacks:
             for each in self._listening["on_epoch"]:
                 with _named(each, "on_epoch", self):
                     before = dict(row)
-                    verdicts.append(each.on_epoch(supervisor, row))
-                    _refuse_changes(before, row)
-                    supervisor.run.history.keep_plain(row)
+                    try:
+                        verdicts.append(each.on_epoch(supervisor, row))
+                        _refuse_changes(before, row)
+                    finally:  # whatever it has written into the row, it will be stored
+                        supervisor.run.history.keep_plain(row)
                 _train(supervisor)
         return [verdict for verdict in verdicts if verdict is not None]
 

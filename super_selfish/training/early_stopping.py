@@ -8,7 +8,7 @@ from super_selfish.training.callbacks import Callback
 from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
 from super_selfish.training.monitoring import COLUMNS
-from super_selfish.training.typed import as_number, as_whole
+from super_selfish.training.typed import as_count, as_number
 
 Mode = Literal["min", "max"]
 
@@ -91,10 +91,8 @@ class EarlyStopping(Callback):
             TypeError: If something is of another type.
             ValueError: If a number is out of its range.
         """
-        patience = as_whole("patience", patience)
+        patience = as_count("patience", patience, " epoch")
         min_delta = as_number("min_delta", min_delta)
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1 epoch, got {patience}")
         if not min_delta >= 0:
             raise ValueError(f"min_delta must not be negative, got {min_delta}")
         self.metric = metric

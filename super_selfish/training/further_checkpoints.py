@@ -14,7 +14,7 @@ from super_selfish.training.checkpoint import beside, checkpoint_path
 from super_selfish.training.distributed import rank
 from super_selfish.training.early_stopping import Mode, require_column, require_monitor, sign_of
 from super_selfish.training.history import Row
-from super_selfish.training.typed import as_whole
+from super_selfish.training.typed import as_count
 
 
 def keep_if_best(supervisor: Any, rows: Sequence[Row], metric: str, sign: float) -> None:
@@ -71,15 +71,14 @@ class Checkpoints(Callback):
         Raises:
             ValueError: If a number is below 1, or there is nothing to keep.
         """
-        for name, number in (("every", every), ("keep_last", keep_last)):
-            if number is not None and as_whole(name, number) < 1:
-                raise ValueError(f"{name} must be at least 1, got {number}")
+        every = None if every is None else as_count("every", every)
+        keep_last = None if keep_last is None else as_count("keep_last", keep_last)
         if every is None and best is None:
             raise ValueError('give every= (epochs), best= (a column such as "loss"), or both')
         if keep_last is not None and every is None:
             raise ValueError("keep_last= is of the checkpoints that every= makes: give every=")
-        self.every = None if every is None else as_whole("every", every)
-        self.keep_last = None if keep_last is None else as_whole("keep_last", keep_last)
+        self.every = every
+        self.keep_last = keep_last
         self.best = best
         self._sign = 1.0 if best is None else sign_of(best, mode)
 

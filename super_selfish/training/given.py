@@ -18,7 +18,7 @@ from super_selfish.training.optimizers import OPTIMIZERS, wants_names
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
-from super_selfish.training.typed import as_whole
+from super_selfish.training.typed import as_count, as_whole
 
 _UNFIT: dict[type, str] = {
     torch.optim.LBFGS: "computes the loss of one batch several times in a step, and here each "
@@ -152,11 +152,7 @@ def _callbacks(given: Any) -> Any:
                 f"callbacks are objects with some of the methods {', '.join(EVENTS)}, such as a "
                 f"Callback of super_selfish.training, got {shown}{hint}"
             )
-        every = as_whole(f"every_steps of {type(each).__name__}", getattr(each, "every_steps", 1))
-        if every < 1:
-            raise ValueError(
-                f"every_steps of {type(each).__name__} must be at least 1, got {every}"
-            )
+        as_count(f"every_steps of {type(each).__name__}", getattr(each, "every_steps", 1))
     return several
 
 
@@ -212,10 +208,7 @@ def _batch_size(given: Any) -> Any:
         return given
     if isinstance(given, str):
         raise TypeError(f'batch_size must be a whole number, or "auto", got the text {given!r}')
-    whole = as_whole("batch_size", given)
-    if whole < 1:
-        raise ValueError(f"batch_size must be at least 1, got {whole}")
-    return whole
+    return as_count("batch_size", given)
 
 
 _CHECKS = {

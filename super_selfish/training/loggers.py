@@ -18,7 +18,7 @@ from super_selfish.training.callbacks import Callback, Step
 from super_selfish.training.distributed import rank
 from super_selfish.training.history import Row
 from super_selfish.training.plain import is_plain
-from super_selfish.training.typed import as_whole
+from super_selfish.training.typed import as_count
 
 
 class Logger(Callback):
@@ -36,10 +36,7 @@ class Logger(Callback):
         Raises:
             ValueError: If it is below 1.
         """
-        every_steps = as_whole("every_steps", every_steps)
-        if every_steps < 1:
-            raise ValueError(f"every_steps must be at least 1, got {every_steps}")
-        self.every_steps = every_steps
+        self.every_steps = as_count("every_steps", every_steps)
         self._waiting: list[Step] = []
         self._is_open = False
 

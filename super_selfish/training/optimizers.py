@@ -115,6 +115,11 @@ def by_name(optimizer: Callable[..., Optimizer] | str) -> Callable[..., Optimize
     return OPTIMIZERS[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
+def each_of(optimizers: dict[str, Any] | Any) -> list[Any]:
+    """The one optimizer that there is, or the several that are kept by name."""
+    return list(optimizers.values()) if isinstance(optimizers, dict) else [optimizers]
+
+
 def build_optimizer(
     optimizer: Callable[..., Optimizer],
     groups: list[dict[str, Any]],

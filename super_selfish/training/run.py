@@ -29,7 +29,7 @@ from super_selfish.training.finite import (
 from super_selfish.training.guard import LOSS, Guard
 from super_selfish.training.history import History, Row
 from super_selfish.training.moments import fitting_state
-from super_selfish.training.optimizers import load_moments
+from super_selfish.training.optimizers import each_of, load_moments
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import DTYPES
 from super_selfish.training.schedules import advance, hold_constant, steps_every_update
@@ -267,7 +267,7 @@ class Run:
         Raises:
             NonFiniteLossError: If a gradient is known not to be finite, and not to be left out.
         """
-        several = list(optimizers.values()) if isinstance(optimizers, dict) else [optimizers]
+        several = each_of(optimizers)
         if not self.guard.may_move(several, self.global_step, self.scaler):
             gradients = {name: p.grad for name, p in named if p.grad is not None}
             what = f"gradient of {listed(not_finite(gradients))}"
@@ -283,7 +283,7 @@ class Run:
         Args:
             optimizers: One, or several by name, after backward.
         """
-        for optimizer in optimizers.values() if isinstance(optimizers, dict) else [optimizers]:
+        for optimizer in each_of(optimizers):
             self.scaler.unscale_(optimizer)
 
     def raise_if_not_finite(self) -> None:

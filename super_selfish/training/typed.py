@@ -150,6 +150,19 @@ def as_whole(name: str, value: Any) -> int:
     raise ValueError(f"{name} must be a whole number, got {value}")
 
 
+def as_count(name: str, value: Any, unit: str = "") -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not whole, or less.
+    """
+    whole = as_whole(name, value)
+    if whole < 1:
+        raise ValueError(f"{name} must be at least 1{unit}, got {whole}")
+    return whole
+
+
 def as_number(name: str, value: Any) -> float:
     """A number; a whole one stays whole.
 
