@@ -45,3 +45,9 @@ def _cast(value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
         return value.float()
     return value
+
+
+def in_full(output: Tensor) -> Tensor:
+    """What a network returned under autocast, in float32; other types, such as float64, stay."""
+    full: Tensor = _cast(output)
+    return full

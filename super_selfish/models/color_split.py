@@ -95,6 +95,8 @@ class HalfBackbone(nn.Module):
         network: The network.
     """
 
+    holds_networks = True  # see models/holders.py
+
     def __init__(self, preprocess: nn.Module, network: nn.Module) -> None:
         """Joins the two.
 
@@ -122,6 +124,8 @@ class SplitBackbone(nn.Module):
         lightness: The half whose features come first.
         color: The half whose features come last.
     """
+
+    holds_networks = True  # see models/holders.py
 
     def __init__(self, lightness: HalfBackbone, color: HalfBackbone) -> None:
         """Takes the halves, whose maps have the same size."""

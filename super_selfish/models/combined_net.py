@@ -35,6 +35,8 @@ class CombinedNet(nn.Module):
         preprocess: Applied to the images before the backbone, or `None`.
     """
 
+    holds_networks = True  # see models/holders.py
+
     def __init__(
         self,
         backbone: nn.Module,

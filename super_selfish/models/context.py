@@ -101,6 +101,8 @@ class GridPredictor(nn.Module):
         `[B, D, n, n]` to `GridPredictions`.
     """
 
+    wants_whole_batch = True  # in its output images are the second dimension
+
     def __init__(
         self,
         in_channels: int,

@@ -25,6 +25,8 @@ class MomentumEncoder(nn.Module):
         network: The averaged copy.
     """
 
+    holds_networks = True  # see models/holders.py
+
     def __init__(self, network: nn.Module) -> None:
         """Args: network: What to follow; it is copied, not kept."""
         super().__init__()

@@ -8,9 +8,13 @@ step at eight groups, and follow single groups.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from super_selfish.models.replicas import in_parts
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -26,7 +30,8 @@ def in_groups(network: nn.Module, images: Tensor, groups: int) -> Tensor:
     Args:
         network: From `[B, C, H, W]` to `[B, E]`, where `B` is any number of images.
         images: `[B, C, H, W]`.
-        groups: Number of groups, of as equal size as possible.
+        groups: Number of groups, of as equal size as possible. Where the network runs on several
+            devices, each makes its part of them, and at least one.
 
     Returns:
         `[B, E]`.
@@ -34,6 +39,10 @@ def in_groups(network: nn.Module, images: Tensor, groups: int) -> Tensor:
     if groups == 1:
         whole: Tensor = network(images)
         return whole
+    parts = in_parts(network)
+    if parts is not None and (devices := parts.devices(len(images))) > 1:
+        spread: Tensor = parts(partial(in_groups, groups=max(1, groups // devices)), images)
+        return spread
     running = _running_statistics(network)
     before = [buffer.clone() for buffer in running]
     changes = [torch.zeros_like(buffer) for buffer in running]

@@ -125,6 +125,7 @@ class Supervisor(Noting):
         cache: str | os.PathLike[str] | None = None,
         dataset_on_device: bool = False,
         worker_timeout: float | str | None = DEFAULT_TIMEOUT,
+        devices: int | Sequence[Any] | None = None,
         channels_last: bool | None = None,
         compile: bool = False,
         compile_augmentation: bool = False,
@@ -196,6 +197,11 @@ class Supervisor(Noting):
             dataset_on_device: Keeps the whole dataset where the networks are, as one tensor.
             worker_timeout: Seconds, or a time such as `"5min"`, after which the run ends if the
                 processes that read images (`num_workers`) give no batch; None waits for ever.
+            devices: How many accelerators of this machine share each batch (4), or which
+                (`[0, 1]`). None: all that are visible, where the networks are on one and nobody
+                gave its number, as `.to("cuda:1")` does; `compile=True` takes one. Checkpoints are
+                those of one device; a resumed run takes as many as it had. Batch norm's statistics
+                are those of a device's share. `torchrun` is faster than this.
             channels_last: Whether convolutions compute with channels next to each other, which does
                 not change results. None: yes, except on Apple's processors, and in a network with
                 classes of your own, whose `view` of a map may want another layout.

@@ -22,6 +22,7 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses.adversarial import adversarial_cross_entropy
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import FeatureShape, ImageDecoder, feature_shape
 from super_selfish.models.bottlenecks import LatentMap, bottleneck_grid
 from super_selfish.models.discriminators import DiscriminatorFeatures, PairDiscriminator
@@ -208,7 +209,7 @@ class BiGanSupervisor(AdversarialSupervisor):
         self.generator.eval()  # a measurement: its statistics are those of drawn latents
         reconstructed = self.generator(encoded[:NUM_RECONSTRUCTED])
         self.generator.train(was_training)
-        return reconstruction_ratio(images[:NUM_RECONSTRUCTED], reconstructed.float())
+        return reconstruction_ratio(images[:NUM_RECONSTRUCTED], in_full(reconstructed))
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Images, what the generator makes of their latents, and what it makes of drawn ones."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
@@ -159,7 +160,7 @@ class BYOLSupervisor(Supervisor):
         with torch.no_grad():  # targets
             first_target = self.momentum_encoder(data.first)  # (B, E)
             second_target = self.momentum_encoder(data.second)  # (B, E)
-            self._log(target_spread=spread(F.normalize(first_target.float(), dim=1)))
+            self._log(target_spread=spread(F.normalize(in_full(first_target), dim=1)))
         return self.loss(first, second_target) + self.loss(second, first_target)
 
     def _after_step(self, run: Run) -> None:

@@ -28,6 +28,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses import masked_mean_squared_error
 from super_selfish.losses.adversarial import adversarial_cross_entropy, adversarial_least_squares
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import FeatureShape, ImageDecoder
 from super_selfish.models.bottlenecks import ChannelwiseLinear, bottleneck_grid
 from super_selfish.models.combined_net import zero_input
@@ -235,7 +236,7 @@ class ContextNetSupervisor(AdversarialSupervisor):
         # One batch: batch norm must not show the discriminator real and painted ones differently.
         logits = self.discriminator(torch.cat([data.images, painted]))  # (2B,)
         real, fake = logits.chunk(2)
-        reconstruction = self.loss(painted.float(), data.images, data.holes)
+        reconstruction = self.loss(in_full(painted), data.images, data.holes)
         self._log_accuracy(real, fake)
         mean_colour = data.images.mean(dim=(0, 2, 3), keepdim=True).expand_as(data.images)
         self._log(

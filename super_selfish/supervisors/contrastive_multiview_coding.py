@@ -23,6 +23,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import RecipeLike, cmc
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
+from super_selfish.losses.full_precision import in_full
 from super_selfish.memory import MemoryBank
 from super_selfish.models import CombinedNet, ProjectionHead, feature_shape, untrained_twin
 from super_selfish.models.color_split import SplitHead, as_split_predictions
@@ -246,7 +247,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     def _forward(self, data: ViewsAndNegatives) -> Tensor:
         batch, num_views = data.views.shape[:2]
         predictions = as_split_predictions(self.model(data.views.flatten(0, 1)))
-        lightness, color = (F.normalize(half.float(), dim=1) for half in predictions)  # (B V, E)
+        lightness, color = (F.normalize(in_full(half), dim=1) for half in predictions)  # (B V, E)
         # Of the other view, where there are two.
         color = color.unflatten(0, (batch, num_views)).flip(1).flatten(0, 1)
         index = data.index.repeat_interleave(num_views)  # (B V,)

@@ -22,6 +22,7 @@ from super_selfish.augmentations.noise import PixelDropout
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.augmenting import view_before
@@ -151,7 +152,7 @@ class DenoiseNetSupervisor(Supervisor):
         images = data.images.float()
         grey = images.mean().expand_as(images)
         self._log(variance=self.loss(grey, images))  # what one grey for all would cost
-        return self.loss(restored.float(), data.images)
+        return self.loss(in_full(restored), data.images)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Images with erased pixels, as restored, as they were."""

@@ -22,6 +22,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import originals, seen_batch
@@ -166,7 +167,7 @@ class ExemplarNetSupervisor(Supervisor):
     def _forward(self, data: Exemplars) -> Tensor:
         logits = self.model(data.views)  # (B, N)
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
-        return self.loss(logits.float(), data.targets)
+        return self.loss(in_full(logits), data.targets)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Three images, and copies of each with the number of the image that the network names."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from super_selfish.data.collate import Batch, Collator, LabelCollator
 from super_selfish.models.dry_run import REFUSALS
 from super_selfish.training import distributed
+from super_selfish.training.devices import device_count
 from super_selfish.training.memory import (
     Peak,
     free_memory,
@@ -155,6 +156,15 @@ def _peak(
     return kept, peak.added
 
 
+def example(supervisor: Supervisor, number: int) -> Any:
+    """What a step eats, of so many images; None where the collator is no `Collator`."""
+    collator = supervisor.collate_fn
+    if supervisor.source is None or not isinstance(collator, Collator):
+        return None
+    moved = _images(supervisor, collator, number).to(supervisor.device)
+    return collator.augment(moved, torch.Generator().manual_seed(0))
+
+
 def _images(supervisor: Supervisor, collator: Collator, number: int) -> Batch:
     """Noise, or where labels are needed the first images."""
     source: Any = supervisor.source
@@ -177,7 +187,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with ExitStack() as stack:
-        accelerators = [] if device.type == "cpu" else [device.index or 0]
+        accelerators = [] if device.type == "cpu" else list(range(device_count(device)))
         kind = {} if device.type == "cpu" else {"device_type": device.type}
         stack.enter_context(torch.random.fork_rng(devices=accelerators, **kind))
         stack.enter_context(warnings.catch_warnings())
@@ -234,14 +244,14 @@ def tell(supervisor: Supervisor) -> str | None:
         A sentence; None where it surely fits, or nothing is known.
     """
     run: Any = supervisor.run
-    free = free_memory(run.device)
+    free = _free_of_each(run.devices)
     if free is None or surely_fits(supervisor, run.batch_size, free):
         return None
     with fitting_explained(supervisor):
         footprint = measure(supervisor, run.precision, run.optimizer)
     if footprint is None:
         return None
-    needed = footprint.of(run.batch_size)
+    needed = footprint.of(-(-run.batch_size // len(run.devices)))
     if needed > USABLE * free and distributed.rank() == 0:
         advice = _advice(footprint, run, free)
         warn(f"{_needs(needed, run, free)}: {advice}", MemoryWarning)
@@ -249,7 +259,9 @@ def tell(supervisor: Supervisor) -> str | None:
     return f"{_needs(needed, run, free)}" if needed > _WORTH_A_LINE * free else None
 
 
-def fitting_batch(supervisor: Supervisor, precision: str) -> int:
+def fitting_batch(
+    supervisor: Supervisor, precision: str, devices: Sequence[torch.device] | None = None
+) -> int:
     """The batch that `batch_size="auto"` stands for, the same in every process.
 
     The largest power of two that takes at most 70 % of what is free, 256 images at most, and no
@@ -258,6 +270,7 @@ def fitting_batch(supervisor: Supervisor, precision: str) -> int:
     Args:
         supervisor: Its networks are where they will train.
         precision: In which they do.
+        devices: Those that share a batch; default: that of the networks.
 
     Returns:
         Images a step.
@@ -266,7 +279,8 @@ def fitting_batch(supervisor: Supervisor, precision: str) -> int:
         OutOfMemoryError: If there is no room for two images.
     """
     most = min(LARGEST_AUTO, max(1, len(supervisor.source) // distributed.world_size()))
-    free = free_memory(supervisor.device)
+    devices = [supervisor.device] if devices is None else devices
+    free = _free_of_each(devices)
     if free is not None and not surely_fits(supervisor, most, free):
         with fitting_explained(supervisor):
             footprint = measure(supervisor, precision)
@@ -280,24 +294,33 @@ def fitting_batch(supervisor: Supervisor, precision: str) -> int:
                 f"two images need about {in_bytes(footprint.of(2))} of memory, and "
                 f"{in_bytes(free)} are free: give a smaller image_size or backbone"
             )
-        most = min(most, fitting)
+        most = min(most, fitting * len(devices))
     agreed = distributed.smallest(most, supervisor.device)
     return 1 << (agreed.bit_length() - 1)
 
 
+def _free_of_each(devices: Sequence[torch.device]) -> int | None:
+    """Bytes that are free on each of several devices; None where they do not tell."""
+    told = [free for free in map(free_memory, devices) if free is not None]
+    return min(told, default=None)
+
+
 def _needs(needed: float, run: Any, free: int) -> str:
+    each = "" if len(run.devices) == 1 else f" on each of {len(run.devices)} devices"
     return (
-        f"batch_size={run.batch_size} needs about {in_bytes(needed)} of memory, and "
+        f"batch_size={run.batch_size} needs about {in_bytes(needed)} of memory{each}, and "
         f"{in_bytes(free)} are free"
     )
 
 
 def _advice(footprint: Footprint, run: Any, free: int) -> str:
-    fitting = min(footprint.fitting(AUTO_USES * free), run.batch_size - 1)
+    number = len(run.devices)
+    fitting = min(number * footprint.fitting(AUTO_USES * free), run.batch_size - 1)
     if fitting < 2:
         return "give a smaller image_size or backbone"
     smaller = 1 << (fitting.bit_length() - 1)
-    return f"{_smaller_batch(run, smaller)} needs about {in_bytes(footprint.of(smaller))}"
+    needed = footprint.of(-(-smaller // number))
+    return f"{_smaller_batch(run, smaller)} needs about {in_bytes(needed)}"
 
 
 def _smaller_batch(run: Any, smaller: int) -> str:
@@ -321,7 +344,7 @@ def fitting_explained(supervisor: Supervisor) -> Iterator[None]:
         if not is_lack_of_memory(error) or isinstance(error, OutOfMemoryError):
             raise
         run: Any = supervisor.run
-        where = f"on {supervisor.device}"
+        where = f"on {getattr(error, 'on_device', supervisor.device)}"
         if run is None or run.batch_size < 4:
             advice = "give a smaller image_size or backbone"
         else:

@@ -24,6 +24,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import RecipeLike, instance_discrimination
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
+from super_selfish.losses.full_precision import in_full
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
 from super_selfish.supervisors.augmenting import or_default, view_of
@@ -184,7 +185,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         self.collate_fn = InstanceCollator(view, num_images, num_negatives)
 
     def _forward(self, data: InstanceViews) -> Tensor:
-        embeddings = F.normalize(self.model(data.views).float(), dim=1)  # (B, E)
+        embeddings = F.normalize(in_full(self.model(data.views)), dim=1)  # (B, E)
         memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
         negatives = self.bank.lookup(data.negatives)  # (K, E)
         own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)

@@ -23,6 +23,7 @@ from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normali
 from super_selfish.augmentations.recipes import RecipeLike, jigsaw_tile
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import (
     BottleneckMap,
     Classification,
@@ -248,7 +249,7 @@ class JigsawNetSupervisor(Supervisor):
         puzzles = put_together(data.tiles, self.permutations[data.targets])  # (B, C, H, W)
         logits = self.model(puzzles)  # (B, P)
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
-        return self.loss(logits.float(), data.targets)
+        return self.loss(in_full(logits), data.targets)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Shuffled tiles, the order that the network makes of them, and the true one."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE
+from super_selfish.losses.full_precision import in_full
 
 
 class LabBins(NamedTuple):
@@ -65,10 +66,10 @@ class LabBins(NamedTuple):
             (torch.arange(size, device=colors.device) + 0.5) * step - offset
             for size, offset, step in zip(self.sizes, *self._per_channel, strict=True)
         )
-        chances = colors.float().softmax(dim=1).unflatten(1, self.sizes[1:])
+        chances = in_full(colors).softmax(dim=1).unflatten(1, self.sizes[1:])
         a = torch.einsum("bijhw,i->bhw", chances, a_values)
         b = torch.einsum("bijhw,j->bhw", chances, b_values)
-        lightness = torch.einsum("blhw,l->bhw", lightnesses.float().softmax(dim=1), l_values)
+        lightness = torch.einsum("blhw,l->bhw", in_full(lightnesses).softmax(dim=1), l_values)
         return lightness[:, None], torch.stack([a, b], dim=1)
 
     @property

@@ -21,6 +21,7 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, LabelCollator, Labelled
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.losses.counted import counted
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models.combined_net import CombinedNet
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import (
@@ -233,7 +234,7 @@ class LabelSupervisor(Supervisor):
         )
 
     def _forward(self, data: Labelled) -> Tensor:
-        logits = self.model(data.images).float()  # (B, Y), or (B, Y, h, w)
+        logits = in_full(self.model(data.images))  # (B, Y), or (B, Y, h, w)
         targets = _fitted(data.targets, logits)
         if logits.ndim == 4:
             _check_masks(targets, data.images)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ from super_selfish.data.feed import Feed
 from super_selfish.supervisors.composing import logged_in
 from super_selfish.supervisors.diagnostics import warn_if_exploded, warn_if_ill
 from super_selfish.supervisors.keeping import Keeper
+from super_selfish.supervisors.spreading import Spread
 from super_selfish.training import distributed
 from super_selfish.training.advice import Advice
 from super_selfish.training.callbacks import Step
@@ -54,7 +55,7 @@ class Loop:
             self._supervisor.train()
             within.enter_context(self._keeper)
             within.enter_context(run.accumulation)
-            self._forward = within.enter_context(distributed.parallel(self._supervisor))
+            self._forward = within.enter_context(self._in_parallel())
             self._within = within.pop_all()
         return self
 
@@ -118,6 +119,12 @@ class Loop:
             warn_if_ill(verdict, run)
         run.agree_to_stop()
         self._progress.after_epoch()
+
+    def _in_parallel(self) -> AbstractContextManager[Callable[[Any], Losses]]:
+        """The loss of a batch: of one device, of several, or of this process among others."""
+        if len(self._run.devices) > 1:
+            return nullcontext(Spread(self._supervisor, self._run.devices))
+        return distributed.parallel(self._supervisor)
 
     def _opened_feed(self, loader: DataLoader[Any]) -> Feed:
         run = self._run

@@ -24,6 +24,7 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch
 from super_selfish.data.pictures import Group
 from super_selfish.losses import InfoNCELoss
+from super_selfish.losses.full_precision import in_full
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
@@ -194,10 +195,10 @@ class MomentumContrastSupervisor(Supervisor):
     ) -> tuple[Tensor, Tensor]:
         """Loss of the first views as queries, and the keys `[B, E]` of the second ones."""
         groups = number_of_groups(len(first), self.norm_groups)
-        queries = F.normalize(in_groups(self.model, first, groups).float(), dim=1)  # (B, E)
+        queries = F.normalize(in_full(in_groups(self.model, first, groups)), dim=1)  # (B, E)
         with torch.no_grad():  # keys are targets
             # Shuffled, so that no group of keys has the statistics of a group of queries.
-            keys = in_groups(self.momentum_encoder, second[order], groups).float()
+            keys = in_full(in_groups(self.momentum_encoder, second[order], groups))
             keys = F.normalize(keys, dim=1)[order.argsort()]  # (B, E)
         with torch.no_grad():
             positive = (queries * keys).sum(dim=1)  # (B,)
@@ -222,6 +223,7 @@ class MomentumContrastSupervisor(Supervisor):
 
     def _caution(self, run: Run) -> str | None:
         groups = number_of_groups(run.batch_size, self.norm_groups)
+        groups = max(groups, len(run.devices))  # each of which makes one at least
         if groups >= FEWEST_GROUPS or not has_batch_norm(self.model):
             return None
         images = FEWEST_GROUPS * SMALLEST_GROUP

@@ -31,6 +31,7 @@ from super_selfish.augmentations.recipes import (
 )
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
+from super_selfish.losses.full_precision import in_full
 from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.augmenting import Pair, or_default, pair_of, view_of
@@ -254,8 +255,8 @@ class PIRLSupervisor(Supervisor):
 
     def _forward(self, data: PuzzlePairs) -> Tensor:
         mosaics = self._mosaics(data)  # (B, C, H, W)
-        images = F.normalize(self.model(data.images).float(), dim=1)  # (B, E)
-        puzzles = F.normalize(self._puzzle_net(mosaics).float(), dim=1)  # (B, E)
+        images = F.normalize(in_full(self.model(data.images)), dim=1)  # (B, E)
+        puzzles = F.normalize(in_full(self._puzzle_net(mosaics)), dim=1)  # (B, E)
 
         memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
         negatives = self.bank.lookup(data.negatives)  # (K, E)

@@ -53,7 +53,7 @@ class SupervisorType(ABCMeta):
         return supervisor if device is None else supervisor.to(parse_device(device))
 
 
-def place_for_training(supervisor: Pretrained) -> None:
+def place_for_training(supervisor: Pretrained, devices: Any = None) -> None:
     """Moves networks to an accelerator, if there is one and nobody has said where they shall be.
 
     A part that is on an accelerator already, such as a backbone of the user's own, draws all the
@@ -61,6 +61,7 @@ def place_for_training(supervisor: Pretrained) -> None:
 
     Args:
         supervisor: Stays where it is after `device=`, `.to(device)`, or `.cpu()`.
+        devices: Those of `supervise()`; the first one, where they are a list, is where to go.
 
     Raises:
         ValueError: If it was placed where tensors have no numbers.
@@ -71,5 +72,7 @@ def place_for_training(supervisor: Pretrained) -> None:
     tensors = [*supervisor.parameters(), *supervisor.buffers()]
     away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]
     device = away[0] if away else default_device()
+    if isinstance(devices, list) and not away:
+        device = parse_device(devices[0])
     if any(tensor.device != device for tensor in tensors):
         nn.Module.to(supervisor, device)

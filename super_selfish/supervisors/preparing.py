@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.data.reading import Reading
@@ -18,6 +19,7 @@ from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_explained
 from super_selfish.supervisors.persistence import resume_supervisor, stored_batch_size
 from super_selfish.supervisors.placement import place_for_training
+from super_selfish.supervisors.spreading import devices_for, keep_number, tell_devices
 from super_selfish.supervisors.start import note_start
 from super_selfish.supervisors.under_way import one_at_a_time
 from super_selfish.training import distributed
@@ -72,7 +74,7 @@ def _prepared_alone(
 ) -> Iterator[tuple[Run, DataLoader[Any]]]:
     require_no_half(supervisor)
     supervisor._ready_backbone()
-    place_for_training(supervisor)
+    place_for_training(supervisor, given["devices"])
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
     run = supervisor.run = _opened(supervisor, given, parts)
@@ -86,6 +88,8 @@ def _prepared_alone(
     )
     with lock_of(run.name), lent_run(run):
         stored = _restored(supervisor, run, given)
+        if stored is not None:
+            keep_number(run, given["devices"], stored.get("devices", 1))
         lay_out(supervisor, given["channels_last"])
         build_optimizer = fused(by_name(given["optimizer"]), list(supervisor.parameters()))
         loader, run.optimizer, run.lr_scheduler = supervisor._init_data_optimizer(
@@ -102,7 +106,9 @@ def _prepared_alone(
             run.load_state_dict(stored)
         for part in run.parts.values():
             _tell(part._caution(run))
-        run.footprint = footprint.tell(supervisor)
+        tell_devices(supervisor)
+        if (needs := footprint.tell(supervisor)) is not None:
+            run.remarks.append(needs)
         supervisor.loaded = None  # from here on these networks are those of this run
         with (
             run.callbacks.running(supervisor),
@@ -119,11 +125,14 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
     """The run of these arguments, at its first step."""
     if given["name"] is not None:
         given["name"] = fixed_name(given["name"])
-    batch_size, chosen = _batch_size(supervisor, given)
     device = supervisor.device
+    devices, why_one = devices_for(supervisor, given["devices"], compiles=given["compile"])
+    batch_size, chosen = _batch_size(supervisor, given, devices)
+    remarks = [remark for remark in (chosen, why_one) if remark is not None]
     made_here = {
         "batch_size": batch_size,
-        "chosen": chosen,
+        "devices": devices,
+        "remarks": remarks,
         "clip_norm": supervisor.clip_norm if given["clip_norm"] is None else given["clip_norm"],
         "callbacks": Callbacks(given["callbacks"], given["monitor"]),
         "parts": parts,
@@ -137,13 +146,15 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
     return Run(**{name: value for name, value in given.items() if name in own} | made_here)
 
 
-def _batch_size(supervisor: Supervisor, given: Mapping[str, Any]) -> tuple[int, str | None]:
+def _batch_size(
+    supervisor: Supervisor, given: Mapping[str, Any], devices: list[torch.device]
+) -> tuple[int, str | None]:
     """Images a step, and in words how they were chosen where the user did not."""
     if not isinstance(given["batch_size"], str):
         return given["batch_size"], None
     is_resumed = given["resume"] and given["name"] is not None
     size = stored_batch_size(given["name"]) if is_resumed else None
-    size = size or footprint.fitting_batch(supervisor, given["precision"])
+    size = size or footprint.fitting_batch(supervisor, given["precision"], devices)
     return size, f'batch_size="auto" took {size} images a step'
 
 

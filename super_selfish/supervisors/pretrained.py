@@ -46,6 +46,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         start: The weights from which the last run began, or None if it began untrained.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
+        is_pinned: Whether by its number, so that others of its kind are left alone.
         against_collapse: What helps against a collapse of this algorithm's features, in words.
         only_for_training: Arguments of the constructor that do not shape the networks: `load()`
             does without, where they were objects of the user's own.
@@ -60,6 +61,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     """
 
     model: Any
+    holds_networks = True  # see models/holders.py; its own `forward` gives a loss
+    wants_whole_batch = True
     image_size: tuple[int, int]
     in_channels: int
     source: Any
@@ -71,6 +74,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     start: Start | None
     arguments: Arguments
     is_placed = False
+    is_pinned = False
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
     only_for_training: ClassVar[frozenset[str]] = frozenset({"loss", "augmentation", "collate_fn"})
@@ -114,7 +118,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         """Moves or converts the networks, as `nn.Module.to`; where to is heeded by `supervise`."""
         device = torch._C._nn._parse_to(*args, **kwargs)[0]
         moved: Self = super().to(*args, **kwargs)
-        self.is_placed |= device is not None
+        if device is not None:
+            self.is_placed, self.is_pinned = True, device.index is not None
         return moved
 
     def cpu(self: Self) -> Self:

@@ -23,6 +23,7 @@ from super_selfish.augmentations.geometry import rotate_quarter
 from super_selfish.augmentations.recipes import RecipeLike, rotate
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import Classification
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
@@ -159,7 +160,7 @@ class RotateNetSupervisor(Supervisor):
         logits = self.model(data.views.flatten(0, 1))  # (B * R, R)
         targets = data.targets.flatten()  # (B * R,)
         self._log(accuracy=(logits.argmax(dim=1) == targets).float().mean())
-        return self.loss(logits.float(), targets)
+        return self.loss(in_full(logits), targets)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Three images in all orientations, with the angle that the network names."""

@@ -25,6 +25,7 @@ from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.augmentations.recipes import RecipeLike, split_brain
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
 from super_selfish.models.color_split import SplitHead, as_split_predictions
 from super_selfish.supervisors.augmenting import view_before
@@ -243,8 +244,8 @@ class SplitBrainNetSupervisor(Supervisor):
         # A bin a place: (B, a_size * b_size, h, w) and (B, l_size, h, w)
         color_logits, lightness_logits = as_split_predictions(self.model(data.images))
         lightness, color = self.bins.classes(data.lab)  # (B, h, w) each
-        color_loss = self.loss(color_logits.float(), color)
-        lightness_loss = self.loss(lightness_logits.float(), lightness)
+        color_loss = self.loss(in_full(color_logits), color)
+        lightness_loss = self.loss(in_full(lightness_logits), lightness)
         with torch.no_grad():
             frequency = torch.zeros(color_logits.shape[1], device=color.device)
             frequency.index_add_(0, color.flatten(), torch.ones_like(color.flatten()).float())

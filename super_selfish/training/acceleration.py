@@ -14,24 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from super_selfish.models.color_split import HalfBackbone, SplitBackbone
-from super_selfish.models.combined_net import CombinedNet, compiled_maps
-from super_selfish.models.momentum import MomentumEncoder
+from super_selfish.models.combined_net import compiled_maps
+from super_selfish.models.holders import trained_networks
 from super_selfish.models.narrow_resnet import FEWEST_CHANNELS_LAST
 from super_selfish.training.optimizers import each_of
 
 BACKEND = "inductor"  # of torch.compile
 # Their networks take channels-last maps; a user's own may `view` a map, which then has no room.
 _SAFE_LIBRARIES = frozenset({"super_selfish", "torch", "torchvision", "timm"})
-# They only hold networks, which algorithms call one by one.
-_HOLDERS = (
-    CombinedNet,
-    MomentumEncoder,
-    SplitBackbone,
-    HalfBackbone,
-    nn.ModuleDict,
-    nn.ModuleList,
-)
 _FUSED_DEVICES = frozenset({"cpu", "cuda"})  # those of torch 2.4
 # Whoever asks for one of these has chosen an implementation.
 _CHOICES = frozenset({"fused", "foreach", "capturable", "differentiable"})
@@ -67,24 +57,6 @@ def _takes_channels_last(module: nn.Module) -> bool:
         if is_subsampling and module.in_channels < FEWEST_CHANNELS_LAST:
             return False
     return type(module).__module__.split(".")[0] in _SAFE_LIBRARIES
-
-
-def trained_networks(module: nn.Module) -> list[nn.Module]:
-    """The networks that are called as a whole: backbones, heads, encoders, players.
-
-    Args:
-        module: A supervisor, or another module that only holds networks.
-
-    Returns:
-        Every such network once; one without parameters is left out.
-    """
-    found: dict[nn.Module, None] = {}
-    for child in module.children():
-        if isinstance(child, _HOLDERS):
-            found.update(dict.fromkeys(trained_networks(child)))
-        elif next(child.parameters(), None) is not None:
-            found[child] = None
-    return list(found)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ No kind of accelerator is named here; torch says which one there is.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -68,6 +69,56 @@ def device_count(device: torch.device) -> int:
         return 0
     count: int = module.device_count() if hasattr(module, "device_count") else 1
     return count
+
+
+def devices_from(device: torch.device, given: int | Sequence[Any] | None) -> list[torch.device]:
+    """The devices on which networks train that stand on one of them.
+
+    Args:
+        device: Where they stand.
+        given: How many, or which, as `torch.device` takes them or by number; None means all of the
+            kind that can be used here.
+
+    Returns:
+        The devices, that of the networks first.
+
+    Raises:
+        ValueError: If there are not as many, or they are not of one kind, or the networks stand on
+            another one.
+    """
+    count = device_count(device)
+    everywhere = [device] * max(1, count)
+    if count > 1 and device.type != "cpu":
+        here = torch.device(device.type, device.index or 0)
+        others = [torch.device(device.type, index) for index in range(count)]
+        everywhere = [here, *(each for each in others if each != here)]
+    here = everywhere[0]
+    if given is None:
+        return everywhere
+    if isinstance(given, int):
+        if given > len(everywhere):
+            what = "the CPU is one device" if device.type == "cpu" else f"{count} can be used"
+            raise ValueError(f"devices={given}, but the networks are on {device}, and {what}")
+        return everywhere[:given]
+    wanted = [_one_of(everywhere, each, given) for each in given]
+    if here not in wanted:
+        raise ValueError(
+            f"devices={given!r}, but the networks are on {here}: move them to {wanted[0]}, by "
+            f'.to("{wanted[0]}")'
+        )
+    return [here, *(each for each in wanted if each != here)]
+
+
+def _one_of(devices: list[torch.device], given: Any, all_given: Any) -> torch.device:
+    kind = devices[0].type
+    named = torch.device(kind, given) if isinstance(given, int) else torch.device(given)
+    found = [each for each in devices if each == named or (each.type == named.type == "cpu")]
+    if not found:
+        raise ValueError(
+            f"devices={all_given!r}: {str(named)!r} is none of those that the networks can use "
+            f"from where they are, {', '.join(map(str, devices))}"
+        )
+    return found[0]
 
 
 def refuse_meta(device: torch.device | None) -> None:

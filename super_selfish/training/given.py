@@ -211,7 +211,28 @@ def _batch_size(given: Any) -> Any:
     return as_count("batch_size", given)
 
 
+def _devices(given: Any) -> Any:
+    wanted = 'devices is how many (1, 2, ...), or which, such as [0, 1] or ["cuda:0", "cuda:1"]'
+    if given is None:
+        return None
+    if isinstance(given, list | tuple):
+        for each in given:
+            if isinstance(each, bool) or not isinstance(each, int | str | torch.device):
+                raise TypeError(f"{wanted}, got {given!r}")
+            try:
+                torch.device(each)
+            except RuntimeError as error:
+                raise ValueError(f"{wanted}, got {given!r}: {error}") from None
+        if not given or len({str(each) for each in given}) < len(given):
+            raise ValueError(f"{wanted}, each once, got {given!r}")
+        return list(given)
+    if isinstance(given, str | torch.device):
+        raise TypeError(f"{wanted}, got {given!r}: give [{str(given)!r}]")
+    return as_count("devices", given)
+
+
 _CHECKS = {
+    "devices": _devices,
     "batch_size": _batch_size,
     "optimizer": _optimizer,
     "lr_scheduler": _lr_scheduler,

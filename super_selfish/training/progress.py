@@ -52,10 +52,8 @@ class Progress:
         self._advice = advice if shown else None
         if not self._is_coloured and not run.is_over():
             self._bar.say(self._opening())
-        if run.chosen is not None:
-            self._bar.say(run.chosen)
-        if run.footprint is not None:
-            self._bar.say(run.footprint)
+        for remark in run.remarks:
+            self._bar.say(remark)
 
     def show(self, run: Run, feed: Measured) -> None:
         """Moves on after a step.

@@ -36,6 +36,19 @@ def seed_torch(seed: int, device: torch.device) -> None:
         getattr(module, "manual_seed_all", module.manual_seed)(seed)
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """Sets the stream of one device of several; that of the CPU stays.
+
+    Args:
+        seed: In [0, 2^64).
+        device: With its number.
+    """
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        with module.device(device):
+            module.manual_seed(seed)
+
+
 def step_generator(*numbers: int) -> torch.Generator:
     """A CPU generator for a place in a run, such as (seed, epoch, step)."""
     return torch.Generator().manual_seed(derive_seed(*numbers))

@@ -101,7 +101,8 @@ class Run:
     lr_scheduler: Any = None
     callbacks: Callbacks = field(default_factory=Callbacks)
     parts: dict[str, Any] = field(default_factory=dict)  # supervisors whose steps it does, by name
-    chosen: str | None = None  # what was chosen for the user, in words
+    devices: list[torch.device] = field(default_factory=list)  # that of the networks first
+    remarks: list[str] = field(default_factory=list)  # said before the first step
     compile: bool = False
     compile_augmentation: bool = False
     keep_last: int = 2
@@ -148,7 +149,7 @@ class Run:
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
         self.has_exploded = False
-        self.footprint: str | None = None  # what memory the run takes, in words
+        self.devices = self.devices or [self.device]
         self.stored_step: int | None = None  # up to which this call has stored
         self.all_stop = False  # of several processes
         self.stopped_by: str | None = None  # what wants it to end before its last epoch, in words
@@ -375,6 +376,7 @@ class Run:
             "watching": self.watching,
             "watched_since": self.watched_since,
             "epochs_before": self.epochs_before,
+            "devices": len(self.devices),
             "epoch": self.epoch,
             "step": self.step
             if self.is_between_updates

@@ -79,11 +79,6 @@ def trained(
     epochs: int = 2,
     **arguments: Any,
 ) -> Supervisor:
-    # Else embeddings would be cut to float32 before the loss.
-    for_real = Tensor.float
-    monkeypatch.setattr(
-        Tensor, "float", lambda self: self if self.dtype is torch.float64 else for_real(self)
-    )
     supervisor = prepared(algorithm, images, **arguments)
     supervisor.supervise(
         lr=0.5,

@@ -50,8 +50,7 @@ def run_of(progress: bool, share: float = 0.0) -> Any:
         device="cpu",
         history=history,
         is_over=lambda: False,
-        footprint=None,
-        chosen=None,
+        remarks=[],
     )
 
 
