@@ -13,6 +13,7 @@ from torch import Tensor
 
 from super_selfish.augmentations.base import Augmentation, to_unit_range
 from super_selfish.augmentations.recipes import RECIPES, Recipe, RecipeLike, recipe
+from super_selfish.models.dry_run import REFUSALS
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
@@ -22,9 +23,6 @@ Size = tuple[int, int]
 
 # What one name means for the two views of an image, where they differ.
 PAIRS: Mapping[str, tuple[str, str]] = {"byol": ("byol-1", "byol-2")}
-
-# What a function may raise that is given images for which it was not made.
-_REFUSALS = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError)
 
 
 def or_default(supervisor: Supervisor, augmentation: RecipeLike | Pair | None, default: str) -> Any:
@@ -152,7 +150,7 @@ def _require_images(made: Augmentation, shape: tuple[int, int, int], what: str) 
     before = images.clone()
     try:
         views = made(images, generator)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise ValueError(f"augmentation= cannot take {given}: {error}") from error
     if not torch.equal(images, before):
         raise ValueError("augmentation= changes the images that it is given: it must make new ones")

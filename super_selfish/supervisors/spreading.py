@@ -47,7 +47,7 @@ def devices_for(
         ValueError: If several are demanded and cannot be used.
     """
     device = supervisor.device
-    if given is None and (supervisor.is_pinned or distributed.is_distributed()):
+    if given is None and (supervisor.is_pinned or distributed.is_one_of_several()):
         return [device], None
     devices = devices_from(device, given)
     if len(devices) == 1:

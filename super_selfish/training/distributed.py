@@ -18,10 +18,15 @@ def join_processes(device: torch.device) -> None:
     Then waits for the other processes: what the first one has stored in a run before this is there
     for all of them.
     """
-    if dist.is_available() and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+    if is_one_of_several() and not dist.is_initialized():
         dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
     if is_distributed():
         dist.all_reduce(torch.zeros(1, device=device))
+
+
+def is_one_of_several() -> bool:
+    """Whether this process was started by `torchrun`, be it alone, or has joined a group."""
+    return dist.is_available() and ("WORLD_SIZE" in os.environ or dist.is_initialized())
 
 
 def is_distributed() -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from super_selfish.training.plain import is_plain
 from super_selfish.training.typed import as_count
 
 
-class Logger(Callback):
+class Logger(Callback, ABC):
     """Gathers the numbers of a run, and writes them; only in the first process.
 
     A subclass writes `open`, `write` and `close`.

@@ -204,6 +204,7 @@ def test_recipes_take_any_channels_and_torchvision_says_where_it_does_not(
         (v2.RandomCrop(24), r"got \[3, 24, 24\]: end it with a crop or a Resize to \(32, 32\)"),
         (lambda batch: batch.mean(), "cannot take images .* must make tensors"),
         (lambda batch: batch[..., 0], "cannot take images .* must make tensors"),
+        (lambda batch: batch / 0 if 1 // 0 else batch, "cannot take images .* by zero"),
         ("mocco", "augmentation is one of .*, simclr, .*, got 'mocco'"),
         (v2.Normalize([0.5], [0.5]), "leave Normalize out"),
     ],

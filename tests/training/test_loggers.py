@@ -30,6 +30,14 @@ others_may_warn = pytest.mark.filterwarnings(
 )
 
 
+def test_a_logger_that_cannot_write_is_refused_as_it_is_made() -> None:
+    class Half(Logger):
+        def open(self, supervisor: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Half()  # type: ignore[abstract]
+
+
 class Listed(Logger):
     def __init__(self, every_steps: int = 2) -> None:
         super().__init__(every_steps)
