@@ -5,7 +5,7 @@
     python examples/all_algorithms.py --algorithms rotate cmc  # some of them
     python examples/all_algorithms.py --steps 1000             # better answers
 
-About five minutes on two CPU cores. Each of the thirteen starts to learn the same fourteen
+About five minutes on two CPU cores. Each starts to learn the same fourteen
 images, one of each photograph, by heart; --out is a picture with a row for each: some views, and
 what the network has to say. That is no test of what was learnt: `examples/quickstart.py` has one.
 """
@@ -30,6 +30,7 @@ ORDER = (
     *("rotate", "jigsaw", "exemplar", "cpc"),
     *("denoise", "context", "split_brain", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
+    *("simclr",),
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th

@@ -356,6 +356,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pirl-tile": partial(_kept_size, pirl_tile),
     "rotate": rotate,
     "simclr": simclr,
+    "simclr-small": partial(simclr, strength=0.5),
     "split-brain": split_brain,
 }
 """Recipes by name; each is called with (height, width) in pixels."""

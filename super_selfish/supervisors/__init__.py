@@ -23,6 +23,7 @@ from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
+from super_selfish.supervisors.simclr import SimCLRSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
 from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.finite import NonFiniteLossError
@@ -40,6 +41,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "moco": MomentumContrastSupervisor,
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
+    "simclr": SimCLRSupervisor,
     "split_brain": SplitBrainNetSupervisor,
 }
 """Every algorithm by its short name."""
@@ -62,6 +64,7 @@ __all__ = [
     "NonFiniteLossError",
     "PIRLSupervisor",
     "RotateNetSupervisor",
+    "SimCLRSupervisor",
     "SplitBrainNetSupervisor",
     "Supervisor",
     "TwoViewCollator",

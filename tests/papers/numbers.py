@@ -143,6 +143,15 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "momentum": Number(0.996, "2.12; text, section 3.3; presets: 0.99", None, RESOLVED),
         "augmentation": Number("byol", "1.4 A-BYOL; table 6"),
     },
+    "simclr": {
+        "embedding_size": Number(128, "3.7; text, section 2.1", 256, "solo-learn's; " + SMALL),
+        "hidden_size": Number(2048, "3.7; section 4.2", None, RESOLVED),
+        "num_layers": Number(2, "3.7; text, section 2.1; v2: 3"),
+        "temperature": Number(
+            0.1, "3.7; text, ImageNet; CIFAR-10: 0.5, appendix B.9", 0.2, "solo-learn's; " + SMALL
+        ),
+        "augmentation": Number("simclr", "1.4 A-SIMCLR; appendix A", None, RESOLVED),
+    },
     "pirl": {
         "embedding_size": Number(128, "2.13"),
         "grid": Number(3, "2.13", None, RESOLVED),

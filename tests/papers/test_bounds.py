@@ -97,6 +97,13 @@ EDGES: dict[str, list[Edge]] = {
         Edge("hidden_size", **COUNT),
         Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "simclr": [
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("num_layers", **COUNT),
+        Edge("temperature", [TINY], [0.0]),
+        Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "cpc": [
         Edge("grid", [3, 7], [2, 0]),
         Edge("offsets", [(1,), (2,)], [(), (0,), (3,), (1, 1)]),
@@ -151,6 +158,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("instance", "predictor", 4),
         ("cmc", "predictor", 4),
         ("moco", "predictor", 4),
+        ("simclr", "predictor", 4),
     ],
 )
 def test_a_head_of_one_s_own_has_the_width_of_the_space(

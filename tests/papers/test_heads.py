@@ -179,6 +179,12 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(48, 48, 128, norm=False) * 2,
     ),
+    "simclr": (lambda: built("simclr", 48), lambda s: s.model.predictor, mlp(48, 48, 256)),
+    "simclr v2": (
+        lambda: built("simclr", 48, num_layers=3, hidden_size=40, embedding_size=128),
+        lambda s: s.model.predictor,
+        mlp(48, 40, 40, 128),
+    ),
     "byol's projector": (
         lambda: built("byol", 1024, 32),
         lambda s: s.model.predictor,

@@ -163,6 +163,19 @@ def test_moco_measures_its_keys(images: Tensor, tiny_backbone: Backbones) -> Non
     assert parts["key_spread"] == pytest.approx(spread_in_loops(keys), rel=1e-4)
 
 
+def test_simclr_measures_its_embeddings(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, _ = step("simclr", images, tiny_backbone(), embedding_size=8)
+    views = torch.cat(overheard.calls[0])
+    found = 0
+    for number, view in enumerate(views):
+        cosines = [-2.0 if k == number else float(view @ other) for k, other in enumerate(views)]
+        found += cosines.index(max(cosines)) == (number + 22) % 44
+    assert 0 < found < 44
+    assert parts["accuracy"] == pytest.approx(found / 44)
+    assert parts["candidates"] == 43
+    assert parts["spread"] == pytest.approx(spread_in_loops(views), rel=1e-4)
+
+
 def test_byol_measures_its_targets(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step(
         "byol", images, tiny_backbone(), embedding_size=8, hidden_size=8

@@ -47,6 +47,17 @@ def test_byol_s_heads_are_as_wide_as_the_paper_s_from_1024_features_on(
     assert hidden_width(features) == hidden
 
 
+@pytest.mark.parametrize(("size", "strength"), [(32, 0.5), (33, 1.0), (64, 1.0)])
+def test_simclr_s_jitter_is_the_paper_s_for_cifar_on_small_images(
+    size: int, strength: float
+) -> None:
+    supervisor = built("simclr", size)
+    for view in (supervisor.collate_fn.first, supervisor.collate_fn.second):
+        jitter = view.augmentations[1]
+        assert jitter.saturation == pytest.approx(0.8 * strength)
+    assert supervisor.loss.temperature == SIGNATURES["simclr"]["temperature"].ours
+
+
 @pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.996)])
 def test_byol_s_momentum_begins_at_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
     run = SimpleNamespace(

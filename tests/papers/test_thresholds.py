@@ -57,6 +57,8 @@ PAINTED: Row = {"epoch": 9.0, "reconstruction": 0.1, "mean_colour": 0.2}
 PAINTED |= {"discriminator_accuracy": 0.5}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
+SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
+
 CHANCE_4 = 1.1 * (1 / 4)
 CHANCE_24 = 1.2 * (1 / 24)
 LOG_7 = 0.98 * math.log(7)
@@ -140,6 +142,16 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({**KNOWN, "key_spread": 0.9}, "epoch", **last_at(5), words="found after 5 epochs"),
     ],
     "byol": [Limit({"epoch": 1.0}, "target_spread", **below(0.1), words="have collapsed")],
+    "simclr": [
+        Limit({**SIMCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),
+        Limit({**SIMCLR, "epoch": 1.0}, "accuracy", **above(0.99), words="found after 1 epoch"),
+        Limit({**SIMCLR, **KNOWN}, "epoch", **last_at(5), words="found after 5 epochs"),
+        Limit(
+            {**SIMCLR, **KNOWN, "epoch": 1.0}, "candidates", said=60.0, silent=59.0, words="found"
+        ),
+        Limit(SIMCLR, "accuracy", **below(1.2 / 100), words="no better than by chance (1.0%)"),
+        Limit({**SIMCLR, "accuracy": 0.01}, "epoch", **first_at(5), words="by chance (1.0%)"),
+    ],
     "cpc": [
         Limit(
             {"epoch": 1.0, "information": 1.0}, "loss", **below(0.05), words="nearly all patches"

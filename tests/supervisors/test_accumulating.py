@@ -17,7 +17,8 @@ from tests.conftest import TinyBackbone
 
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
-ALIKE = sorted(set(SUPERVISORS) - {"cpc"})
+OF_A_BATCH = {"cpc", "simclr"}  # tell the images of a batch from one another
+ALIKE = sorted(set(SUPERVISORS) - OF_A_BATCH)
 
 
 class Prepared(Collator):
@@ -185,13 +186,14 @@ def test_means_over_what_counts_are_those_of_the_one_batch(
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-9, atol=1e-9)
 
 
-def test_patches_of_a_whole_batch_are_told_apart_nearly_as_those_of_its_parts(
-    images: Tensor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("algorithm", sorted(OF_A_BATCH))
+def test_images_of_a_whole_batch_are_told_apart_nearly_as_those_of_its_parts(
+    algorithm: str, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # CPC tells a patch from those of its batch, so with fewer of them the loss is lower.
-    before = prepared("cpc", images).state_dict()
-    whole = trained("cpc", images, 22, 1, monkeypatch, epochs=1).state_dict()
-    parts = trained("cpc", images, 8, 3, monkeypatch, epochs=1).state_dict()
+    before = prepared(algorithm, images).state_dict()
+    whole = trained(algorithm, images, 22, 1, monkeypatch, epochs=1).state_dict()
+    parts = trained(algorithm, images, 8, 3, monkeypatch, epochs=1).state_dict()
     names = [name for name, value in before.items() if value.is_floating_point()]
     moved, expected = (
         torch.cat([(state[name] - before[name]).flatten() for name in names])

@@ -15,7 +15,7 @@ from super_selfish.supervisors import SUPERVISORS
 
 Backbones = Callable[..., nn.Module]
 IMAGES = 22
-ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25}
+ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25, "candidates": 43.0}
 
 
 def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> Any:
@@ -41,6 +41,8 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("cmc", {"num_negatives": 9}, 2 * math.log(10)),
         ("moco", {"queue_size": 7}, math.log(8)),
         ("byol", {}, 4.0),
+        ("simclr", {}, math.log(43)),
+        ("simclr", {"loss": nn.CosineEmbeddingLoss()}, None),
     ],
 )
 def test_chance_is_what_guessing_costs(

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from super_selfish.augmentations.base import Augmentation, Compose
 from super_selfish.models import BottleneckMap
 from super_selfish.supervisors import SUPERVISORS, HealthWarning
+from super_selfish.supervisors.augmenting import Unchanged
 from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT
 
 Backbones = Callable[..., nn.Module]
@@ -246,7 +247,7 @@ def test_adversaries_tell_that_the_discriminator_has_won(
     assert "the discriminator has won (100.0%" in said[-1]
 
 
-@pytest.mark.parametrize("algorithm", ["byol", "cmc", "instance", "moco", "pirl"])
+@pytest.mark.parametrize("algorithm", ["byol", "cmc", "instance", "moco", "pirl", "simclr"])
 def test_what_compares_tells_that_its_embeddings_have_collapsed(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones
 ) -> None:
@@ -259,6 +260,27 @@ def test_what_compares_tells_that_its_embeddings_have_collapsed(
         epochs=4,
     )
     assert "the embeddings have collapsed" in said[-1]
+
+
+def test_simclr_tells_of_images_that_are_all_the_same(tiny_backbone: Backbones) -> None:
+    grey = torch.full((64, 3, 32, 32), 128, dtype=torch.uint8)
+    said = told("simclr", grey, tiny_backbone(), batch_size=64, epochs=100)
+    assert "views are found no better than by chance (0.8%)" in said[-1]
+
+
+def test_simclr_tells_of_views_that_give_themselves_away(
+    generator: torch.Generator, tiny_backbone: Backbones
+) -> None:
+    noise = torch.randint(256, (640, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    said = told(
+        "simclr",
+        noise,
+        tiny_backbone(),
+        arguments={"augmentation": Unchanged()},
+        batch_size=32,
+        epochs=5,
+    )
+    assert "100.0% of the views are found after 5 epochs" in said[-1]
 
 
 def collapse_the_twin(supervisor: Any) -> None:

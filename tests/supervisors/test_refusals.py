@@ -107,6 +107,13 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0"),
         "augmentation": RECIPES,
     },
+    "simclr": {
+        "embedding_size": COUNTS,
+        "hidden_size": COUNTS,
+        "num_layers": COUNTS,
+        "temperature": (0.0, -1.0, NAN, INF),
+        "augmentation": (*RECIPES, ("simclr",)),
+    },
     "split_brain": {
         "l_step": (0.0, -1.0, 500.0, NAN),
         "l_offset": (NAN, INF),
@@ -169,6 +176,7 @@ class Constant(nn.Module):
         ("instance", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedd"),
         ("moco", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
         ("pirl", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("simclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("denoise", (1, 32, 32), {}, r"must give images \[3, 32, 32\], got \[1, 32, 32\]"),
         ("context", (3, 16, 16), {}, r"must give images \[3, 32, 32\], got \[3, 16, 16\]"),
     ],

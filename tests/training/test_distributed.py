@@ -145,6 +145,19 @@ def painting_run(batch_size: int, accumulate: int = 1) -> dict[str, Tensor]:
     return supervisor.state_dict()
 
 
+# What compares the images of a batch, whose processes must see those of all.
+OF_A_BATCH: dict[str, dict[str, Any]] = {"simclr": {}}
+
+
+def comparing_run(algorithm: str, batch_size: int) -> dict[str, Tensor]:
+    """With the same views for every image, whichever process has it."""
+    supervisor = prepared(algorithm, pictures(), **OF_A_BATCH[algorithm])
+    supervisor.supervise(
+        lr=0.5, optimizer=torch.optim.SGD, epochs=2, batch_size=batch_size, name=None
+    )
+    return supervisor.state_dict()
+
+
 def two_views() -> tuple[nn.Linear, Tensor, Tensor]:
     torch.manual_seed(3)
     return nn.Linear(6, 5), torch.randn(8, 6), torch.randn(8, 6)
@@ -264,6 +277,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "accumulated": plain_run(2, accumulate=2),
             "weighed": [weighed_run(4), weighed_run(2, accumulate=2)],
             "painting": [painting_run(4), painting_run(2, accumulate=2)],
+            "comparing": {name: comparing_run(name, 4) for name in OF_A_BATCH},
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
             "stopped": stopped_epochs(),
@@ -357,6 +371,17 @@ def test_means_over_what_counts_are_those_over_all_processes(
     for one, other in zip(*(found[name] for found in processes), strict=True):
         assert_same(one, other, 0.0)
         assert_same(one, whole, tolerance)
+
+
+@pytest.mark.parametrize("algorithm", OF_A_BATCH)
+def test_images_are_told_apart_from_those_of_all_processes(
+    processes: list[dict[str, Any]], algorithm: str
+) -> None:
+    one, other = (found["comparing"][algorithm] for found in processes)
+    whole, untrained = comparing_run(algorithm, 8), prepared(algorithm, pictures()).state_dict()
+    assert_same(one, other, 0.0)
+    assert_same(one, whole, 1e-6)
+    assert any((whole[name] - value).abs().max() > 1e-3 for name, value in untrained.items())
 
 
 def test_parameters_that_no_loss_reaches_are_left_alone(processes: list[dict[str, Any]]) -> None:

@@ -95,6 +95,7 @@ WITH_NEGATIVES = {
     "PIRLSupervisor",
     "ContrastiveMultiviewCodingSupervisor",
     "MomentumContrastSupervisor",
+    "SimCLRSupervisor",
 }
 
 
