@@ -27,7 +27,7 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 
 # In the order of the picture: those that name something, that paint something, that compare.
 ORDER = (
-    *("rotate", "jigsaw", "exemplar", "cpc"),
+    *("rotate", "jigsaw", "context_prediction", "exemplar", "cpc"),
     *("denoise", "context", "split_brain", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
     *("simclr",),

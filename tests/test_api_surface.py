@@ -12,6 +12,7 @@ PUBLIC = {
         "SimCLRSupervisor",
         "BiGanSupervisor",
         "ContextNetSupervisor",
+        "ContextPredictionSupervisor",
         "ContrastiveMultiviewCodingSupervisor",
         "ContrastivePredictiveCodingSupervisor",
         "DenoiseNetSupervisor",

@@ -19,6 +19,7 @@ from super_selfish.augmentations.geometry import (
     RandomShear,
     RandomTranslation,
 )
+from super_selfish.augmentations.low_resolution import LowResolution
 from super_selfish.augmentations.noise import PixelDropout, RandomGaussianNoise
 from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
 from super_selfish.augmentations.random_color import (
@@ -27,11 +28,14 @@ from super_selfish.augmentations.random_color import (
     RandomContrast,
     RandomGrayscale,
     RandomSaturation,
+    ReplaceChannels,
+    WithoutGreenMagenta,
 )
 from super_selfish.augmentations.recipes import (
     RECIPES,
     byol,
     cmc,
+    context_patch,
     cpc_paper,
     cpc_v2,
     instance_discrimination,
@@ -67,6 +71,7 @@ __all__ = [
     "FromTorchvision",
     "Invert",
     "KeepOneChannel",
+    "LowResolution",
     "PixelDropout",
     "RandomAffine",
     "RandomApply",
@@ -90,10 +95,13 @@ __all__ = [
     "RandomShear",
     "RandomSolarize",
     "RandomTranslation",
+    "ReplaceChannels",
     "Resize",
+    "WithoutGreenMagenta",
     "autoaugment_primitives",
     "byol",
     "cmc",
+    "context_patch",
     "cpc_paper",
     "cpc_primitives",
     "cpc_v2",

@@ -21,6 +21,7 @@ __all__ = [
     "RandomTileCrop",
     "cell_size",
     "crop_tiles",
+    "cut_windows",
     "maximal_hamming_permutations",
     "merge_grid",
     "normalize_tiles",
@@ -123,6 +124,24 @@ def crop_tiles(tiles: Tensor, size: int | tuple[int, int], offsets: Tensor) -> T
     if offsets.shape != (*tiles.shape[:2], 2):
         raise ValueError(f"offsets must be {[*tiles.shape[:2], 2]}, got {[*offsets.shape]}")
     return crop(tiles.flatten(0, 1), offsets.flatten(0, 1), size).unflatten(0, tiles.shape[:2])
+
+
+def cut_windows(images: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Cuts square windows out of images, several out of each, pixel by pixel.
+
+    Args:
+        images: `[B, C, H, W]`, any dtype.
+        corners: `[B, n, 2]`, int64, top and left of the windows, in pixels. Windows must lie
+            inside.
+        side: Of the windows, in pixels.
+
+    Returns:
+        `[B, n, C, side, side]`, dtype of `images`.
+    """
+    windows = images.unfold(2, side, 1).unfold(3, side, 1)  # (B, C, tops, lefts, side, side)
+    tops, lefts = corners.to(images.device, non_blocking=True).unbind(dim=-1)
+    rows = torch.arange(len(images), device=images.device)[:, None]
+    return windows[rows, :, tops, lefts]
 
 
 class RandomTileCrop(Augmentation):

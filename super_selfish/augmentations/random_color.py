@@ -129,3 +129,60 @@ class KeepOneChannel(Augmentation):
             return images
         kept = torch.nn.functional.one_hot(parameters, 3).to(images.device, non_blocking=True)
         return images * kept[:, :, None, None]
+
+
+class KeptChannels(NamedTuple):
+    """Which channel of a sample stays, and what the others show."""
+
+    kept: Tensor  # (B,) int64
+    noise: Tensor  # (B, 3, H, W), on the scale of the images
+
+
+class ReplaceChannels(Augmentation):
+    """Leaves one of three colour channels, another one for each sample; the others become noise.
+
+    The "color dropping" of Doersch, Gupta and Efros, 2015, arXiv 1505.05192, section 3.1: a lens
+    bends colours differently, the more the further from the centre, so that fringes round edges
+    tell where in the image a patch lies. The others lie at the mean of the channel that stays, and
+    vary by half a grey level. Images with any other number of channels stay as they are.
+    """
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> KeptChannels:
+        """Draws which channel stays, and the noise."""
+        kept = torch.randint(3, (shape[0],), generator=generator)
+        if shape[1] != 3:
+            return KeptChannels(kept, torch.empty(shape[0], 0))
+        return KeptChannels(kept, (torch.rand(shape, generator=generator) - 0.5) / 255.0)
+
+    def apply(self, images: Tensor, parameters: KeptChannels) -> Tensor:
+        """Replaces the other two channels."""
+        if images.shape[1] != 3:
+            return images
+        stays = torch.nn.functional.one_hot(parameters.kept, 3).bool()
+        stays = stays.to(images.device, non_blocking=True)[:, :, None, None]
+        means = images.mean(dim=(2, 3), keepdim=True)  # (B, 3, 1, 1)
+        mean = torch.where(stays, means, 0.0).sum(dim=1, keepdim=True)
+        noise = parameters.noise.to(images, non_blocking=True)
+        return torch.where(stays, images, (mean + noise).clamp(0.0, 1.0))
+
+
+class WithoutGreenMagenta(Augmentation):
+    """Projects colours onto the plane that tells no green from magenta; draws nothing.
+
+    The "projection" of Doersch, Gupta and Efros, 2015, arXiv 1505.05192, section 3.1, along
+    (-1, 2, -1): fringes of lenses are mostly of these two colours. Contrast becomes three quarters
+    of what it was, about 0.5, which keeps all colours in [0, 1]. Images with any other number of
+    channels stay as they are.
+    """
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> None:
+        """Draws nothing."""
+
+    def apply(self, images: Tensor, parameters: None) -> Tensor:
+        """Projects."""
+        if images.shape[1] != 3:
+            return images
+        red, green, blue = images.unbind(1)
+        excess = (2.0 * green - red - blue) / 6.0  # (B, H, W)
+        projected = torch.stack((red + excess, green - 2.0 * excess, blue + excess), dim=1)
+        return (projected - 0.5) * 0.75 + 0.5

@@ -30,8 +30,14 @@ from super_selfish.augmentations.color_jitter import ColorJitter
 from super_selfish.augmentations.elastic import RandomElastic
 from super_selfish.augmentations.filters import RandomGaussianBlur
 from super_selfish.augmentations.geometry import RandomAffine
+from super_selfish.augmentations.low_resolution import LowResolution
 from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
-from super_selfish.augmentations.random_color import KeepOneChannel, RandomGrayscale
+from super_selfish.augmentations.random_color import (
+    KeepOneChannel,
+    RandomGrayscale,
+    ReplaceChannels,
+    WithoutGreenMagenta,
+)
 from super_selfish.augmentations.resampling import (
     RandomCrop,
     RandomHorizontalFlip,
@@ -272,6 +278,32 @@ def jigsaw_tile(p_grayscale: float = 0.3) -> Augmentation:
     return ColorJitter(0.4, 0.4, 0.4, hue=0.1, p_grayscale=p_grayscale)
 
 
+# What becomes of the colours of a patch whose place is asked for.
+PATCH_COLORS: Mapping[str, Callable[[], list[Augmentation]]] = {
+    "drop": lambda: [ReplaceChannels()],
+    "project": lambda: [WithoutGreenMagenta()],
+    "keep": lambda: [],
+}
+
+
+def context_patch(p_low_resolution: float = 0.33, colors: str = "drop") -> Augmentation:
+    """A patch whose place is asked for, of any size; keeps it.
+
+    Doersch, Gupta and Efros, 2015, arXiv 1505.05192, section 3.1, and the authors' code.
+
+    Args:
+        p_low_resolution: Probability that a patch is shrunk and enlarged again.
+        colors: `"drop"`: one colour channel is kept, the others become noise; `"project"`: green
+            is not told from magenta; `"keep"`: nothing is done.
+
+    Raises:
+        ValueError: If there are no such colours, or it is no probability.
+    """
+    if colors not in PATCH_COLORS:
+        raise ValueError(f"colors is one of {', '.join(PATCH_COLORS)}, got {colors!r}")
+    return Compose([RandomApply(LowResolution(), p_low_resolution), *PATCH_COLORS[colors]()])
+
+
 def pirl(size: Size) -> Augmentation:
     """The plain view of PIRL (Misra and van der Maaten, 2019, arXiv 1912.01991; authors' code).
 
@@ -346,6 +378,7 @@ RECIPES: Mapping[str, Recipe] = {
     "byol-1": partial(byol, view=1),
     "byol-2": partial(byol, view=2),
     "cmc": cmc,
+    "context-patch": partial(_kept_size, context_patch),
     "cpc": cpc_v2,
     "cpc-paper": cpc_paper,
     "instance": instance_discrimination,

@@ -17,6 +17,18 @@ from torch import Tensor, nn
 HeadNorm = Literal["batch", "layer"] | None
 
 
+def hidden_width(features: int) -> int:
+    """Width of hidden layers of heads that are as wide as those of papers for large backbones.
+
+    Args:
+        features: Width of its features.
+
+    Returns:
+        4096 from 1024 on, as in the papers (of 2048); below four times the width, at least 512.
+    """
+    return 4096 if features >= 1024 else max(512, 4 * features)
+
+
 class MLP(nn.Sequential):
     """Fully connected layers: hidden ones FC, norm, ReLU; the last one FC alone.
 

@@ -7,6 +7,7 @@ from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.bigan import BiGanSupervisor
 from super_selfish.supervisors.byol import BYOLSupervisor
 from super_selfish.supervisors.context_net import ContextNetSupervisor
+from super_selfish.supervisors.context_prediction import ContextPredictionSupervisor
 from super_selfish.supervisors.contrastive_multiview_coding import (
     ContrastiveMultiviewCodingSupervisor,
 )
@@ -33,6 +34,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "bigan": BiGanSupervisor,
     "cmc": ContrastiveMultiviewCodingSupervisor,
     "context": ContextNetSupervisor,
+    "context_prediction": ContextPredictionSupervisor,
     "cpc": ContrastivePredictiveCodingSupervisor,
     "denoise": DenoiseNetSupervisor,
     "exemplar": ExemplarNetSupervisor,
@@ -52,6 +54,7 @@ __all__ = [
     "BYOLSupervisor",
     "BiGanSupervisor",
     "ContextNetSupervisor",
+    "ContextPredictionSupervisor",
     "ContrastiveMultiviewCodingSupervisor",
     "ContrastivePredictiveCodingSupervisor",
     "DenoiseNetSupervisor",

@@ -24,6 +24,7 @@ from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
 from super_selfish.losses.full_precision import in_full
 from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
+from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
@@ -197,15 +198,3 @@ class BYOLSupervisor(Supervisor):
             self.against_collapse,
             besides=", and a loss near 0 means nothing",
         )
-
-
-def hidden_width(features: int) -> int:
-    """Width of the heads' hidden layers for a backbone.
-
-    Args:
-        features: Width of its features.
-
-    Returns:
-        4096 from 1024 on, as in the paper (of 2048); below four times the width, at least 512.
-    """
-    return 4096 if features >= 1024 else max(512, 4 * features)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from super_selfish.augmentations.recipes import RecipeLike, cpc_paper
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.predictive import CandidateInfoNCELoss
-from super_selfish.models import EfficientFeatures, build_backbone, feature_shape
+from super_selfish.models import EfficientFeatures, build_backbone
 from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
 from super_selfish.models.efficientnet import EFFICIENTNETS
 from super_selfish.models.stems import PUBLISHED, efficientnet_stride, tell_difference
@@ -36,6 +36,7 @@ from super_selfish.supervisors.patch_grid import (
     Patches,
     fitting_grid,
     patch_sheet,
+    size_to_show,
 )
 from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.training.counting import plural
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
-
-SMALLEST_IMAGE = 32  # pixels, that every backbone takes
 
 
 class ContrastivePredictiveCodingSupervisor(Supervisor):
@@ -291,28 +290,3 @@ def patch_encoder(
             tell_difference(name, size, built.first_layers, PUBLISHED)
         return built
     return build_backbone(backbone, in_channels, size, stem)
-
-
-def size_to_show(backbone: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, int]:
-    """The size at which patches are shown: their own, or that of the smallest images.
-
-    Args:
-        backbone: The network.
-        in_channels: Channels of the patches.
-        size: Height and width of the patches, pixels.
-
-    Returns:
-        `size`, or at least 32 pixels a side where the network refuses smaller ones.
-
-    Raises:
-        ValueError: If the network takes patches of neither size.
-    """
-    enlarged = (max(size[0], SMALLEST_IMAGE), max(size[1], SMALLEST_IMAGE))
-    try:
-        feature_shape(backbone, in_channels, size)
-    except ValueError:
-        if enlarged == size:
-            raise
-        feature_shape(backbone, in_channels, enlarged)
-        return enlarged
-    return size

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.augmentations.base import to_unit_range
-from super_selfish.augmentations.patches import GAP_FRACTION, cell_size, normalize_tiles
+from super_selfish.augmentations.patches import GAP_FRACTION, cell_size
 from super_selfish.augmentations.recipes import RecipeLike, jigsaw_tile
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
@@ -41,6 +41,7 @@ from super_selfish.supervisors.puzzles import (
     unfit_table,
 )
 from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.supervisors.tile_tone import Standardize, standardize
 from super_selfish.training.counting import plural
 from super_selfish.training.history import Row
 
@@ -90,23 +91,6 @@ class JigsawCollator(Collator):
             first = batch.index.to(tiles.device) * self.stride
             targets = (first + targets) % self.num_permutations
         return JigsawTiles(standardize(tiles), targets)
-
-
-def standardize(tiles: Tensor) -> Tensor:
-    """Tiles `[B, n, C, c_h, c_w]` with mean 0.5 and standard deviation 0.25 each."""
-    return normalize_tiles(tiles) * 0.25 + 0.5
-
-
-class Standardize(nn.Module):
-    """Gives whole images the brightness and contrast that tiles have in training.
-
-    Shape:
-        `[B, C, H, W]` to `[B, C, H, W]`.
-    """
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Standardises each image by itself."""
-        return standardize(images[:, None])[:, 0]
 
 
 class JigsawNetSupervisor(Supervisor):

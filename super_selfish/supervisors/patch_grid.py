@@ -9,16 +9,18 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation, to_unit_range
 from super_selfish.augmentations.patches import overlapping_patches
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import picture
+from super_selfish.models import feature_shape
 
 FEWEST_PATCHES, MOST_PATCHES = 3, 7  # a side; 7: release 0.0.6
+SMALLEST_IMAGE = 32  # pixels, that every backbone takes
 SMALLEST_PATCH = 16  # pixels; METHODS.md 1.5, R5: 7 patches a side at 64, 3 at 32
-_FRAME = (0.82, 0.29, 0.36)  # red, about the accent of the sheets
+FRAME = (0.82, 0.29, 0.36)  # red, about the accent of the sheets
 
 
 class Patches(NamedTuple):
@@ -99,8 +101,33 @@ def patch_sheet(patches: Tensor, row: int, wanted: int) -> Tensor:
             for place, side in zip(divmod(number, n), (height, width), strict=True)
         )
         if number == wanted:
-            frame = torch.tensor(_FRAME)[:, None, None]
+            frame = torch.tensor(FRAME)[:, None, None]
             sheet[:, top : top + height + 2 * gap, left : left + width + 2 * gap] = frame
         shown = image if number < (row + 1) * n else 0.3 * image + 0.7
         sheet[:, top + gap : top + gap + height, left + gap : left + gap + width] = shown
     return sheet
+
+
+def size_to_show(backbone: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which patches are shown: their own, or that of the smallest images.
+
+    Args:
+        backbone: The network.
+        in_channels: Channels of the patches.
+        size: Height and width of the patches, pixels.
+
+    Returns:
+        `size`, or at least 32 pixels a side where the network refuses smaller ones.
+
+    Raises:
+        ValueError: If the network takes patches of neither size.
+    """
+    enlarged = (max(size[0], SMALLEST_IMAGE), max(size[1], SMALLEST_IMAGE))
+    try:
+        feature_shape(backbone, in_channels, size)
+    except ValueError:
+        if enlarged == size:
+            raise
+        feature_shape(backbone, in_channels, enlarged)
+        return enlarged
+    return size

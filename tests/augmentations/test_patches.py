@@ -9,6 +9,7 @@ import torch
 from super_selfish.augmentations.patches import (
     RandomTileCrop,
     crop_tiles,
+    cut_windows,
     maximal_hamming_permutations,
     merge_grid,
     normalize_tiles,
@@ -180,3 +181,17 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         RandomTileCrop(2, fraction=0.0)
     with pytest.raises(ValueError, match="fraction must be"):
         RandomTileCrop(2, fraction=1.01)
+
+
+def test_windows_are_where_their_corners_say(generator: torch.Generator) -> None:
+    images = torch.randint(256, (3, 2, 20, 31), generator=generator, dtype=torch.uint8)
+    corners = torch.stack(
+        [torch.randint(end, (3, 5), generator=generator) for end in (20 - 7 + 1, 31 - 7 + 1)], dim=2
+    )
+    corners[0, 0] = torch.tensor([13, 24])  # the last one
+    windows = cut_windows(images, corners, 7)
+    assert windows.shape == (3, 5, 2, 7, 7) and windows.dtype == torch.uint8
+    for b in range(3):
+        for n in range(5):
+            top, left = corners[b, n].tolist()
+            assert torch.equal(windows[b, n], images[b, :, top : top + 7, left : left + 7])

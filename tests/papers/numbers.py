@@ -85,6 +85,18 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
         "augmentation": Number(None, "2.5; whole images, as in 0.0.6"),
     },
+    "context_prediction": {
+        "patch_fraction": Number(
+            0.25, "3.3; text: 96 pixels of images of 387 to 671 a side: 1/4 to 1/7"
+        ),
+        "gap": Number(48 / 96, "3.3; text, section 3; code"),
+        "jitter": Number(7 / 96, "3.3; text, section 3; code"),
+        "num_pairs": Number(4, "3.3; code: grids an image"),
+        "colors": Number("drop", "3.3; code; text, section 3.1: or projection"),
+        "p_low_resolution": Number(0.33, "3.3; code"),
+        "hidden_size": Number(4096, "3.3; code: fc7", None, RESOLVED),
+        "augmentation": Number(None, "3.3: what colors and p_low_resolution say"),
+    },
     "split_brain": {
         "l_step": Number(1.0, "2.6; text: 100 classes", 2.0, "0.0.6: 50 classes"),
         "l_offset": Number(0.0, "2.6"),
@@ -253,6 +265,14 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "paper": Number(True, "1.4 A-CPC", False, POOL),
     },
     "augmentations.recipes.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
+    "augmentations.recipes.context_patch": {
+        "p_low_resolution": Number(0.33, "3.3; Doersch, code"),
+        "colors": Number("drop", "3.3; Doersch, code"),
+    },
+    "augmentations.low_resolution.LowResolution": {
+        "low": Number(10 / 96, "3.3; Doersch, code: 10 of 96 pixels"),
+        "high": Number(95 / 96, "3.3; Doersch, code: 95 of 96 pixels"),
+    },
     "augmentations.recipes.simclr": {"strength": Number(1.0, "1.4 A-SIMCLR; CIFAR: 0.5")},
 }
 

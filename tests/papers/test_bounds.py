@@ -39,6 +39,15 @@ EDGES: dict[str, list[Edge]] = {
         Edge("tile_fraction", [0.9], [1.0, 0.0]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "context_prediction": [
+        Edge("patch_fraction", [6 / 32, 0.4374], [0.187, 14 / 32]),
+        Edge("gap", [3 / 8, 2.124], [0.374, 17 / 8]),
+        Edge("jitter", [0.0, 0.249], [0.25, -TINY]),
+        Edge("num_pairs", **COUNT),
+        Edge("colors", ["project", "keep"], ["grey"]),
+        Edge("p_low_resolution", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("hidden_size", **COUNT),
+    ],
     "denoise": [Edge("probability", [TINY, LARGE], [0.0, 1.0])],
     "context": [
         Edge("probability", [1.0, TINY], [0.0, 1 + TINY]),

@@ -115,6 +115,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(16, 1024, 1024, 24),
     ),
+    "context_prediction": (
+        lambda: built("context_prediction", size=128),
+        lambda s: s.model.predictor,
+        mlp(32, 512, 8),
+    ),
     "denoise": (
         lambda: built("denoise"),
         lambda s: s.model.predictor,

@@ -76,7 +76,7 @@ def share_found(queries: Tensor, keys: Tensor, others: Tensor, own: Tensor | Non
     return found / len(queries)
 
 
-@pytest.mark.parametrize("algorithm", ["rotate", "jigsaw", "exemplar"])
+@pytest.mark.parametrize("algorithm", ["rotate", "jigsaw", "exemplar", "context_prediction"])
 def test_accuracy_is_the_share_of_right_answers(
     algorithm: str, images: Tensor, tiny_backbone: Backbones
 ) -> None:

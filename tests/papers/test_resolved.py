@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors import SUPERVISORS
-from super_selfish.supervisors.byol import hidden_width
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
@@ -56,6 +56,13 @@ def test_simclr_s_jitter_is_the_paper_s_for_cifar_on_small_images(
         jitter = view.augmentations[1]
         assert jitter.saturation == pytest.approx(0.8 * strength)
     assert supervisor.loss.temperature == SIGNATURES["simclr"]["temperature"].ours
+
+
+def test_the_head_on_pairs_of_patches_is_as_wide_as_the_papers_for_large_backbones() -> None:
+    for features, hidden in ((16, 512), (512, 2048), (1024, 4096)):
+        supervisor = SUPERVISORS["context_prediction"](backbone=Wide(features), image_size=128)
+        assert supervisor.model.predictor[0].out_features == hidden
+    assert SIGNATURES["context_prediction"]["hidden_size"].paper == 4096
 
 
 @pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.996)])

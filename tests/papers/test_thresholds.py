@@ -60,6 +60,7 @@ SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commone
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
 CHANCE_4 = 1.1 * (1 / 4)
+CHANCE_8 = 1.1 * (1 / 8)
 CHANCE_24 = 1.2 * (1 / 24)
 LOG_7 = 0.98 * math.log(7)
 
@@ -77,6 +78,12 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(KNOWN, "epoch", **last_at(5), words="solved after 5 epochs"),
         Limit({"epoch": 19.0}, "accuracy", **below(CHANCE_24), words="by chance (4.2%)"),
         Limit({"accuracy": 0.03}, "epoch", **first_at(10), words="no better than by chance"),
+    ],
+    "context_prediction": [
+        Limit({"epoch": 1.0}, "accuracy", **above(0.99), words="are right after 1 epoch"),
+        Limit(KNOWN, "epoch", **last_at(5), words="are right after 5 epochs"),
+        Limit({"epoch": 19.0}, "accuracy", **below(CHANCE_8), words="by chance (12.5%)"),
+        Limit({"accuracy": 0.1}, "epoch", **first_at(10), words="no better than by chance"),
     ],
     "exemplar": [
         Limit({"epoch": 9.0, "loss": 0.1}, "accuracy", **above(0.99), words="too easy"),

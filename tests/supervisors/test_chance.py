@@ -30,6 +30,7 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("rotate", {"loss": nn.MultiMarginLoss()}, None),
         ("jigsaw", {}, math.log(24)),
         ("exemplar", {}, math.log(IMAGES)),
+        ("context_prediction", {}, math.log(8)),
         ("cpc", {}, 3.5),
         ("denoise", {}, 0.25),
         ("context", {}, None),

@@ -35,6 +35,12 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "bigan": {"latent_channels": 3, "latent_grid": 1},
     "cmc": {"form": "nce", "positives": "batch", "augmentation": "paper", "num_negatives": 5},
     "context": {"least_squares": True, "lambda_rec": 0.5, "lambda_adv": 0.5, "num_blocks": 3},
+    "context_prediction": {
+        "patch_fraction": 0.3,
+        "num_pairs": 2,
+        "colors": "project",
+        "hidden_size": 20,
+    },
     "cpc": {"offsets": (1, 2), "num_negatives": 3, "augmentation": "paper", "clip_norm": None},
     "denoise": {"probability": 0.2},
     "exemplar": {"num_classes": 20, "num_transforms": 7, "max_elements": 3, "seed": 4},

@@ -129,6 +129,47 @@ def test_jigsaw_tells_of_images_without_parts(
     assert "permutations are guessed no better than by chance" in said[-1]
 
 
+def test_context_prediction_tells_of_images_without_parts(
+    generator: torch.Generator, tiny_backbone: Backbones
+) -> None:
+    noise = torch.randint(256, (96, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    said = told("context_prediction", noise, tiny_backbone(), lr=1e-5, epochs=10)
+    assert "places are guessed no better than by chance" in said[-1]
+
+
+def test_context_prediction_tells_of_places_that_are_given_away(pictures: Tensor) -> None:
+    class Knows(nn.Module):
+        """Reads a gradient of light, as of a lens that darkens the corners."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, patches: Tensor) -> Tensor:
+            return self.layer(patches.mean(dim=(2, 3)))
+
+    def without_standardising(supervisor: Any) -> None:
+        class AsTheyAre(type(supervisor.collate_fn)):  # type: ignore[misc]
+            def augment(self, batch: Any, generator: torch.Generator) -> Any:
+                data = super().augment(batch, generator)
+                top, left = (data.corners[..., axis].float() for axis in (0, 1))
+                marks = torch.stack([top, left, torch.zeros_like(top)], dim=-1) / 32
+                return data._replace(patches=marks[..., None, None].expand_as(data.patches))
+
+        supervisor.collate_fn.__class__ = AsTheyAre
+
+    said = told(
+        "context_prediction",
+        pictures,
+        Knows(),
+        arguments={"hidden_size": 64, "jitter": 0.0},
+        prepare=without_standardising,
+        lr=1e-2,
+        epochs=5,
+    )
+    assert "of the places are right after" in said[-1]
+
+
 def test_exemplar_tells_of_copies_of_one_image(pictures: Tensor, tiny_backbone: Backbones) -> None:
     copies = pictures[:1].repeat(80, 1, 1, 1)
     said = told("exemplar", copies, tiny_backbone(), epochs=10)
@@ -379,7 +420,8 @@ def test_moco_tells_that_views_give_themselves_away(
 
 
 @pytest.mark.parametrize(
-    "algorithm", sorted(set(SUPERVISORS) - {"bigan", "cpc", "jigsaw", "rotate"})
+    "algorithm",
+    sorted(set(SUPERVISORS) - {"bigan", "context_prediction", "cpc", "jigsaw", "rotate"}),
 )
 def test_nothing_is_said_of_a_healthy_run(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones

@@ -48,6 +48,16 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "lambda_adv": (-0.1, NAN, INF),
         "augmentation": RECIPES,
     },
+    "context_prediction": {
+        "patch_fraction": (0.0, 0.1, 0.5, 1.0, NAN),
+        "gap": (-0.1, 0.2, 3.0, NAN, INF),
+        "jitter": (-0.1, 0.5, NAN, INF),
+        "num_pairs": COUNTS,
+        "colors": ("grey",),
+        "p_low_resolution": (-0.1, 1.5, NAN),
+        "hidden_size": COUNTS,
+        "augmentation": RECIPES,
+    },
     "cpc": {
         "grid": (2, *COUNTS),
         "offsets": ((), (3,), (1, 1), 1),
