@@ -62,6 +62,16 @@ def cosine_regression_in_loops(predictions: Tensor, targets: Tensor) -> float:
     return total / len(predictions)
 
 
+def negative_cosine_in_loops(predictions: Tensor, targets: Tensor) -> float:
+    """Chen and He 2020, equation 1: -(p / |p|) . (z / |z|), one image at a time."""
+    total = 0.0
+    for prediction, target in zip(predictions.double(), targets.double(), strict=True):
+        p, z = prediction.tolist(), target.tolist()
+        length_p, length_z = (math.sqrt(sum(x * x for x in vector)) for vector in (p, z))
+        total -= sum(a / length_p * b / length_z for a, b in zip(p, z, strict=True))
+    return total / len(predictions)
+
+
 def masked_squared_error_in_loops(predictions: Tensor, targets: Tensor, mask: Tensor) -> float:
     """Weighted squares over weights, pixel by pixel; the mask has one channel."""
     total = weights = 0.0

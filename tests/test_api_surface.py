@@ -10,6 +10,7 @@ PUBLIC = {
     "super_selfish.supervisors": [
         "BYOLSupervisor",
         "SimCLRSupervisor",
+        "SimSiamSupervisor",
         "BiGanSupervisor",
         "ContextNetSupervisor",
         "ContextPredictionSupervisor",

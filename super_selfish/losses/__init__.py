@@ -7,6 +7,7 @@ from super_selfish.losses.regression import (
     cosine_regression,
     masked_mean_squared_error,
     mean_squared_error,
+    negative_cosine,
 )
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "info_nce",
     "masked_mean_squared_error",
     "mean_squared_error",
+    "negative_cosine",
     "noise_contrastive",
     "nt_xent",
 ]

@@ -28,12 +28,32 @@ def cosine_regression(predictions: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes are not one `[B, D]`.
     """
-    if predictions.ndim != 2:
-        raise ValueError(f"predictions must be [B, D], got {list(predictions.shape)}")
-    _check_same_shape(predictions, targets)
+    _check_vectors(predictions, targets)
     # The squared distance and not 2 - 2 cos: exact for equal vectors.
     difference = F.normalize(predictions, dim=1) - F.normalize(targets, dim=1)
     return difference.square().sum(dim=1).mean()
+
+
+@in_full_precision
+def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Cosine of the directions, negated: -1, 0 and 1 at 0, 90 and 180 degrees.
+
+    Chen and He, 2020, arXiv 2011.10566, equation 1. Targets are not detached here: that is for the
+    caller to do (equation 3).
+
+    Args:
+        predictions: `[B, D]`, of any length.
+        targets: `[B, D]`, of any length.
+
+    Returns:
+        Scalar in [-1, 1], mean over the batch, in float32 (float64 for float64).
+
+    Raises:
+        ValueError: If the shapes are not one `[B, D]`.
+    """
+    _check_vectors(predictions, targets)
+    cosines = (F.normalize(predictions, dim=1) * F.normalize(targets, dim=1)).sum(dim=1)
+    return -cosines.mean()
 
 
 @in_full_precision
@@ -82,6 +102,12 @@ def masked_mean_squared_error(predictions: Tensor, targets: Tensor, mask: Tensor
     total = weights.sum()
     # Where nothing counts the numerator is 0 as well; no branch, which would wait for the device.
     return (weights * (predictions - targets).square()).sum() / total.where(total > 0, 1.0)
+
+
+def _check_vectors(predictions: Tensor, targets: Tensor) -> None:
+    if predictions.ndim != 2:
+        raise ValueError(f"predictions must be [B, D], got {list(predictions.shape)}")
+    _check_same_shape(predictions, targets)
 
 
 def _check_same_shape(predictions: Tensor, targets: Tensor) -> None:

@@ -110,6 +110,19 @@ class Classification(MLP):
         super().__init__(in_features, hidden, num_classes, norm=norm)
 
 
+def suited_width(features: int, published: int) -> int:
+    """Width of a space of embeddings, for a backbone whatever its size.
+
+    Args:
+        features: Width of its features.
+        published: Width of the paper, whose features are many.
+
+    Returns:
+        The paper's, but at most four times the features, and that at least 256.
+    """
+    return min(published, max(256, 4 * features))
+
+
 class ProjectionHead(MLP):
     """The projector of MoCo v2: FC, ReLU, FC, without any norm.
 

@@ -25,6 +25,7 @@ from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervis
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
 from super_selfish.supervisors.simclr import SimCLRSupervisor
+from super_selfish.supervisors.simsiam import SimSiamSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
 from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.finite import NonFiniteLossError
@@ -44,6 +45,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
     "simclr": SimCLRSupervisor,
+    "simsiam": SimSiamSupervisor,
     "split_brain": SplitBrainNetSupervisor,
 }
 """Every algorithm by its short name."""
@@ -68,6 +70,7 @@ __all__ = [
     "PIRLSupervisor",
     "RotateNetSupervisor",
     "SimCLRSupervisor",
+    "SimSiamSupervisor",
     "SplitBrainNetSupervisor",
     "Supervisor",
     "TwoViewCollator",

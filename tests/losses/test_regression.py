@@ -9,8 +9,13 @@ from super_selfish.losses import (
     cosine_regression,
     masked_mean_squared_error,
     mean_squared_error,
+    negative_cosine,
 )
-from tests.references import cosine_regression_in_loops, masked_squared_error_in_loops
+from tests.references import (
+    cosine_regression_in_loops,
+    masked_squared_error_in_loops,
+    negative_cosine_in_loops,
+)
 
 
 @pytest.mark.parametrize(("degrees", "expected"), [(0, 0.0), (90, 2.0), (180, 4.0)])
@@ -25,6 +30,27 @@ def test_cosine_regression_equals_the_loops(generator: torch.Generator) -> None:
     predictions, targets = (torch.randn(4, 6, generator=generator) for _ in range(2))
     expected = cosine_regression_in_loops(predictions, targets)
     assert float(cosine_regression(predictions, targets)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(0, -1.0), (60, -0.5), (90, 0.0), (180, 1.0)])
+def test_negative_cosine_of_an_angle(degrees: int, expected: float) -> None:
+    radians = math.radians(degrees)
+    predictions = torch.tensor([[1.0, 0.0]]) * 3
+    targets = torch.tensor([[math.cos(radians), math.sin(radians)]]) * 0.5
+    assert float(negative_cosine(predictions, targets)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_negative_cosine_equals_the_loops_and_half_the_regression(
+    generator: torch.Generator,
+) -> None:
+    predictions, targets = (torch.randn(4, 6, generator=generator) for _ in range(2))
+    found = float(negative_cosine(predictions, targets))
+    assert found == pytest.approx(negative_cosine_in_loops(predictions, targets), rel=1e-5)
+    assert found == pytest.approx(float(cosine_regression(predictions, targets)) / 2 - 1, rel=1e-5)
+    half = negative_cosine(predictions.bfloat16(), targets.bfloat16())
+    assert half.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"predictions must be \[B, D\], got \[6\]"):
+        negative_cosine(predictions[0], targets[0])
 
 
 def test_cosine_regression_ignores_lengths(generator: torch.Generator) -> None:
@@ -45,6 +71,7 @@ def test_gradients_are_those_of_the_values(generator: torch.Generator) -> None:
     ]
     mask = torch.rand(2, 1, 2, 3, generator=generator) < 0.5
     assert torch.autograd.gradcheck(cosine_regression, vectors)
+    assert torch.autograd.gradcheck(negative_cosine, vectors)
     assert torch.autograd.gradcheck(mean_squared_error, images)
     assert torch.autograd.gradcheck(lambda a, b: masked_mean_squared_error(a, b, mask), images)
 

@@ -155,6 +155,14 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "momentum": Number(0.996, "2.12; text, section 3.3; presets: 0.99", None, RESOLVED),
         "augmentation": Number("byol", "1.4 A-BYOL; table 6"),
     },
+    "simsiam": {
+        "embedding_size": Number(2048, "3.9; text, section 3", None, RESOLVED),
+        "hidden_size": Number(2048, "3.9; text, section 3", None, RESOLVED),
+        "num_layers": Number(3, "3.9; text, section 3; CIFAR-10: 2", None, RESOLVED),
+        "bottleneck_size": Number(512, "3.9; text, section 3", None, RESOLVED),
+        "fix_prediction_lr": Number(True, "3.9; text, appendix B; code"),
+        "augmentation": Number("moco", "1.4 A-MOCO2; code"),
+    },
     "simclr": {
         "embedding_size": Number(128, "3.7; text, section 2.1", 256, "solo-learn's; " + SMALL),
         "hidden_size": Number(2048, "3.7; section 4.2", None, RESOLVED),

@@ -106,6 +106,13 @@ EDGES: dict[str, list[Edge]] = {
         Edge("hidden_size", **COUNT),
         Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "simsiam": [
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("num_layers", **COUNT),
+        Edge("bottleneck_size", **COUNT),
+        Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "simclr": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -168,6 +175,8 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("cmc", "predictor", 4),
         ("moco", "predictor", 4),
         ("simclr", "predictor", 4),
+        ("simsiam", "predictor", 4),
+        ("simsiam", "prediction_head", 8),
     ],
 )
 def test_a_head_of_one_s_own_has_the_width_of_the_space(

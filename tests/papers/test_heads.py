@@ -184,6 +184,30 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(48, 48, 128, norm=False) * 2,
     ),
+    "simsiam's projector": (
+        lambda: built("simsiam", 512, 96),
+        lambda s: s.model.predictor,
+        [*mlp(512, 2048, 2048, 2048)[:-1], "FC 2048 2048 without bias", "BN 2048 without weights"],
+    ),
+    "simsiam's projector for CIFAR-10": (
+        lambda: built("simsiam", 512, 32),
+        lambda s: s.model.predictor,
+        [*mlp(512, 2048, 2048)[:-1], "FC 2048 2048 without bias", "BN 2048 without weights"],
+    ),
+    "simsiam's predictor": (
+        lambda: built("simsiam", 512, 96),
+        lambda s: s.prediction_head,
+        mlp(2048, 512, 2048),
+    ),
+    "simsiam on a small backbone": (
+        lambda: built("simsiam", 16, 32),
+        lambda s: nn.Sequential(s.model.predictor, s.prediction_head),
+        [
+            *mlp(16, 256, 256)[:-1],
+            *("FC 256 256 without bias", "BN 256 without weights"),
+            *mlp(256, 64, 256),
+        ],
+    ),
     "simclr": (lambda: built("simclr", 48), lambda s: s.model.predictor, mlp(48, 48, 256)),
     "simclr v2": (
         lambda: built("simclr", 48, num_layers=3, hidden_size=40, embedding_size=128),

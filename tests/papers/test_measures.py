@@ -176,6 +176,13 @@ def test_simclr_measures_its_embeddings(images: Tensor, tiny_backbone: Backbones
     assert parts["spread"] == pytest.approx(spread_in_loops(views), rel=1e-4)
 
 
+def test_simsiam_measures_its_embeddings(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step("simsiam", images, tiny_backbone(), embedding_size=8)
+    first = F.normalize(overheard.calls[1][1], dim=1)  # the target of the second view
+    assert parts["spread"] == pytest.approx(spread_in_loops(first), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results) / 2, rel=1e-5)
+
+
 def test_byol_measures_its_targets(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step(
         "byol", images, tiny_backbone(), embedding_size=8, hidden_size=8

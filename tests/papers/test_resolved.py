@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from super_selfish.models.heads import hidden_width
+from super_selfish.models.heads import hidden_width, suited_width
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
@@ -45,6 +45,21 @@ def test_byol_s_heads_are_as_wide_as_the_paper_s_from_1024_features_on(
     features: int, hidden: int
 ) -> None:
     assert hidden_width(features) == hidden
+
+
+@pytest.mark.parametrize(
+    ("features", "width"), [(1, 256), (64, 256), (65, 260), (511, 2044), (512, 2048), (2048, 2048)]
+)
+def test_spaces_of_embeddings_are_the_paper_s_from_a_quarter_of_their_width_on(
+    features: int, width: int
+) -> None:
+    assert suited_width(features, 2048) == width
+
+
+@pytest.mark.parametrize(("size", "layers"), [(32, 2), (64, 2), (65, 3), (224, 3)])
+def test_simsiam_s_projector_is_that_for_cifar_on_small_images(size: int, layers: int) -> None:
+    head = built("simsiam", size).model.predictor
+    assert sum(isinstance(layer, nn.Linear) for layer in head) == layers
 
 
 @pytest.mark.parametrize(("size", "strength"), [(32, 0.5), (33, 1.0), (64, 1.0)])

@@ -149,6 +149,7 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({**KNOWN, "key_spread": 0.9}, "epoch", **last_at(5), words="found after 5 epochs"),
     ],
     "byol": [Limit({"epoch": 1.0}, "target_spread", **below(0.1), words="have collapsed")],
+    "simsiam": [Limit({"epoch": 1.0}, "spread", **below(0.1), words="have collapsed")],
     "simclr": [
         Limit({**SIMCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),
         Limit({**SIMCLR, "epoch": 1.0}, "accuracy", **above(0.99), words="found after 1 epoch"),

@@ -133,6 +133,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "moco": [{"queue_size": 30}, {"queue_size": 44, "symmetric": True}],
     "instance": [{}, {"num_negatives": 5}],
     "byol": [{"embedding_size": 12, "hidden_size": 20}],
+    "simsiam": [{"embedding_size": 12, "hidden_size": 20}],
 }
 
 

@@ -33,6 +33,7 @@ ALGORITHMS = sorted(set(SUPERVISORS) - {"exemplar"})  # of which the augmentatio
 DEFAULTS = {
     **dict.fromkeys(("instance", "pirl", "cmc", "cpc"), "cpc"),
     **{"moco": "moco", "byol": "byol"},
+    "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels
 }
 COLORS = Compose([ColorJitter(0.4, 0.4, 0.4, 0.1), RandomApply(RandomSolarize(), 0.3)])

@@ -42,6 +42,8 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("cmc", {"num_negatives": 9}, 2 * math.log(10)),
         ("moco", {"queue_size": 7}, math.log(8)),
         ("byol", {}, 4.0),
+        ("simsiam", {}, 0.0),
+        ("simsiam", {"loss": nn.CosineEmbeddingLoss()}, None),
         ("simclr", {}, math.log(43)),
         ("simclr", {"loss": nn.CosineEmbeddingLoss()}, None),
     ],

@@ -288,7 +288,9 @@ def test_adversaries_tell_that_the_discriminator_has_won(
     assert "the discriminator has won (100.0%" in said[-1]
 
 
-@pytest.mark.parametrize("algorithm", ["byol", "cmc", "instance", "moco", "pirl", "simclr"])
+@pytest.mark.parametrize(
+    "algorithm", ["byol", "cmc", "instance", "moco", "pirl", "simclr", "simsiam"]
+)
 def test_what_compares_tells_that_its_embeddings_have_collapsed(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones
 ) -> None:

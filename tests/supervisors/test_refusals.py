@@ -117,6 +117,13 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0"),
         "augmentation": RECIPES,
     },
+    "simsiam": {
+        "embedding_size": COUNTS,
+        "hidden_size": COUNTS,
+        "num_layers": COUNTS,
+        "bottleneck_size": COUNTS,
+        "augmentation": (*RECIPES, ("moco",)),
+    },
     "simclr": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
@@ -139,7 +146,7 @@ NO_RANGE = {
     *("self", "dataset", "backbone", "predictor", "loss"),
     *("image_size", "in_channels", "normalize", "options"),
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
-    *("crop", "symmetric", "least_squares", "seed"),
+    *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
 }
 CASES = [
     (algorithm, name, value)
@@ -186,6 +193,7 @@ class Constant(nn.Module):
         ("instance", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedd"),
         ("moco", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
         ("pirl", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("simsiam", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embe"),
         ("simclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("denoise", (1, 32, 32), {}, r"must give images \[3, 32, 32\], got \[1, 32, 32\]"),
         ("context", (3, 16, 16), {}, r"must give images \[3, 32, 32\], got \[3, 16, 16\]"),

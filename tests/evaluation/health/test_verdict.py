@@ -86,9 +86,10 @@ def test_advice_is_that_of_whoever_trains() -> None:
     assert judge(**{**HEALTHY, "directions": 3}).sentence.endswith("of the variance")
     for kind in SUPERVISORS.values():
         has_batch = "batch_size" in kind.against_collapse
-        assert has_batch == (kind.__name__ in WITH_NEGATIVES | {"BYOLSupervisor"})
+        assert has_batch == (kind.__name__ in WITH_NEGATIVES | WITH_BATCH_NORM)
 
 
+WITH_BATCH_NORM = {"BYOLSupervisor", "SimSiamSupervisor"}  # which keeps them from collapse
 WITH_NEGATIVES = {
     "ContrastivePredictiveCodingSupervisor",
     "InstanceDiscriminationSupervisor",
