@@ -62,6 +62,23 @@ def cosine_regression_in_loops(predictions: Tensor, targets: Tensor) -> float:
     return total / len(predictions)
 
 
+def barlow_twins_in_loops(first: Tensor, second: Tensor, weight: float) -> float:
+    """Zbontar et al. 2021, equations 1 and 2: one correlation at a time, of centred columns."""
+    images, size = first.shape
+    columns = []
+    for view in (first.double(), second.double()):
+        centred = [[float(x) - sum(column) / images for x in column] for column in view.T.tolist()]
+        columns.append(centred)
+    loss = 0.0
+    for i in range(size):
+        for j in range(size):
+            a, b = columns[0][i], columns[1][j]
+            length = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
+            correlation = sum(x * y for x, y in zip(a, b, strict=True)) / length
+            loss += (1 - correlation) ** 2 if i == j else weight * correlation**2
+    return loss
+
+
 def negative_cosine_in_loops(predictions: Tensor, targets: Tensor) -> float:
     """Chen and He 2020, equation 1: -(p / |p|) . (z / |z|), one image at a time."""
     total = 0.0

@@ -9,6 +9,7 @@ import pytest
 PUBLIC = {
     "super_selfish.supervisors": [
         "BYOLSupervisor",
+        "BarlowTwinsSupervisor",
         "SimCLRSupervisor",
         "SimSiamSupervisor",
         "BiGanSupervisor",

@@ -3,6 +3,7 @@
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
 from super_selfish.losses.nce import NCELoss, noise_contrastive
 from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
+from super_selfish.losses.redundancy import BarlowTwinsLoss, barlow_twins
 from super_selfish.losses.regression import (
     cosine_regression,
     masked_mean_squared_error,
@@ -11,10 +12,12 @@ from super_selfish.losses.regression import (
 )
 
 __all__ = [
+    "BarlowTwinsLoss",
     "CandidateInfoNCELoss",
     "InfoNCELoss",
     "NCELoss",
     "NTXentLoss",
+    "barlow_twins",
     "candidate_info_nce",
     "cosine_regression",
     "info_nce",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from super_selfish.supervisors.adversarial import AdversarialSupervisor
+from super_selfish.supervisors.barlow_twins import BarlowTwinsSupervisor
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.bigan import BiGanSupervisor
 from super_selfish.supervisors.byol import BYOLSupervisor
@@ -44,6 +45,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "moco": MomentumContrastSupervisor,
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
+    "barlow_twins": BarlowTwinsSupervisor,
     "simclr": SimCLRSupervisor,
     "simsiam": SimSiamSupervisor,
     "split_brain": SplitBrainNetSupervisor,
@@ -54,6 +56,7 @@ __all__ = [
     "SUPERVISORS",
     "AdversarialSupervisor",
     "BYOLSupervisor",
+    "BarlowTwinsSupervisor",
     "BiGanSupervisor",
     "ContextNetSupervisor",
     "ContextPredictionSupervisor",

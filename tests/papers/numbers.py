@@ -155,6 +155,13 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "momentum": Number(0.996, "2.12; text, section 3.3; presets: 0.99", None, RESOLVED),
         "augmentation": Number("byol", "1.4 A-BYOL; table 6"),
     },
+    "barlow_twins": {
+        "embedding_size": Number(8192, "3.10; text, section 2.2", None, RESOLVED),
+        "hidden_size": Number(8192, "3.10; text, section 2.2", None, RESOLVED),
+        "num_layers": Number(3, "3.10; text, section 2.2"),
+        "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
+        "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
+    },
     "simsiam": {
         "embedding_size": Number(2048, "3.9; text, section 3", None, RESOLVED),
         "hidden_size": Number(2048, "3.9; text, section 3", None, RESOLVED),
@@ -205,6 +212,9 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "memory.MemoryBank": {"momentum": Number(0.5, "2.8; InstDisc, code")},
     "losses.InfoNCELoss": {"temperature": Number(0.2, "2.10; MoCo v2, section 3")},
     "losses.NTXentLoss": {"temperature": Number(0.5, "3.7; SimCLR on CIFAR-10, appendix B.9")},
+    "losses.BarlowTwinsLoss": {
+        "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3")
+    },
     "losses.nce.NCELoss": {"temperature": Number(0.07, "2.8; InstDisc, section 4")},
     "losses.predictive.candidate_info_nce": {"logit_scale": Number(0.1, "2.9; pseudo-code")},
     "losses.predictive.CandidateInfoNCELoss": {"logit_scale": Number(0.1, "2.9; pseudo-code")},

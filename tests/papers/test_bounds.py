@@ -106,6 +106,13 @@ EDGES: dict[str, list[Edge]] = {
         Edge("hidden_size", **COUNT),
         Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "barlow_twins": [
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("num_layers", **COUNT),
+        Edge("off_diagonal_weight", [0.0], [-TINY, math.inf]),
+        Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "simsiam": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -175,6 +182,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("cmc", "predictor", 4),
         ("moco", "predictor", 4),
         ("simclr", "predictor", 4),
+        ("barlow_twins", "predictor", 4),
         ("simsiam", "predictor", 4),
         ("simsiam", "prediction_head", 8),
     ],

@@ -184,6 +184,16 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(48, 48, 128, norm=False) * 2,
     ),
+    "barlow_twins": (
+        lambda: built("barlow_twins", 512, 96),
+        lambda s: s.model.predictor,
+        [*mlp(512, 2048, 2048, 2048)[:-1], "FC 2048 2048 without bias"],
+    ),
+    "barlow_twins on a small backbone": (
+        lambda: built("barlow_twins", 16, 32),
+        lambda s: s.model.predictor,
+        [*mlp(16, 256, 256, 256)[:-1], "FC 256 256 without bias"],
+    ),
     "simsiam's projector": (
         lambda: built("simsiam", 512, 96),
         lambda s: s.model.predictor,

@@ -183,6 +183,19 @@ def test_simsiam_measures_its_embeddings(images: Tensor, tiny_backbone: Backbone
     assert float(loss.detach()) == pytest.approx(sum(overheard.results) / 2, rel=1e-5)
 
 
+def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, _ = step("barlow_twins", images, tiny_backbone(), embedding_size=5)
+    first, second = overheard.calls[0]
+    whole = torch.corrcoef(torch.cat([first.T, second.T]).double())  # (10, 10)
+    others = whole[:5, :5][~torch.eye(5, dtype=torch.bool)]
+    assert parts["agreement"] == pytest.approx(float(whole[:5, 5:].diagonal().mean()), rel=1e-2)
+    assert parts["redundancy"] == pytest.approx(float(others.square().mean().sqrt()), rel=1e-2)
+    assert parts["unrelated"] == pytest.approx(5 + (5 + 5e-3 * 20) / 22)
+    centred = (first - first.mean(dim=0)) / first.std(dim=0, correction=0)
+    expected = spread_in_loops(F.normalize(centred, dim=1))
+    assert parts["spread"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_byol_measures_its_targets(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step(
         "byol", images, tiny_backbone(), embedding_size=8, hidden_size=8

@@ -56,6 +56,13 @@ def test_spaces_of_embeddings_are_the_paper_s_from_a_quarter_of_their_width_on(
     assert suited_width(features, 2048) == width
 
 
+@pytest.mark.parametrize(("size", "width"), [(32, 2048), (223, 2048), (224, 4096), (225, 4096)])
+def test_barlow_twins_embeddings_are_wider_on_large_images(size: int, width: int) -> None:
+    supervisor = SUPERVISORS["barlow_twins"](backbone=Wide(1024), image_size=size)
+    assert supervisor.model.predictor.out_features == width
+    assert suited_width(2048, 8192) == SIGNATURES["barlow_twins"]["embedding_size"].paper
+
+
 @pytest.mark.parametrize(("size", "layers"), [(32, 2), (64, 2), (65, 3), (224, 3)])
 def test_simsiam_s_projector_is_that_for_cifar_on_small_images(size: int, layers: int) -> None:
     head = built("simsiam", size).model.predictor

@@ -57,6 +57,7 @@ PAINTED: Row = {"epoch": 9.0, "reconstruction": 0.1, "mean_colour": 0.2}
 PAINTED |= {"discriminator_accuracy": 0.5}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
+TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
 CHANCE_4 = 1.1 * (1 / 4)
@@ -149,6 +150,12 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({**KNOWN, "key_spread": 0.9}, "epoch", **last_at(5), words="found after 5 epochs"),
     ],
     "byol": [Limit({"epoch": 1.0}, "target_spread", **below(0.1), words="have collapsed")],
+    "barlow_twins": [
+        Limit(TWINS, "spread", **below(0.1), words="have collapsed"),
+        Limit(TWINS, "redundancy", **above(0.9), words="all numbers of the embedding say the same"),
+        Limit(TWINS, "agreement", **below(0.1), words="hardly anything in common"),
+        Limit({**TWINS, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
+    ],
     "simsiam": [Limit({"epoch": 1.0}, "spread", **below(0.1), words="have collapsed")],
     "simclr": [
         Limit({**SIMCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),

@@ -17,7 +17,7 @@ from tests.conftest import TinyBackbone
 
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
-OF_A_BATCH = {"cpc", "simclr"}  # tell the images of a batch from one another
+OF_A_BATCH = {"cpc", "simclr", "barlow_twins"}  # compare the images of a batch
 ALIKE = sorted(set(SUPERVISORS) - OF_A_BATCH)
 
 
@@ -188,7 +188,7 @@ def test_means_over_what_counts_are_those_of_the_one_batch(
 
 
 @pytest.mark.parametrize("algorithm", sorted(OF_A_BATCH))
-def test_images_of_a_whole_batch_are_told_apart_nearly_as_those_of_its_parts(
+def test_images_of_a_whole_batch_are_compared_nearly_as_those_of_its_parts(
     algorithm: str, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # CPC tells a patch from those of its batch, so with fewer of them the loss is lower.

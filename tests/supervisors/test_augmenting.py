@@ -33,6 +33,7 @@ ALGORITHMS = sorted(set(SUPERVISORS) - {"exemplar"})  # of which the augmentatio
 DEFAULTS = {
     **dict.fromkeys(("instance", "pirl", "cmc", "cpc"), "cpc"),
     **{"moco": "moco", "byol": "byol"},
+    "barlow_twins": "byol",
     "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels
 }

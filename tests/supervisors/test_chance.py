@@ -15,7 +15,7 @@ from super_selfish.supervisors import SUPERVISORS
 
 Backbones = Callable[..., nn.Module]
 IMAGES = 22
-ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25, "candidates": 43.0}
+ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25, "candidates": 43.0, "unrelated": 321.0}
 
 
 def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> Any:
@@ -42,6 +42,8 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("cmc", {"num_negatives": 9}, 2 * math.log(10)),
         ("moco", {"queue_size": 7}, math.log(8)),
         ("byol", {}, 4.0),
+        ("barlow_twins", {}, 321.0),
+        ("barlow_twins", {"loss": nn.MSELoss()}, None),
         ("simsiam", {}, 0.0),
         ("simsiam", {"loss": nn.CosineEmbeddingLoss()}, None),
         ("simclr", {}, math.log(43)),

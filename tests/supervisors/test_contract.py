@@ -55,6 +55,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "pirl": {"form": "nce", "augmentation": "paper", "grid": 3, "num_permutations": 30},
     "rotate": {"rotations": (180, 0), "crop": False},
     "outside": {"temperature": 0.2},
+    "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
     "simsiam": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "bottleneck_size": 5},
     "simclr": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "temperature": 0.5},
     "split_brain": {"ab_step": 30.0, "stride": 8, "crop": False},

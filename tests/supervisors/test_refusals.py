@@ -117,6 +117,13 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "rotations": ((0,), (0, 45), (90, 90), (0, 360), (), 90, "0"),
         "augmentation": RECIPES,
     },
+    "barlow_twins": {
+        "embedding_size": COUNTS,
+        "hidden_size": COUNTS,
+        "num_layers": COUNTS,
+        "off_diagonal_weight": (-0.1, NAN, INF),
+        "augmentation": (*RECIPES, ("byol",)),
+    },
     "simsiam": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
@@ -193,6 +200,7 @@ class Constant(nn.Module):
         ("instance", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedd"),
         ("moco", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
         ("pirl", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
+        ("barlow_twins", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give"),
         ("simsiam", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embe"),
         ("simclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("denoise", (1, 32, 32), {}, r"must give images \[3, 32, 32\], got \[1, 32, 32\]"),

@@ -146,7 +146,10 @@ def painting_run(batch_size: int, accumulate: int = 1) -> dict[str, Tensor]:
 
 
 # What compares the images of a batch, whose processes must see those of all.
-OF_A_BATCH: dict[str, dict[str, Any]] = {"simclr": {}}
+OF_A_BATCH: dict[str, dict[str, Any]] = {
+    "simclr": {},
+    "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
+}
 
 
 def comparing_run(algorithm: str, batch_size: int) -> dict[str, Tensor]:

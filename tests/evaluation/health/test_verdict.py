@@ -89,7 +89,8 @@ def test_advice_is_that_of_whoever_trains() -> None:
         assert has_batch == (kind.__name__ in WITH_NEGATIVES | WITH_BATCH_NORM)
 
 
-WITH_BATCH_NORM = {"BYOLSupervisor", "SimSiamSupervisor"}  # which keeps them from collapse
+# Batch norm keeps these from collapse, and correlations are those over a batch.
+WITH_BATCH_NORM = {"BYOLSupervisor", "SimSiamSupervisor", "BarlowTwinsSupervisor"}
 WITH_NEGATIVES = {
     "ContrastivePredictiveCodingSupervisor",
     "InstanceDiscriminationSupervisor",
