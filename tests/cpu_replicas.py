@@ -1,8 +1,9 @@
 """Several CPU devices, for tests: torch's own copying of modules, threads and sharing out.
 
-Two helpers of torch's work on accelerators alone and are replaced: the one that sends tensors to
-other devices, by clones (with a way back for gradients, as it has), and the one that gathers them,
-by `torch.cat`. Of the words that `parallel_apply` has for devices and streams, all do nothing.
+Helpers of torch's that work on accelerators alone are replaced: the one that sends tensors to other
+devices, by clones, the one that adds up those of several, and the one that gathers them, by
+`torch.cat`. Of the words that torch has for devices and streams, all do nothing, and it does not
+look whether tensors are on the CPU.
 """
 
 from __future__ import annotations
@@ -31,26 +32,35 @@ def use_cpu_replicas(monkeypatch: pytest.MonkeyPatch, number: int | None = None)
     """
     copying: Any = importlib.import_module("torch.nn.parallel.replicate")
     threads: Any = importlib.import_module("torch.nn.parallel.parallel_apply")
+    gradients: Any = importlib.import_module("torch.nn.parallel._functions")
     gathering: Any = importlib.import_module("torch.nn.parallel.scatter_gather")
-    monkeypatch.setattr(copying, "_get_device_index", lambda device, *_: 0)
-    monkeypatch.setattr(copying, "_broadcast_coalesced_reshape", _sent)
-    monkeypatch.setattr(threads, "_get_device_index", lambda device, *_: 0)
+    comm: Any = importlib.import_module("torch.nn.parallel.comm")
+    for module in (copying, threads, gradients):
+        monkeypatch.setattr(module, "_get_device_index", lambda device, *_: 0)
     monkeypatch.setattr(threads, "torch", _TorchWithoutStreams())
+    monkeypatch.setattr(gradients, "all", lambda each: True, raising=False)
+    for does in (broadcast_coalesced, reduce_add_coalesced):
+        monkeypatch.setattr(comm, does.__name__, does)
     monkeypatch.setattr(gathering, "Gather", SimpleNamespace(apply=_gathered))
+    # Builds of torch for the CPU alone have none.
+    monkeypatch.setattr(torch._C, "_broadcast_coalesced", None, raising=False)
     if number is not None:
         monkeypatch.setattr(devices, "device_count", lambda device: number)
 
 
-def _sent(tensors: Sequence[Tensor], to: Sequence[Any], detach: bool = False) -> list[list[Tensor]]:
+def broadcast_coalesced(tensors: Sequence[Tensor], to: Sequence[Any]) -> list[list[Tensor]]:
     """The tensors themselves, and for all other devices clones that are laid out anew."""
-    if not tensors:
-        return []
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
+    with torch.no_grad():
         others = [
             [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
             for _ in to[1:]
         ]
     return [list(tensors), *others]
+
+
+def reduce_add_coalesced(parts: Sequence[Sequence[Tensor]], to: Any = None) -> tuple[Tensor, ...]:
+    """The sums over all devices."""
+    return tuple(torch.stack(each).sum(0) for each in zip(*parts, strict=True))
 
 
 def _gathered(device: Any, dim: int, *parts: Tensor) -> Tensor:
@@ -67,6 +77,7 @@ class _TorchWithoutStreams:
         device_index=lambda device: nullcontext(),
     )
     cuda = SimpleNamespace(
+        Stream=torch.Stream,
         current_stream=lambda device: nullcontext(),
         device=lambda device: nullcontext(),
         stream=lambda stream: stream,

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import gather, parallel_apply, replicate
+from torch.nn.parallel import comm, gather, parallel_apply, replicate
 
 from super_selfish.models.holders import splittable_networks
 
@@ -79,6 +79,7 @@ class Replicas:
         self.moved = 0
         self._module = module
         self._networks = splittable_networks(module)
+        self._as_copied: dict[nn.Module, list[tuple[int, int]]] = {}
         self._shares: dict[tuple[int, int, int], Shares] = {}
         self._images = 0
 
@@ -105,20 +106,25 @@ class Replicas:
                 for method in _methods(network):
                     network.__dict__.pop(method, None)
             self.__dict__.pop("_copies", None)
+            self._as_copied.clear()
 
     @cached_property
     def _copies(self) -> list[dict[nn.Module, nn.Module]]:
         """For each device, the copies by the modules that they are copies of."""
         holder = nn.ModuleList(self._networks)
+        with torch.no_grad():
+            replicated = replicate(holder, self.devices)
+            copies = [dict(zip(holder.modules(), c.modules(), strict=True)) for c in replicated]
+            for of_device in copies:
+                for original, module in of_device.items():
+                    _finish(original, module)
         # With a way back to the weights, also where the first call asks for none.
         with torch.enable_grad():
-            copies = replicate(holder, self.devices)
-        for copy in copies:
-            for original, module in zip(holder.modules(), copy.modules(), strict=True):
-                _finish(original, module)
+            _link(self._networks, copies)
         tensors = {*holder.parameters(), *holder.buffers()}
         self.moved += (len(copies) - 1) * sum(tensor.nbytes for tensor in tensors)
-        return [dict(zip(holder.modules(), copy.modules(), strict=True)) for copy in copies]
+        self._as_copied = {network: _weights_now(network) for network in self._networks}
+        return copies
 
     def number_for(self, batch_size: int) -> int:
         """Devices that take part in a batch: at least two images each."""
@@ -154,6 +160,8 @@ class Replicas:
         self.calls += 1
         shares, here = self._shared_out(batch_size, number), self.devices[0]
         per_device = _shared((args, kwargs), shares, self.devices[:number])
+        if self._as_copied.get(network) != _weights_now(network):  # a momentum step amid a step
+            self.__dict__.pop("_copies", None)
         self.moved += _bytes_of(per_device[1:])
         devices = self.devices[:number]
         calls: list[Any] = [
@@ -168,7 +176,7 @@ class Replicas:
         return _joined(outcomes, shares, here, type(network).__name__)
 
     def _copy(self, network: nn.Module, number: int) -> nn.Module:
-        """The copy on a device, in train or eval mode as the network is by now."""
+        """The copy on a device, with the weights and in the mode that the network has by now."""
         copies = self._copies[number]
         for module in network.modules():
             copies[module].training = module.training
@@ -261,6 +269,12 @@ def _explained(failure: _Failure, network: nn.Module) -> Exception:
             f"{name} asks for its own parameters() in forward, of which its copies on several "
             "devices have none: read a layer's weight instead, or train with devices=1"
         )
+    if isinstance(error, RuntimeError) and "on the same device" in str(error):
+        return RuntimeError(
+            f"{name} on {failure.device} meets a tensor of another device: what is neither a "
+            "parameter nor in register_buffer() is not copied, nor what stands in objects other "
+            f"than lists, tuples and dicts; or train with devices=1. torch said: {error}"
+        )
     error.on_device = failure.device  # type: ignore[attr-defined]
     return error
 
@@ -276,6 +290,91 @@ def _finish(original: nn.Module, copy: nn.Module) -> None:
         if weight.is_contiguous(memory_format=torch.channels_last):
             laid_out = getattr(copy, name).contiguous(memory_format=torch.channels_last)
             setattr(copy, name, laid_out)
+
+
+class _Linked(torch.autograd.Function):
+    """Weights and copies of them: the gradient of a weight is the sum of those of its copies.
+
+    Torch's own `Broadcast` gives zeros to a weight that no copy has used; momentum and weight decay
+    then move it, and the zeros travel. Here it gets no gradient, as on one device.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, copies: Sequence[Sequence[Tensor]], *weights: Tensor) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.number, ctx.here = len(weights), weights[0].device
+        return tuple(tensor for of_device in (weights, *copies) for tensor in of_device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        sums: list[Tensor | None] = [None] * ctx.number
+        alike: dict[tuple[int, ...], list[int]] = {}  # weights, by the devices that used them
+        per_device = [gradients[i : i + ctx.number] for i in range(0, len(gradients), ctx.number)]
+        for index, of_weight in enumerate(zip(*per_device, strict=True)):
+            used_on = tuple(j for j, gradient in enumerate(of_weight) if gradient is not None)
+            alike.setdefault(used_on, []).append(index)
+        for used_on, indices in alike.items():
+            parts: Any = [[per_device[j][index] for index in indices] for j in used_on]
+            if used_on:
+                added = _added(parts, ctx.here, in_parcels=used_on[0] == 0)
+                for index, gradient in zip(indices, added, strict=True):
+                    sums[index] = gradient
+        return None, *sums
+
+
+def _added(
+    per_device: Sequence[Sequence[Tensor]], here: torch.device, *, in_parcels: bool
+) -> Sequence[Tensor]:
+    """The sums of gradients over devices.
+
+    Args:
+        per_device: As many for each device.
+        here: Where the sums shall be.
+        in_parcels: Whether that is where the first ones are, so that torch can add up small ones
+            together. It has no way back for what it adds so, which a penalty on gradients needs.
+    """
+    has_complex = any(gradient.is_complex() for gradient in per_device[0])
+    if len(per_device) > 1 and in_parcels and not has_complex and not torch.is_grad_enabled():
+        added: Sequence[Tensor] = comm.reduce_add_coalesced(per_device, here.index)
+        return added
+    moved = [[part.to(here) for part in parts] for parts in per_device]
+    return [reduce(torch.add, parts) for parts in zip(*moved, strict=True)]
+
+
+def _link(networks: Sequence[nn.Module], copies: Sequence[Mapping[nn.Module, nn.Module]]) -> None:
+    """Gives the weights of all copies a way back to those of the networks.
+
+    Args:
+        networks: A holder before what it holds. Each is linked by itself, so that who asks for the
+            gradient of one computes none of the others.
+        copies: For each device, by the module that was copied.
+    """
+    linked: dict[Tensor, list[Tensor]] = {}
+    for network in reversed(networks):
+        weights = [
+            (module, name, weight)
+            for module in network.modules()
+            for name, weight in (*module._parameters.items(), *module._buffers.items())
+            if weight is not None and weight.requires_grad
+        ]
+        new = {
+            weight: [getattr(of_device[module], name) for of_device in copies[1:]]
+            for module, name, weight in weights
+            if weight not in linked
+        }
+        if new:
+            per_device = list(zip(*new.values(), strict=True))
+            tensors = _Linked.apply(per_device, *new)
+            for index, weight in enumerate(new):
+                linked[weight] = list(tensors[index :: len(new)])
+        for module, name, weight in weights:
+            for of_device, copy in zip(copies, linked[weight], strict=True):
+                setattr(of_device[module], name, copy)
+
+
+def _weights_now(network: nn.Module) -> list[tuple[int, int]]:
+    """What changes where the weights of a network do, be it in place or by others."""
+    return [(weight.data_ptr(), weight._version) for weight in network.parameters()]
 
 
 def _methods(network: nn.Module) -> list[str]:

@@ -66,7 +66,15 @@ def _obstacle(supervisor: Supervisor, compiles: bool) -> str | None:
         return "each of several processes trains on a device of its own"
     if compiles:
         return "compile=True compiles for one device"
+    if not hasattr(torch._C, "_broadcast_coalesced"):
+        return "this torch cannot copy networks from one device to others"
     for network in splittable_networks(supervisor):
+        for hook in network._forward_pre_hooks.values():
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                return (
+                    f"{type(network).__name__} gets its weight from a hook, {type(hook).__name__}, "
+                    "that runs before its copies do (torch.nn.utils.parametrizations have none)"
+                )
         for name, module in network.named_modules(prefix=type(network).__name__):
             kind = type(module).__name__
             if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):

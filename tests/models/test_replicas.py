@@ -274,6 +274,102 @@ def test_a_first_call_without_gradient_does_not_cut_the_others_off(keeps_gradien
     assert network.weight.grad is not None
 
 
+def test_a_weight_that_nobody_uses_gets_no_gradient() -> None:
+    class Partly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.of_some = nn.Linear(3, 3, bias=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            output: Tensor = self.used(images)
+            return self.of_some(output) if images[0, 0] < 0 else output
+
+    network, images = Partly(), torch.randn(9, 3).abs()
+    images[1] *= -1  # of the second device alone
+    Replicas(Asking(network), [CPU] * 3)(images).sum().backward()
+    found = {name: weight.grad for name, weight in network.named_parameters()}
+    assert found["unused.weight"] is None and found["unused.bias"] is None
+    network.zero_grad()
+    output = network.used(images)
+    mine = torch.arange(9) % 3 == 1
+    torch.where(mine[:, None], network.of_some(output), output).sum().backward()
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(found[name], weight.grad)
+
+
+def test_gradients_have_gradients() -> None:
+    found = []
+    for number in (1, 2):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+        images = torch.randn(8, 3, requires_grad=True)
+        holder = Asking(network)
+        forward = holder if number == 1 else Replicas(holder, [CPU] * number)
+        wanted = (images, *network.parameters())
+        gradients = torch.autograd.grad(forward(images).sum(), wanted, create_graph=True)
+        torch.stack([gradient.square().sum() for gradient in gradients]).sum().backward()
+        found.append([weight.grad for weight in network.parameters()])
+    torch.testing.assert_close(*found)
+
+
+def test_the_gradient_of_one_network_computes_none_of_another() -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    computed = []
+
+    def ask(network: Any, images: Tensor) -> Any:
+        between = network[0](images)
+        return between, network[1](between)
+
+    holder = Asking(nn.ModuleList([first, second]), ask)
+    replicas = Replicas(holder, [CPU] * 2)
+    link = replicas_module._Linked.backward
+
+    class Notes(replicas_module._Linked):
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            computed.append([gradient is not None for gradient in gradients])
+            return link(ctx, *gradients)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicas_module, "_Linked", Notes)
+        _, last = replicas(torch.randn(8, 3))
+        last.sum().backward(inputs=list(first.parameters()))
+    assert computed == [[True] * 4]  # of its two weights, on two devices
+    assert first.weight.grad is not None and second.weight.grad is None
+
+
+def test_weights_that_move_amid_a_step_are_copied_again() -> None:
+    def in_place(weight: nn.Parameter) -> None:
+        with torch.no_grad():
+            weight.mul_(2)
+
+    def by_another(weight: nn.Parameter) -> None:
+        weight.data = 2 * weight.data
+
+    for move in (in_place, by_another):
+        network = nn.Linear(3, 3, bias=False).requires_grad_(False)
+        images = torch.randn(8, 3)
+        seen: list[Tensor] = []
+
+        def ask(network: Any, images: Tensor, move: Any = move, seen: list[Tensor] = seen) -> None:
+            seen.append(network(images))
+            move(network.weight)
+            seen.append(network(images))
+
+        Replicas(Asking(network, ask), [CPU] * 3)(images)
+        torch.testing.assert_close(seen[1], 2 * seen[0])
+
+
+def test_a_tensor_that_stays_elsewhere_is_told_of() -> None:
+    class Elsewhere(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            raise RuntimeError("Expected all tensors to be on the same device, but found two")
+
+    with pytest.raises(RuntimeError, match=r"Elsewhere on cpu meets .* register_buffer"):
+        Replicas(Asking(Elsewhere(3, 4)), [CPU] * 2)(torch.randn(8, 3))
+
+
 def test_a_network_that_is_set_to_eval_mode_amid_a_step_is_so_everywhere() -> None:
     network: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     images = torch.randn(8, 3)
@@ -323,6 +419,23 @@ def test_groups_of_batch_norm_are_made_on_the_devices(groups: int, devices: int)
             means.append(slow.running_mean)
     on_first = torch.stack(means[: max(1, groups // devices)]).mean(dim=0)  # type: ignore[arg-type]
     torch.testing.assert_close(norm.running_mean, on_first)
+
+
+def test_the_layout_of_weights_does_not_cut_them_off() -> None:
+    network = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+    images = torch.randn(6, 4, 8, 8)
+
+    def ask(network: nn.Module, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            network(images)
+        output: Tensor = network(images)
+        return output.square().sum()
+
+    Replicas(Asking(network, ask), [CPU] * 3)(images).backward()
+    found = network.weight.grad
+    network.weight.grad = None
+    ask(network, images).backward()
+    torch.testing.assert_close(found, network.weight.grad)
 
 
 def test_weights_keep_their_layout_on_every_device() -> None:

@@ -342,6 +342,11 @@ def own_forward(network: nn.Module) -> nn.Module:
         (lambda: nn.DataParallel(TinyBackbone()), {}, "backbone is a DataParallel already"),
         (lambda: torch.compile(TinyBackbone(), backend="eager"), {}, "compiled, for one device"),
         (lambda: own_forward(TinyBackbone()), {}, "has a forward of this object alone"),
+        (
+            lambda: nn.utils.spectral_norm(nn.Conv2d(3, 4, 32)),
+            {},
+            "Conv2d gets its weight from a hook, SpectralNorm, that runs before its copies do",
+        ),
     ],
 )
 def test_what_cannot_run_in_parts_runs_on_one_device_and_says_so(
@@ -359,6 +364,18 @@ def test_what_cannot_run_in_parts_runs_on_one_device_and_says_so(
     assert why is not None and why.startswith("On cpu alone, of 2: ") and words in why
     with pytest.raises(ValueError, match=words):
         supervisor.supervise(**quiet(devices=2, **settings))
+
+
+def test_where_torch_cannot_copy_networks_a_run_stays_on_one_device(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cpu_replicas(monkeypatch, 2)
+    supervisor = RotateNetSupervisor(images, backbone=TinyBackbone())
+    assert len(spreading.devices_for(supervisor, None, compiles=False)[0]) == 2
+    monkeypatch.delattr(torch._C, "_broadcast_coalesced")
+    found, why = spreading.devices_for(supervisor, None, compiles=False)
+    assert len(found) == 1
+    assert why == "On cpu alone, of 2: this torch cannot copy networks from one device to others"
 
 
 class ByHand(RotateNetSupervisor):
