@@ -82,7 +82,10 @@ class _Finder:
                 lines = (node.lineno, node.end_lineno or node.lineno)
         for begin, end, text, kind in self._here(node):
             line = self.data[:begin].count(b"\n") + 1
-            yield Change(kind, line, begin, end, text, lines, at_import)
+            at = lines
+            if isinstance(node, ast.If | ast.While):  # it is reached where its test is
+                at = (node.test.lineno, node.test.end_lineno or node.test.lineno)
+            yield Change(kind, line, begin, end, text, at, at_import)
         if isinstance(node, ast.JoinedStr):  # words, of which Python before 3.12 knows no place
             return
         for name, value in ast.iter_fields(node):

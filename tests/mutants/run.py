@@ -2,9 +2,11 @@
 
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
-that import from it, or else those elsewhere that do, have its name or are named in `HELD_BY`, or
-else all of its folder), and those that hold the papers' numbers. Of these only the ones run that
-reach the line. Faults in `accepted.txt` are left out: it says of each why it cannot matter.
+that import from it, or else those elsewhere that do or have its name), those that `HELD_BY` names
+(or, where there are none at all, all of its folder), and those that hold the papers' numbers. Of
+these only the ones run that reach the line; where none of them fails, then those of other files of
+tests that name the function in which the fault is. Faults in `accepted.txt` are left out: it says
+of each why it cannot matter.
 
     python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
 
@@ -14,6 +16,7 @@ About five seconds a fault. Exits with 1 where fewer than nine in ten are notice
 from __future__ import annotations
 
 import argparse
+import ast
 import compileall
 import json
 import os
@@ -42,7 +45,7 @@ FOLDERS = [
     for name in ("losses", "memory", "models", "augmentations", "supervisors", "training")
 ] + ["super_selfish/evaluation"]
 GOAL = 0.9
-# Tests of files that have none of their name, where those of all their neighbours take long.
+# Tests that hold more than the file of their name.
 HELD_BY = {
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
     "supervisors/composing": ("supervisors/test_hooks",),
@@ -71,6 +74,7 @@ HELD_BY = {
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
 }
+ELSEWHERE = 3  # files of tests that are asked besides, where a file's own notice nothing
 # What a test may take that a fault keeps from ending: so many times its own time, and seconds.
 PATIENCE, SLACK = 5.0, 20.0
 
@@ -103,6 +107,7 @@ def own_tests(root: Path, file: Path) -> list[str]:
     """
     inside = file.relative_to("super_selfish")
     mirror = Path("tests", inside.parent, f"test_{inside.stem}.py")
+    named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
     if (root / mirror).exists():
         own = {mirror}
     else:
@@ -117,12 +122,59 @@ def own_tests(root: Path, file: Path) -> list[str]:
         if not own:
             held = (root / "tests").rglob(f"test_{inside.stem}.py")
             own = importing | {test.relative_to(root) for test in held}
-        named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
-        own |= {Path("tests", f"{name}.py") for name in named}
+    own |= {Path("tests", f"{name}.py") for name in named}
     if not own:  # used by its neighbours alone: their tests are its own
         folder = next(each for each in (root / mirror).parents if any(each.glob("test_*.py")))
         own = {test.relative_to(root) for test in folder.glob("test_*.py")}
     return [str(test) for test in sorted(own)]
+
+
+def names_at(source: str, line: int) -> set[str]:
+    """Names of the function at a line of a source, and of those in it that use this one.
+
+    Of a class these are methods; where only it itself is left, its own name.
+    """
+    body = ast.parse(source).body
+    parts: dict[str, ast.AST] = {}
+    inside: dict[str, str] = {}  # the class of a method
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+            parts |= {each.name: each for each in methods}
+            inside |= {each.name: node.name for each in methods}
+        elif isinstance(node, ast.FunctionDef):
+            parts[node.name] = node
+    found = {
+        name for name, part in parts.items() if part.lineno <= line <= (part.end_lineno or line)
+    }
+    uses = {
+        name: {each.id for each in ast.walk(part) if isinstance(each, ast.Name)}
+        | {each.attr for each in ast.walk(part) if isinstance(each, ast.Attribute)}
+        for name, part in parts.items()
+    }
+    while more := {name for name, used in uses.items() if used & found} - found:
+        found |= more
+    public = {name for name in found if not name.startswith("_")}
+    return public or {inside[name] for name in found if name in inside}
+
+
+def named_elsewhere(root: Path, names: set[str], own: Sequence[str]) -> list[str]:
+    """The test files beside those of a file that use some names most often, relative to the root.
+
+    Args:
+        root: Of the repository.
+        names: Of functions or classes.
+        own: Test files that are left out.
+    """
+    if not names:
+        return []
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(names)))})\b")
+    counts: Counter[str] = Counter()
+    for test in sorted((root / "tests").rglob("test_*.py")):
+        name = str(test.relative_to(root))
+        if name not in own and not name.startswith("tests/mutants"):
+            counts[name] = len(pattern.findall(test.read_text(encoding="utf-8")))
+    return [name for name, count in counts.most_common(ELSEWHERE) if count]
 
 
 def paper_tests(root: Path) -> list[str]:
@@ -223,7 +275,7 @@ class Bench:
                 break
         compileall.compile_dir(self.root / "super_selfish", quiet=2)
         self.notes = folder / "reached.json"
-        self.seen: dict[tuple[str, ...], list[Seen]] = {}
+        self.seen: dict[str, list[Seen]] = {}  # by the file of the tests
 
     def reached(self, file: Path) -> list[Reached]:
         """What the tests of a file reach in it, and those of the papers' numbers.
@@ -231,17 +283,19 @@ class Bench:
         One that fails where nothing is wrong, such as a test of time on a busy machine, is left
         out.
         """
+        return self._reached(file, [*own_tests(self.root, file), *paper_tests(self.root)])
+
+    def _reached(self, file: Path, tests: list[str]) -> list[Reached]:
         path = str(self.root / file)
-        seen = []
-        for tests in (own_tests(self.root, file), paper_tests(self.root)):
-            if tuple(tests) not in self.seen:  # watched once for all files
-                self.seen[tuple(tests)] = self._watched(tests)
-            seen += self.seen[tuple(tests)]
+        new = [test for test in tests if test not in self.seen]  # watched once for all files
+        if new:
+            self.seen.update({test: [] for test in new})
+            for each in self._watched(new):
+                self.seen[each[0].partition("::")[0]].append(each)
+        seen = [each for test in tests for each in self.seen[test]]
         return [Reached(test, took, frozenset(lines.get(path, ()))) for test, took, lines in seen]
 
     def _watched(self, tests: list[str]) -> list[Seen]:
-        if not tests:
-            return []
         files = {str(each) for each in (self.root / "super_selfish").rglob("*.py")}
 
         def watch() -> int:
@@ -259,7 +313,15 @@ class Bench:
         return [(test, took, lines) for test, took, lines in seen if test not in failed]
 
     def is_noticed(self, file: Path, change: Change, reached: list[Reached]) -> bool:
-        """Whether a test fails with a fault."""
+        """Whether a test fails with a fault, of the file's own or else of those elsewhere."""
+        if self._fails(file, change, reached):
+            return True
+        source = (self.root / file).read_text(encoding="utf-8")
+        own = [*own_tests(self.root, file), *paper_tests(self.root)]
+        others = named_elsewhere(self.root, names_at(source, change.line), own)
+        return bool(others) and self._fails(file, change, self._reached(file, others))
+
+    def _fails(self, file: Path, change: Change, reached: list[Reached]) -> bool:
         first, last = change.lines
         concerned = [r for r in reached if any(first <= line <= last for line in r.lines)]
         if change.at_import or not concerned:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
-from tests.mutants.run import HELD_BY, ROOT, own_tests
+from tests.mutants.run import HELD_BY, ROOT, named_elsewhere, names_at, own_tests
 
 SOURCE = '''"""Doc 1."""
 
@@ -137,3 +137,43 @@ def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:
     path.write_text("super_selfish/x.py\n- a\n+ b\n")
     with pytest.raises(ValueError, match="a reason"):
         read_accepted(path)
+
+
+def test_who_uses_a_function_is_named_with_it() -> None:
+    source = """
+LIMIT = 1
+
+def first():
+    return _second() + 1
+
+def _second():
+    return 2
+
+class Kind:
+    def shown(self):
+        return self._made()
+
+    def _made(self):
+        return 3
+
+    def __len__(self):
+        return 4
+"""
+    lines = {line[-1:]: n for n, line in enumerate(source.splitlines(), 1)}
+    assert [names_at(source, lines[n]) for n in "234"] == [{"first"}, {"shown"}, {"Kind"}]
+    assert names_at(source, 2) == set()
+
+
+def test_named_elsewhere_are_those_that_name_it_most(tmp_path: Path) -> None:
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    for name, text in {"a": "use x", "b": "x x xs", "c": "xs", "d": "x x x", "e": "x x"}.items():
+        (folder / f"test_{name}.py").write_text(text)
+    found = named_elsewhere(tmp_path, {"x", "y"}, ["tests/test_d.py"])
+    assert found == ["tests/test_b.py", "tests/test_e.py", "tests/test_a.py"]
+    assert named_elsewhere(tmp_path, set(), []) == []
+
+
+def test_a_condition_is_reached_where_its_test_is() -> None:
+    found = {change.text: change for change in changes(SOURCE) if change.kind == "condition"}
+    assert found["(not (total >= LIMIT and not name))"].lines == (10, 10)

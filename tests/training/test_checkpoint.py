@@ -237,3 +237,13 @@ def test_what_reads_back_as_something_else_takes_no_files_place(
 def test_what_is_no_number_reads_back_as_itself(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "base.pt", {"loss": math.nan})
     assert math.isnan(read_checkpoint(tmp_path / "base.pt")["loss"])
+
+
+@pytest.mark.parametrize(("back", "written"), [(math.nan, 1.0), (1.0, math.nan)])
+def test_a_number_that_reads_back_as_none_or_none_as_a_number_is_no_checkpoint(
+    back: float, written: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"format": checkpoints.FORMAT, "loss": back}
+    monkeypatch.setattr(checkpoints, "read_archive", lambda *_, **__: found)
+    with pytest.raises(OSError, match="what was written reads back as something else"):
+        write_checkpoint(tmp_path / "base.pt", {"loss": written})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,92 @@ def test_a_client_that_is_missing_is_named(kind: Any, monkeypatch: pytest.Monkey
         kind()
     with pytest.raises(ValueError, match="every_steps"):
         Listed(0)
+
+
+class Recorder:
+    """A client that notes what it is told, whatever it is asked for."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Recorder]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*values: Any, **named: Any) -> Recorder:
+            self.told.append((name, *values, named) if named else (name, *values))
+            return self
+
+        return call
+
+    def of(self, *names: str) -> list[tuple[Any, ...]]:
+        return [each for each in self.told if each[0] in names]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    for module in ("mlflow", "wandb", "tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, module, recorder)
+    return recorder
+
+
+class Failing:
+    def on_step(self, supervisor: Any, step: Any) -> None:
+        if step.number == 2:
+            raise KeyError("enough")
+
+
+def run_with(supervisor: Any, logger: Logger, fails: bool = False) -> None:
+    callbacks = [logger, Failing()] if fails else [logger]
+    try:
+        supervisor.supervise(name=None, callbacks=callbacks, **SHORT)
+    except KeyError:
+        assert fails
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_mlflow_is_told_how_a_run_ended(supervisor: Any, client: Recorder, fails: bool) -> None:
+    run_with(supervisor, MLflow(every_steps=2, run_name="a"), fails)
+    assert client.told[0] == ("start_run", {"run_name": "a"})
+    assert client.told[1][0] == "log_params"
+    assert client.told[1][1]["batch_size"] == 8
+    assert client.told[-1] == ("end_run", "FAILED" if fails else "FINISHED")
+    written = [each[2]["step"] for each in client.of("log_metrics")]
+    assert written == ([2] if fails else [2, 3, 4, 6, 6])
+
+
+def test_mlflow_gives_no_parameters_to_a_run_that_goes_on(
+    supervisor: Any, client: Recorder
+) -> None:
+    run_with(supervisor, MLflow(run_id="b"))
+    assert client.told[0] == ("start_run", {"run_id": "b"})
+    assert not client.of("log_params")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_weights_and_biases_is_told_how_a_run_ended(
+    supervisor: Any, client: Recorder, fails: bool
+) -> None:
+    run_with(supervisor, WeightsAndBiases(every_steps=2, project="p"), fails)
+    (begun,) = client.of("init")
+    assert begun[1]["project"] == "p" and begun[1]["config"]["algorithm"] == "RotateNetSupervisor"
+    assert client.told[-1] == ("finish", {"exit_code": 1 if fails else 0})
+    written = [each[2]["step"] for each in client.of("log")]
+    assert written == ([2] if fails else [2, 3, 4, 6, 6])
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [(None, "RotateNetSupervisor-tensorboard"), ("a", "a")]
+)
+def test_tensorboard_is_told_where_it_goes_on_and_is_closed(
+    supervisor: Any, client: Recorder, folder: str | None, expected: str
+) -> None:
+    run_with(supervisor, TensorBoard(folder, every_steps=2))
+    assert client.of("SummaryWriter") == [("SummaryWriter", expected, {"purge_step": 1})]
+    assert client.of("add_text")[0][1] == "settings" and client.of("add_text")[0][3] == 0
+    assert [each[3] for each in client.of("add_scalar") if each[1] == "loss"] == [2, 4, 6]
+    assert client.told[-1] == ("close",)
 
 
 @needs("tensorboard")

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import copy
+import re
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.training.optimizers import LARS, load_moments
+from super_selfish.training.optimizers import (
+    LARS,
+    build_optimizer,
+    load_moments,
+    require_optimizer,
+    without_decay,
+)
 from tests.references import lars_in_loops
 
 
@@ -129,3 +137,119 @@ def test_moments_are_loaded_and_settings_are_those_of_now(several: bool) -> None
     assert len(moments) == 2
     for moment, other in zip(moments, expected, strict=True):
         torch.testing.assert_close(moment, other)
+
+
+MOVING = partial(torch.optim.SGD, momentum=0.5)
+
+
+def built(groups: Any, optimizer: Any = MOVING) -> Any:
+    named = dict(network().named_parameters())
+    own = groups(named) if callable(groups) else groups
+    return build_optimizer(optimizer, own, named, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "rates", "lengths"),
+    [
+        (lambda named: [{"params": named.values()}], [0.1], [6]),
+        (lambda named: [{"params": named.values(), "lr": 1.0}], [1.0], [6]),
+        (
+            lambda named: [
+                {"params": [p for p in named.values() if p.ndim > 1]},
+                {"params": (p for p in named.values() if p.ndim == 1), "lr": 1.0},
+            ],
+            [0.1, 1.0],
+            [2, 4],
+        ),
+        (lambda named: [{"params": each} for each in named.values()], [0.1] * 6, [1] * 6),
+    ],
+)
+def test_groups_keep_their_parameters_and_settings(
+    groups: Any, rates: list[float], lengths: list[int]
+) -> None:
+    found = built(groups).param_groups
+    assert [group["lr"] for group in found] == rates
+    assert [len(group["params"]) for group in found] == lengths
+    assert all(group["momentum"] == 0.5 for group in found)
+
+
+def test_one_plain_group_is_given_as_parameters() -> None:
+    given: list[Any] = []
+
+    def optimizer(parameters: Any, lr: float) -> Any:
+        given.append([dict(e) if isinstance(e, dict) else e for e in parameters])
+        return torch.optim.SGD(parameters, lr=lr)
+
+    built(lambda named: [{"params": named.values()}], optimizer)
+    built(lambda named: [{"params": named.values(), "lr": 1.0}], optimizer)
+    assert all(isinstance(each, nn.Parameter) for each in given[0])
+    assert [sorted(each) for each in given[1]] == [["lr", "params"]]
+
+
+def test_an_optimizer_that_wants_names_gets_those_of_what_trains() -> None:
+    given: dict[str, Any] = {}
+
+    def optimizer(parameters: Any, lr: float, named_parameters: Any) -> Any:
+        given.update(named_parameters)
+        return torch.optim.SGD(parameters, lr=lr)
+
+    built(lambda named: [{"params": named.values()}], optimizer)
+    assert list(given) == [name for name, _ in network().named_parameters()]
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        ([], ValueError, "but of 6 the groups have 0, 0 in all"),
+        (
+            lambda named: [{"params": [*named.values()][:5]}],
+            ValueError,
+            "of 6 the groups have 5, 5",
+        ),
+        (
+            lambda named: [{"params": named.values()}] * 2,
+            ValueError,
+            "the groups have 6, 12 in all",
+        ),
+        (
+            lambda named: [{"params": [*named.values(), nn.Parameter(torch.ones(1))]}],
+            ValueError,
+            "the groups have 6, 7 in all",
+        ),
+        ([torch.ones(2)], TypeError, '_parameter_groups() gives dicts with "params", got Tensor'),
+        ([{"lr": 1.0}], TypeError, '_parameter_groups() gives dicts with "params", got dict'),
+    ],
+)
+def test_groups_that_do_not_hold_all_that_trains_once_are_refused(
+    groups: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        built(groups)
+
+
+class Several(dict[str, Any]):
+    """Optimizers by name."""
+
+
+def test_what_is_no_optimizer_or_takes_no_single_step_is_refused() -> None:
+    weights = [nn.Parameter(torch.ones(2, 2))]
+    require_optimizer(torch.optim.SGD(weights, lr=0.1))
+    require_optimizer(Several(a=torch.optim.SGD(weights, lr=0.1)))
+    wrong: Any
+    for wrong in (None, nn.Linear(1, 1), Several(a=torch.optim.SGD(weights, lr=0.1), b=None)):
+        with pytest.raises(TypeError):
+            require_optimizer(wrong)
+    for wrong in (torch.optim.LBFGS(weights), torch.optim.SparseAdam(weights)):
+        with pytest.raises(TypeError, match=type(wrong).__name__):
+            require_optimizer(wrong)
+
+
+@pytest.mark.parametrize("weight_decay", [None, 0.0, 0.1])
+def test_norms_and_biases_have_no_decay(weight_decay: float | None) -> None:
+    named = dict(network().named_parameters())
+    weights, vectors = without_decay(named, weight_decay)
+    assert [p.ndim for p in weights["params"]] == [4, 2]
+    assert [p.ndim for p in vectors["params"]] == [1] * 4
+    assert weights.get("weight_decay") == weight_decay and vectors["weight_decay"] == 0.0
+    (alone,) = without_decay({"a": named["1.weight"]}, weight_decay)
+    assert alone["weight_decay"] == 0.0

@@ -132,6 +132,36 @@ def test_a_run_that_its_time_limit_ends_says_so_and_how_to_go_on(
     assert "Stopped by time_limit='0s'" in end and "nothing is stored (name=None)" in end
 
 
+@pytest.mark.parametrize(
+    ("processes", "missing"),
+    [
+        (1, "; 2 unreadable images left out; "),
+        (2, "; 2 unreadable images left out by this process; "),
+    ],
+)
+def test_one_process_of_several_tells_what_it_could_not_read(
+    processes: int, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(True)
+    run.processes, run.began, run.kept, run.has_advanced = processes, time.monotonic(), None, True
+    bar = Progress("Run", run, Quiet(), shown=True)  # type: ignore[arg-type]
+    run.epoch = 1
+    bar.conclude(left_out=2)
+    bar.close()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"Run: 1 epoch in 0 s{missing}nothing is stored (name=None)"
+
+
+@pytest.mark.parametrize("name", ["chosen", "footprint"])
+def test_what_was_found_before_the_first_step_is_told(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(True)
+    setattr(run, name, "this was found")
+    Progress("Run", run, Quiet(), shown=True).close()  # type: ignore[arg-type]
+    assert "\nthis was found\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_unreadable_image_is_told_once_and_counted_at_the_end(
     num_workers: int,

@@ -341,3 +341,42 @@ def test_a_gradient_that_stays_infinite_however_little_it_is_scaled_ends_a_run()
     scaler.update(2.0**-15)
     with pytest.raises(NonFiniteLossError, match=r'however little .* step 3 .*precision="bf16"'):
         run.raise_if_not_finite()
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "cause"),
+    [
+        (None, False, "time_limit=None"),
+        (None, True, "a callback in another process"),
+        ("EarlyStopping", True, "EarlyStopping"),
+    ],
+)
+def test_a_run_that_another_process_ends_says_so(
+    own: str | None, others: bool, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
+    told = []
+
+    def any_process(flag: Tensor) -> Tensor:
+        told.append(bool(flag))
+        return torch.tensor(others)
+
+    monkeypatch.setattr("super_selfish.training.run.any_process", any_process)
+    run = bare()
+    if own is not None:
+        run.stop(own)
+        run.stop("another one")
+    assert not run.is_over()  # the others do not know it yet
+    run.agree_to_stop()
+    assert told == [own is not None]
+    assert (run.all_stop, run.is_over()) == (others, others)
+    assert run.cause_of_end == cause
+
+
+def test_one_process_ends_when_it_wants_to() -> None:
+    run = bare(time_limit="2h")
+    run.agree_to_stop()
+    assert not run.is_over() and run.cause_of_end == "time_limit='2h'"
+    run.stop("the user")
+    run.agree_to_stop()
+    assert run.is_over() and run.cause_of_end == "the user"

@@ -265,6 +265,43 @@ def test_the_second_of_two_schedules_begins_without_a_warning(make: Callable[...
     assert again.param_groups[0]["lr"] == pytest.approx(0.2)
 
 
+class Complaining(SequentialLR):
+    """Complains where it begins the next one, as that of torch 2.4 does."""
+
+    def step(self, epoch: int | None = None) -> None:
+        if self.last_epoch + 1 in self._milestones:
+            warnings.warn(
+                "The epoch parameter in `scheduler.step()` was not necessary", stacklevel=1
+            )
+        super().step()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("inside", ["alone", "in a chain", "of a player"])
+def test_a_complaint_of_the_change_to_the_next_schedule_is_kept_back(inside: str) -> None:
+    own = optimizer()
+    schedule: Any = Complaining(own, [StepLR(own, 1, 0.5), StepLR(own, 1, 0.1)], [2])
+    outer: Any = {
+        "alone": lambda: schedule,
+        "in a chain": lambda: ChainedScheduler([schedule]),
+        "of a player": lambda: Players(first=StepLR(own, 1, 1.0), second=schedule),
+    }[inside]()
+    found = []
+    for _ in range(4):
+        found.append(own.param_groups[0]["lr"])
+        own.step()
+        step_schedule(outer, moved=True)
+    assert found == pytest.approx([2.0, 1.0, 2.0, 0.2])
+
+
+class Players(dict[str, Any]):
+    """Schedules by player, which step as one."""
+
+    def step(self) -> None:
+        for each in self.values():
+            each.step()
+
+
 def test_what_a_schedule_says_once_is_not_said_at_every_step() -> None:
     class Talking(StepLR):
         def step(self, epoch: int | None = None) -> None:

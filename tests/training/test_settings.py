@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from super_selfish.training.settings import differences, told_optimizer
+from super_selfish.training.settings import (
+    announce_beginning,
+    announce_changes,
+    changed,
+    differences,
+    refuse_differences,
+    told_optimizer,
+    told_schedule,
+)
 
 TENSOR = torch.tensor([1.0, 2.0])
 
@@ -61,3 +69,97 @@ def test_a_momentum_that_a_schedule_cycles_is_told_as_it_was_given() -> None:
     assert told["momentum"] == 0.85
     assert told["weight_decay"] == 0.01
     assert "lr" not in told and "max_momentum" not in told
+
+
+def told(groups: int, held: bool = False) -> tuple[Any, Any]:
+    layers = [nn.Linear(2, 2) for _ in range(groups)]
+    optimizer = torch.optim.SGD([{"params": layer.parameters()} for layer in layers], lr=0.5)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.25)
+    for number, group in enumerate(optimizer.param_groups):
+        group["lr"] = 9.0  # where it stands by now
+        if held:
+            group["held_lr"] = 0.1 * (number + 1)
+    return schedule, optimizer
+
+
+def test_a_schedule_is_told_with_the_rate_that_it_began_with() -> None:
+    found = told_schedule(*told(1), epochs=4)
+    expected = {"epochs": 4, "lr": 0.5, "lr_scheduler": "StepLR"}
+    assert expected.items() <= found.items()
+    assert found["step_size of lr_scheduler"] == 3 and found["gamma of lr_scheduler"] == 0.25
+    assert not any("optimizer of" in name or "last_epoch" in name for name in found)
+    assert not any(name.startswith(("_", "lr of the")) for name in found)
+
+
+def test_groups_are_told_with_the_rates_that_are_held() -> None:
+    found = told_schedule(*told(2, held=True), epochs=4)
+    assert found["lr"] == 0.1
+    assert found["lr of the groups"] == "(0.1, 0.2)"
+
+
+def test_schedules_inside_of_one_and_of_players_are_told() -> None:
+    _, optimizer = told(1)
+    parts = [torch.optim.lr_scheduler.StepLR(optimizer, n) for n in (1, 7)]
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [2])  # type: ignore[arg-type]
+    found = told_schedule(schedule, optimizer, epochs=4)
+    assert found["step_size of lr_scheduler[0]"] == 1
+    assert found["step_size of lr_scheduler[1]"] == 7
+    assert found["milestones of lr_scheduler"] == "(2)"
+    players = told_schedule({"critic": parts[1]}, {"critic": optimizer}, epochs=4)
+    assert players["epochs of the critic"] == 4
+    assert players["step_size of lr_scheduler of the critic"] == 7
+
+
+def test_settings_of_several_groups_and_players_say_whose_they_are() -> None:
+    _, optimizer = told(2)
+    assert told_optimizer(optimizer)["momentum of group 2"] == 0
+    assert "momentum" not in told_optimizer(optimizer)
+    found = told_optimizer({"critic": told(1)[1]})
+    assert found["optimizer of the critic"] == "SGD" and found["momentum of the critic"] == 0
+    assert told_optimizer(object()) == {"optimizer": "object"}
+
+
+def test_an_order_and_what_trains_are_told_by_their_first_difference() -> None:
+    (said,) = differences({"order": ["a", "b", "c"]}, {"order": ["a", "c", "b"]})
+    assert said == (
+        "the parameters of its optimizer in another order: b at place 1, this call has c"
+    )
+    assert differences({"order": ["a", "b"]}, {"order": ["a", "c"]}) == []
+    (said,) = differences({"trained": ["a", "b", "c"]}, {"trained": ["c", "d"]}, "this one")
+    assert said == (
+        "3 parameters that train, this one has 2 (a stands still now, d stood still then)"
+    )
+    (said,) = differences({"trained": ["a"]}, {"trained": ["a", "b"]})
+    assert said.endswith("(b stood still then)")
+
+
+def test_what_changed_is_told_in_the_words_of_what_is_new() -> None:
+    assert changed({"num_images": 5, "a": 1}, {"num_images": 6, "a": 1}) == [
+        "images in the dataset=6 instead of 5"
+    ]
+
+
+def test_differences_are_refused_and_nothing_else() -> None:
+    refuse_differences([], "base")
+    message = "cannot resume base: the stored run has a; b. Give c, or pretrained=True to start"
+    with pytest.raises(ValueError, match=message):
+        refuse_differences(["a", "b"], "base", "Give c")
+    with pytest.raises(ValueError, match=r"a\. Use the same, or pretrained=True"):
+        refuse_differences(["a"], "base")
+
+
+def test_the_first_process_alone_says_how_a_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    announce_changes([], "base", 2)
+    assert caplog.messages == []
+    announce_changes(["lr=1 instead of 2", "b"], "base", 2)
+    announce_beginning("base")
+    assert caplog.messages[0].startswith(
+        "base goes on in epoch 3, from here on with lr=1 instead of 2, b (the learning rate is"
+    )
+    assert caplog.messages[1].endswith("base.pt: starting anew")
+    monkeypatch.setattr("super_selfish.training.settings.rank", lambda: 1)
+    announce_changes(["a"], "base", 2)
+    announce_beginning("base")
+    assert len(caplog.messages) == 2

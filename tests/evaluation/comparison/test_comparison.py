@@ -245,3 +245,44 @@ def test_gains_over_a_network_that_may_be_no_untrained_one_are_with_reserve(
     doubtful = Comparison(comparison.runs, {**SETTINGS, "knows_untrained": False})
     assert doubtful.notes == [reserve, *comparison.notes]
     assert f"\n{reserve}\n" in str(doubtful) and f"- {reserve}\n" in doubtful.to_markdown()
+
+
+def test_weights_that_were_trained_before_have_a_line_and_columns_of_their_own() -> None:
+    runs = [record("untrained", 0, 0.5), record("start", 0, 0.55, health=None)]
+    runs += [record("moco", 0, 0.6, start="start-0-None"), record("failed", 0, None, error="no")]
+    table = Comparison(tuple(runs), SETTINGS)._cells()
+    assert [row[0] for row in table] == ["algorithm", "untrained", "start", "moco", "failed"]
+    header = table[0]
+    assert header[:5] == ["algorithm", "seeds", "knn", "gain", "since start"]
+    assert {len(row) for row in table} == {len(header)}
+    assert table[1][1:5] == ["", "50.0", "", ""]
+    assert table[2][1:5] == ["", "55.0", "", ""]
+    assert table[3][1:5] == ["1", "60.0", "+10.0", "+5.0"]
+    health = header.index("health (rank)")
+    assert [row[health] for row in table[1:4]] == ["healthy (20.0)", "", "healthy (20.0)"]
+    without = Comparison((runs[0], runs[2]), SETTINGS)._cells()
+    assert [row[0] for row in without] == ["algorithm", "untrained", "moco"]
+    assert "since start" not in without[0]
+    assert "all began with the weights" in Comparison(tuple(runs), SETTINGS).conditions
+
+
+def test_sensitivity_is_told_where_it_is_known(study: Comparison) -> None:
+    one = record("rotate", 0, 0.5)
+    table = Comparison((*study.runs, one), SETTINGS)._cells()
+    header, rows = table[0], {row[0]: row for row in table[1:]}
+    knn, linear = header.index("knn sensitivity"), header.index("linear sensitivity")
+    assert [rows["moco"][knn], rows["moco"][linear]] == ["8.2", "8.2"]
+    assert rows["rotate"][knn] == "\N{EN DASH}"
+    assert rows["untrained"][knn] == ""
+
+
+def test_the_conditions_are_told_as_far_as_they_are_known() -> None:
+    runs = (record("untrained", 0, 0.5), record("moco", 0, 0.6))
+    bare = Comparison(runs)
+    assert bare.conditions == "accuracy in %, \N{PLUS-MINUS SIGN} standard deviation over seeds"
+    told = Comparison(runs, {**SETTINGS, "budget": None, "epochs": 1, "untrained": "drawn anew"})
+    assert "pretrained for 1 epoch a run on 5,000 images of 32x48; rated by 100 labelled" in (
+        told.conditions
+    )
+    assert told.conditions.endswith("on 50; untrained: drawn anew")
+    assert bare.notes == []  # nothing is said of differences where nobody knows the test images

@@ -124,3 +124,51 @@ def test_a_supervisor_tells_its_chance(images: Tensor, tiny_backbone: Backbones)
         np.asarray(plot_history(supervisor).axes[0].lines[-1].get_ydata()).tolist()
         == [math.log(4)] * 2
     )
+
+
+def test_a_panel_says_what_it_shows_and_the_last_one_tells_the_epochs() -> None:
+    rows = [{**row, "top_variance": 0.5} for row in ROWS]
+    top, bottom = plot_history(rows, panels=["top_variance"]).axes
+    assert (top.get_ylabel(), bottom.get_ylabel()) == ("loss", "top variance")
+    assert (top.get_xlabel(), bottom.get_xlabel()) == ("", "epoch")
+    for axes in (top, bottom):
+        axes.figure.canvas.draw()  # type: ignore[union-attr]
+        shown = [label.get_visible() for label in axes.get_xticklabels()]
+        assert shown == [axes is bottom] * len(shown)
+        assert axes.get_legend() is None
+        visible = {side for side, spine in axes.spines.items() if spine.get_visible()}
+        assert visible == {"left", "bottom"}
+
+
+def test_epochs_are_whole_numbers_and_one_stands_in_the_middle() -> None:
+    axes = plot_history(ROWS[:2]).axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks == [1, 2]
+    assert plot_history(ROWS[:1]).axes[0].get_xlim() == (0, 2)
+
+
+def test_chance_that_nobody_knows_or_is_not_finite_is_not_drawn() -> None:
+    for chance in (None, math.inf, math.nan):
+        axes = plot_history(ROWS, chance=chance).axes[0]
+        assert len(axes.lines) == 1 and axes.get_legend() is None
+    rows = [{"epoch": 1, "loss": math.nan}, {"epoch": 2, "loss": math.nan}]
+    assert plot_history(rows).axes[0].get_ylim()  # nothing to widen
+
+
+def test_a_loss_below_zero_has_room_below_it() -> None:
+    low, _ = (
+        plot_history([{"epoch": 1, "loss": -1.0}, {"epoch": 2, "loss": 1.0}]).axes[0].get_ylim()
+    )
+    assert low < -1
+
+
+def test_few_values_are_points_and_many_a_line() -> None:
+    for count, marker in ((30, "o"), (31, "None")):
+        rows = [{"epoch": n, "loss": 1.0} for n in range(count)]
+        assert plot_history(rows).axes[0].lines[0].get_marker() == marker
+
+
+def test_more_columns_than_colours_are_all_drawn() -> None:
+    rows = [{"epoch": n, **{f"loss_{k}": 1.0 * k for k in range(14)}} for n in (1, 2)]
+    assert len(plot_curves(rows, [f"loss_{k}" for k in range(14)]).axes[0].lines) == 14
