@@ -208,6 +208,24 @@ def test_a_step_that_small_batches_do_not_suit_is_not_measured_and_lack_of_memor
         assert measure(supervisor, "fp32") is None
 
 
+@pytest.mark.parametrize(("count", "is_measured"), [(2, False), (3, False), (4, True)])
+def test_fewer_images_than_the_larger_of_two_small_batches_are_not_measured(
+    count: int, is_measured: bool, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = RotateNetSupervisor(images[:count], tiny_backbone(), device="cpu")
+    assert (measure(supervisor, "fp32") is not None) == is_measured
+
+
+def test_only_a_collator_is_asked_for_small_batches(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
+    supervisor.collate_fn = lambda items: items
+    assert measure(supervisor, "fp32") is None
+    without = RotateNetSupervisor(None, tiny_backbone(), image_size=32, in_channels=3)
+    assert measure(without, "fp32") is None
+
+
 def test_nothing_is_measured_where_half_of_what_is_free_is_surely_enough(images: Tensor) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 16))
     supervisor = RotateNetSupervisor(images, network, image_size=32, device="cpu")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from super_selfish.models import CombinedNet, ImageDecoder, NarrowResNet, Normal
 from super_selfish.models.freezing import freeze_until
 from super_selfish.models.standardize import Standardize
 from super_selfish.supervisors import LabelSupervisor
+from super_selfish.supervisors.label import _check_known, _count_classes, _fitted, _resized
 from super_selfish.training.checkpoint import write_checkpoint
 from tests.conftest import TinyBackbone
 
@@ -526,3 +528,69 @@ def test_items_that_are_none_are_skipped_and_the_labels_of_the_others_known(
     items: list[Any] = [*(data[number] for number in range(6)), None]
     supervisor = LabelSupervisor(items, tiny_backbone(), on_error="skip")
     assert supervisor.model(torch.rand(2, 3, 32, 32)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("known", "classes", "message"),
+    [
+        (None, 2, None),
+        (torch.tensor([0, 1]), 2, None),
+        (torch.tensor([0, 2]), 2, "2"),
+        ([0, 1], 2, None),
+        ([0, 2], 2, "2"),
+        ([0, 5], None, None),
+        ([0, -1], None, "-1"),
+        ([0, 7.5], 2, None),  # read when they are trained with
+        (torch.tensor([0, 1]), 1, None),  # yes or no
+        ([0, 3], 1, "3"),
+    ],
+)
+def test_known_labels_that_fit_no_loss_are_refused_at_once(
+    known: Any, classes: int | None, message: str | None
+) -> None:
+    source: Any = SimpleNamespace(known_labels=lambda: known, on_error="raise", items=[1])
+    if message is None:
+        _check_known(source, classes)
+    else:
+        with pytest.raises((TypeError, ValueError), match=message):
+            _check_known(source, classes)
+
+
+def test_classes_are_counted_by_the_largest_label_or_the_columns() -> None:
+    source: Any = SimpleNamespace(on_error="raise")
+    assert _count_classes(torch.tensor([0, 4, 1]), source, is_free=False) == 5
+    assert _count_classes(torch.eye(3), source, is_free=False) == 3
+    assert _count_classes(torch.tensor([-1, 2]), source, is_free=True) == 3
+    with pytest.raises(ValueError, match="-1"):
+        _count_classes(torch.tensor([-1, 2]), source, is_free=False)
+    with pytest.raises(ValueError, match="give num_classes=, a predictor=, or a dataset"):
+        _count_classes(None, source, is_free=False)
+    with pytest.raises(ValueError, match=r"the labels are masks \[4, 5\]"):
+        _count_classes(torch.zeros(2, 4, 5), source, is_free=False)
+
+
+@pytest.mark.parametrize(
+    ("targets", "logits", "shape", "dtype"),
+    [
+        ((3,), (3, 5), (3,), torch.int64),
+        ((3,), (3, 1), (3, 1), torch.int64),
+        ((3, 1), (3, 1), (3, 1), torch.int64),
+        ((3, 1, 4, 4), (3, 5, 2, 2), (3, 4, 4), torch.int64),
+        ((3, 1, 4, 4), (3, 1, 2, 2), (3, 1, 4, 4), torch.int64),
+        ((3, 4, 4), (3, 1, 2, 2), (3, 1, 4, 4), torch.int64),
+        ((3, 4, 4), (3, 5, 2, 2), (3, 4, 4), torch.int64),
+        ((3, 5), (3, 5), (3, 5), torch.int64),
+    ],
+)
+def test_targets_take_the_shape_that_a_loss_of_these_logits_wants(
+    targets: tuple[int, ...], logits: tuple[int, ...], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    found = _fitted(torch.zeros(targets, dtype=torch.int32), torch.zeros(logits))
+    assert (tuple(found.shape), found.dtype) == (shape, dtype)
+    assert _fitted(torch.zeros(targets), torch.zeros(logits)).dtype == torch.float32
+
+
+def test_maps_of_the_size_of_the_images_stay_as_they_are() -> None:
+    logits = torch.rand(1, 2, 4, 6)
+    assert _resized(logits, torch.Size((4, 6))) is logits
+    assert _resized(logits, torch.Size((8, 6))).shape == (1, 2, 8, 6)

@@ -32,6 +32,7 @@ from super_selfish.supervisors import (
     RotateNetSupervisor,
     Supervisor,
 )
+from super_selfish.supervisors.persistence import stored_batch_size
 from tests.conftest import TinyBackbone
 
 Schedule = Callable[[Optimizer], LRScheduler] | str
@@ -396,3 +397,25 @@ def test_equal_seeds_and_equal_first_weights_give_equal_runs(
     assert not torch.equal(weights(0), weights(1))
     doc = RotateNetSupervisor.supervise.__doc__
     assert doc is not None and "`torch.manual_seed` before the constructor" in doc
+
+
+@pytest.mark.parametrize(
+    ("run", "size"),
+    [
+        (None, None),
+        ({"batch_size": 8}, 8),
+        ({"batch_size": 1}, 1),
+        ({"batch_size": 0}, None),
+        ({"batch_size": "auto"}, None),
+        ({"batch_size": 8.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_stored_run_tells_the_size_of_its_batches(
+    run: dict[str, Any] | None, size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stored_batch_size(tmp_path / "base") is None
+    (tmp_path / "base.pt").touch()
+    state = {"run": None if run is None else {"settings": run}}
+    monkeypatch.setattr("super_selfish.supervisors.persistence.read_run", lambda path: state)
+    assert stored_batch_size(tmp_path / "base") == size

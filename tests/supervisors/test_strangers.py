@@ -75,6 +75,9 @@ CRAFTED: dict[str, tuple[Callable[[State], object], str]] = {
     "a text as head": (argument("predictor", "x"), "cannot be built again"),
     "words for numbers": (argument("rotations", "x"), "cannot be built again"),
     "giant images": (argument("image_size", (60_000, 60_000)), "asks for networks of more than"),
+    "a large angle in a list": (argument("rotations", (0, -(10**9))), "asks for rotations=-1000"),
+    "a large number in a dict": (argument("crop", {"a": [3, 10**9]}), "asks for crop=1000000000"),
+    "a large number in a set": (argument("crop", {10**9}), "asks for crop=1000000000"),
     "too many channels": (argument("in_channels", 10**12), "asks for in_channels=1000000000000"),
 }
 
