@@ -8,6 +8,7 @@ import torch
 
 from super_selfish.augmentations.patches import (
     RandomTileCrop,
+    cell_size,
     crop_tiles,
     cut_windows,
     maximal_hamming_permutations,
@@ -195,3 +196,11 @@ def test_windows_are_where_their_corners_say(generator: torch.Generator) -> None
         for n in range(5):
             top, left = corners[b, n].tolist()
             assert torch.equal(windows[b, n], images[b, :, top : top + 7, left : left + 7])
+
+
+def test_a_grid_needs_a_pixel_a_cell() -> None:
+    assert cell_size(7, 3, 3) == (2, 1)
+    assert cell_size(1, 1, 1) == (1, 1)
+    for height, width, grid in ((7, 2, 3), (2, 7, 3), (4, 4, 0)):
+        with pytest.raises(ValueError, match=rf"a {grid}x{grid} grid needs that many pixels, got"):
+            cell_size(height, width, grid)

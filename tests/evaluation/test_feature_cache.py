@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset, TensorDataset
 
 from super_selfish.evaluation import evaluate
-from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.feature_cache import FeatureCache, _checked
 from super_selfish.evaluation.features import Features, open_data
 
 
@@ -136,3 +136,31 @@ def test_no_flipped_bit_ever_gives_other_features(images: Tensor, tmp_path: Path
 def test_data_without_labels_are_refused_from_the_cache_too(images: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the test part has no labels"):
         evaluate(Counting(), labelled(images), images, untrained=None, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (torch.zeros(2, 3), None, None),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), None),
+        (torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.int64), None),
+        (torch.zeros(2), None, "no finite features"),
+        (torch.zeros(2, 3, dtype=torch.float64), None, "no finite features"),
+        (torch.tensor([[0.0, float("nan")]]), None, "no finite features"),
+        (torch.zeros(3, 2).T, None, "no finite features"),
+        ([[0.0]], None, "no finite features"),
+        (torch.zeros(2, 3), torch.zeros(2), "no labels of whole numbers"),
+        (torch.zeros(2, 3), torch.zeros(2, 1, 1, dtype=torch.int64), "no labels of whole numbers"),
+        (torch.zeros(2, 3), [0, 1], "no labels of whole numbers"),
+        (torch.zeros(2, 3), torch.tensor([0, 1, 2]), "2 features, but 3 labels"),
+    ],
+)
+def test_a_file_holds_features_with_labels_or_is_of_no_use(
+    features: object, labels: object, message: str | None
+) -> None:
+    if message is None:
+        found = _checked(features, labels)
+        assert found.features is features and found.labels is labels
+    else:
+        with pytest.raises(ValueError, match=message):
+            _checked(features, labels)

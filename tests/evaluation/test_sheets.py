@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,12 +37,18 @@ def test_headings_stand_above_their_columns_and_beside_their_rows() -> None:
         x, y = texts[word].get_position()
         assert x == pytest.approx((boxes[axes].x0 + boxes[axes].x1) / 2)
         assert y > boxes[axes].y1
-        assert (texts[word].get_ha(), texts[word].get_va()) == ("center", "bottom")
+        assert (texts[word].get_horizontalalignment(), texts[word].get_verticalalignment()) == (
+            "center",
+            "bottom",
+        )
     for word, axes in (("upper", upper), ("lower", lower)):
         x, y = texts[word].get_position()
         assert y == pytest.approx((boxes[axes].y0 + boxes[axes].y1) / 2)
         assert x < boxes[axes].x0
-        assert (texts[word].get_ha(), texts[word].get_va()) == ("right", "center")
+        assert (texts[word].get_horizontalalignment(), texts[word].get_verticalalignment()) == (
+            "right",
+            "center",
+        )
     assert texts["What it is."].get_position()[1] < boxes[lower].y0
     assert texts["What it is."].get_color() == QUIET and texts["left"].get_color() == INK
     assert texts["left"].get_fontsize() == FONT
@@ -70,7 +77,7 @@ def test_an_image_is_shown_without_axes(channels: int, shape: tuple[int, ...]) -
     image = torch.rand(channels, 4, 5)
     show_image(axes, image)
     (shown,) = axes.images
-    assert shown.get_array().shape == shape
+    assert np.asarray(shown.get_array()).shape == shape
     assert shown.get_clim() == (0, 1)
     assert shown.get_interpolation() == "nearest"
     assert list(axes.get_xticks()) == list(axes.get_yticks()) == []
@@ -91,7 +98,11 @@ def test_words_below_a_cell_are_centred() -> None:
     axes = new_figure(2, 2).add_subplot()
     write_below(axes, "a\nb", "#123456")
     (text,) = axes.texts
-    assert (text.get_text(), text.get_color(), text.get_ha()) == ("a\nb", "#123456", "center")
+    assert (text.get_text(), text.get_color(), text.get_horizontalalignment()) == (
+        "a\nb",
+        "#123456",
+        "center",
+    )
     box = text.get_window_extent()
     assert box.y1 < axes.bbox.y0
     assert (box.x0 + box.x1) / 2 == pytest.approx((axes.bbox.x0 + axes.bbox.x1) / 2, abs=1)

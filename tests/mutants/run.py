@@ -136,7 +136,7 @@ def names_at(source: str, line: int) -> set[str]:
     Of a class these are methods; where only it itself is left, its own name.
     """
     body = ast.parse(source).body
-    parts: dict[str, ast.AST] = {}
+    parts: dict[str, ast.FunctionDef] = {}
     inside: dict[str, str] = {}  # the class of a method
     for node in body:
         if isinstance(node, ast.ClassDef):

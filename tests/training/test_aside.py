@@ -11,7 +11,7 @@ from torch import Tensor
 
 from super_selfish.evaluation import Monitor
 from super_selfish.supervisors import RotateNetSupervisor
-from super_selfish.training.aside import OwnFiles, set_aside
+from super_selfish.training.aside import OwnFiles, set_aside, set_file_aside
 from tests.conftest import TinyBackbone
 
 DATED = r"base-\d{4}-\d\d-\d\d-\d{6}(-\d+)?"
@@ -159,3 +159,86 @@ def test_a_checkpoint_that_somebody_changed_is_not_replaced(tmp_path: Path) -> N
     assert not (tmp_path / "own.pt").exists()
     (kept,) = tmp_path.iterdir()
     assert kept.read_text() == "another's"
+
+
+def touched(folder: Path, *endings: str) -> None:
+    for ending in endings:
+        (folder / f"base{ending}").write_text(ending)
+        os.utime(folder / f"base{ending}", (1e9, 1e9))
+
+
+def test_what_lies_beside_no_checkpoint_makes_way_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touched(tmp_path, ".csv", "-best.pt", ".html", "-other.pt")
+    assert set_aside(tmp_path / "base") is None
+    assert {"base-other.pt", "base.html"} <= set(names(tmp_path))
+    dated = [name for name in names(tmp_path) if re.match(DATED, name)]
+    assert [re.sub(DATED, "", name) for name in dated] == ["-best.pt", ".csv"]
+    (line,) = caplog.messages
+    before = f"{tmp_path / 'base-best.pt'}, {tmp_path / 'base.csv'}"
+    assert line == f"{before} had been there without a checkpoint: now {dated[0]}, {dated[1]}"
+    assert set_aside(tmp_path / "base") is None and len(caplog.messages) == 1
+
+
+def test_one_former_run_is_not_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        touched(tmp_path, ".pt")
+        set_aside(tmp_path / "base")
+    first, second = caplog.messages
+    assert "former runs" not in first and "(one of 2 former runs, 0 MB)" in second
+
+
+def test_a_file_gets_the_date_of_its_last_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = []
+    for _ in range(2):
+        touched(tmp_path, "-nan.pt")
+        kept.append(set_file_aside(tmp_path / "base-nan.pt"))
+    assert names(tmp_path) == sorted(path.name for path in kept)
+    assert all(re.fullmatch(rf"base-nan-{DATED[5:]}\.pt", path.name) for path in kept)
+    assert caplog.messages[0] == f"{tmp_path / 'base-nan.pt'} had been there before: now {kept[0]}"
+
+
+@pytest.mark.parametrize(
+    ("replaces", "has_history", "is_kept"),
+    [(False, False, True), (True, False, False), (True, True, True)],
+)
+def test_a_file_beside_a_run_makes_way_where_it_is_not_its_own(
+    replaces: bool, has_history: bool, is_kept: bool, tmp_path: Path
+) -> None:
+    files = OwnFiles()
+    files.begin_run(tmp_path / "base", replaces=replaces)
+    assert files.formers_are_own == replaces
+    files.make_way_for(tmp_path / "base-nan.pt")  # which is not there
+    touched(tmp_path, "-nan.pt", *(["-nan.csv"] if has_history else []))
+    files.make_way_for(tmp_path / "base-nan.pt")
+    assert (tmp_path / "base-nan.pt").is_file() != is_kept
+
+
+def test_a_run_makes_way_once_for_all_that_it_writes(tmp_path: Path) -> None:
+    files = OwnFiles()
+    files.begin_run(tmp_path / "base", replaces=False)
+    touched(tmp_path, ".pt", "-best.pt")
+    files.make_way(tmp_path / "base-best")
+    assert not (tmp_path / "base.pt").exists() and not (tmp_path / "base-best.pt").exists()
+    assert files.formers_are_own
+    touched(tmp_path, ".pt", "-best.pt")
+    files.make_way(tmp_path / "base")
+    assert (tmp_path / "base.pt").exists() and (tmp_path / "base-best.pt").exists()
+    touched(tmp_path, "-own.pt")  # of no run
+    files.make_way(tmp_path / "base-own")
+    assert not (tmp_path / "base-own.pt").exists()
+
+
+def test_a_run_of_its_own_at_a_name_beside_makes_way_though_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    files = OwnFiles()
+    files.begin_run(tmp_path / "base", replaces=True)
+    touched(tmp_path, ".pt", "-best.pt", "-best.csv", "-epoch-2.pt")
+    files.make_way(tmp_path / "base")
+    left = names(tmp_path)
+    assert {"base.pt", "base-epoch-2.pt"} <= set(left)
+    assert "base-best.pt" not in left and "base-best.csv" not in left

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from super_selfish.evaluation import Monitor
 from super_selfish.supervisors import RotateNetSupervisor
 from super_selfish.training import Callback, Checkpoints, EarlyStopping
+from super_selfish.training.early_stopping import sign_of
 from super_selfish.training.history import Row
 
 Backbones = Callable[..., nn.Module]
@@ -248,3 +249,19 @@ def test_a_column_of_texts_is_refused_in_words(callback: Any, make: Make, tmp_pa
 def test_arguments_of_other_types_are_refused_in_words(kind: Any, options: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"must be|is a text"):
         kind(**options)
+
+
+def test_the_sign_of_a_column_says_what_is_better() -> None:
+    assert [sign_of("loss", None), sign_of("val_loss", None), sign_of("knn", None)] == [-1, -1, 1]
+    assert [sign_of("loss", "max"), sign_of("knn", "min")] == [1, -1]
+    with pytest.raises(ValueError, match='mode is "min" or "max", got \'least\''):
+        sign_of("loss", "least")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="is a text such as"):
+        sign_of(3, None)  # type: ignore[arg-type]
+
+
+def test_there_is_something_to_keep() -> None:
+    with pytest.raises(ValueError, match=r"give every= \(epochs\), best="):
+        Checkpoints(every=None)
+    with pytest.raises(ValueError, match="keep_last= is of the checkpoints that every= makes"):
+        Checkpoints(every=None, best="loss", keep_last=2)

@@ -132,7 +132,7 @@ def test_a_panel_says_what_it_shows_and_the_last_one_tells_the_epochs() -> None:
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("loss", "top variance")
     assert (top.get_xlabel(), bottom.get_xlabel()) == ("", "epoch")
     for axes in (top, bottom):
-        axes.figure.canvas.draw()  # type: ignore[union-attr]
+        axes.figure.canvas.draw()
         shown = [label.get_visible() for label in axes.get_xticklabels()]
         assert shown == [axes is bottom] * len(shown)
         assert axes.get_legend() is None
