@@ -152,14 +152,11 @@ def test_one_process_of_several_tells_what_it_could_not_read(
     assert last == f"Run: 1 epoch in 0 s{missing}nothing is stored (name=None)"
 
 
-@pytest.mark.parametrize("name", ["chosen", "footprint"])
-def test_what_was_found_before_the_first_step_is_told(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_was_found_before_the_first_step_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     run = run_of(True)
-    setattr(run, name, "this was found")
+    run.remarks = ["this was found", "and this"]
     Progress("Run", run, Quiet(), shown=True).close()  # type: ignore[arg-type]
-    assert "\nthis was found\n" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("\nthis was found\nand this\n")
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
