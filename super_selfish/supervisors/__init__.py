@@ -23,6 +23,7 @@ from super_selfish.supervisors.instance_discrimination import InstanceDiscrimina
 from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
 from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
+from super_selfish.supervisors.multi_task import MultiTaskSupervisor
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
 from super_selfish.supervisors.simclr import SimCLRSupervisor
@@ -43,6 +44,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "instance": InstanceDiscriminationSupervisor,
     "jigsaw": JigsawNetSupervisor,
     "moco": MomentumContrastSupervisor,
+    "multi_task": MultiTaskSupervisor,
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
     "barlow_twins": BarlowTwinsSupervisor,
@@ -69,6 +71,7 @@ __all__ = [
     "JigsawNetSupervisor",
     "LabelSupervisor",
     "MomentumContrastSupervisor",
+    "MultiTaskSupervisor",
     "NonFiniteLossError",
     "PIRLSupervisor",
     "RotateNetSupervisor",

@@ -254,15 +254,8 @@ class Supervisor(Noting):
         lr_scheduler: Callable[..., LRScheduler] | str,
     ) -> tuple[DataLoader[Any], Any, Any]:
         """Builds the loader, the optimizer of everything that trains, and the schedule."""
-        run, source = self._running()
-        batches = EpochBatches(
-            len(source),
-            batch_size,
-            shuffle=shuffle,
-            seed=run.seed,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-        )
+        run, _ = self._running()
+        source, batches = self._images_in_order(batch_size, shuffle)
         batches.start_at(run.epochs_before)
         run.steps_per_epoch = len(batches)
         loader = open_loader(
@@ -271,6 +264,22 @@ class Supervisor(Noting):
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
         built = build_optimizer(optimizer, self._parameter_groups(named, lr), named, lr)
         return loader, built, build_schedule(lr_scheduler, built, run.total_updates, run.epochs)
+
+    def _images_in_order(self, batch_size: int, shuffle: bool) -> tuple[ImageSource, EpochBatches]:
+        """The images of a run, and the order in which this process sees them."""
+        run, source = self._running()
+        return source, self._order_of(source, batch_size, shuffle, run.seed)
+
+    @staticmethod
+    def _order_of(source: ImageSource, batch_size: int, shuffle: bool, seed: int) -> EpochBatches:
+        return EpochBatches(
+            len(source),
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
 
     def _parameter_groups(self, named: dict[str, nn.Parameter], lr: float) -> list[dict[str, Any]]:
         """Groups of parameters with settings of their own, as an optimizer of torch takes them.

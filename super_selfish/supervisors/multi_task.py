@@ -1,0 +1,336 @@
+"""Several algorithms that train one backbone.
+
+Each task is a supervisor with images, augmentation, heads and memories of its own; the backbone is
+one. Doersch, Zisserman, 2017, "Multi-task Self-Supervised Visual Learning", arXiv 1708.07860.
+
+Shapes: `T` tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.data.collate import Collator
+from super_selfish.data.joined import JoinedBatches, JoinedCollator, JoinedSource, Views
+from super_selfish.data.loaders import EpochBatches
+from super_selfish.data.pictures import Group
+from super_selfish.data.sources import ImageSource
+from super_selfish.models import CombinedNet, build_backbone, build_normalize
+from super_selfish.supervisors.adversarial import AdversarialSupervisor
+from super_selfish.supervisors.arguments import NOT_STORED
+from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.options import NAMES as OPTIONS
+from super_selfish.training.distributed import gather
+from super_selfish.training.history import Row
+from super_selfish.training.plain import is_plain
+from super_selfish.training.randomness import derive_seed
+from super_selfish.training.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from super_selfish.supervisors.options import Options
+
+TASKS = ("jigsaw", "exemplar")
+SMALLEST = 0.01  # first loss that is still a measure for later ones
+MOST_GROUPS = 2  # of pictures a task
+_OF_ALL = frozenset({"backbone", "in_channels", *NOT_STORED})
+Task = str | tuple[str, Mapping[str, Any]] | Supervisor
+
+
+class MultiTaskSupervisor(Supervisor):
+    """Trains one backbone by several tasks, in turns or all in each step.
+
+    A task is the name of an algorithm, such a name with arguments of its constructor, or a
+    supervisor that was built around the same backbone. Every task sees its own images in its own
+    order; what it logs stands behind its name (`"jigsaw.accuracy"`). Its loss is divided by its own
+    of the first step, so that none outweighs the others by its unit; one that begins below 0.01, or
+    with less than nothing, stays as it is. A momentum encoder follows the backbone in every
+    update, whosever turn it is.
+
+    Adversarial tasks are refused: their players move by gradients that stop at each other. So are
+    those with a backbone of two halves (CMC, split-brain), which is not the one that others train.
+
+    Differences from the paper: any tasks and any backbone, one optimizer for all of it instead of
+    gradients of one task a machine that are gathered (RMSProp); batch norm takes the statistics of
+    each task's images by itself and keeps the running ones of all; images are not made alike for
+    the tasks (by gray); no lasso over blocks. By default Adam trains at a constant rate of 1e-3 in
+    batches of 32.
+    """
+
+    title = "Multi-task"
+    question = "What do several tasks ask of one network?"
+
+    first_losses: Tensor  # (T,), 0 where there is none yet
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        backbone: nn.Module | str | None = None,
+        *,
+        tasks: Sequence[Task] = TASKS,
+        weights: Sequence[float] | None = None,
+        steps: Literal["alternating", "summed"] = "alternating",
+        normalize_losses: bool = True,
+        image_size: Size | None = None,
+        in_channels: int | None = None,
+        normalize: Any = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """Builds the supervisor.
+
+        Args:
+            dataset: Images, as anything that `ImageSource` takes; or the tasks, as a list of
+                supervisors, which have their images.
+            backbone: Network, its name, or None for an EfficientNet-B0, or for that of the tasks.
+            tasks: At least one: names such as `"rotate"`, pairs such as `("jigsaw", {"grid": 2})`,
+                or supervisors around one backbone (`JigsawNetSupervisor(images,
+                rotate.get_backbone())`).
+            weights: Of each task's loss; default: 1.
+            steps: Whether the tasks take turns, a batch each, or every step has a batch of each.
+            normalize_losses: Whether a task's loss is divided by what it was in its first step.
+            image_size: Side or (height, width) in pixels.
+            in_channels: Channels of the images.
+            normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
+            **options: `device`, `on_error`, `value_range`, `pages` and `loader`, as for every
+                supervisor; see `Supervisor`.
+
+        Raises:
+            ValueError: If a task is unknown, adversarial, or has another backbone, or there are not
+                as many weights as tasks.
+            TypeError: If a task is none of these.
+        """
+        if _are_supervisors(dataset):
+            dataset, tasks = None, dataset
+            self.arguments["dataset"] = None
+        if isinstance(tasks, str | Supervisor) or not tasks:
+            raise TypeError(f"tasks must be a list of tasks, such as {list(TASKS)}, got {tasks!r}")
+        if steps not in ("alternating", "summed"):
+            raise ValueError(f'steps must be "alternating" or "summed", got {steps!r}')
+        built = [task for task in tasks if isinstance(task, Supervisor)]
+        if built:
+            first = built[0]
+            dataset = first.source if dataset is None else dataset
+            backbone = first.get_backbone() if backbone is None else backbone
+            if image_size is None and in_channels is None and dataset is None:
+                image_size, in_channels = first.image_size, first.in_channels
+        super().__init__(
+            None, dataset, None, image_size=image_size, in_channels=in_channels, **options
+        )
+        network = build_backbone(
+            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
+        )
+        self.model = CombinedNet(
+            network, nn.Identity(), build_normalize(normalize, self.in_channels)
+        )
+        self.names: list[str] = []
+        for task in tasks:
+            self._add(task, network, normalize)
+        self.weights = [1.0] * len(tasks) if weights is None else [float(w) for w in weights]
+        if len(self.weights) != len(tasks) or not min(self.weights) > 0:
+            raise ValueError(
+                f"weights must be a positive number for each of {len(tasks)} tasks, got {weights}"
+            )
+        self.steps = steps
+        self.normalize_losses = normalize_losses
+        self.register_buffer("first_losses", torch.zeros(len(tasks)))
+        described = _described(self.tasks)
+        if described is not None:
+            self._resolve(tasks=described)
+        if built and backbone is built[0].get_backbone():
+            self._resolve(backbone=_plain_backbone(built, network))
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The supervisors, in their order."""
+        return [self._modules[name] for name in self.names]
+
+    @property
+    def collate_fn(self) -> Any:
+        """Each task's own, for its images."""
+        lengths = [0 if task.source is None else len(task.source) for task in self.tasks]
+        starts = [0, *accumulate(lengths)][:-1]
+        return JoinedCollator([task.collate_fn for task in self.tasks], starts)
+
+    @collate_fn.setter
+    def collate_fn(self, value: Any) -> None:
+        """Nothing: the tasks have theirs."""
+
+    def _add(self, task: Task, network: nn.Module, normalize: Any) -> None:
+        """Builds a task, unless it is built, and makes it a part of this supervisor."""
+        # The table of all algorithms has this one in it.
+        from super_selfish.supervisors import SUPERVISORS
+
+        if not isinstance(task, Supervisor):
+            task = self._built(task, network, normalize, SUPERVISORS)
+        short = {kind: name for name, kind in SUPERVISORS.items()}
+        name = base = short.get(type(task), type(task).__name__)
+        number = 1
+        while hasattr(self, name):
+            number += 1
+            name = f"{base}_{number}"
+        if isinstance(task, AdversarialSupervisor | MultiTaskSupervisor):
+            raise ValueError(
+                f"{base} cannot be one of several tasks: its players have optimizers of their own"
+                if isinstance(task, AdversarialSupervisor)
+                else "a task cannot be several tasks itself: list them all in tasks="
+            )
+        if task.get_backbone() is not network:
+            raise ValueError(
+                f"{base} trains another backbone than the other tasks: build it with "
+                "backbone=first_task.get_backbone(), or name it in tasks= (algorithms with a "
+                "backbone of two halves, cmc and split_brain, cannot share one)"
+            )
+        if not isinstance(task.collate_fn, Collator):
+            raise ValueError(f"{base} has a plain function as collate_fn: write a Collator")
+        self.add_module(name, task)
+        self.names.append(name)
+
+    def _built(
+        self, task: Any, network: nn.Module, normalize: Any, known: Mapping[str, Any]
+    ) -> Supervisor:
+        name, options = (task, {}) if isinstance(task, str) else _pair(task)
+        if name not in known:
+            meant = did_you_mean(name, known)
+            guess = f': did you mean "{meant}"?' if meant else f"; there are {', '.join(known)}"
+            raise ValueError(f"there is no algorithm {name!r}{guess}")
+        for option in options:
+            if option in _OF_ALL:
+                raise ValueError(f"{option} is that of all tasks, so {name} cannot have its own")
+        shared = {"image_size": self.image_size, "in_channels": self.in_channels}
+        if self.source is not None:
+            shared = {}  # those of the images
+        given = {"normalize": normalize, **shared, **options}
+        built: Supervisor = known[name](self.source, backbone=network, **given)
+        return built
+
+    def _images_in_order(self, batch_size: int, shuffle: bool) -> tuple[ImageSource, EpochBatches]:
+        """The images of all tasks, in their turns."""
+        run, _ = self._running()
+        if self._reading.on_device:
+            raise ValueError("dataset_on_device keeps the images of one task; leave it out here")
+        sources = [task.source for task in self.tasks]
+        for name, source in zip(self.names, sources, strict=True):
+            if source is None:
+                raise ValueError(f"{name} has no images: give it a dataset")
+        # Every task has an order of its own; the first one that of a run by itself.
+        seeds = [run.seed if n == 0 else derive_seed(run.seed, n) for n in range(len(sources))]
+        orders = [
+            self._order_of(source, batch_size, shuffle, seed)
+            for source, seed in zip(sources, seeds, strict=True)
+        ]
+        batches = JoinedBatches(orders, together=self.steps == "summed")
+        run.num_images = batches.num_images
+        return JoinedSource(sources), batches
+
+    def _forward(self, data: Views) -> Tensor:
+        losses = []
+        for number, views in data.parts:
+            name, task = self.names[number], self.tasks[number]
+            loss = task._forward(views)
+            self._log(**{f"{name}.loss": loss.detach()})
+            losses.append(self.weights[number] * loss / self._measure(number, loss.detach()))
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def _measure(self, number: int, loss: Tensor) -> Tensor:
+        """What a task's loss is divided by: its first one, of all processes, or 1."""
+        first = self.first_losses[number]
+        if not self.normalize_losses:
+            return torch.ones_like(first)
+        now = gather(loss.reshape(1)).mean().to(first.dtype)
+        is_new = (first == 0) & now.isfinite()
+        first = torch.where(is_new, torch.where(now >= SMALLEST, now, 1.0), first)
+        if self.training:
+            self.first_losses[number] = first
+        return torch.where(first == 0, 1.0, first)
+
+    def _health(self, row: Row) -> str | None:
+        for name, task in zip(self.names, self.tasks, strict=True):
+            own = {k.removeprefix(f"{name}."): v for k, v in row.items() if k.startswith(name)}
+            verdict = task._health({**row, **own})
+            if verdict is not None:
+                return f"{name}: {verdict}"
+        return None
+
+    def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
+        """What the tasks show, each of its first images."""
+        groups: list[Group] = []
+        for task in self.tasks:
+            own = [position % len(task.source) for position in index]
+            groups += task.exhibit(own, seed)[:MOST_GROUPS]
+        return groups
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Every tensor once, by the first of its names: what tasks share is not stored for each."""
+        state = super().state_dict(*args, **kwargs)
+        for name in self._further_names():
+            state.pop(kwargs.get("prefix", "") + name, None)
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Takes what `state_dict` returned."""
+        further = self._further_names()
+        whole = dict(state_dict)
+        for name, first in further.items():
+            if first in whole:
+                whole.setdefault(name, whole[first])
+        return super().load_state_dict(whole, *args, **kwargs)
+
+    def _further_names(self) -> dict[str, str]:
+        """The names of tensors that have another one before, and that one."""
+        first: dict[int, str] = {}
+        further = {}
+        for name, tensor in chain(
+            self.named_parameters(remove_duplicate=False),
+            self.named_buffers(remove_duplicate=False),
+        ):
+            known = first.setdefault(id(tensor), name)
+            if known != name:
+                further[name] = known
+        return further
+
+
+def _are_supervisors(given: Any) -> bool:
+    return (
+        isinstance(given, list | tuple)
+        and len(given) > 0
+        and all(isinstance(task, Supervisor) for task in given)
+    )
+
+
+def _pair(task: Any) -> tuple[str, dict[str, Any]]:
+    is_pair = isinstance(task, tuple | list) and len(task) == 2
+    if not (is_pair and isinstance(task[0], str) and isinstance(task[1], Mapping)):
+        raise TypeError(
+            'a task is a name such as "rotate", a pair such as ("jigsaw", {"grid": 2}), or a '
+            f"supervisor, got {task!r}"
+        )
+    return task[0], dict(task[1])
+
+
+def _described(tasks: Sequence[Any]) -> tuple[tuple[str, dict[str, Any]], ...] | None:
+    """The tasks as names and arguments, for a checkpoint; None if one is the user's own."""
+    from super_selfish.supervisors import SUPERVISORS
+
+    short = {kind: name for name, kind in SUPERVISORS.items()}
+    found = []
+    for task in tasks:
+        own = {k: v for k, v in task.arguments.items() if k not in _OF_ALL | OPTIONS}
+        if type(task) not in short or not all(is_plain(value) for value in own.values()):
+            return None
+        found.append((short[type(task)], own))
+    return tuple(found)
+
+
+def _plain_backbone(tasks: Sequence[Any], network: nn.Module) -> Any:
+    """The backbone by its name, if one of the tasks has built it by one."""
+    for task in tasks:
+        if not isinstance(given := task.arguments.get("backbone"), nn.Module):
+            return given
+    return network
