@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 TASKS = ("jigsaw", "exemplar")
-SMALLEST = 0.01  # first loss that is still a measure for later ones
+SMALLEST = 0.05  # first loss that is still a measure for later ones
 MOST_GROUPS = 2  # of pictures a task
 _OF_ALL = frozenset({"backbone", "in_channels", *NOT_STORED})
 Task = str | tuple[str, Mapping[str, Any]] | Supervisor
@@ -49,12 +49,13 @@ class MultiTaskSupervisor(Supervisor):
     A task is the name of an algorithm, such a name with arguments of its constructor, or a
     supervisor that was built around the same backbone. Every task sees its own images in its own
     order; what it logs stands behind its name (`"jigsaw.accuracy"`). Its loss is divided by its own
-    of the first step, so that none outweighs the others by its unit; one that begins below 0.01, or
+    of the first step, so that none outweighs the others by its unit; one that begins below 0.05, or
     with less than nothing, stays as it is. A momentum encoder follows the backbone in every
     update, whosever turn it is.
 
-    Adversarial tasks are refused: their players move by gradients that stop at each other. So are
-    those with a backbone of two halves (CMC, split-brain), which is not the one that others train.
+    Adversarial tasks are refused: their players move by gradients that stop at each other. To CMC
+    and split-brain the backbone is the half that sees lightness, in gray pictures; the other half
+    is theirs.
 
     Differences from the paper: any tasks and any backbone, one optimizer for all of it instead of
     gradients of one task a machine that are gathered (RMSProp); batch norm takes the statistics of
@@ -139,11 +140,17 @@ class MultiTaskSupervisor(Supervisor):
         self.steps = steps
         self.normalize_losses = normalize_losses
         self.register_buffer("first_losses", torch.zeros(len(tasks)))
-        described = _described(self.tasks)
-        if described is not None:
-            self._resolve(tasks=described)
+        self._resolve(tasks=_described(self.tasks) or list(tasks))
         if built and backbone is built[0].get_backbone():
             self._resolve(backbone=_plain_backbone(built, network))
+
+    @property
+    def meanings(self) -> Mapping[str, str]:  # type: ignore[override]
+        """What the tasks' columns mean."""
+        found = {f"{name}.loss": f"Loss of {name}." for name in self.names}
+        for name, task in zip(self.names, self.tasks, strict=True):
+            found |= {f"{name}.{column}": means for column, means in task.meanings.items()}
+        return found
 
     @property
     def tasks(self) -> list[Any]:
@@ -183,8 +190,7 @@ class MultiTaskSupervisor(Supervisor):
         if task.get_backbone() is not network:
             raise ValueError(
                 f"{base} trains another backbone than the other tasks: build it with "
-                "backbone=first_task.get_backbone(), or name it in tasks= (algorithms with a "
-                "backbone of two halves, cmc and split_brain, cannot share one)"
+                "backbone=first_task.get_backbone(), or name it in tasks="
             )
         if not isinstance(task.collate_fn, Collator):
             raise ValueError(f"{base} has a plain function as collate_fn: write a Collator")

@@ -162,6 +162,17 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "multi_task": {
+        "tasks": Number(
+            ("context_prediction", "colorization", "exemplar", "motion"),
+            "3.6; text, section 3",
+            ("jigsaw", "exemplar"),
+            "those that any images serve",
+        ),
+        "weights": Number(None, "3.6; text, section 4: none"),
+        "steps": Number("summed", "3.6; text, section 4", "alternating", "a batch at a time fits"),
+        "normalize_losses": Number(False, "3.6", True, "losses have units of their own"),
+    },
     "simsiam": {
         "embedding_size": Number(2048, "3.9; text, section 3", None, RESOLVED),
         "hidden_size": Number(2048, "3.9; text, section 3", None, RESOLVED),

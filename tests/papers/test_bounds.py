@@ -127,6 +127,11 @@ EDGES: dict[str, list[Edge]] = {
         Edge("temperature", [TINY], [0.0]),
         Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "multi_task": [
+        Edge("weights", [(TINY, 1.0), None], [(0.0, 1.0), (1.0, -1.0), (1.0,)]),
+        Edge("steps", ["alternating", "summed"], ["both"]),
+        Edge("tasks", [("rotate",), (("jigsaw", {"grid": 2}),)], [("bigan",), ("x",)]),
+    ],
     "cpc": [
         Edge("grid", [3, 7], [2, 0]),
         Edge("offsets", [(1,), (2,)], [(), (0,), (3,), (1, 1)]),

@@ -167,6 +167,20 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(SIMCLR, "accuracy", **below(1.2 / 100), words="no better than by chance (1.0%)"),
         Limit({**SIMCLR, "accuracy": 0.01}, "epoch", **first_at(5), words="by chance (1.0%)"),
     ],
+    "multi_task": [  # each task's own, by the columns behind its name
+        Limit(
+            {"epoch": 1.0, "loss": 1.0, "exemplar.accuracy": 0.5, "exemplar.loss": 1.0},
+            "jigsaw.accuracy",
+            **above(0.99),
+            words="jigsaw: 99",
+        ),
+        Limit(
+            {"epoch": 1.0, "loss": 1.0, "jigsaw.accuracy": 0.5, "exemplar.loss": 1.0},
+            "exemplar.accuracy",
+            **above(0.99),
+            words="exemplar: 99",
+        ),
+    ],
     "cpc": [
         Limit(
             {"epoch": 1.0, "information": 1.0}, "loss", **below(0.05), words="nearly all patches"

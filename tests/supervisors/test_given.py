@@ -198,6 +198,7 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
                 "on_nan",
                 "keep_last",
                 "worker_timeout",
+                "devices",
             ),
         }, name
 

@@ -124,6 +124,11 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "off_diagonal_weight": (-0.1, NAN, INF),
         "augmentation": (*RECIPES, ("byol",)),
     },
+    "multi_task": {
+        "tasks": (("nothing",), ("bigan",), (("rotate", {"backbone": "x"}),)),
+        "weights": ((0.0, 1.0), (1.0,), (-1.0, 1.0), (NAN, 1.0)),
+        "steps": ("both", "summed "),
+    },
     "simsiam": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
@@ -154,6 +159,7 @@ NO_RANGE = {
     *("image_size", "in_channels", "normalize", "options"),
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
+    "normalize_losses",
 }
 CASES = [
     (algorithm, name, value)
@@ -173,7 +179,7 @@ def test_every_argument_of_every_algorithm_is_in_the_table() -> None:
 def test_a_wrong_value_is_refused_by_the_constructor_in_words(
     algorithm: str, name: str, value: Any, images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    with pytest.raises(ValueError, match=r"got|asked for|leaves no gap|(classes|images) is"):
+    with pytest.raises(ValueError, match=r"got|asked for|leaves no gap|(classes|images) is|task"):
         SUPERVISORS[algorithm](images, tiny_backbone(), **{name: value})
 
 

@@ -169,7 +169,8 @@ def _other_curves(
         plate(
             plot_curves(rows, [name]),
             f"Curve of {_spaced(name)} over epochs",
-            meanings.get(name, ""),
+            # What a part of a supervisor logs stands behind its name and a point.
+            meanings.get(name) or meanings.get(name.rpartition(".")[2], ""),
             vector=True,
         )
         for name in _by_interest(columns)
