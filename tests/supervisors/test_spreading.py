@@ -17,6 +17,7 @@ from super_selfish.evaluation import Monitor
 from super_selfish.models.holders import trained_networks
 from super_selfish.models.replicas import Replicas
 from super_selfish.supervisors import (
+    SUPERVISORS,
     BYOLSupervisor,
     LabelSupervisor,
     MomentumContrastSupervisor,
@@ -35,7 +36,6 @@ from tests.supervisors.test_contract import (
     batch_of,
     build,
     every_algorithm,
-    every_one_of_ours,
     losses,
     stop_before,
 )
@@ -75,7 +75,11 @@ def quiet(**settings: Any) -> dict[str, Any]:
     return {"epochs": 2, "batch_size": 6, "name": None, "progress": False, **settings}
 
 
-@every_one_of_ours
+# Several tasks are as many algorithms that stand here by themselves.
+every_single_task = pytest.mark.parametrize("algorithm", sorted(set(SUPERVISORS) - {"multi_task"}))
+
+
+@every_single_task
 @pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize("number", [2, 3])
 def test_loss_gradients_and_state_are_those_of_one_device(
@@ -441,7 +445,7 @@ TABLE = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="
 TRAFFIC = dict(re.findall(r"^\| (\w+) \| `(.+)` \|$", TABLE, re.MULTILINE))
 
 
-@every_one_of_ours
+@every_single_task
 def test_bytes_that_travel_are_those_of_the_table(
     algorithm: str, images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
