@@ -30,7 +30,7 @@ ORDER = (
     *("rotate", "jigsaw", "context_prediction", "exemplar", "cpc"),
     *("denoise", "context", "split_brain", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
-    *("simclr", "simsiam", "barlow_twins"),
+    *("simclr", "simsiam", "barlow_twins", "swav"),
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th

@@ -79,6 +79,41 @@ def barlow_twins_in_loops(first: Tensor, second: Tensor, weight: float) -> float
     return loss
 
 
+def sinkhorn_in_loops(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Caron et al. 2020, appendix A: a row a prototype; rows to 1 / K, then columns to 1 / B."""
+    images, prototypes = scores.shape
+    table = [
+        [math.exp(float(scores[b, k]) / epsilon) for b in range(images)] for k in range(prototypes)
+    ]
+    for _ in range(iterations):
+        for row in table:
+            total = sum(row)
+            row[:] = [value / total / prototypes for value in row]
+        for b in range(images):
+            total = sum(row[b] for row in table)
+            for row in table:
+                row[b] = row[b] / total / images
+    return images * torch.tensor(table, dtype=torch.float64).T
+
+
+def swapped_prediction_in_loops(codes: Tensor, scores: Tensor, temperature: float) -> float:
+    """Caron et al. 2020, equations 2 and 6: each code against the softmax of each other view."""
+    losses = []
+    for i, of_view in enumerate(codes.double()):
+        for v, view in enumerate(scores.double()):
+            if v == i:
+                continue
+            for code, row in zip(of_view.tolist(), view.tolist(), strict=True):
+                total = sum(math.exp(score / temperature) for score in row)
+                losses.append(
+                    -sum(
+                        q * math.log(math.exp(score / temperature) / total)
+                        for q, score in zip(code, row, strict=True)
+                    )
+                )
+    return sum(losses) / len(losses)
+
+
 def negative_cosine_in_loops(predictions: Tensor, targets: Tensor) -> float:
     """Chen and He 2020, equation 1: -(p / |p|) . (z / |z|), one image at a time."""
     total = 0.0

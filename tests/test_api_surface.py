@@ -11,6 +11,7 @@ PUBLIC = {
         "BYOLSupervisor",
         "BarlowTwinsSupervisor",
         "SimCLRSupervisor",
+        "SwAVSupervisor",
         "SimSiamSupervisor",
         "BiGanSupervisor",
         "ContextNetSupervisor",

@@ -238,6 +238,21 @@ def simclr(size: Size, strength: float = 1.0) -> Augmentation:
     )
 
 
+def swav(size: Size, scale: tuple[float, float]) -> Augmentation:
+    """A crop of SwAV (Caron et al., 2020, arXiv 2006.09882, appendix A, and the authors' code).
+
+    Args:
+        size: (height, width) of the crop in pixels.
+        scale: Share of the area of the image; (0.14, 1) for large crops, (0.05, 0.14) for small.
+
+    Returns:
+        Random resized crop of that area, flip, colour jitter (0.8, 0.8, 0.8, 0.2) with probability
+        0.8, grayscale with 0.2, blur with 0.5.
+    """
+    jitter = ColorJitter(0.8, 0.8, 0.8, hue=0.2, p=0.8, p_grayscale=0.2)
+    return Compose([RandomResizedCrop(size, scale=scale, p_flip=0.5), jitter, *blur(size, 0.5)])
+
+
 def byol(size: Size, view: int) -> Augmentation:
     """A view of BYOL (Grill et al., 2020, arXiv 2006.07733, table 6).
 
@@ -391,6 +406,8 @@ RECIPES: Mapping[str, Recipe] = {
     "simclr": simclr,
     "simclr-small": partial(simclr, strength=0.5),
     "split-brain": split_brain,
+    "swav-large": partial(swav, scale=(0.14, 1.0)),
+    "swav-small": partial(swav, scale=(0.05, 0.14)),
 }
 """Recipes by name; each is called with (height, width) in pixels."""
 

@@ -24,21 +24,25 @@ from super_selfish.training.typed import as_whole
 Size = tuple[int, int]  # (H, W)
 
 
-def parse_size(image_size: int | Sequence[int]) -> Size:
+def parse_size(size: int | Sequence[int], name: str = "image_size") -> Size:
     """Reads a size given as one number or as `(height, width)`, in pixels.
+
+    Args:
+        size: The argument.
+        name: Its name, for messages.
 
     Raises:
         TypeError: It is neither.
         ValueError: A side is below 1 or there are not two sides.
     """
-    if isinstance(image_size, str | bytes) or not isinstance(image_size, Real | Iterable):
-        raise TypeError(f"image_size must be one number or (height, width), got {image_size!r}")
-    sides = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
+    if isinstance(size, str | bytes) or not isinstance(size, Real | Iterable):
+        raise TypeError(f"{name} must be one number or (height, width), got {size!r}")
+    sides = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(sides) != 2:
-        raise ValueError(f"image_size must be one number or (height, width), got {image_size}")
-    sides = tuple(as_whole("image_size", side) for side in sides)
+        raise ValueError(f"{name} must be one number or (height, width), got {size}")
+    sides = tuple(as_whole(name, side) for side in sides)
     if min(sides) < 1:
-        raise ValueError(f"image_size must be at least 1 pixel a side, got {image_size}")
+        raise ValueError(f"{name} must be at least 1 pixel a side, got {size}")
     return sides[0], sides[1]
 
 

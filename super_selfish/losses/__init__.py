@@ -1,5 +1,11 @@
 """Losses as pure functions of tensors, computed in float32; modules where a value is named once."""
 
+from super_selfish.losses.clusters import (
+    SwappedPredictionLoss,
+    prototype_scores,
+    sinkhorn_codes,
+    swapped_prediction,
+)
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
 from super_selfish.losses.nce import NCELoss, noise_contrastive
 from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
@@ -17,6 +23,7 @@ __all__ = [
     "InfoNCELoss",
     "NCELoss",
     "NTXentLoss",
+    "SwappedPredictionLoss",
     "barlow_twins",
     "candidate_info_nce",
     "cosine_regression",
@@ -26,4 +33,7 @@ __all__ = [
     "negative_cosine",
     "noise_contrastive",
     "nt_xent",
+    "prototype_scores",
+    "sinkhorn_codes",
+    "swapped_prediction",
 ]

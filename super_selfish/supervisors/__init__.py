@@ -29,6 +29,7 @@ from super_selfish.supervisors.rotate_net import RotateNetSupervisor
 from super_selfish.supervisors.simclr import SimCLRSupervisor
 from super_selfish.supervisors.simsiam import SimSiamSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
+from super_selfish.supervisors.swav import SwAVSupervisor
 from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.finite import NonFiniteLossError
 
@@ -50,6 +51,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "barlow_twins": BarlowTwinsSupervisor,
     "simclr": SimCLRSupervisor,
     "simsiam": SimSiamSupervisor,
+    "swav": SwAVSupervisor,
     "split_brain": SplitBrainNetSupervisor,
 }
 """Every algorithm by its short name."""
@@ -79,6 +81,7 @@ __all__ = [
     "SimSiamSupervisor",
     "SplitBrainNetSupervisor",
     "Supervisor",
+    "SwAVSupervisor",
     "TwoViewCollator",
     "seen_batch",
 ]

@@ -28,7 +28,7 @@ from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.following import base_momentum
+from super_selfish.supervisors.following import base_momentum, updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
@@ -177,9 +177,7 @@ class BYOLSupervisor(Supervisor):
             The momentum, in [0, 1].
         """
         base = base_momentum(run, self.momentum, of_long_runs=0.996)
-        updates_per_epoch = run.total_updates // run.epochs
-        done = run.epoch * updates_per_epoch + run.step // run.accumulate
-        return momentum_at(done, run.total_updates, base)
+        return momentum_at(updates_before(run), run.total_updates, base)
 
     def _foretell(self, views: Tensor) -> Tensor:
         return self.prediction_head(self.model(views))  # (B, E)

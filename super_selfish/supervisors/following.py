@@ -1,4 +1,4 @@
-"""How slowly the momentum encoders of MoCo and BYOL follow the networks that train."""
+"""How slowly the momentum encoders of MoCo and BYOL follow, and how far a run has come."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def base_momentum(run: Run, given: float | None, *, of_long_runs: float) -> floa
         return given
     is_short = run.epochs <= SHORT_RUN or run.epochs >= UNLIMITED
     return 0.99 if is_short else of_long_runs
+
+
+def updates_before(run: Run) -> int:
+    """Updates of a run before the one under way, whose batches may not all be through.
+
+    Args:
+        run: The run, before its position moves on.
+    """
+    return run.epoch * (run.total_updates // run.epochs) + run.step // run.accumulate

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
 
 
-def require_counts(**counts: int | None) -> None:
+def require_counts(least: int = 1, /, **counts: int | None) -> None:
     """Refuses what is no number of things; None, which stands for a default, passes.
 
     Args:
+        least: The smallest that is taken.
         counts: Arguments by name.
 
     Raises:
-        ValueError: If one is not whole, or below 1.
+        ValueError: If one is not whole, or below the smallest.
     """
     for name, count in counts.items():
         if count is None:
@@ -36,8 +37,8 @@ def require_counts(**counts: int | None) -> None:
             whole = operator.index(count)
         except TypeError:
             raise ValueError(f"{name} must be a whole number, got {count!r}") from None
-        if whole < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+        if whole < least:
+            raise ValueError(f"{name} must be at least {least}, got {count}")
 
 
 def require_functions(**functions: object) -> None:

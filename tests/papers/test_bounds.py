@@ -106,6 +106,20 @@ EDGES: dict[str, list[Edge]] = {
         Edge("hidden_size", **COUNT),
         Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "swav": [
+        Edge("num_prototypes", [2], [1, 0]),
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("temperature", [TINY], [0.0, math.inf]),
+        Edge("epsilon", [TINY], [0.0, math.inf]),
+        Edge("sinkhorn_iterations", **COUNT),
+        Edge("frozen_updates", [0], [-1]),
+        Edge("queue_size", [0], [-1]),
+        Edge("queue_after", [0], [-1]),
+        Edge("num_small", [0], [-1]),
+        Edge("small_size", [32, (32, 33)], [0, 31, (32,)]),  # of a stride of 32
+        Edge("augmentation", ["swav", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "barlow_twins": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -187,6 +201,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("cmc", "predictor", 4),
         ("moco", "predictor", 4),
         ("simclr", "predictor", 4),
+        ("swav", "predictor", 4),
         ("barlow_twins", "predictor", 4),
         ("simsiam", "predictor", 4),
         ("simsiam", "prediction_head", 8),

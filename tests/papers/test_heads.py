@@ -184,6 +184,12 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(48, 48, 128, norm=False) * 2,
     ),
+    "swav": (lambda: built("swav", 512), lambda s: s.model.predictor, mlp(512, 2048, 128)),
+    "swav on a small backbone": (
+        lambda: built("swav", 16),
+        lambda s: s.model.predictor,
+        mlp(16, 256, 128),
+    ),
     "barlow_twins": (
         lambda: built("barlow_twins", 512, 96),
         lambda s: s.model.predictor,

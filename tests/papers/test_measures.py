@@ -196,6 +196,27 @@ def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: B
     assert parts["spread"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_swav_measures_its_assignments(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, _ = step(
+        "swav", images, tiny_backbone(), embedding_size=8, num_prototypes=5
+    )
+    codes, scores = overheard.calls[0]
+    assert codes.shape == (2, 22, 5) and scores.shape == (8, 22, 5)
+    right = 0
+    for which in (0, 1):
+        for row, code in zip(scores[which].tolist(), codes[1 - which].tolist(), strict=True):
+            right += row.index(max(row)) == code.index(max(code))
+    assert parts["accuracy"] == pytest.approx(right / 44)
+    shares = torch.zeros(5, dtype=torch.float64)
+    for row in scores.flatten(0, 1).double():
+        shares += (row / 0.1).exp() / (row / 0.1).exp().sum() / (8 * 22)
+    entropy = -sum(float(share) * math.log(float(share)) for share in shares)
+    assert parts["clusters"] == pytest.approx(math.exp(entropy), rel=1e-4)
+    with torch.no_grad():
+        large = F.normalize(supervisor.model(data.large_crops()), dim=1)
+    assert parts["spread"] == pytest.approx(spread_in_loops(large), rel=1e-3)
+
+
 def test_byol_measures_its_targets(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step(
         "byol", images, tiny_backbone(), embedding_size=8, hidden_size=8

@@ -66,6 +66,8 @@ MADE: dict[str, Callable[[], Any]] = {
     "moco": lambda: moco_v2(SIZE),
     "simclr": lambda: simclr(SIZE),
     "simclr for CIFAR": lambda: simclr(SIZE, 0.5),
+    "swav-large": lambda: BY_NAME["swav-large"](SIZE),
+    "swav-small": lambda: BY_NAME["swav-small"](SIZE),
     "byol 1": lambda: byol(SIZE, 1),
     "byol 2": lambda: byol(SIZE, 2),
     "instance": lambda: BY_NAME["instance"](SIZE),

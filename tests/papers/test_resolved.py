@@ -12,14 +12,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from super_selfish.models.heads import hidden_width, suited_width
-from super_selfish.supervisors import SUPERVISORS
+from super_selfish.supervisors import SUPERVISORS, swav
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
+from super_selfish.supervisors.multi_crop import fitting_small_size
 from super_selfish.supervisors.patch_grid import fitting_grid
 from super_selfish.supervisors.puzzles import permutation_table
+from super_selfish.supervisors.swav import default_num_prototypes
 from super_selfish.training.optimizers import LARS
 from super_selfish.training.run import UNLIMITED
+from tests.conftest import TinyBackbone
 from tests.papers.numbers import SIGNATURES
 from tests.papers.test_heads import Wide
 
@@ -54,6 +57,46 @@ def test_spaces_of_embeddings_are_the_paper_s_from_a_quarter_of_their_width_on(
     features: int, width: int
 ) -> None:
     assert suited_width(features, 2048) == width
+
+
+def test_swav_s_prototypes_and_queue_are_the_paper_s_for_large_datasets() -> None:
+    sizes = {None: 512, 1: 2, 5: 2, 100: 50, 1024: 512, 100_000: 512, 100_001: 3000}
+    assert {images: default_num_prototypes(images) for images in sizes} == sizes
+    assert SIGNATURES["swav"]["num_prototypes"].paper == default_num_prototypes(1_281_167)
+    sizes = {None: 3840, 1: 1, 5: 2, 7679: 3839, 7680: 3840, 1_281_167: 3840}
+    assert {images: swav.default_queue_size(images) for images in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("epochs", "each", "frozen", "begins"),
+    [
+        (1, 9, 0, 0),
+        (10, 100, 100, 75),
+        (100, 100, 313, 750),
+        (200, 5005, 313, 15 * 5005),
+        (800, 5005, 313, 15 * 5005),
+        (UNLIMITED, 100, 313, 1500),
+    ],
+)
+def test_swav_s_prototypes_thaw_and_its_queue_begins_sooner_in_short_runs(
+    epochs: int, each: int, frozen: int, begins: int
+) -> None:
+    run = SimpleNamespace(epochs=epochs, total_updates=epochs * each)
+    supervisor = built("swav")
+    assert supervisor._thaws_after(run) == frozen
+    assert supervisor._queue_begins(run) == begins
+    chosen = built("swav", frozen_updates=7, queue_after=9)
+    assert (chosen._thaws_after(run), chosen._queue_begins(run)) == (7, 9)
+    assert SIGNATURES["swav"]["queue_after"].paper == 15 * 5005
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [(32, 14), (64, 27), (96, 41), (224, 96), (225, 96), ((96, 128), (41, 55))]
+)
+def test_small_crops_have_the_size_of_the_reference(size: Any, small: Any) -> None:
+    small = (small, small) if isinstance(small, int) else small
+    size = (size, size) if isinstance(size, int) else size
+    assert fitting_small_size(TinyBackbone(), 3, size) == small  # METHODS 1.5, R6
 
 
 @pytest.mark.parametrize(("size", "width"), [(32, 2048), (223, 2048), (224, 4096), (225, 4096)])

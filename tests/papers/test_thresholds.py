@@ -57,6 +57,7 @@ PAINTED: Row = {"epoch": 9.0, "reconstruction": 0.1, "mean_colour": 0.2}
 PAINTED |= {"discriminator_accuracy": 0.5}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
+SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
 TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
@@ -150,6 +151,12 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({**KNOWN, "key_spread": 0.9}, "epoch", **last_at(5), words="found after 5 epochs"),
     ],
     "byol": [Limit({"epoch": 1.0}, "target_spread", **below(0.1), words="have collapsed")],
+    "swav": [
+        Limit(SWAV, "spread", **below(0.1), words="have collapsed"),
+        Limit(SWAV, "clusters", **below(2.0), words="of 7 prototypes"),
+        Limit(SWAV, "loss", **above(0.99 * math.log(7)), words="by chance (loss 1.93)"),
+        Limit({**SWAV, "loss": math.log(7)}, "epoch", **first_at(5), words="by chance (loss 1.95)"),
+    ],
     "barlow_twins": [
         Limit(TWINS, "spread", **below(0.1), words="have collapsed"),
         Limit(TWINS, "redundancy", **above(0.9), words="all numbers of the embedding say the same"),
@@ -196,6 +203,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "context as a game": {"lambda_rec": 0.5, "lambda_adv": 0.5},
     "pirl": {"num_permutations": 2},
     "moco": {"queue_size": 4},
+    "swav": {"num_prototypes": 7},
 }
 
 

@@ -34,6 +34,7 @@ ALGORITHMS = sorted(set(SUPERVISORS) - {"exemplar", "multi_task"})
 DEFAULTS = {
     **dict.fromkeys(("instance", "pirl", "cmc", "cpc"), "cpc"),
     **{"moco": "moco", "byol": "byol"},
+    "swav": "swav",
     "barlow_twins": "byol",
     "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels

@@ -290,7 +290,7 @@ def test_adversaries_tell_that_the_discriminator_has_won(
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["barlow_twins", "byol", "cmc", "instance", "moco", "pirl", "simclr", "simsiam"],
+    ["barlow_twins", "byol", "cmc", "instance", "moco", "pirl", "simclr", "simsiam", "swav"],
 )
 def test_what_compares_tells_that_its_embeddings_have_collapsed(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones
@@ -424,7 +424,7 @@ def test_moco_tells_that_views_give_themselves_away(
 
 @pytest.mark.parametrize(
     "algorithm",
-    sorted(set(SUPERVISORS) - {"bigan", "context_prediction", "cpc", "jigsaw", "rotate"}),
+    sorted(set(SUPERVISORS) - {"bigan", "context_prediction", "cpc", "jigsaw", "rotate", "swav"}),
 )
 def test_nothing_is_said_of_a_healthy_run(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones

@@ -98,6 +98,7 @@ WITH_NEGATIVES = {
     "ContrastiveMultiviewCodingSupervisor",
     "MomentumContrastSupervisor",
     "SimCLRSupervisor",
+    "SwAVSupervisor",
 }
 
 

@@ -1,0 +1,148 @@
+"""Multi-crop: of each image two large crops and several small ones, which cost little.
+
+Caron et al., 2020, arXiv 2006.09882, section 3.2 and appendix A. A network sees crops of one size
+in one pass: the two large ones side by side, and all small ones.
+
+Shapes: `B` images, `S` small crops of an image, `C, H, W` image, `h, w` small crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from super_selfish.augmentations.base import Augmentation
+from super_selfish.augmentations.recipes import RecipeLike
+from super_selfish.data.collate import Batch, Collator
+from super_selfish.models import feature_shape
+from super_selfish.supervisors.augmenting import Pair, pair_of, view_of
+from super_selfish.supervisors.patch_grid import size_to_show
+from super_selfish.training.telling import warn
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
+
+Size = tuple[int, int]
+
+SMALL_SHARE = 96 / 224  # of the side of an image: small crops of the papers on ImageNet
+
+# What one name means for large and small crops.
+CROPS: Mapping[str, tuple[str, str]] = {"swav": ("swav-large", "swav-small")}
+
+
+class Crops(NamedTuple):
+    """Crops of the same images."""
+
+    first: Tensor  # (B, C, H, W)
+    second: Tensor  # (B, C, H, W)
+    small: Tensor  # (B, S, C, h, w)
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+
+    def large_crops(self) -> Tensor:
+        """`[2B, C, H, W]`: all first crops, then all second ones."""
+        return torch.cat([self.first, self.second])
+
+    def small_crops(self) -> Tensor:
+        """`[S B, C, h, w]`: one of each image, then another one of each image."""
+        return self.small.transpose(0, 1).flatten(0, 1)
+
+
+class MultiCropCollator(Collator):
+    """Cuts two large and several small crops of each image, independently."""
+
+    def __init__(
+        self, first: Augmentation, second: Augmentation, small: Augmentation, num_small: int
+    ) -> None:
+        """Takes the recipes.
+
+        Args:
+            first: Of one large crop; takes images as stacked, uint8 too.
+            second: Of the other.
+            small: Of small crops, all of one size.
+            num_small: Small crops of an image; may be 0.
+        """
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.small = small
+        self.num_small = num_small
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Crops:
+        """Makes the crops."""
+        images = batch.images
+        first, second = self.first(images, generator), self.second(images, generator)
+        if self.num_small == 0:
+            return Crops(first, second, first[:, None][:, :0], batch.index)
+        repeated = images.repeat_interleave(self.num_small, dim=0)
+        small = self.small(repeated, generator).unflatten(0, (len(images), self.num_small))
+        return Crops(first, second, small, batch.index)
+
+
+def crop_augmentations(
+    supervisor: Supervisor, augmentation: RecipeLike | Pair, small_size: Size
+) -> tuple[Augmentation, Augmentation]:
+    """The augmentations of large and of small crops.
+
+    Args:
+        supervisor: Knows the channels and the size of the images, which is that of large crops.
+        augmentation: Of both, see `recipe`; a pair, large and small; or a name in `CROPS`.
+        small_size: (height, width) of small crops in pixels.
+
+    Raises:
+        ValueError: If it is no pair, and as `view_of`.
+        TypeError: If one is no augmentation.
+    """
+    if isinstance(augmentation, str):
+        augmentation = CROPS.get(augmentation, augmentation)
+    large, small = pair_of(augmentation, "large and small crops")
+    return (
+        view_of(supervisor, large, supervisor.image_size),
+        view_of(supervisor, small, small_size, what="small crops"),
+    )
+
+
+def fitting_small_size(network: nn.Module, in_channels: int, image_size: Size) -> Size:
+    """The size of small crops where nobody says which.
+
+    Args:
+        network: Shall take them.
+        in_channels: Channels of the images.
+        image_size: (height, width) of the large crops in pixels.
+
+    Returns:
+        96/224 of each side; where the network refuses that, at least 32 pixels; where it refuses
+        that too, the size of the large crops, with a warning.
+    """
+    height, width = (max(1, round(side * SMALL_SHARE)) for side in image_size)
+    try:
+        return size_to_show(network, in_channels, (height, width))
+    except ValueError:
+        warn(
+            f"the backbone takes no images of {height}x{width} pixels, so small crops are shown at "
+            f"{image_size[0]}x{image_size[1]}, which costs as much as large ones; num_small=0 does "
+            "without them"
+        )
+        return image_size
+
+
+def require_small_size(network: nn.Module, in_channels: int, small_size: Size) -> None:
+    """Refuses a size of small crops that the network cannot take.
+
+    Args:
+        network: Shall take them.
+        in_channels: Channels of the images.
+        small_size: (height, width) in pixels.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    try:
+        feature_shape(network, in_channels, small_size)
+    except ValueError as error:
+        raise ValueError(
+            f"small_size: the backbone takes no crops of {small_size[0]}x{small_size[1]} pixels, "
+            f"got {error}"
+        ) from error
