@@ -9,7 +9,7 @@ Shapes: `B` images, `D` latents, `E` embedding, `K` offsets, `n` cells a side of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,57 @@ class ContextNetwork(nn.Sequential):
         super().__init__(*layers, CausalConv2d(width, out_channels))
 
 
+class _ResidualBlock(nn.Sequential):
+    """What is added to the latents: a cell sees its own row, three columns, and the row above."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, hidden, (1, 3), padding=(0, 1)),
+            nn.ZeroPad2d((0, 0, 1, 0)),
+            nn.Conv2d(hidden, hidden, (2, 1)),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, channels, 1),
+        )
+
+
+class ResidualContextNetwork(nn.Module):
+    """The paper's context: five residual blocks, each of which sees one row further back.
+
+    Henaff et al., 2019, arXiv 1905.09272, appendix, pseudo-code of the masked network. There is no
+    norm, which would mix the rows.
+
+    Shape:
+        `[B, D, n, n]` to `[B, D, n, n]`, none of it negative.
+    """
+
+    def __init__(self, in_channels: int, hidden: int = 256, num_blocks: int = 5) -> None:
+        """Builds the blocks.
+
+        Args:
+            in_channels: `D`.
+            hidden: Channels within a block.
+            num_blocks: How many.
+
+        Raises:
+            ValueError: If a number is below 1.
+        """
+        super().__init__()
+        if min(in_channels, hidden, num_blocks) < 1:
+            raise ValueError(
+                "in_channels, hidden and num_blocks must be >= 1, "
+                f"got {in_channels}, {hidden} and {num_blocks}"
+            )
+        self.blocks = nn.ModuleList(_ResidualBlock(in_channels, hidden) for _ in range(num_blocks))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Adds what each block makes of the latents so far."""
+        for block in self.blocks:
+            latents = latents + block(latents)
+        return latents.relu()
+
+
 class GridPredictor(nn.Module):
     """Foretells embeddings of latents some cells ahead, in four directions (CPC v2).
 
@@ -109,6 +160,7 @@ class GridPredictor(nn.Module):
         embedding_size: int = 64,
         num_offsets: int = 1,
         context_size: int = 128,
+        context: Literal["plain", "residual"] = "plain",
     ) -> None:
         """Builds the networks.
 
@@ -116,12 +168,20 @@ class GridPredictor(nn.Module):
             in_channels: `D`.
             embedding_size: `E`.
             num_offsets: `K`.
-            context_size: Channels of the contexts.
+            context_size: Channels of the contexts; of residual ones within their blocks.
+            context: `"plain"` for a `ContextNetwork`, `"residual"` for the paper's.
+
+        Raises:
+            ValueError: If there is no such context.
         """
         super().__init__()
-        self.contexts = nn.ModuleList(ContextNetwork(in_channels, context_size) for _ in DIRECTIONS)
+        if context not in ("plain", "residual"):
+            raise ValueError(f'context must be "plain" or "residual", got {context!r}')
+        kind = ContextNetwork if context == "plain" else ResidualContextNetwork
+        width = context_size if context == "plain" else in_channels
+        self.contexts = nn.ModuleList(kind(in_channels, context_size) for _ in DIRECTIONS)
         self.heads = nn.ModuleList(
-            nn.Conv2d(context_size, num_offsets * embedding_size, 1) for _ in DIRECTIONS
+            nn.Conv2d(width, num_offsets * embedding_size, 1) for _ in DIRECTIONS
         )
         self.target_head = nn.Conv2d(in_channels, embedding_size, 1)
         self.num_offsets = num_offsets

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
 
     Differences from the paper: 7x7 patches, fewer where patches would have less than 16 pixels
     (paper: 6x6 of 80 pixels); targets lie two and three rows ahead (the pseudo-code: three; one row
-    ahead half the pixels are the same); context networks of four causal convolutions, the strong
-    augmentation of release 0.0.6 (`augmentation="paper"` is the paper's), and no averaged weights.
+    ahead half the pixels are the same); context networks of four causal convolutions instead of
+    five residual blocks (`context="residual"` has these), the strong augmentation of release 0.0.6
+    (`augmentation="paper"` is the paper's), and no averaged weights.
     The loss is the mean and not the sum over directions and offsets. By default Adam (betas 0.9 and
     0.999) trains at a constant rate of 1e-3 in batches of 32, instead of Adam (betas 0.8 and 0.999)
     at 4e-4 in batches of 512.
@@ -71,6 +72,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     title = "CPC v2"
     question = "Which of all patches belongs into the frame, below rows that it has seen?"
     against_collapse = "lower lr, or raise batch_size"
+    former_arguments: ClassVar[Mapping[str, Any]] = {"context": "plain"}
 
     meanings: ClassVar[Mapping[str, str]] = {
         "down": "Loss where patches further down are foretold.",
@@ -91,6 +93,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         offsets: Sequence[int] | None = None,
         embedding_size: int = 64,
         context_size: int = 128,
+        context: Literal["plain", "residual"] = "plain",
         logit_scale: float = 0.1,
         num_negatives: int | None = None,
         clip_norm: float | None = 0.01,
@@ -113,6 +116,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             offsets: How many rows ahead the targets lie. Default: 2 and 3, if the grid has them.
             embedding_size: Width of the space in which patches are compared. 64: the pseudo-code.
             context_size: Channels of the context networks. 128: release 0.0.6.
+            context: `"plain"` for four causal convolutions, as in release 0.0.6, or `"residual"`
+                for the paper's five residual blocks (with `context_size=256`).
             logit_scale: Of the default loss. 0.1: the pseudo-code.
             num_negatives: Negatives of a prediction, drawn from all patches of the batch. Default:
                 all of them.
@@ -171,7 +176,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             backbone,
             predictor,
             lambda features: GridPredictor(
-                features.dim, embedding_size, len(self.offsets), context_size
+                features.dim, embedding_size, len(self.offsets), context_size, context
             ),
             normalize,
             image_size=size,

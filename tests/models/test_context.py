@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.models.context import (
@@ -9,6 +12,7 @@ from super_selfish.models.context import (
     CausalConv2d,
     ContextNetwork,
     GridPredictor,
+    ResidualContextNetwork,
     turn_grid,
 )
 
@@ -36,9 +40,13 @@ def is_ahead(direction: str, cell: tuple[int, int], of: tuple[int, int]) -> bool
     }[direction]
 
 
-def predictor() -> GridPredictor:
+def predictor(context: Any = "plain") -> GridPredictor:
     torch.manual_seed(0)
-    return GridPredictor(3, embedding_size=5, num_offsets=2, context_size=8).double()
+    options = {"embedding_size": 5, "num_offsets": 2, "context_size": 8}
+    return GridPredictor(3, **options, context=context).double()
+
+
+every_context = pytest.mark.parametrize("context", ["plain", "residual"])
 
 
 def latents() -> Tensor:
@@ -61,12 +69,13 @@ def test_the_four_directions_differ() -> None:
         assert not any(torch.equal(grid, other) for other in grids[:n])
 
 
+@every_context
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("changed", [(0, 0), (2, 5), (3, 3), (6, 1)])
 def test_a_cell_foretells_from_nothing_that_lies_ahead(
-    direction: str, changed: tuple[int, int]
+    direction: str, changed: tuple[int, int], context: str
 ) -> None:
-    model = predictor()
+    model = predictor(context)
     number = DIRECTIONS.index(direction)
     other = latents()
     other[0, :, changed[0], changed[1]] += 1.0
@@ -81,8 +90,9 @@ def test_a_cell_foretells_from_nothing_that_lies_ahead(
                 assert moved
 
 
-def test_every_direction_sees_its_own_side() -> None:
-    model = predictor()
+@every_context
+def test_every_direction_sees_its_own_side(context: str) -> None:
+    model = predictor(context)
     for name, number in zip(DIRECTIONS, range(4), strict=True):
         grid = latents().requires_grad_()
         row, column = place(name, 3, 3)
@@ -97,6 +107,30 @@ def test_every_direction_sees_its_own_side() -> None:
         }[name]
         assert int(seen.sum()) == int(behind.sum())
         assert bool(behind.all())  # four rows back, as wide as the grid
+
+
+def test_a_residual_context_is_that_of_the_pseudo_code() -> None:
+    torch.manual_seed(0)
+    network = ResidualContextNetwork(3, hidden=4).double()
+    grid = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    slow = grid.clone()
+    blocks: Any = network.blocks
+    for block in blocks:
+        one, across, down, last = [part for part in block if isinstance(part, nn.Conv2d)]
+        hidden = F.pad(one(slow).relu(), (1, 1, 0, 0))
+        hidden = F.pad(F.conv2d(hidden, across.weight, across.bias), (0, 0, 1, 0))
+        slow = slow + last(F.conv2d(hidden, down.weight, down.bias).relu())
+    torch.testing.assert_close(network(grid), slow.relu())
+    assert sum(p.numel() for p in ResidualContextNetwork(64).parameters()) == 5 * (
+        (64 * 256 + 256) + (256 * 256 * 3 + 256) + (256 * 256 * 2 + 256) + (256 * 64 + 64)
+    )
+
+
+def test_a_context_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"context must be .* got 'other'"):
+        predictor("other")
+    with pytest.raises(ValueError, match="must be >= 1"):
+        ResidualContextNetwork(3, num_blocks=0)
 
 
 def test_a_causal_convolution_is_a_masked_one() -> None:

@@ -126,6 +126,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "offsets": Number((3,), "2.9; pseudo-code: range(2, 3)", None, RESOLVED),
         "embedding_size": Number(64, "2.9; pseudo-code"),
         "context_size": Number(256, "2.9; pseudo-code", 128, "0.0.6"),
+        "context": Number("residual", "2.9; pseudo-code", "plain", "0.0.6"),
         "logit_scale": Number(0.1, "2.9; pseudo-code"),
         "num_negatives": Number(None, "2.9; pseudo-code: all others; 0.0.6: 2"),
         "clip_norm": Number(0.01, "2.9; text, appendix"),

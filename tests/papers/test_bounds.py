@@ -151,6 +151,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("offsets", [(1,), (2,)], [(), (0,), (3,), (1, 1)]),
         Edge("embedding_size", **COUNT),
         Edge("context_size", **COUNT),
+        Edge("context", ["plain", "residual"], ["Residual", ""]),
         Edge("num_negatives", **COUNT),
         Edge("clip_norm", [TINY, None], [0.0, -1.0]),
         Edge("logit_scale", [TINY], [0.0]),

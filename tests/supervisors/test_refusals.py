@@ -63,6 +63,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "offsets": ((), (3,), (1, 1), 1),
         "embedding_size": COUNTS,
         "context_size": COUNTS,
+        "context": ("none",),
         "logit_scale": (0.0, -1.0, NAN, INF),
         "num_negatives": COUNTS,
         "clip_norm": (0.0, -1.0, NAN),
