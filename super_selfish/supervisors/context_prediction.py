@@ -25,6 +25,7 @@ from super_selfish.augmentations.recipes import RecipeLike, context_patch
 from super_selfish.augmentations.resampling import resize
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import Classification, FeatureShape, build_backbone
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import view_of
@@ -240,7 +241,7 @@ class ContextPredictionSupervisor(Supervisor):
         logits = answer_pairs(self.model, data.patches.flatten(0, 1))  # (B * N, 8)
         targets = data.targets.flatten()  # (B * N,)
         self._log(accuracy=(logits.argmax(dim=1) == targets).float().mean())
-        return self.loss(logits.float(), targets)
+        return self.loss(in_full(logits), targets)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """The first pair of some images: where both lie, both as they are seen, and the answer."""
