@@ -8,12 +8,15 @@ Shapes: `B` images, `H, W` image.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.lab import LAB_CENTER, LAB_SCALE, lab_to_rgb, rgb_to_lab
+from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import build_backbone, build_normalize, untrained_twin
 from super_selfish.models.color_split import (
     ColorToRGB,
@@ -26,6 +29,29 @@ from super_selfish.models.wrappers import without_processes
 from super_selfish.training.history import Row
 
 SHOWN_LIGHTNESS = 65.0  # L* at which people are shown colours that have none
+
+
+class LabTargets(NamedTuple):
+    """Images, and what every place of them looked like."""
+
+    images: Tensor  # (B, 3, H, W) RGB in [0, 1]
+    lab: Tensor  # (B, 3, h, w) L*a*b*
+
+
+class LabCollator(Collator):
+    """Augments each image, and averages its L*a*b* over the cells of a grid."""
+
+    def __init__(self, augmentation: Augmentation, stride: int) -> None:
+        """Takes what is done to images, and the side of a cell in pixels."""
+        super().__init__()
+        self.augmentation = augmentation
+        self.stride = stride
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> LabTargets:
+        """Makes the images and their targets."""
+        images = self.augmentation(batch.images, generator)
+        # In L*a*b* and before the bins: the mean of two bins' numbers would be a third colour.
+        return LabTargets(images, F.avg_pool2d(rgb_to_lab(images), self.stride))
 
 
 def unit_lab(images: Tensor) -> Tensor:
@@ -70,26 +96,53 @@ def split_backbone(
     Raises:
         ValueError: If `normalize` is given for networks that are built here.
     """
-    lightness, color = LabChannels(unit_lab, "lightness"), LabChannels(unit_lab, "color")
+    color = LabChannels(unit_lab, "color")
+    lightness = lightness_backbone(backbone, image_size, normalize, stem)
     if not isinstance(backbone, nn.Module):
-        if normalize is not None:
-            raise ValueError(
-                "normalize= is for a network of your own, which eats RGB: networks that are built "
-                "by name see L*a*b* in [0, 1]; leave it out"
-            )
         return SplitBackbone(
-            HalfBackbone(lightness, build_backbone(backbone, 1, image_size, stem)),
-            HalfBackbone(color, build_backbone(backbone, 2, image_size, stem)),
+            lightness, HalfBackbone(color, build_backbone(backbone, 2, image_size, stem))
         )
-    backbone = without_processes(backbone)
     seed = int(torch.randint(2**62, ()))  # as all initial weights, from torch's global stream
-    twin = untrained_twin(backbone, seed).requires_grad_(True)
+    twin = untrained_twin(lightness.network, seed).requires_grad_(True)
     return SplitBackbone(
-        HalfBackbone(
-            nn.Sequential(lightness, GrayToRGB(), build_normalize(normalize, 3)), backbone
-        ),
+        lightness,
         HalfBackbone(nn.Sequential(color, ColorToRGB(), build_normalize(normalize, 3)), twin),
     )
+
+
+def lightness_backbone(
+    backbone: nn.Module | str | None,
+    image_size: tuple[int, int],
+    normalize: Any = None,
+    stem: str = "auto",
+) -> HalfBackbone:
+    """A network for RGB images that sees their lightness alone.
+
+    A name or None means a network of that name with one input channel. A module eats RGB, so it
+    sees lightness as a gray picture.
+
+    Args:
+        backbone: A network for three channels, the name of one, or None for an EfficientNet-B0.
+        image_size: Height and width of the images, pixels.
+        normalize: What a module wants done to its input: None, `"imagenet"` or `(mean, std)`.
+        stem: As for `build_backbone`.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If `normalize` is given for a network that is built here.
+    """
+    lightness = LabChannels(unit_lab, "lightness")
+    if isinstance(backbone, nn.Module):
+        gray = nn.Sequential(lightness, GrayToRGB(), build_normalize(normalize, 3))
+        return HalfBackbone(gray, without_processes(backbone))
+    if normalize is not None:
+        raise ValueError(
+            "normalize= is for a network of your own, which eats RGB: networks that are built "
+            "by name see L*a*b* in [0, 1]; leave it out"
+        )
+    return HalfBackbone(lightness, build_backbone(backbone, 1, image_size, stem))
 
 
 def require_color(algorithm: str, in_channels: int) -> None:

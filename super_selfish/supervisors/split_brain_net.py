@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.augmentations.recipes import RecipeLike, split_brain
-from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses.full_precision import in_full
 from super_selfish.models import CombinedNet, ImageDecoder, feature_shape
@@ -31,6 +29,8 @@ from super_selfish.models.color_split import SplitHead, as_split_predictions
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.color_split import (
+    LabCollator,
+    LabTargets,
     as_color,
     as_gray,
     color_spread,
@@ -49,29 +49,6 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 SQUEEZED = 32  # channels between a half and its decoder, as in release 0.0.6
-
-
-class LabTargets(NamedTuple):
-    """Images, and what every place of them looked like."""
-
-    images: Tensor  # (B, 3, H, W) RGB in [0, 1]
-    lab: Tensor  # (B, 3, h, w) L*a*b*
-
-
-class SplitBrainCollator(Collator):
-    """Augments each image, and averages its L*a*b* over the cells of a grid."""
-
-    def __init__(self, augmentation: Augmentation, stride: int) -> None:
-        """Takes what is done to images, and the side of a cell in pixels."""
-        super().__init__()
-        self.augmentation = augmentation
-        self.stride = stride
-
-    def augment(self, batch: Batch, generator: torch.Generator) -> LabTargets:
-        """Makes the images and their targets."""
-        images = self.augmentation(batch.images, generator)
-        # In L*a*b* and before the bins: the mean of two bins' numbers would be a third colour.
-        return LabTargets(images, F.avg_pool2d(rgb_to_lab(images), self.stride))
 
 
 class OneOfTwo(nn.Module):
@@ -196,7 +173,7 @@ class SplitBrainNetSupervisor(Supervisor):
         require_counts(stride=stride)
         self.bins = bins
         before = view_before(self, augmentation, split_brain if crop else None)
-        self.collate_fn = SplitBrainCollator(before, stride)
+        self.collate_fn = LabCollator(before, stride)
         self.is_own = isinstance(backbone, nn.Module)
         halves = split_backbone(backbone, self.image_size, normalize, self.stem)
         grid = (height // stride, width // stride)

@@ -14,11 +14,8 @@ from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.data.collate import Batch
 from super_selfish.models import EfficientFeatures, feature_map
 from super_selfish.models.color_split import SplitHead
-from super_selfish.supervisors.split_brain_net import (
-    LabTargets,
-    SplitBrainCollator,
-    SplitBrainNetSupervisor,
-)
+from super_selfish.supervisors.color_split import LabCollator, LabTargets
+from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
 from tests.references import cross_entropy_of_places_in_loops
 
 Backbones = Callable[..., nn.Module]
@@ -26,7 +23,7 @@ NAMED = "shufflenet_v2_x0_5"  # small, 1024 features
 
 
 def batch_of(supervisor: SplitBrainNetSupervisor, images: Tensor) -> LabTargets:
-    assert isinstance(supervisor.collate_fn, SplitBrainCollator)
+    assert isinstance(supervisor.collate_fn, LabCollator)
     batch = Batch(images, torch.arange(len(images)))
     return supervisor.collate_fn.augment(batch, torch.Generator().manual_seed(0))
 
