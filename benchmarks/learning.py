@@ -36,7 +36,7 @@ from super_selfish.models.discriminators import ImageDiscriminator, PairDiscrimi
 from super_selfish.supervisors import SUPERVISORS
 
 HERE = Path(__file__).parent
-NEED_COLOUR = ("cmc", "split_brain")
+NEED_COLOUR = ("cmc", "colorization", "split_brain")
 ALGORITHMS = {
     "fashion": [name for name in SUPERVISORS if name not in NEED_COLOUR],
     "cifar10": [*NEED_COLOUR, "moco"],

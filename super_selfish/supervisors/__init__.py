@@ -7,6 +7,7 @@ from super_selfish.supervisors.barlow_twins import BarlowTwinsSupervisor
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.bigan import BiGanSupervisor
 from super_selfish.supervisors.byol import BYOLSupervisor
+from super_selfish.supervisors.colorization import ColorizationSupervisor
 from super_selfish.supervisors.context_net import ContextNetSupervisor
 from super_selfish.supervisors.context_prediction import ContextPredictionSupervisor
 from super_selfish.supervisors.contrastive_multiview_coding import (
@@ -37,6 +38,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "byol": BYOLSupervisor,
     "bigan": BiGanSupervisor,
     "cmc": ContrastiveMultiviewCodingSupervisor,
+    "colorization": ColorizationSupervisor,
     "context": ContextNetSupervisor,
     "context_prediction": ContextPredictionSupervisor,
     "cpc": ContrastivePredictiveCodingSupervisor,
@@ -62,6 +64,7 @@ __all__ = [
     "BYOLSupervisor",
     "BarlowTwinsSupervisor",
     "BiGanSupervisor",
+    "ColorizationSupervisor",
     "ContextNetSupervisor",
     "ContextPredictionSupervisor",
     "ContrastiveMultiviewCodingSupervisor",
