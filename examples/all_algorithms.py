@@ -28,7 +28,7 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 # In the order of the picture: those that name something, that paint something, that compare.
 ORDER = (
     *("rotate", "jigsaw", "context_prediction", "exemplar", "cpc"),
-    *("denoise", "context", "split_brain", "bigan"),
+    *("denoise", "context", "colorization", "split_brain", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
     *("simclr", "simsiam", "barlow_twins", "swav"),
 )

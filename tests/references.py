@@ -413,3 +413,48 @@ def predictive_coding_in_loops(
                 losses.append(math.log(sum(math.exp(logit) for logit in logits)) - right)
             means.append(sum(losses) / len(losses))
     return sum(means) / len(means)
+
+
+def soft_colors_in_loops(
+    color: tuple[float, float], centers: list[list[float]], neighbors: int, sigma: float
+) -> dict[int, float]:
+    """Colorful Image Colorization, section 2.2: nearest bins, weighed by a Gaussian."""
+    squares = [sum((a - b) ** 2 for a, b in zip(color, center, strict=True)) for center in centers]
+    nearest = sorted(range(len(centers)), key=lambda q: squares[q])[:neighbors]
+    weighed = {q: math.exp(-squares[q] / (2 * sigma**2)) for q in nearest}
+    return {q: weight / sum(weighed.values()) for q, weight in weighed.items()}
+
+
+def color_weights_in_loops(
+    prior: list[float], centers: list[list[float]], sigma: float, uniform_share: float
+) -> list[float]:
+    """Equation 4: one over the smoothed prior with a uniform part, of mean 1 under the former."""
+
+    def near(one: list[float], other: list[float]) -> float:
+        square = sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+        return math.exp(-square / (2 * sigma**2))
+
+    smooth = [0.0] * len(prior)
+    for source, mass in enumerate(prior):
+        given = [near(center, centers[source]) for center in centers]
+        for q, share in enumerate(given):
+            smooth[q] += mass * share / sum(given)
+    inverse = [1 / ((1 - uniform_share) * p + uniform_share / len(prior)) for p in smooth]
+    mean = sum(p * w for p, w in zip(smooth, inverse, strict=True))
+    return [w / mean for w in inverse]
+
+
+def rebalanced_cross_entropy_in_loops(
+    logits: Tensor, targets: list[list[dict[int, float]]], weights: Tensor
+) -> float:
+    """Equation 2, as a mean over the places that count."""
+    total, number = 0.0, 0
+    for b in range(len(logits)):
+        columns = logits[b].double().flatten(1).T.tolist()
+        of_image = zip(columns, targets[b], weights[b].double().flatten().tolist(), strict=True)
+        for scores, target, weight in of_image:
+            top = max(scores)
+            log_sum = top + math.log(sum(math.exp(score - top) for score in scores))
+            number += weight > 0
+            total -= weight * sum(share * (scores[q] - log_sum) for q, share in target.items())
+    return total / max(number, 1)

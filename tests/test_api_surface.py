@@ -14,6 +14,7 @@ PUBLIC = {
         "SwAVSupervisor",
         "SimSiamSupervisor",
         "BiGanSupervisor",
+        "ColorizationSupervisor",
         "ContextNetSupervisor",
         "ContextPredictionSupervisor",
         "ContrastiveMultiviewCodingSupervisor",

@@ -20,7 +20,7 @@ from torchvision.transforms import ToTensor
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import SUPERVISORS
 
-NEED_COLOUR = {"cmc", "split_brain"}  # refuse other images in words
+NEED_COLOUR = {"cmc", "colorization", "split_brain"}  # refuse other images in words
 
 
 def torchvision_set(folder: Path) -> Any:

@@ -39,7 +39,7 @@ def gamut_centers(step: float) -> Tensor:
     levels = torch.tensor([*range(0, 255, LATTICE), 255], dtype=torch.float64) / 255
     colors = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, -1, 1)
     ab = rgb_to_lab(colors)[0, 1:, :, 0].T
-    return ((ab / step).round().unique(dim=0) * step).float()
+    return ((ab / step).round().unique(dim=0) * step + 0.0).float()  # no zero is -0
 
 
 class ColorBins(nn.Module):

@@ -85,6 +85,24 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
         "augmentation": Number(None, "2.5; whole images, as in 0.0.6"),
     },
+    "colorization": {
+        "ab_step": Number(10.0, "3.2; text, section 2.1"),
+        "bins": Number(
+            "pts_in_hull.npy", "3.2; code: 313 bins", None, "261 that sRGB has: no file is needed"
+        ),
+        "neighbors": Number(5, "3.2; text, section 2.1; code: 10"),
+        "sigma": Number(5.0, "3.2; text, section 2.1"),
+        "prior_sigma": Number(5.0, "3.2; text, section 2.2"),
+        "uniform_share": Number(0.5, "3.2; text, section 2.2: lambda"),
+        "num_prior_images": Number(
+            1_281_167, "3.2; text: all of ImageNet", 1000, "so that a run begins soon"
+        ),
+        "gray_below": Number(5.0, "3.2; code: NonGrayMaskLayer"),
+        "temperature": Number(0.38, "3.2; text, section 2.3"),
+        "stride": Number(4, "3.2; code: 56 x 56 of 224"),
+        "crop": Number(True, "code: 176 of 256 pixels, mirrored"),
+        "augmentation": Number(None, "3.2: what crop says"),
+    },
     "context_prediction": {
         "patch_fraction": Number(
             0.25, "3.3; text: 96 pixels of images of 387 to 671 a side: 1/4 to 1/7"

@@ -39,6 +39,18 @@ EDGES: dict[str, list[Edge]] = {
         Edge("tile_fraction", [0.9], [1.0, 0.0]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "colorization": [
+        Edge("ab_step", [TINY + 5, 60.0], [0.0, -1.0, 240.0, math.inf]),
+        Edge("bins", [[(0, 0), (9, 9), (5, 5), (2, 2), (1, 1)]], [[(0, 0), (9, 9)]]),
+        Edge("neighbors", [1, 261], [0, 262]),
+        Edge("sigma", [TINY], [0.0, math.inf]),
+        Edge("prior_sigma", [TINY], [0.0, math.inf]),
+        Edge("uniform_share", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("num_prior_images", **COUNT),
+        Edge("gray_below", [0.0], [-TINY, math.inf]),
+        Edge("temperature", [TINY, 1.0], [0.0, 1 + TINY]),
+        Edge("stride", [1, 32], [0, 33]),
+    ],
     "context_prediction": [
         Edge("patch_fraction", [6 / 32, 0.4374], [0.187, 14 / 32]),
         Edge("gap", [3 / 8, 2.124], [0.374, 17 / 8]),

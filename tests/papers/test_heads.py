@@ -115,6 +115,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(16, 1024, 1024, 24),
     ),
+    "colorization": (
+        lambda: built("colorization"),
+        lambda s: s.model.predictor,
+        ups(16, 128, 64, 261),
+    ),
     "context_prediction": (
         lambda: built("context_prediction", size=128),
         lambda s: s.model.predictor,
@@ -346,7 +351,10 @@ def test_a_decoder_begins_near_its_start_with_a_tenth_of_torch_s_weights() -> No
 
 @pytest.mark.parametrize(
     ("algorithm", "start"),
-    [("denoise", 0.5), ("context", 0.5), ("bigan", 0.0), ("split_brain", 0.0)],
+    [
+        *[("denoise", 0.5), ("context", 0.5)],
+        *[("bigan", 0.0), ("split_brain", 0.0), ("colorization", 0.0)],
+    ],
 )
 def test_decoders_of_pixels_begin_in_the_middle_and_those_of_logits_at_zero(
     algorithm: str, start: float

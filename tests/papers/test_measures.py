@@ -275,6 +275,22 @@ def test_split_brain_counts_colours(images: Tensor, tiny_backbone: Backbones) ->
     assert float(loss.detach()) == pytest.approx(sum(overheard.results), rel=1e-5)
 
 
+def test_colorization_measures_its_colours(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, loss = step("colorization", images, tiny_backbone())
+    logits, bins, _, weights = overheard.calls[0]
+    assert float(loss.detach()) == pytest.approx(overheard.results[0])
+    hits = (logits.argmax(dim=1) == bins[:, 0]).double().mean()
+    assert parts["color_accuracy"] == pytest.approx(float(hits))
+    counts = [int((bins[:, 0] == k).sum()) for k in range(261)]
+    assert parts["commonest_color"] == pytest.approx(max(counts) / sum(counts))
+    # Nothing has been counted yet: all weigh 1, and the best answer is that all are as likely.
+    assert torch.equal(weights, torch.ones_like(weights))
+    assert parts["constant_loss"] == pytest.approx(math.log(261), rel=1e-5)
+    said = supervisor.bins.decode(logits, 0.38).double()
+    chromas = [float(ab.square().sum(dim=1).sqrt().mean()) for ab in (said, data.lab[:, 1:])]
+    assert parts["colorfulness"] == pytest.approx(chromas[0] / chromas[1], rel=1e-4)
+
+
 @pytest.mark.parametrize("num_negatives", [None, 5])
 def test_cpc_measures_information(
     num_negatives: int | None, images: Tensor, tiny_backbone: Backbones

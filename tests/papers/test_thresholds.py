@@ -55,6 +55,7 @@ CMC |= {"color_spread": 0.1}
 OUTRUN: Row = {**CMC, "accuracy": 0.9, "accuracy_in_batch": 0.2}
 PAINTED: Row = {"epoch": 9.0, "reconstruction": 0.1, "mean_colour": 0.2}
 PAINTED |= {"discriminator_accuracy": 0.5}
+COLORS: Row = {"epoch": 9.0, "color_spread": 0.1, "loss": 3.0, "constant_loss": 3.5}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
@@ -80,6 +81,11 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(KNOWN, "epoch", **last_at(5), words="solved after 5 epochs"),
         Limit({"epoch": 19.0}, "accuracy", **below(CHANCE_24), words="by chance (4.2%)"),
         Limit({"accuracy": 0.03}, "epoch", **first_at(10), words="no better than by chance"),
+    ],
+    "colorization": [
+        Limit(COLORS, "color_spread", said=0.01, silent=0.010001, words="hardly any colour"),
+        Limit(COLORS, "loss", **above(3.5), words="the same of every place (3.5)"),
+        Limit({**COLORS, "loss": 4.0}, "epoch", **first_at(3), words="told no better (loss 4)"),
     ],
     "context_prediction": [
         Limit({"epoch": 1.0}, "accuracy", **above(0.99), words="are right after 1 epoch"),

@@ -15,7 +15,14 @@ from super_selfish.supervisors import SUPERVISORS
 
 Backbones = Callable[..., nn.Module]
 IMAGES = 22
-ROW = {"loss": 3.0, "information": 0.5, "variance": 0.25, "candidates": 43.0, "unrelated": 321.0}
+ROW = {
+    "constant_loss": 4.5,
+    "loss": 3.0,
+    "information": 0.5,
+    "variance": 0.25,
+    "candidates": 43.0,
+    "unrelated": 321.0,
+}
 
 
 def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> Any:
@@ -33,6 +40,7 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("context_prediction", {}, math.log(8)),
         ("cpc", {}, 3.5),
         ("denoise", {}, 0.25),
+        ("colorization", {}, 4.5),
         ("context", {}, None),
         ("bigan", {}, None),
         ("instance", {"num_negatives": 9}, math.log(10)),

@@ -34,6 +34,14 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "byol": {"embedding_size": 12, "hidden_size": 20, "momentum": 0.9},
     "bigan": {"latent_channels": 3, "latent_grid": 1},
     "cmc": {"form": "nce", "positives": "batch", "augmentation": "paper", "num_negatives": 5},
+    "colorization": {
+        "ab_step": 30.0,
+        "neighbors": 3,
+        "uniform_share": 0.9,
+        "num_prior_images": 7,
+        "stride": 8,
+        "crop": False,
+    },
     "context": {"least_squares": True, "lambda_rec": 0.5, "lambda_adv": 0.5, "num_blocks": 3},
     "context_prediction": {
         "patch_fraction": 0.3,

@@ -230,6 +230,7 @@ def test_cpc_tells_of_patches_that_give_themselves_away(
     [
         ("denoise", "the restored images are worse"),
         ("context", "the holes are painted worse"),
+        ("colorization", "colours are told no better"),
         ("split_brain", "of the colours are right, fewer than if the commonest one"),
     ],
 )
@@ -240,7 +241,7 @@ def test_what_paints_tells_that_it_learns_nothing(
     assert sentence in said[-1]
 
 
-@pytest.mark.parametrize("algorithm", ["cmc", "split_brain"])
+@pytest.mark.parametrize("algorithm", ["cmc", "colorization", "split_brain"])
 def test_what_needs_colour_tells_that_there_is_none(
     algorithm: str, pictures: Tensor, tiny_backbone: Backbones
 ) -> None:

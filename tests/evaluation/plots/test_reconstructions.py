@@ -16,7 +16,13 @@ Backbones = Callable[..., nn.Module]
 
 @pytest.mark.parametrize(
     ("algorithm", "columns", "rows"),
-    [("denoise", 3, 4), ("context", 3, 4), ("split_brain", 6, 2), ("bigan", 3, 4)],
+    [
+        ("denoise", 3, 4),
+        ("context", 3, 4),
+        ("split_brain", 6, 2),
+        ("colorization", 3, 4),
+        ("bigan", 3, 4),
+    ],
 )
 def test_a_row_shows_what_was_seen_and_what_was_made_of_it(
     algorithm: str, columns: int, rows: int, images: Tensor, tiny_backbone: Backbones
