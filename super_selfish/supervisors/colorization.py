@@ -18,13 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.augmentations.recipes import RecipeLike, split_brain
-from super_selfish.data.collate import Collator
 from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.data.sources import ImageSource
 from super_selfish.losses.colors import RebalancedCrossEntropyLoss, rebalanced_cross_entropy
@@ -45,6 +41,7 @@ from super_selfish.supervisors.color_split import (
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
+from super_selfish.training.run import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -223,29 +220,25 @@ class ColorizationSupervisor(Supervisor):
         """The network that sees lightness; the very network of the user's own, if one was given."""
         return self.model.backbone.network if self.is_own else self.model.backbone
 
-    def _init_data_optimizer(
-        self,
-        optimizer: Callable[..., Optimizer],
-        batch_size: int,
-        shuffle: bool,
-        num_workers: int,
-        collate_fn: Collator | Callable[[list[Any]], Any],
-        lr: float,
-        lr_scheduler: Callable[..., LRScheduler] | str,
-    ) -> tuple[DataLoader[Any], Any, Any]:
-        """Counts the colours of the dataset as well."""
-        built = super()._init_data_optimizer(
-            optimizer, batch_size, shuffle, num_workers, collate_fn, lr, lr_scheduler
+    def _caution(self, run: Run) -> str | None:
+        """Counts the colours of the dataset; says so where there are none."""
+        if self.source is None or self.count_colors(self.source):
+            return None
+        return (
+            f"none of {min(self.num_prior_images, len(self.source))} images has a colour (of more "
+            f"than {self.gray_below:g} units of a* or b*), so there is nothing to learn: choose an "
+            "algorithm that does not need it, such as rotate"
         )
-        self.count_colors(self._running()[1])
-        return built
 
     @torch.no_grad()
-    def count_colors(self, source: ImageSource) -> None:
+    def count_colors(self, source: ImageSource) -> bool:
         """Learns how often images have each colour; every process counts the same images.
 
         Args:
             source: The images, of which at most `num_prior_images` are read.
+
+        Returns:
+            Whether there are colours.
         """
         counts = torch.zeros(len(self.bins.centers), dtype=torch.float64)
         number = min(self.num_prior_images, len(source))
@@ -257,8 +250,10 @@ class ColorizationSupervisor(Supervisor):
             lab = collator.augment(batch.to(self.device), torch.Generator()).lab
             ab = lab[:, 1:]  # (B, 2, h, w)
             counts += self.bins.count(ab[self._has_color(ab)].permute(0, 2, 3, 1).reshape(-1, 2))
-        if counts.sum() > 0:  # else there is nothing to learn, as the health check says
+        has_colors = float(counts.sum()) > 0
+        if has_colors:
             self.bins.learn(counts)
+        return has_colors
 
     def _has_color(self, ab: Tensor) -> Tensor:
         """Which images `[B, 2, h, w]` are not gray, `[B]`."""

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.lab import lab_to_rgb, rgb_to_lab
 from super_selfish.data.collate import Batch
-from super_selfish.supervisors import ColorizationSupervisor
+from super_selfish.supervisors import (
+    ColorizationSupervisor,
+    HealthWarning,
+    MultiTaskSupervisor,
+    RotateNetSupervisor,
+)
 from super_selfish.supervisors.color_bins import gamut_centers
 from super_selfish.supervisors.color_split import LabCollator, LabTargets
 from tests.references import rebalanced_cross_entropy_in_loops, soft_colors_in_loops
@@ -98,6 +103,15 @@ def test_colours_are_counted_in_the_dataset_when_training_begins(
     assert not torch.allclose(other.bins.prior, supervisor.bins.prior)
 
 
+def test_colours_are_counted_where_it_is_one_of_several_tasks(images: Tensor) -> None:
+    colors = ColorizationSupervisor(images, "narrow-resnet")
+    rotations = RotateNetSupervisor(images, colors.get_backbone())
+    both = MultiTaskSupervisor([colors, rotations])
+    both.supervise(epochs=1, batch_size=11, name=None, progress=False)
+    assert int((colors.bins.prior > 0).sum()) > 10
+    assert both.get_backbone() is colors.get_backbone()
+
+
 def test_few_images_are_read_for_it_and_gray_ones_do_not_count(
     images: Tensor, tiny_backbone: Backbones
 ) -> None:
@@ -122,7 +136,8 @@ def test_few_images_are_read_for_it_and_gray_ones_do_not_count(
         one.count_colors(one.source)
     torch.testing.assert_close(mixed.bins.prior, alone.bins.prior)
     nothing = ColorizationSupervisor(gray, tiny_backbone())
-    nothing.count_colors(nothing.source)
+    with pytest.warns(HealthWarning, match="none of 22 images has a colour"):
+        nothing.supervise(epochs=1, batch_size=11, name=None, progress=False)
     assert torch.equal(nothing.bins.weights, torch.ones(261))
 
 
