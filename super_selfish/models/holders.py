@@ -2,8 +2,8 @@
 
 A module that only holds networks, which others call one by one, says so by `holds_networks = True`;
 one that must see the whole batch, such as one whose output has the images not in its first
-dimension, by `wants_whole_batch = True`. Modules at an attribute called `loss` or `..._loss` are no
-networks: a loss compares images of the whole batch.
+dimension, by `wants_whole_batch = True`. Modules at an attribute called `loss` or `criterion`, or
+`..._loss` or `..._criterion`, are no networks: a loss compares images of the whole batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from torch import nn
 
 _LISTS = (nn.ModuleList, nn.ModuleDict)
+_LOSSES = ("loss", "criterion")
 
 
 def trained_networks(module: nn.Module) -> list[nn.Module]:
@@ -56,7 +57,7 @@ def splittable_networks(module: nn.Module) -> list[nn.Module]:
 
 def _children(module: nn.Module) -> Iterator[nn.Module]:
     for name, child in module.named_children():
-        if name != "loss" and not name.endswith("_loss"):
+        if name.rpartition("_")[2] not in _LOSSES:
             yield child
 
 

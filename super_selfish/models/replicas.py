@@ -64,6 +64,7 @@ class Replicas:
     Attributes:
         devices: Where they stand; the first one is where the networks are.
         calls: Calls in parts since the beginning.
+        called: The modules that were called, in parts or not, and what they hold.
         moved: Bytes that have gone from one device to another in the forward passes.
     """
 
@@ -76,6 +77,7 @@ class Replicas:
         """
         self.devices = list(devices)
         self.calls = 0
+        self.called: set[nn.Module] = set()
         self.moved = 0
         self._module = module
         self._networks = splittable_networks(module)
@@ -126,6 +128,15 @@ class Replicas:
         self._as_copied = {network: _weights_now(network) for network in self._networks}
         return copies
 
+    def not_called(self) -> list[nn.Module]:
+        """The networks of which no part was called, though some of their weights train."""
+        return [
+            network
+            for network in self._networks
+            if any(weight.requires_grad for weight in network.parameters())
+            and self.called.isdisjoint(network.modules())
+        ]
+
     def number_for(self, batch_size: int) -> int:
         """Devices that take part in a batch: at least two images each."""
         return max(1, min(len(self.devices), batch_size // FEWEST_IMAGES))
@@ -153,6 +164,8 @@ class Replicas:
             TypeError: If the outputs cannot be put together.
             ValueError: If an output has not a row for each image.
         """
+        if network not in self.called:
+            self.called.update(network.modules())
         batch_size = next((len(t) for t in _tensors((args, kwargs)) if t.ndim), 0)
         number = self.number_for(batch_size)
         if number == 1:
@@ -233,7 +246,7 @@ def in_parts(network: nn.Module) -> InParts | None:
 class _Failure(NamedTuple):
     """What went wrong on a device."""
 
-    error: Exception
+    error: BaseException
     device: torch.device
 
 
@@ -257,11 +270,11 @@ class _Call:
         try:
             with self._autocast():
                 return self._function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - told by the thread that waits for this one
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
             return _Failure(error, self._device)
 
 
-def _explained(failure: _Failure, network: nn.Module) -> Exception:
+def _explained(failure: _Failure, network: nn.Module) -> BaseException:
     """What to raise for a failure: the error itself, with its device, where that says enough."""
     error, name = failure.error, type(network).__name__
     if isinstance(error, StopIteration):
@@ -433,12 +446,20 @@ def _joined(outputs: Sequence[Any], shares: Shares, here: torch.device, name: st
         keys = list(first) if isinstance(first, Mapping) else range(len(first))
         parts = [[output[key] for output in outputs] for key in keys]
         return _like(first, [_joined(part, shares, here, name) for part in parts])
-    if all(output is first or output == first for output in outputs):
+    if all(output is first or _are_equal(output, first) for output in outputs):
         return first
     raise TypeError(
         f"{name} returned a {type(first).__name__}, of which each device has another and which "
-        "cannot be put together: return tensors, or train with devices=1"
+        "cannot be put together: return tensors, in tuples, lists or dicts, or set "
+        "wants_whole_batch = True on it, or train with devices=1"
     )
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (RuntimeError, ValueError):  # of objects that hold tensors or arrays
+        return False
 
 
 def _like(value: Any, items: list[Any]) -> Any:

@@ -192,11 +192,18 @@ class Spread:
         for number, device in enumerate(self.replicas.devices[1:], 1):
             seed_device(torch.initial_seed() + number, device)
         losses: Losses = self.replicas(data)
-        if self._is_first and self.replicas.calls == 0 and _images_in(data) >= 4:
-            warn(
-                f"{self._name} calls none of its networks as a whole, so all of it runs on "
-                f"{self.replicas.devices[0]}: call them as modules, or give devices=1"
-            )
+        if self._is_first and _images_in(data) >= 4:
+            missed = self.replicas.not_called()
+            if self.replicas.calls == 0:
+                which, they = "none of its networks as a whole", "all of it runs"
+            else:
+                which = ", ".join(sorted({type(network).__name__ for network in missed}))
+                which, they = f"{which} in other ways than as a module, or not", "what it does runs"
+            if missed or self.replicas.calls == 0:
+                warn(
+                    f"{self._name} calls {which}, so {they} on {self.replicas.devices[0]} alone: "
+                    "call networks as modules, or give devices=1"
+                )
         self._is_first = False
         return losses
 

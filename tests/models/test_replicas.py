@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -103,6 +105,11 @@ class Pair(NamedTuple):
     second: Any
 
 
+@dataclass
+class Held:
+    images: Tensor
+
+
 def test_structures_of_tensors_are_shared_out_and_put_together() -> None:
     images, table, scale = torch.randn(8, 3), torch.randn(5, 2), torch.tensor(2.0)
 
@@ -131,6 +138,8 @@ def test_structures_of_tensors_are_shared_out_and_put_together() -> None:
         (lambda images: images[None], ValueError, r"Calls returned \[1, 4, 3\] for 4 images"),
         (lambda images: images.detach().sum().item(), TypeError, "Calls returned a float"),
         (lambda images: int("x"), ValueError, "invalid literal"),
+        (lambda images: sys.exit("told"), SystemExit, "told"),
+        (lambda images: Held(images), TypeError, "returned a Held, .* wants_whole_batch"),
     ],
 )
 def test_what_cannot_be_put_together_is_told(does: Any, error: Any, words: str) -> None:
@@ -183,11 +192,14 @@ def test_what_wants_the_whole_batch_runs_once() -> None:
 
 
 def test_losses_are_no_networks() -> None:
-    holder: Any = Asking(Calls(lambda images: images), lambda _, images: holder.loss(images))
-    holder.loss = holder.second_loss = Calls(lambda images: images.mean())
-    replicas = Replicas(holder, [CPU] * 2)
-    replicas(torch.randn(8, 3))
-    assert replicas.calls == 0 and holder.loss.seen == [8]
+    holder: Any = Asking(Calls(lambda images: images))
+    for name in ("loss", "second_loss", "criterion", "my_criterion"):
+        loss = Calls(lambda images: images.mean())
+        setattr(holder, name, loss)
+        holder._ask = lambda _, images, loss=loss: loss(images)
+        replicas = Replicas(holder, [CPU] * 2)
+        replicas(torch.randn(8, 3))
+        assert replicas.calls == 0 and loss.seen == [8]
 
 
 def test_hooks_of_a_network_run_once_and_those_within_on_every_device() -> None:
@@ -225,6 +237,19 @@ def test_all_networks_are_copied_once_a_step(monkeypatch: pytest.MonkeyPatch) ->
     # In and out: 3 + 3 numbers of the whole, 3 + 3 of the backbone, and twice 3 + 2 of the head.
     travelling = 6 * (2 / 3) * 4 * (3 + 3 + 3 + 3 + 2 * (3 + 2))
     assert replicas.moved == 2 * (2 * sizes + travelling)
+
+
+def test_it_is_known_which_networks_nobody_called() -> None:
+    holder: Any = Asking(CombinedNet(nn.Linear(3, 3), nn.Linear(3, 3)))
+    holder.frozen = nn.Linear(3, 3).requires_grad_(False)
+    holder.other = nn.Linear(3, 2)
+    holder._ask = lambda network, images: network.predictor(network.backbone(images))
+    replicas = Replicas(holder, [CPU] * 2)
+    replicas(torch.randn(8, 3))
+    assert replicas.not_called() == [holder.other]
+    replicas = Replicas(Asking(holder.network), [CPU] * 2)
+    replicas(torch.randn(8, 3))
+    assert replicas.not_called() == []
 
 
 def test_nothing_is_left_of_it_not_even_after_an_error() -> None:

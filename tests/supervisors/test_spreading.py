@@ -402,6 +402,30 @@ def test_a_run_whose_networks_are_not_called_as_a_whole_says_that_it_is_on_one(
     assert len(caught) == 1
 
 
+class HalfByHand(RotateNetSupervisor):
+    """Calls a head by another name than its own."""
+
+    def _forward(self, data: Any) -> Tensor:
+        views = data.views.flatten(0, 1)
+        self._log(accuracy=torch.tensor(0.5))
+        model: Any = self.model
+        loss: Tensor = self.second[1](views.flatten(1)).mean() + model.backbone(views).mean()
+        return loss
+
+
+def test_a_network_that_is_not_called_as_one_is_named(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cpu_replicas(monkeypatch, 2)
+    supervisor: Any = HalfByHand(images, backbone=TinyBackbone())
+    supervisor.second = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+    with pytest.warns(
+        UserWarning, match="HalfByHand calls .*Sequential in other ways than"
+    ) as caught:
+        supervisor.supervise(**quiet())
+    assert len(caught) == 1
+
+
 def test_a_lack_of_memory_names_the_device(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     use_cpu_replicas(monkeypatch, 2)
 
