@@ -403,7 +403,9 @@ def test_a_run_whose_networks_are_not_called_as_a_whole_says_that_it_is_on_one(
 
 
 class HalfByHand(RotateNetSupervisor):
-    """Calls a head by another name than its own."""
+    """Calls a layer of a network, and never that network."""
+
+    second: nn.Sequential
 
     def _forward(self, data: Any) -> Tensor:
         views = data.views.flatten(0, 1)
