@@ -12,6 +12,7 @@ from super_selfish.training import memory
 from super_selfish.training.memory import (
     Peak,
     free_memory,
+    give_back,
     in_bytes,
     is_lack_of_memory,
     state_of,
@@ -176,3 +177,63 @@ def test_an_optimizer_keeps_tensors_from_its_first_step_on() -> None:
     weight.grad = torch.ones(10)
     adam.step()
     assert state_of(adam) == 0
+
+
+def test_what_is_kept_for_later_is_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    told: Any = SimpleNamespace(empty_cache=lambda: asked.append("emptied"))
+    monkeypatch.setattr(torch, "get_device_module", lambda device: told)
+    give_back(torch.device("meta"))
+    give_back(CPU)
+    assert asked == ["emptied"]
+    told = SimpleNamespace()  # which keeps nothing
+    give_back(torch.device("meta"))
+
+
+def test_what_is_there_now_is_told_by_an_accelerator_or_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Peak(CPU) as peak:
+        first = torch.ones(250)
+        second = torch.ones(250)
+        assert peak.present == 2000
+        del second
+        assert peak.present == 1000 == first.nbytes
+    assert peak.added == 2000
+    allocated = iter([100, 350])
+    told = SimpleNamespace(
+        reset_peak_memory_stats=lambda device: None,
+        memory_allocated=lambda device: next(allocated),
+        max_memory_allocated=lambda device: 350,
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda device: told)
+    with Peak(torch.device("meta")) as peak:
+        assert peak.present == 250
+    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace())
+    with Peak(torch.device("meta")) as peak:  # counted here, where it keeps no peak of its own
+        kept = torch.ones(10, device="meta")
+        torch.ones(20)
+        assert peak.present == 40 == kept.nbytes
+
+
+@pytest.mark.parametrize(
+    ("group", "tensors"),
+    [
+        ({"betas": (0.9, 0.99)}, 2),
+        ({"betas": (0.9, 0.99), "amsgrad": False}, 2),
+        ({"betas": (0.9, 0.99), "amsgrad": True}, 3),
+        ({"momentum": 0.9}, 1),
+        ({"momentum": 0.0}, 0),
+        ({}, 2),
+    ],
+)
+def test_what_an_optimizer_keeps_is_known_by_its_settings(
+    group: dict[str, Any], tensors: int
+) -> None:
+    weight = nn.Parameter(torch.ones(5))
+    still = nn.Parameter(torch.ones(7), requires_grad=False)
+    optimizer: Any = SimpleNamespace(param_groups=[{"params": [weight, still], **group}], state={})
+    assert state_of(optimizer) == 20 * tensors
+    assert state_of({"a": optimizer, "b": optimizer}) == 40 * tensors
+    optimizer.state[weight] = {"step": 1}
+    assert state_of(optimizer) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from super_selfish.training.typed import typed
+from super_selfish.training.typed import typed, typed_arguments
 
 TAKEN = [
     ("int", 8, 8),
@@ -85,3 +85,23 @@ def test_what_is_not_is_refused_in_words(
     with pytest.raises(kind) as caught:
         typed("x", value, annotation)
     assert str(caught.value) == sentence
+
+
+def takes(self: Any, count: int, share: float = 0.5, *, exact: bool = False) -> None:
+    """A constructor."""
+
+
+def test_arguments_of_a_constructor_get_the_types_of_its_signature() -> None:
+    args, kwargs = typed_arguments(takes, (np.int64(3), 1.0), {"exact": 1})
+    assert (args, kwargs) == ((3, 1.0), {"exact": True})
+    assert type(args[0]) is int and type(kwargs["exact"]) is bool
+    with pytest.raises(ValueError, match=r"count must be a whole number, got 1\.5"):
+        typed_arguments(takes, (1.5,), {})
+    with pytest.raises(TypeError, match="exact must be True or False, got 2"):
+        typed_arguments(takes, (1,), {"exact": 2})
+
+
+def test_what_a_signature_does_not_know_is_left_to_the_call() -> None:
+    args, kwargs = typed_arguments(takes, (1, 2.0, True, "more"), {"other": "x", "self": "y"})
+    assert args == (1, 2.0, True, "more")
+    assert kwargs == {"other": "x", "self": "y"}
