@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,3 +167,35 @@ def test_no_file_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with NameLock(tmp_path / "base"):
         pass
     assert count() == before
+
+
+def test_folders_are_made_for_a_lock(tmp_path: Path) -> None:
+    name = tmp_path / "some" / "folder" / "base"
+    for _ in range(2):
+        with NameLock(name) as lock:
+            assert lock.path == name.with_name("base.lock")
+            holder = json.loads(lock.path.read_text())
+            assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
+
+
+def test_a_lock_that_cannot_be_signed_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locking.os, "write", full)
+        with pytest.raises(OSError, match=r"nothing can be stored at .*base\.lock"):
+            NameLock(tmp_path / "base").__enter__()
+    with NameLock(tmp_path / "base"):  # which nobody holds
+        pass
+
+
+def test_the_first_process_alone_takes_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(locking.lock_of(tmp_path / "base"), NameLock)
+    monkeypatch.setattr(locking, "rank", lambda: 1)
+    with locking.lock_of(tmp_path / "base"):
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,97 @@
+"""Sentences on runs that fail, at the numbers from which they are said."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from super_selfish.supervisors import diagnostics
+from super_selfish.supervisors.diagnostics import (
+    COLLAPSED,
+    HealthWarning,
+    batches_of_one_explained,
+    collapse,
+    spread,
+    warn_if_exploded,
+    warn_if_ill,
+)
+
+
+def test_the_spread_of_unit_vectors_is_relative_to_independent_ones() -> None:
+    assert float(spread(torch.ones(5, 4) / 2)) == 0.0
+    assert float(spread(torch.cat([torch.eye(4), -torch.eye(4)]))) == pytest.approx(1.0)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.nn.functional.normalize(torch.randn(4000, 64, generator=generator), dim=1)
+    assert float(spread(drawn.half())) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_collapse_is_told_below_its_limit_with_what_helps() -> None:
+    assert collapse(COLLAPSED, "do this") is None
+    assert collapse(float("nan"), "do this") is None
+    told = collapse(COLLAPSED - 1e-9, "do this", besides=", which is bad")
+    assert told == (
+        f"the embeddings have collapsed: they spread over {COLLAPSED:.0%} of what independent ones "
+        "would, which is bad; do this"
+    )
+
+
+def run(**more: Any) -> Any:
+    values = {"global_step": diagnostics.STEPS_BEFORE_A_VERDICT, "epoch": 3, "has_exploded": False}
+    history = SimpleNamespace(first_loss=2.0)
+    return SimpleNamespace(**{**values, "history": history, "learning_rate": 0.5, **more})
+
+
+def test_a_verdict_is_told_once_there_is_something_to_judge(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    warn_if_ill(None, run())
+    warn_if_ill("it fails", run(global_step=diagnostics.STEPS_BEFORE_A_VERDICT - 1))
+    assert not recwarn
+    with pytest.warns(HealthWarning, match="^epoch 3: it fails$"):
+        warn_if_ill("it fails", run())
+    monkeypatch.setattr(diagnostics, "rank", lambda: 1)
+    warn_if_ill("it fails", run())
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("first", "loss", "is_told"),
+    [
+        (2.0, 2000.0, False),
+        (2.0, 2000.1, True),
+        (-2.0, -2000.1, True),
+        (0.0, 10.0, False),
+        (0.0, 10.1, True),
+    ],
+)
+def test_a_loss_that_left_all_measure_is_told_once(
+    first: float, loss: float, is_told: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    state = run(history=SimpleNamespace(first_loss=first))
+    for _ in range(2):
+        warn_if_exploded({"loss": loss}, state)
+    assert [str(each.message) for each in recwarn] == [
+        f"epoch 3: the loss is {loss:.3g}, and began at {abs(first):.3g}: training diverges. Lower "
+        "lr (now 0.5), or give clip_norm=1.0"
+    ] * is_told
+    assert state.has_exploded == is_told
+
+
+def test_other_processes_are_silent_about_it(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(diagnostics, "rank", lambda: 1)
+    state = run()
+    warn_if_exploded({"loss": 1e9}, state)
+    assert state.has_exploded and not recwarn
+
+
+def test_a_batch_of_one_is_explained_and_other_errors_pass() -> None:
+    with pytest.raises(ValueError, match="raise batch_size to at least 2"):
+        with batches_of_one_explained():
+            torch.nn.BatchNorm1d(2)(torch.ones(1, 2))
+    with pytest.raises(ValueError, match=r"^another$"), batches_of_one_explained():
+        raise ValueError("another")
