@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import io
 import pickle
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ from torch import Tensor
 
 from super_selfish.training.archive import (
     UnreadableFileError,
+    _check_sum,
+    _check_tensor,
+    _Global,
+    _Inspector,
+    _Storage,
+    _SummedWriter,
     is_intact,
     read_archive,
     write_archive,
@@ -207,3 +215,164 @@ def test_what_is_written_otherwise_than_it_was_given_takes_no_files_place(
     with pytest.raises(OSError, match="does not read back"):
         write_checkpoint(path, {"epoch": 2})
     assert path.read_bytes() == former and [p.name for p in tmp_path.iterdir()] == ["base.pt"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride", "message"),
+    [
+        (0, (4, 4), (4, 1), None),
+        (12, (4,), (1,), None),
+        (13, (4,), (1,), r"a tensor \[4\] claims more than the 64 bytes"),
+        (0, (17,), (0,), r"a tensor \[17\] claims more"),
+        (0, (16,), (0,), None),
+        (0, (2, 2), (15, 1), "claims more"),
+        (0, (2, 2), (14, 1), None),
+        (99, (0, 4), (4, 1), None),  # of no numbers
+        (15, (), (), None),
+        (16, (), (), "claims more"),
+        (-1, (2,), (1,), "a tensor has no whole shape"),
+        (0, (2.0,), (1,), "a tensor has no whole shape"),
+        (0, (2,), (-1,), "a tensor has no whole shape"),
+    ],
+)
+def test_a_tensor_lies_within_its_record(
+    offset: int, size: Any, stride: Any, message: str | None
+) -> None:
+    storage = _Storage(4, 64)
+    if message is None:
+        _check_tensor(storage, offset, size, stride)
+    else:
+        with pytest.raises(ValueError, match=message):
+            _check_tensor(storage, offset, size, stride)
+
+
+def test_a_tensor_of_a_type_of_its_own_lies_in_bytes() -> None:
+    dtype = _Global("torch.uint16")
+    _check_tensor(_Storage(1, 8), 0, (4,), (1,), False, {}, dtype)
+    with pytest.raises(ValueError, match=r"a tensor \[5\] claims more than the 8 bytes"):
+        _check_tensor(_Storage(1, 8), 0, (5,), (1,), False, {}, dtype)
+
+
+def test_a_record_has_as_many_numbers_as_it_says() -> None:
+    inspector = _Inspector(b"", "a/", {"a/data/0": 64})
+    storage = _Global("torch.FloatStorage")
+    assert inspector.persistent_load(("storage", storage, "0", "cpu", 16)) == (4, 64)
+    for pid in (
+        ("storage", storage, "0", "cpu", 15),
+        ("storage", storage, "0", "cpu", 16.0),
+        ("module", storage, "0", "cpu", 16),
+        ("storage", _Global("torch.DoubleStorage"), "0", "cpu", 16),
+    ):
+        with pytest.raises(ValueError, match=r"numbers of \d bytes in a record of 64 bytes"):
+            inspector.persistent_load(pid)
+
+
+def test_names_in_a_file_are_those_of_tensors_and_call_nothing() -> None:
+    inspector = _Inspector(b"", "a/", {})
+    for module, name in (
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_tensor_v3"),
+        ("torch._utils", "_rebuild_parameter"),
+        ("torch", "Size"),
+    ):
+        called = inspector.find_class(module, name)
+        called(_Storage(4, 64), 0, (16,), (1,))
+        if "tensor" in name:
+            with pytest.raises(ValueError, match="claims more"):
+                called(_Storage(4, 64), 0, (17,), (1,))
+        else:
+            called(_Storage(4, 64), 0, (17,), (1,))
+    for module, name in (("torch", "FloatStorage"), ("torch.storage", "UntypedStorage")):
+        with pytest.raises(ValueError, match=f"it calls {module}.{name}"):
+            inspector.find_class(module, name)(1)
+    with pytest.raises(ValueError, match=r"it calls torch\.float32"):
+        inspector.find_class("torch", "float32")()
+    for module, name in (("builtins", "print"), ("torch", "load"), ("other", "FloatStorage")):
+        with pytest.raises(ValueError, match=f"it names {module}.{name}, which is no tensor"):
+            inspector.find_class(module, name)
+
+
+def test_a_zip_of_something_else_is_no_file_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    data = pickled({"format": 1})
+    for records in (
+        {"a/other.pkl": data},
+        {"data.pkl": data},
+        {"a/b/data.pkl": data},
+        {"a/data.pkl": data, "b/data.pkl": data},
+        {"a/data.pkl": data, "a/constants.pkl": data},
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in records.items():
+                archive.writestr(name, content)
+        with pytest.raises(UnreadableFileError, match=r"a\.pt cannot be read: it is no file of"):
+            read_archive(path)
+
+
+class Odd(io.BytesIO):
+    """Ends before the length that it has."""
+
+    def readinto(self, block: Any) -> int:
+        return 0
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.pt", STATE)
+    content = (tmp_path / "a.pt").read_bytes()
+    _check_sum(io.BytesIO(content), tmp_path / "a.pt")
+    with pytest.raises(UnreadableFileError, match="has become shorter while it was read"):
+        _check_sum(Odd(content), tmp_path / "a.pt")
+
+
+def test_the_end_of_a_file_is_that_of_its_beginning(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.pt", STATE)
+    content = (tmp_path / "a.pt").read_bytes()
+    with pytest.raises(UnreadableFileError, match="its end is not that of its beginning"):
+        _check_sum(io.BytesIO(content[:-1]), tmp_path / "a.pt")
+    for length in (0, 10, 21):
+        with pytest.raises(UnreadableFileError, match="it is cut short, or no such file"):
+            _check_sum(io.BytesIO(content[:length]), tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("parts", [[5], [21, 1, 2, 22, 23, 40, 3], [100, 7], [22] * 4])
+def test_a_sum_is_the_same_however_it_is_written(parts: list[int]) -> None:
+    data = bytes(range(256)) * 2
+    whole, pieces = io.BytesIO(), io.BytesIO()
+    one, other = _SummedWriter(whole), _SummedWriter(pieces)
+    end = b"PK\x05\x06" + bytes(18)
+    total = data[: sum(parts)] + end
+    one.write(total)
+    place = 0
+    for length in [*parts, len(end)]:
+        assert other.write(total[place : place + length]) == length
+        place += length
+    one.close()
+    other.close()
+    assert whole.getvalue() == pieces.getvalue()
+    sum_of = zlib.crc32(whole.getvalue()[:-8])
+    assert whole.getvalue()[-8:] == b"%08x" % sum_of
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EINVAL, UnreadableFileError), (errno.EIO, OSError)]
+)
+def test_errors_of_a_disk_are_told_apart_from_damage(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(number, "refused")
+
+    write_checkpoint(tmp_path / "a.pt", STATE)
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(kind) as caught:
+        read_archive(tmp_path / "a.pt")
+    assert ("cannot be read: it is damaged" in str(caught.value)) == (number == errno.EINVAL)
+
+
+def test_another_error_of_torch_passes_while_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch, "save", refuse)
+    with pytest.raises(RuntimeError, match="something else"):
+        write_archive(io.BytesIO(), STATE)
