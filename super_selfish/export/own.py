@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from super_selfish.export.agreement import features_agree
 from super_selfish.export.foreign import timm_recipe
 from super_selfish.models import (
+    AlexNet,
     EfficientFeatures,
     NarrowResNet,
     TorchvisionFeatures,
@@ -61,6 +62,9 @@ def _arguments(backbone: nn.Module, images: Tensor) -> dict[str, Any] | None:
     _, channels, height, width = images.shape
     if type(backbone) is NarrowResNet:
         return {"in_channels": channels, "width": backbone.width}
+    if type(backbone) is AlexNet:
+        found = {"in_channels": channels, "stem": backbone.stem, "grid": backbone.grid}
+        return found | {"dropout": backbone.dropout.p}
     if type(backbone) is TorchvisionFeatures:
         size = (height, width)
         found = {"name": backbone.name, "in_channels": channels, "image_size": size}

@@ -1,5 +1,6 @@
 """Networks: backbones, heads, decoders, and what joins and follows them."""
 
+from super_selfish.models.alexnet import AlexNet
 from super_selfish.models.backbones import (
     FeatureShape,
     TorchvisionFeatures,
@@ -18,6 +19,7 @@ from super_selfish.models.normalize import Normalize, build_normalize
 
 __all__ = [
     "MLP",
+    "AlexNet",
     "BottleneckMap",
     "Classification",
     "CombinedNet",

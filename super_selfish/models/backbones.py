@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from super_selfish.models.alexnet import NAME as ALEXNET
+from super_selfish.models.alexnet import AlexNet, alexnet_for
 from super_selfish.models.dry_run import FeatureShape, feature_shape
 from super_selfish.models.efficientnet import EFFICIENTNETS, EfficientFeatures
 from super_selfish.models.freezing import release
@@ -39,15 +41,16 @@ def build_backbone(
         backbone: A module, which is returned untouched (but without `DistributedDataParallel`,
             which a run puts around everything, and without what a probe froze); `None` for
             EfficientNet-B0; or a name: `"efficientnet-b0"` to `"efficientnet-b7"`,
-            `"narrow-resnet"` for minutes on a CPU, a classification network of torchvision
-            (`"resnet18"`), or `"timm/<name>"` (`"timm/convnext_tiny"`). Named networks are drawn at
-            random.
+            `"narrow-resnet"` for minutes on a CPU, `"alexnet-bn"`, a classification network of
+            torchvision (`"resnet18"`), or `"timm/<name>"` (`"timm/convnext_tiny"`). Named networks
+            are drawn at random.
         in_channels: Channels of the images.
         image_size: Height and width of the images, pixels.
-        stem: How EfficientNets and torchvision's ResNets begin: `"imagenet"` as published;
+        stem: How EfficientNets, torchvision's ResNets and AlexNet begin: `"imagenet"` as published;
             `"small"` with a convolution of stride 1, ResNets of 3x3 and without pooling;
-            `"medium"`, for ResNets, so with pooling. `"auto"`: `"small"` up to 64 pixels, for
-            ResNets `"medium"` below 128; one line says so.
+            `"medium"`, for ResNets so with pooling, for AlexNet with a stride of 2. `"auto"`:
+            `"small"` up to 64 pixels, for ResNets and AlexNet `"medium"` below 128; one line says
+            so.
 
     Returns:
         A module from `[B, C, H, W]` to `[B, D]`, with `forward_features` if it was built here.
@@ -66,7 +69,7 @@ def build_backbone(
     name = "efficientnet-b0" if backbone is None else backbone
     if not isinstance(name, str):
         raise TypeError(f"backbone is an nn.Module, a name or None, got {type(name).__name__}")
-    if name in EFFICIENTNETS or name in torchvision_names():
+    if name in EFFICIENTNETS or name == ALEXNET or name in torchvision_names():
         built = _with_stem(name, in_channels, image_size, stem)
         if stem == "auto" and built.first_layers is not None:
             size = (image_size[0], image_size[1])
@@ -77,12 +80,16 @@ def build_backbone(
         return NarrowResNet(in_channels)
     if name.startswith("timm/"):
         return _timm_backbone(name.removeprefix("timm/"), in_channels, image_size)
-    raise ValueError(_unknown(name, [*EFFICIENTNETS, "narrow-resnet", *torchvision_names()]))
+    raise ValueError(
+        _unknown(name, [*EFFICIENTNETS, ALEXNET, "narrow-resnet", *torchvision_names()])
+    )
 
 
 def _with_stem(
     name: str, in_channels: int, image_size: tuple[int, int], stem: str
-) -> EfficientFeatures | TorchvisionFeatures:
+) -> EfficientFeatures | TorchvisionFeatures | AlexNet:
+    if name == ALEXNET:
+        return alexnet_for(in_channels, image_size, stem)
     if name in EFFICIENTNETS:
         stride = efficientnet_stride(stem, image_size)
         return EfficientFeatures(name, in_channels=in_channels, stem_stride=stride)
@@ -115,7 +122,7 @@ def _unknown(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return (
-        f"unknown backbone {name!r}: {hint}Names are efficientnet-b0 to -b7, torchvision's "
-        "classification networks (not its ViT and MaxViT, built for one image size: timm has "
-        "others) and timm/<name>; any nn.Module will do as well"
+        f"unknown backbone {name!r}: {hint}Names are efficientnet-b0 to -b7, alexnet-bn, "
+        "torchvision's classification networks (not its ViT and MaxViT, built for one image size: "
+        "timm has others) and timm/<name>; any nn.Module will do as well"
     )

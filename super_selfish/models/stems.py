@@ -1,9 +1,9 @@
 """The first layers of a network that is built by name: those that it was published with, or finer.
 
 Published networks quarter an image of 224 pixels before their first block. Of small images that
-leaves little, so for these ResNets begin as for CIFAR, and EfficientNets with a stride of 1. Such a
-network is slower, and is not the published one: weights of the one do not fit the other, or fit and
-give other features.
+leaves little, so for these ResNets begin as for CIFAR, EfficientNets and AlexNet with a stride of
+1. Such a network is slower, and is not the published one: weights of the one do not fit the other,
+or fit and give other features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 Stem = Literal["auto", "imagenet", "medium", "small"]
 STEMS = ("auto", "imagenet", "medium", "small")
 SMALL_IMAGE = 64  # pixels; METHODS.md 1.5, R1: up to this "small"
-MEDIUM_IMAGE = 127  # pixels up to which ResNets have "medium"
+MEDIUM_IMAGE = 127  # pixels up to which ResNets and AlexNet have "medium"
 PUBLISHED = 'stem="imagenet" builds that one'
 
 _log = logging.getLogger("super_selfish")
@@ -47,13 +47,13 @@ def refuse_stem(stem: str, network: str) -> None:
     check_stem(stem)
     if stem != "auto":
         raise ValueError(
-            f"stem={stem!r} is for EfficientNets and torchvision's ResNets that are built by name; "
-            f"{network} has the first layers that it has: leave stem out"
+            f"stem={stem!r} is for EfficientNets, torchvision's ResNets and AlexNet that are built "
+            f"by name; {network} has the first layers that it has: leave stem out"
         )
 
 
 def resnet_stem(stem: str, image_size: tuple[int, int]) -> str:
-    """What "auto" means for a ResNet of torchvision, or what else was said.
+    """What "auto" means for a ResNet of torchvision or an AlexNet, or what else was said.
 
     Args:
         stem: One of `STEMS`.
@@ -80,8 +80,8 @@ def efficientnet_stride(stem: str, image_size: tuple[int, int]) -> int:
     check_stem(stem)
     if stem == "medium":
         raise ValueError(
-            'stem="medium" is for ResNets, which pool after their first convolution: an '
-            'EfficientNet takes "imagenet" (stride 2) or "small" (stride 1)'
+            'stem="medium" is for ResNets and AlexNet, which pool after their first convolution: '
+            'an EfficientNet takes "imagenet" (stride 2) or "small" (stride 1)'
         )
     is_small = stem == "small" or (stem == "auto" and min(image_size) <= SMALL_IMAGE)
     return 1 if is_small else 2

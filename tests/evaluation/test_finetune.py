@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +13,11 @@ from torch.utils.data import TensorDataset
 
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.finetune import FinetuneResult, finetune
-from super_selfish.models import Normalize
+from super_selfish.evaluation.protocols import expand_protocols
+from super_selfish.evaluation.scoring import Subject
+from super_selfish.models import AlexNet, Normalize
 from super_selfish.models.freezing import freeze_until
+from super_selfish.supervisors import LabelSupervisor
 from tests.conftest import TinyBackbone
 
 Backbone = Callable[..., TinyBackbone]
@@ -242,3 +248,41 @@ def test_a_training_part_without_labels_is_refused(tiny_backbone: Backbone) -> N
     images, _ = striped(8, seed=0)
     with pytest.raises(ValueError, match="the train part has no labels"):
         finetune(tiny_backbone(), open_data(images), TEST)
+
+
+def hashes(module: nn.Module) -> dict[str, str]:
+    """Of every parameter and buffer, the statistics of norms among them."""
+    return {
+        name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def test_up_to_the_third_convolution_nothing_moves_and_behind_it_everything_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[tuple[dict[str, str], dict[str, str]]] = []
+
+    class Noting(LabelSupervisor):
+        def supervise(self, *args: Any, **settings: Any) -> LabelSupervisor:
+            before = hashes(self.get_backbone())
+            super().supervise(*args, **settings)
+            trained.append((before, hashes(self.get_backbone())))
+            return self
+
+    module = importlib.import_module("super_selfish.evaluation.finetune")  # not its function
+    monkeypatch.setattr(module, "LabelSupervisor", Noting)
+    torch.manual_seed(0)
+    network = AlexNet(stem="medium", grid=(2, 2))
+    given = hashes(network)
+    protocol = expand_protocols(["finetune-from-blocks.3"])["finetune-from-blocks.3"]
+    few = TRAIN.images.subset(range(12)), TRAIN.labels[:12]  # type: ignore[index]
+    assert isinstance(protocol, partial)
+    score = protocol(Subject(network, open_data(few), TEST), lrs=[0.01], max_updates=2)
+    assert hashes(network) == given
+    ((before, after),) = trained
+    assert before == given
+    moved = {name.split(".")[1] for name in given if after[name] != given[name]}
+    stayed = {name.split(".")[1] for name in given if after[name] == given[name]}
+    assert (sorted(moved), sorted(stayed)) == (["3", "4"], ["0", "1", "2"])
+    assert score.settings["lr"] == 0.01

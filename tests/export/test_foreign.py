@@ -146,6 +146,7 @@ def test_networks_of_timm_keep_their_names(
     ("name", "stem", "side", "channels"),
     [
         ("narrow-resnet", "auto", 32, 2),
+        ("alexnet-bn", "medium", 40, 1),
         ("resnet18", "auto", 32, 3),
         ("resnet18", "imagenet", 64, 3),
         ("efficientnet-b0", "auto", 32, 1),

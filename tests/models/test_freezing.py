@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from super_selfish.models import EfficientFeatures, NarrowResNet, TorchvisionFeatures
+from super_selfish.models import AlexNet, EfficientFeatures, NarrowResNet, TorchvisionFeatures
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.models.untrained import untrained_twin
 
@@ -29,6 +29,8 @@ def build(kind: str) -> nn.Module:
         return EfficientFeatures()
     if kind == "resnet":
         return TorchvisionFeatures("resnet18", image_size=(32, 32))
+    if kind == "alexnet":
+        return AlexNet(stem="medium", grid=(1, 1))
     if kind == "narrow":
         return NarrowResNet(width=8)
     return nn.Sequential(
@@ -46,6 +48,7 @@ LAYERS = [  # kind, the layer that trains first, some that stand still, some tha
         ["network.layer3.1.bn2", "network.layer4"],
     ),
     ("narrow", "blocks.2", ["stem", "blocks.1"], ["blocks.3"]),
+    ("alexnet", "blocks.3", ["blocks.0", "blocks.1", "blocks.2"], ["blocks.4"]),
     ("sequential", "4", ["0", "1", "3"], ["5"]),
 ]
 

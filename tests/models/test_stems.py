@@ -46,6 +46,15 @@ def test_a_resnet_begins_as_it_was_told(stem: str, size: int, side: int) -> None
     assert feature_map(network, torch.zeros(1, 3, size, size)).shape == (1, 512, side, side)
 
 
+@pytest.mark.parametrize(
+    ("stem", "size", "side"),
+    [("auto", 64, 8), ("auto", 65, 5), ("auto", 128, 3), ("small", 96, 12)],
+)
+def test_an_alexnet_begins_as_it_was_told(stem: str, size: int, side: int) -> None:
+    network = build_backbone("alexnet-bn", 3, (size, size), stem)
+    assert feature_map(network, torch.zeros(1, 3, size, size)).shape == (1, 256, side, side)
+
+
 def test_published_weights_of_torchvision_fit_small_images_with_the_published_stem() -> None:
     network = build_backbone("resnet18", 3, (32, 32), "imagenet")
     assert isinstance(network, TorchvisionFeatures)

@@ -110,7 +110,10 @@ def network(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         return make()
 
 
-NAMES = ("efficientnet-b0", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "narrow-resnet")
+NAMES = (
+    *("efficientnet-b0", "resnet18", "mobilenet_v3_small", "squeezenet1_1"),
+    *("narrow-resnet", "alexnet-bn"),
+)
 # Small ones that timm 1.0.3 knows too.
 OF_TIMM = ("timm/resnet10t", "timm/convnext_atto", "timm/vit_tiny_patch16_224", "timm/tinynet_e")
 
