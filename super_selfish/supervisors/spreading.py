@@ -192,20 +192,43 @@ class Spread:
         for number, device in enumerate(self.replicas.devices[1:], 1):
             seed_device(torch.initial_seed() + number, device)
         losses: Losses = self.replicas(data)
-        if self._is_first and _images_in(data) >= 4:
-            missed = self.replicas.not_called()
-            if self.replicas.calls == 0:
-                which, they = "none of its networks as a whole", "all of it runs"
-            else:
-                which = ", ".join(sorted({type(network).__name__ for network in missed}))
-                which, they = f"{which} in other ways than as a module, or not", "what it does runs"
-            if missed or self.replicas.calls == 0:
-                warn(
-                    f"{self._name} calls {which}, so {they} on {self.replicas.devices[0]} alone: "
-                    "call networks as modules, or give devices=1"
-                )
+        if self._is_first and _images_in(data) >= 4 and (which := self._on_one(losses)):
+            warn(
+                f"{self._name} calls {which} on {self.replicas.devices[0]} alone: call networks as "
+                "modules, or give devices=1"
+            )
         self._is_first = False
         return losses
+
+    def _on_one(self, losses: Losses) -> str | None:
+        """What ran in this step on the first device alone, in words."""
+        if self.replicas.calls == 0:
+            return "none of its networks as a whole, so all of it runs"
+        weights = _weights_behind(losses)
+        names = {
+            type(network).__name__
+            for network in self.replicas.not_called()
+            if not weights.isdisjoint(network.parameters())
+        }
+        if not names:
+            return None
+        return f"{', '.join(sorted(names))} in other ways than as a module, which runs"
+
+
+def _weights_behind(losses: Losses) -> set[Tensor]:
+    """The weights that gradients of losses reach."""
+    each = losses.values() if isinstance(losses, dict) else [losses]
+    nodes: list[Any] = [loss.grad_fn for loss in each]
+    seen, weights = set(), set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            weights.add(node.variable)
+        nodes.extend(before for before, _ in node.next_functions)
+    return weights
 
 
 def _images_in(data: Any) -> int:
