@@ -41,6 +41,7 @@ setup(
         "tensorboard": ["tensorboard>=2.14"],
         "wandb": ["wandb>=0.16"],
         "mlflow": ["mlflow>=2.9"],
+        "video": ["av>=12.0"],
         "export": ["safetensors>=0.4", "onnx>=1.16", "onnxscript>=0.2"],
     },
     classifiers=[

@@ -1,6 +1,7 @@
 """Images on their way to the networks: sources, collators, loaders."""
 
 from super_selfish.augmentations.base import to_unit_range
+from super_selfish.data.clips import FramePairs
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
 from super_selfish.data.opening import as_source
 from super_selfish.data.photographs import photographs
@@ -10,6 +11,7 @@ from super_selfish.data.sources import ImageSource, Sample, Unreadable
 __all__ = [
     "Batch",
     "Collator",
+    "FramePairs",
     "ImageSource",
     "LabelCollator",
     "Labelled",

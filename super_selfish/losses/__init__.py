@@ -7,6 +7,7 @@ from super_selfish.losses.clusters import (
     swapped_prediction,
 )
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
+from super_selfish.losses.masks import masked_binary_cross_entropy
 from super_selfish.losses.nce import NCELoss, noise_contrastive
 from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
 from super_selfish.losses.redundancy import BarlowTwinsLoss, barlow_twins
@@ -28,6 +29,7 @@ __all__ = [
     "candidate_info_nce",
     "cosine_regression",
     "info_nce",
+    "masked_binary_cross_entropy",
     "masked_mean_squared_error",
     "mean_squared_error",
     "negative_cosine",

@@ -24,6 +24,7 @@ from super_selfish.supervisors.instance_discrimination import InstanceDiscrimina
 from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
 from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
+from super_selfish.supervisors.motion_segmentation import MotionSegmentationSupervisor
 from super_selfish.supervisors.multi_task import MultiTaskSupervisor
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
@@ -47,6 +48,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "instance": InstanceDiscriminationSupervisor,
     "jigsaw": JigsawNetSupervisor,
     "moco": MomentumContrastSupervisor,
+    "motion": MotionSegmentationSupervisor,
     "multi_task": MultiTaskSupervisor,
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
@@ -76,6 +78,7 @@ __all__ = [
     "JigsawNetSupervisor",
     "LabelSupervisor",
     "MomentumContrastSupervisor",
+    "MotionSegmentationSupervisor",
     "MultiTaskSupervisor",
     "NonFiniteLossError",
     "PIRLSupervisor",

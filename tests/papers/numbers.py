@@ -195,6 +195,17 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "motion": {
+        "source": Number("video", "3.5; text, section 3", None, RESOLVED),
+        "step": Number(None, "3.5", 1, "neighbouring frames"),
+        "flow": Number(None, "3.5; text, section 4: uNLC; ours: block_flow"),
+        "mask_size": Number(56, "3.5; code", None, RESOLVED),
+        "limits": Number((0.4, 0.7), "3.5; text, section 5"),
+        "shift": Number(None, "3.5", (0.05, 0.2), "5 to 20 % of the side"),
+        "positive_weight": Number(1.0, "3.5; text: none"),
+        "scale": Number(None, "3.5; text: scale and place jittered", (0.5, 1.0), "random crops"),
+        "augmentation": Number(None, "3.5; none"),
+    },
     "multi_task": {
         "tasks": Number(
             ("context_prediction", "colorization", "exemplar", "motion"),

@@ -153,6 +153,16 @@ EDGES: dict[str, list[Edge]] = {
         Edge("temperature", [TINY], [0.0]),
         Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "motion": [
+        Edge("source", ["video", "masks", "synthetic", None], ["Video", ""]),
+        Edge("step", **COUNT),
+        Edge("mask_size", [1, (8, 9)], [0, (0, 1)]),
+        Edge("limits", [(TINY, 0.5), (0.5, 0.5)], [(0.0, 0.5), (0.5, 1.0), (0.6, 0.5)]),
+        Edge("shift", [(0.0, 1.0), (0.0, 0.0)], [(-0.1, 0.5), (0.5, 1.1), (0.6, 0.5)]),
+        Edge("positive_weight", [TINY], [0.0, -1.0]),
+        Edge("scale", [(TINY, 1.0)], [(0.5, 1.1), (0.6, 0.5)]),
+        Edge("augmentation", ["simclr", None], ["Paper"]),
+    ],
     "multi_task": [
         Edge("weights", [(TINY, 1.0), None], [(0.0, 1.0), (1.0, -1.0), (1.0,)]),
         Edge("steps", ["alternating", "summed"], ["both"]),

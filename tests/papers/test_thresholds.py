@@ -180,6 +180,11 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(SIMCLR, "accuracy", **below(1.2 / 100), words="no better than by chance (1.0%)"),
         Limit({**SIMCLR, "accuracy": 0.01}, "epoch", **first_at(5), words="by chance (1.0%)"),
     ],
+    "motion": [
+        Limit({"epoch": 9.0, "contrast": 0.5}, "usable", **below(0.3), words="was found to move"),
+        Limit({"epoch": 9.0, "usable": 1.0}, "contrast", **below(0.02), words="is not told from"),
+        Limit({"usable": 1.0, "contrast": 0.0}, "epoch", **first_at(5), words="is not told from"),
+    ],
     "multi_task": [  # each task's own, by the columns behind its name
         Limit(
             {"epoch": 1.0, "loss": 1.0, "exemplar.accuracy": 0.5, "exemplar.loss": 1.0},

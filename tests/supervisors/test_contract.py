@@ -60,6 +60,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "tile_fraction": 0.7,
     },
     "moco": {"queue_size": 10, "symmetric": True, "momentum": 0.9, "embedding_size": 12},
+    "motion": {"mask_size": 6, "limits": (0.3, 0.6), "positive_weight": 2.0, "scale": (0.8, 1.0)},
     "multi_task": {
         "tasks": ("rotate", ("instance", {"embedding_size": 12})),
         "steps": "summed",

@@ -152,6 +152,16 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "off_diagonal_weight": (-0.1, NAN, INF),
         "augmentation": (*RECIPES, ("byol",)),
     },
+    "motion": {
+        "source": ("film", ""),
+        "step": COUNTS,
+        "mask_size": (0, (0, 4)),
+        "limits": ((0.0, 0.5), (0.7, 0.4), (0.5, 1.0), (NAN, 0.5)),
+        "shift": ((-0.1, 0.2), (0.3, 0.2), (0.1, 1.5), (NAN, 0.2)),
+        "positive_weight": (0.0, -1.0, NAN, INF),
+        "scale": ((0.5, 1.1), (0.6, 0.5)),
+        "augmentation": RECIPES,
+    },
     "multi_task": {
         "tasks": (("nothing",), ("bigan",), (("rotate", {"backbone": "x"}),)),
         "weights": ((0.0, 1.0), (1.0,), (-1.0, 1.0), (NAN, 1.0)),
@@ -187,7 +197,7 @@ NO_RANGE = {
     *("image_size", "in_channels", "normalize", "options"),
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
-    "normalize_losses",
+    *("normalize_losses", "flow"),
 }
 CASES = [
     (algorithm, name, value)
