@@ -78,7 +78,7 @@ def test_none_is_the_default_and_the_checkpoint_has_it_by_name(
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("own", ["mild", COLORS, v2.RandomHorizontalFlip(), Tensor.frac])
+@pytest.mark.parametrize("own", ["mild", COLORS, v2.RandomHorizontalFlip(), Tensor.square])
 def test_a_name_an_augmentation_torchvision_and_a_function_go_in(
     algorithm: str, own: Any, images: Tensor
 ) -> None:
