@@ -48,7 +48,7 @@ LABELLED = 10_000  # training images whose labels the probe and k-NN see
 CONSTRUCTOR: dict[str, dict[str, Any]] = {
     "moco": {"momentum": 0.99},
     "byol": {"momentum": 0.96},
-    "swav": {"num_prototypes": 100, "queue_after": 300, "frozen_updates": 100},
+    "swav": {"num_prototypes": 64, "frozen_updates": 100, "epsilon": 0.02, "num_small": 2},
     "instance": {"augmentation": "paper"},
     "pirl": {"augmentation": "paper"},
     "cmc": {"augmentation": "paper"},

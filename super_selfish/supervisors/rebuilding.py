@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _SMALL = 64 << 20  # bytes that any networks may take while they are built: images of the dry run
 _TIMES = 4  # copies of the stored tensors that building may take
+# A seed counts nothing, and updates are counted while a run lasts.
+_NO_SIZES = ("seed", "frozen_updates", "queue_after")
 _LARGEST = 1 << 16  # that a number may be which no tensor shows
 _BACKBONE = re.compile(r"[A-Za-z0-9_./-]+")
 
@@ -90,9 +92,8 @@ def _check_sizes(state: dict[str, Any], place: str) -> None:
     shapes = (tensor.shape for tensor in _tensors_of(state))
     largest = max([_LARGEST, *(length for shape in shapes for length in shape)])
     for name, entry in state["arguments"].items():
-        # A seed counts nothing.
         too_large = [n for n in _whole_numbers(entry.get("plain")) if abs(n) > largest]
-        if name != "seed" and too_large:
+        if name not in _NO_SIZES and too_large:
             raise ValueError(
                 f"{place} asks for {name}={too_large[0]}, more than its tensors have in any "
                 "direction"

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 MANY_IMAGES = 100_000  # beyond them there are as many prototypes as in the paper
-QUEUE_EPOCHS = 15  # until the queue begins: the authors' runs of 200 epochs, in batches of 256
 FROZEN_UPDATES = 313  # of prototypes: the authors' code, an epoch of ImageNet in batches of 4096
 LARGE_CROPS = 2
 
@@ -76,14 +75,14 @@ class SwAVSupervisor(Supervisor):
 
     Differences from the paper: up to 100,000 images there are 512 prototypes instead of 3000, and
     unless asked for more never more than half the images; the queue holds at most half the images
-    as well. The queue begins after 15 epochs as in the authors' runs of 200 epochs, and in shorter
-    runs after as large a share; prototypes are frozen for the authors' 313 updates, at most a tenth
-    of the run. It is used once it is full, where a batch has fewer images than there are
-    prototypes. Small crops have 96/224 of the side of the images, at least 32 pixels where the
-    backbone wants them. Hidden layers are narrower on backbones of fewer than 512 features, and
-    batch norm of the projector sees large and small crops apart. Batch norm is computed for each
-    process by itself. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
-    of LARS at 0.6 (batches of 256) or 4.8 (4096) down a cosine (see above).
+    as well. It is used once it is full, where a batch has fewer images than there are prototypes,
+    and begins after as many updates as the authors', which short runs never reach. Prototypes are
+    frozen for the authors' 313 updates, at most a tenth of the run. Small crops have 96/224 of the
+    side of the images, at least 32 pixels where the backbone wants them. Hidden layers are narrower
+    on backbones of fewer than 512 features, and batch norm of the projector sees large and small
+    crops apart. Batch norm is computed for each process by itself. By default Adam trains at a
+    constant rate of 1e-3 in batches of 32, instead of LARS at 0.6 (batches of 256) or 4.8 (4096)
+    down a cosine (see above).
 
     The network sees a batch in two passes, one of all large crops, one of all small ones.
     """
@@ -117,7 +116,7 @@ class SwAVSupervisor(Supervisor):
         sinkhorn_iterations: int = 3,
         frozen_updates: int | None = None,
         queue_size: int | None = None,
-        queue_after: int | None = None,
+        queue_after: int = 75_075,
         num_small: int = 6,
         small_size: Size | None = None,
         augmentation: RecipeLike | Pair | None = "swav",
@@ -150,8 +149,9 @@ class SwAVSupervisor(Supervisor):
             queue_size: Earlier images, of either large crop, that are shared out with a batch of
                 fewer images than prototypes; 0: none. Default: 3840 (section 4.2), at most half the
                 dataset.
-            queue_after: Updates after which the queue begins to fill. Default: those of 15 epochs
-                (authors' code), at most 7.5 % of the run.
+            queue_after: Updates after which the queue begins to fill. 75,075: 15 epochs of ImageNet
+                in batches of 256 (authors' code). Embeddings of a network that still changes much
+                are shared out worse with old ones than alone.
             num_small: Small crops of an image, beside two large ones. 6: appendix A.
             small_size: Side or (height, width) of small crops in pixels. Default: 96/224 of the
                 image's.
@@ -274,13 +274,7 @@ class SwAVSupervisor(Supervisor):
         """Whether a batch of so many images, in all processes, is shared out with earlier ones."""
         if len(self.queues) == 0 or images >= len(self.prototypes):
             return False
-        return self.run is None or updates_before(self.run) >= self._queue_begins(self.run)
-
-    def _queue_begins(self, run: Run) -> int:
-        """Updates after which the queue begins to fill."""
-        if self.queue_after is not None:
-            return self.queue_after
-        return min(QUEUE_EPOCHS * (run.total_updates // run.epochs), int(0.075 * run.total_updates))
+        return self.run is None or updates_before(self.run) >= self.queue_after
 
     def _thaws_after(self, run: Run) -> int:
         """Updates for which the prototypes are frozen."""

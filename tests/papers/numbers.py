@@ -183,7 +183,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "sinkhorn_iterations": Number(3, "3.8; text, section 3.1"),
         "frozen_updates": Number(313, "3.8; code", None, RESOLVED),
         "queue_size": Number(3840, "3.8; text, section 4.2", None, RESOLVED),
-        "queue_after": Number(15 * 5005, "3.8; code: 15 epochs at 256", None, RESOLVED),
+        "queue_after": Number(15 * 5005, "3.8; code: 15 epochs of ImageNet at 256"),
         "num_small": Number(6, "3.8; text, appendix A"),
         "small_size": Number(96, "1.5 R6: of 224", None, RESOLVED),
         "augmentation": Number("swav", "1.4 A-SWAV; code"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,3 +205,12 @@ def test_without_sharing_out_all_crops_go_to_one_prototype(tiny_backbone: Backbo
     verdict = supervisor._health(last)
     assert verdict is not None
     assert verdict.startswith(("all crops go to 1.", "the embeddings have collapsed"))
+
+
+def test_updates_may_be_more_than_any_tensor_is_long(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    many = {"queue_after": 10**7, "frozen_updates": 10**6}
+    small(images, tiny_backbone(), **many).save(tmp_path / "run")
+    loaded = SwAVSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    assert (loaded.queue_after, loaded.frozen_updates) == (10**7, 10**6)
