@@ -1,4 +1,4 @@
-"""MoCo and BYOL as lightly's users write them: its transforms, heads and losses, a plain loop."""
+"""Algorithms as lightly's users write them: its transforms, heads and losses, a plain loop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightly.loss import NegativeCosineSimilarity, NTXentLoss
+from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead, MoCoProjectionHead
-from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.models.utils import deactivate_requires_grad, normalize_weight, update_momentum
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 from lightly.transforms.moco_transform import MoCoV2Transform
+from lightly.transforms.simclr_transform import SimCLRTransform
+from lightly.transforms.simsiam_transform import SimSiamTransform
+from lightly.transforms.swav_transform import SwaVTransform
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+SMALL_SHARE = 96 / 224  # of the side: SwAV's small crops
 NO_BLUR_UP_TO = 32  # pixels, as in the papers' recipes for CIFAR
 
 
@@ -56,9 +60,11 @@ class Contrast:
 class Bootstrap:
     """BYOL: a step gives the loss of two views."""
 
-    def __init__(self, backbone: nn.Module, features: int, hidden: int, momentum: float) -> None:
-        self.network = nn.Sequential(backbone, BYOLProjectionHead(features, hidden, 256))
-        self.prediction_head = BYOLPredictionHead(256, hidden, 256)
+    def __init__(
+        self, backbone: nn.Module, features: int, hidden: int, momentum: float, size: int = 256
+    ) -> None:
+        self.network = nn.Sequential(backbone, BYOLProjectionHead(features, hidden, size))
+        self.prediction_head = BYOLPredictionHead(size, hidden, size)
         self.average = copy.deepcopy(self.network)
         deactivate_requires_grad(self.average)
         self.criterion = NegativeCosineSimilarity()
@@ -73,10 +79,87 @@ class Bootstrap:
         return (self.criterion(first, to_second) + self.criterion(second, to_first)) / 2
 
 
+class Batch:
+    """SimCLR: a step gives the loss of two views."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        self.network = network
+        self.criterion = NTXentLoss(temperature=temperature)
+        self.trained = nn.ModuleList([network])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        return self.criterion(self.network(views[0]), self.network(views[1]))
+
+
+class Siamese:
+    """SimSiam: a step gives the loss of two views."""
+
+    def __init__(self, network: nn.Module, prediction_head: nn.Module) -> None:
+        self.network = network
+        self.prediction_head = prediction_head
+        self.criterion = NegativeCosineSimilarity()
+        self.trained = nn.ModuleList([network, prediction_head])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        first, second = (self.network(view) for view in views)
+        forth = self.criterion(self.prediction_head(first), second.detach())
+        back = self.criterion(self.prediction_head(second), first.detach())
+        return (forth + back) / 2
+
+
+class Twins:
+    """Barlow Twins: a step gives the loss of two views."""
+
+    def __init__(self, network: nn.Module, weight: float) -> None:
+        self.network = network
+        self.criterion = BarlowTwinsLoss(lambda_param=weight)
+        self.trained = nn.ModuleList([network])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        return self.criterion(self.network(views[0]), self.network(views[1]))
+
+
+class Swapped:
+    """SwAV: a step gives the loss of two large crops and the small ones.
+
+    The prototypes have no bias, as in the authors' code and unlike lightly's module.
+    """
+
+    def __init__(self, network: nn.Module, prototypes: Tensor, epsilon: float, frozen: int) -> None:
+        self.network = network
+        self.prototypes = nn.Linear(prototypes.shape[1], prototypes.shape[0], bias=False)
+        with torch.no_grad():
+            self.prototypes.weight.copy_(prototypes)
+        self.criterion = SwaVLoss(sinkhorn_epsilon=epsilon)
+        self.frozen = frozen
+        self.steps = 0
+        self.trained = nn.ModuleList([network, self.prototypes])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        normalize_weight(self.prototypes.weight)
+        self.prototypes.requires_grad_(self.steps >= self.frozen)
+        self.steps += 1
+        embeddings = [nn.functional.normalize(self.network(view), dim=1) for view in views]
+        scores = [self.prototypes(embedding) for embedding in embeddings]
+        return self.criterion(scores[:2], scores[2:]).squeeze()
+
+
 def transform_of(algorithm: str, size: int) -> Any:
     """The recipe of lightly, of the same parameters as ours, without normalisation."""
     blurs = size > NO_BLUR_UP_TO
     settings: dict[str, Any] = {"input_size": size, "normalize": None}
+    if algorithm == "simclr":  # half the jitter for small images, as in the paper
+        strength = 1.0 if blurs else 0.5
+        return SimCLRTransform(**settings, cj_strength=strength, gaussian_blur=0.5 * blurs)
+    if algorithm == "simsiam":
+        return SimSiamTransform(**settings, gaussian_blur=0.5 * blurs)
+    if algorithm == "swav":
+        sizes = (size, round(SMALL_SHARE * size))
+        return SwaVTransform(sizes, normalize=None, gaussian_blur=0.5 * blurs)
     if algorithm == "moco":
         return MoCoV2Transform(**settings, gaussian_blur=0.5 * blurs)
     return BYOLTransform(

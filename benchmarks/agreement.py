@@ -1,0 +1,377 @@
+"""Do our short cuts cost anything? The same algorithms by lightly and by us, from the same weights.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/agreement.py
+    python benchmarks/agreement.py --algorithms simclr --steps 100 --seeds 0
+
+For each algorithm and seed both train one network on CIFAR-10: same first weights of backbone and
+heads, same images in the same batches, same recipe of augmentation, temperature and so on, same
+optimizer and number of steps. What differs is who wrote it: lightly's transforms work image by
+image on PIL images, ours on whole batches; losses, loops, queues and momentum encoders are each
+one's own. Shown are the loss of the last steps and the accuracy of a k-NN on the features, of all
+seeds, and the images a second while training. A first table has both losses of the same random
+vectors. Runs that are done are kept in `--out`.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load
+from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
+from lightly.models.modules import (
+    BarlowTwinsProjectionHead,
+    BYOLPredictionHead,
+    BYOLProjectionHead,
+    MoCoProjectionHead,
+    SimCLRProjectionHead,
+    SimSiamPredictionHead,
+    SimSiamProjectionHead,
+    SwaVProjectionHead,
+)
+from lightly.utils.scheduler import cosine_schedule
+from lightly_loops import (
+    Batch,
+    Bootstrap,
+    Contrast,
+    Siamese,
+    Swapped,
+    Transformed,
+    Twins,
+    transform_of,
+)
+from PIL import Image
+from provenance import write_result
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from super_selfish.data.loaders import EpochBatches
+from super_selfish.evaluation import extract_features, knn_accuracy
+from super_selfish.losses import (
+    barlow_twins,
+    cosine_regression,
+    negative_cosine,
+    nt_xent,
+    sinkhorn_codes,
+    swapped_prediction,
+)
+from super_selfish.models import NarrowResNet
+from super_selfish.supervisors import SUPERVISORS
+from super_selfish.training import Callback
+
+HERE = Path(__file__).parent
+SIZE, LABELLED, LAST = 32, 5000, 50  # pixels; images that k-NN sees; steps whose loss is shown
+WIDTH, FEATURES, HIDDEN, EMBEDDING = 16, 128, 512, 128
+QUEUE, MOMENTUM = 1024, 0.99
+PROTOTYPES, EPSILON, FROZEN = 64, 0.02, 50
+WEIGHT, TEMPERATURE = 5e-3, 0.2
+
+Heads = Mapping[str, nn.Module]
+
+
+def heads_of(algorithm: str) -> Heads:
+    """Those of lightly, for both."""
+    if algorithm == "simclr":
+        return {"predictor": SimCLRProjectionHead(FEATURES, HIDDEN, EMBEDDING)}
+    if algorithm == "simsiam":
+        return {
+            "predictor": SimSiamProjectionHead(FEATURES, HIDDEN, EMBEDDING),
+            "prediction_head": SimSiamPredictionHead(EMBEDDING, EMBEDDING // 4, EMBEDDING),
+        }
+    if algorithm == "barlow_twins":
+        return {"predictor": BarlowTwinsProjectionHead(FEATURES, HIDDEN, HIDDEN)}
+    if algorithm == "swav":
+        return {"predictor": SwaVProjectionHead(FEATURES, HIDDEN, EMBEDDING)}
+    if algorithm == "moco":
+        return {"predictor": MoCoProjectionHead(FEATURES, FEATURES, EMBEDDING)}
+    return {
+        "predictor": BYOLProjectionHead(FEATURES, HIDDEN, EMBEDDING),
+        "prediction_head": BYOLPredictionHead(EMBEDDING, HIDDEN, EMBEDDING),
+    }
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "simclr": {"embedding_size": EMBEDDING, "temperature": TEMPERATURE},
+    "simsiam": {"embedding_size": EMBEDDING},
+    "barlow_twins": {"off_diagonal_weight": WEIGHT},
+    "swav": {
+        "embedding_size": EMBEDDING,
+        "num_prototypes": PROTOTYPES,
+        "epsilon": EPSILON,
+        "frozen_updates": FROZEN,
+        "queue_size": 0,
+    },
+    "moco": {
+        "embedding_size": EMBEDDING,
+        "queue_size": QUEUE,
+        "momentum": MOMENTUM,
+        "temperature": TEMPERATURE,
+        "norm_groups": 1,
+    },
+    "byol": {"embedding_size": EMBEDDING, "momentum": MOMENTUM},
+}
+
+
+def parts_of(algorithm: str, seed: int) -> tuple[nn.Module, Heads]:
+    """Backbone and heads with the first weights of a seed."""
+    torch.manual_seed(seed)
+    return NarrowResNet(3, width=WIDTH), heads_of(algorithm)
+
+
+def supervisor_of(algorithm: str, images: Tensor, seed: int) -> Any:
+    """Ours."""
+    backbone, heads = parts_of(algorithm, seed)
+    return SUPERVISORS[algorithm](images, backbone, **heads, **SETTINGS[algorithm])
+
+
+def method_of(algorithm: str, images: Tensor, seed: int) -> tuple[nn.Module, Any]:
+    """The backbone, and lightly's way of training it."""
+    backbone, heads = parts_of(algorithm, seed)
+    network = nn.Sequential(backbone, heads["predictor"])
+    if algorithm == "simclr":
+        return backbone, Batch(network, TEMPERATURE)
+    if algorithm == "simsiam":
+        return backbone, Siamese(network, heads["prediction_head"])
+    if algorithm == "barlow_twins":
+        return backbone, Twins(network, WEIGHT)
+    if algorithm == "swav":
+        prototypes = supervisor_of("swav", images, seed).prototypes.detach()
+        return backbone, Swapped(network, prototypes, EPSILON, FROZEN)
+    if algorithm == "moco":
+        method: Any = Contrast(backbone, FEATURES, QUEUE, MOMENTUM)
+    else:
+        method = Bootstrap(backbone, FEATURES, HIDDEN, MOMENTUM, EMBEDDING)
+        method.prediction_head.load_state_dict(heads["prediction_head"].state_dict())
+        method.average[1].load_state_dict(heads["predictor"].state_dict())
+    method.network[1].load_state_dict(heads["predictor"].state_dict())
+    method.average.load_state_dict(method.network.state_dict())
+    return backbone, method
+
+
+class Losses(Callback):
+    """Keeps the loss of every step, and stops after some."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.values: list[Tensor] = []
+
+    def on_step(self, supervisor: Any, step: Any) -> None:
+        """Keeps it."""
+        self.values.append(step.values["loss"].detach())
+        if len(self.values) == self.steps:
+            supervisor.run.stop("the number of steps")
+
+
+def train_ours(
+    algorithm: str, images: Tensor, seed: int, options: argparse.Namespace
+) -> tuple[nn.Module, list[float], float]:
+    """Backbone, losses, seconds."""
+    supervisor = supervisor_of(algorithm, images, seed)
+    losses = Losses(options.steps)
+    began = time.perf_counter()
+    supervisor.supervise(
+        lr=options.lr,
+        epochs=-(-options.steps * options.batch_size // len(images)),
+        batch_size=options.batch_size,
+        seed=seed,
+        name=None,
+        progress=False,
+        callbacks=[losses],
+    )
+    seconds = time.perf_counter() - began
+    return supervisor.get_backbone(), [float(value) for value in losses.values], seconds
+
+
+def train_theirs(
+    algorithm: str, images: Tensor, seed: int, options: argparse.Namespace
+) -> tuple[nn.Module, list[float], float]:
+    """Backbone, losses, seconds."""
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    backbone, method = method_of(algorithm, images, seed)
+    loader: DataLoader[Any] = DataLoader(
+        Transformed(pictures, transform_of(algorithm, SIZE)),
+        batch_sampler=EpochBatches(len(images), options.batch_size, seed=seed),
+    )
+    torch.manual_seed(seed)  # of the transforms
+    optimizer = torch.optim.Adam(method.trained.parameters(), lr=options.lr)
+    method.trained.train()
+    losses: list[float] = []
+    began = time.perf_counter()
+    for number, views in enumerate(forever(loader)):
+        if number == options.steps:
+            break
+        if algorithm == "byol":  # ours rises to 1 as well
+            method.momentum = cosine_schedule(number, options.steps + 1, MOMENTUM, 1.0)
+        loss = method.step(views)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return backbone, losses, time.perf_counter() - began
+
+
+def forever(loader: DataLoader[Any]) -> Iterator[Any]:
+    """One epoch after the other."""
+    while True:
+        yield from loader
+
+
+def same_loss(algorithm: str, loss: float) -> float:
+    """Lightly's BYOL is the mean negative cosine, ours the sum of squared distances: 4 + 4 m."""
+    return 4 + 4 * loss if algorithm == "byol" else loss
+
+
+def accuracy(
+    backbone: nn.Module, labelled: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
+) -> float:
+    """Of a k-NN on the features, of 10,000 test images."""
+    known, asked = (extract_features(backbone, each[0]).features for each in (labelled, test))
+    return knn_accuracy(known, labelled[1], asked, test[1])
+
+
+def losses_of_vectors() -> list[str]:
+    """Both losses of the same random vectors, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        torch.randn(64, 32, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
+    second = second + first
+    unit = [nn.functional.normalize(view, dim=1) for view in (first, second)]
+    scores = torch.stack([unit[0], unit[1], nn.functional.normalize(first + 1, dim=1)])
+    codes = torch.stack([sinkhorn_codes(view, 0.05, 3) for view in scores[:2]])
+    pairs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
+        "SimCLR, temperature 0.2": (
+            lambda: NTXentLoss(temperature=0.2)(first, second),
+            lambda: nt_xent(*unit, 0.2),
+        ),
+        "SimSiam, one direction": (
+            lambda: NegativeCosineSimilarity()(first, second),
+            lambda: negative_cosine(first, second),
+        ),
+        "BYOL, one direction, as 2 + 2 m": (
+            lambda: 2 + 2 * NegativeCosineSimilarity()(first, second),
+            lambda: cosine_regression(first, second),
+        ),
+        "Barlow Twins, weight 0.005": (
+            lambda: BarlowTwinsLoss()(first, second),
+            lambda: barlow_twins(first, second, 5e-3),
+        ),
+        "SwAV, temperature 0.1, epsilon 0.05": (
+            lambda: SwaVLoss()(list(scores[:2]), list(scores[2:])).squeeze(),
+            lambda: swapped_prediction(codes, scores, 0.1),
+        ),
+    }
+    lines = ["| loss of the same vectors | lightly | ours |", "|---|---|---|"]
+    for name, (theirs, ours) in pairs.items():
+        lines.append(f"| {name} | {float(theirs()):.10f} | {float(ours()):.10f} |")
+    return lines
+
+
+def done(path: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Runs that are stored, by algorithm, who, and seed."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {(row["algorithm"], row["who"], row["seed"]): row for row in rows}
+
+
+def of_seeds(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def table(runs: Mapping[tuple[str, str, int], dict[str, Any]], algorithms: Sequence[str]) -> str:
+    """A row for each algorithm."""
+    lines = [
+        "| algorithm | seeds | loss, lightly | loss, ours | k-NN %, lightly | k-NN %, ours "
+        "| images/s, lightly | images/s, ours | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for algorithm in algorithms:
+        of_both = {
+            who: [run for (a, w, _), run in sorted(runs.items()) if (a, w) == (algorithm, who)]
+            for who in ("lightly", "ours")
+        }
+        cells = [algorithm, str(len(of_both["ours"]))]
+        for key, digits, scale in (
+            ("loss", 3, 1.0),
+            ("knn", 1, 100.0),
+            ("images_per_second", 0, 1.0),
+        ):
+            for each in of_both.values():
+                cells.append(of_seeds([scale * run[key] for run in each], digits))
+        speed = [
+            statistics.median(run["images_per_second"] for run in each) for each in of_both.values()
+        ]
+        lines.append("| " + " | ".join([*cells, f"**{speed[1] / speed[0]:.1f}**"]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Does what is not done yet, and writes the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--algorithms", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    default_root = HERE.parent.parent / "shared" / "datasets"
+    parser.add_argument("--root", type=Path, default=default_root)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "agreement")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    (images, labels), test = load("cifar10", options.root)
+    labelled = (images[:LABELLED], labels[:LABELLED])
+    store = options.out.with_suffix(".jsonl")
+    store.parent.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for algorithm in options.algorithms:
+            for who, train in (("lightly", train_theirs), ("ours", train_ours)):
+                if (algorithm, who, seed) in done(store):
+                    continue
+                backbone, losses, seconds = train(
+                    algorithm, images[: options.images], seed, options
+                )
+                last = statistics.fmean(losses[-LAST:])
+                row = {
+                    "algorithm": algorithm,
+                    "who": who,
+                    "seed": seed,
+                    "steps": options.steps,
+                    "first_loss": same_loss(algorithm, losses[0])
+                    if who == "lightly"
+                    else losses[0],
+                    "loss": same_loss(algorithm, last) if who == "lightly" else last,
+                    "knn": accuracy(backbone, labelled, test),
+                    "images_per_second": options.steps * options.batch_size / seconds,
+                }
+                with store.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(row, flush=True)
+    lines = [
+        "# The same algorithms by lightly and by us",
+        "",
+        f"CIFAR-10, {options.images:,} images, {options.steps} steps of {options.batch_size} "
+        f"images, Adam at {options.lr:g}, a ResNet of {WIDTH} to {8 * WIDTH} channels; loss: mean "
+        f"of the last {LAST} steps; k-NN: {LABELLED:,} labelled images, 10,000 test images. Mean "
+        "and standard deviation over seeds.",
+        "",
+        table(done(store), options.algorithms),
+        "",
+        *losses_of_vectors(),
+    ]
+    write_result(options.out.with_suffix(".md"), lines, "lightly", "torchvision")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
