@@ -28,9 +28,9 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 # In the order of the picture: those that name something, that paint something, that compare.
 ORDER = (
     *("rotate", "jigsaw", "context_prediction", "exemplar", "cpc"),
-    *("denoise", "context", "colorization", "split_brain", "bigan"),
+    *("denoise", "context", "colorization", "split_brain", "motion", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
-    *("simclr", "simsiam", "barlow_twins", "swav"),
+    *("simclr", "simsiam", "barlow_twins", "swav", "multi_task"),
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th

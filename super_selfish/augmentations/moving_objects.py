@@ -42,7 +42,9 @@ def draw_objects(shape: Shape, shift: tuple[float, float], generator: torch.Gene
     low, high = shift
     step = torch.randint(1, max(2, count), (1,), generator=generator)
     donor = (torch.arange(count) + step) % count
-    center = 0.25 + 0.5 * torch.rand(count, 2, generator=generator)
+    center = 0.1 + 0.8 * torch.rand(
+        count, 2, generator=generator
+    )  # anywhere: no place gives it away
     radii = 0.12 + 0.16 * torch.rand(count, 2, generator=generator)
     waves = 2 * torch.rand(count, 1, WAVES, WAVES, generator=generator) - 1
     angle = 2 * torch.pi * torch.rand(count, generator=generator)
