@@ -223,6 +223,20 @@ def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
             )
 
 
+def require_labels(data: LabelledSource, part: str) -> None:
+    """Refuses images without labels, by the first that can be read.
+
+    Args:
+        data: Opened images.
+        part: What to call them in errors.
+
+    Raises:
+        ValueError: If there are none.
+        TypeError: If a label is neither an integer nor a row of zeros and ones.
+    """
+    _first_label(data, part)
+
+
 def metric_of(train: LabelledSource) -> str:
     """What scores are, told by the first label: "accuracy", or "mean average precision"."""
     label = _first_label(train, "train")

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from super_selfish.data.opening import as_source
 from super_selfish.evaluation.baselines import NOT_KNOWN, Baseline, twin_of
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.entries import (
@@ -24,6 +23,7 @@ from super_selfish.evaluation.comparison.entries import (
     Options,
     do_run,
     draw_backbone,
+    supervised,
     warm_up,
 )
 from super_selfish.evaluation.comparison.plan import (
@@ -37,11 +37,12 @@ from super_selfish.evaluation.comparison.plan import (
     seeds_of,
     settings_of,
 )
+from super_selfish.evaluation.comparison.sets import open_sets
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols
-from super_selfish.evaluation.scoring import check_parts_fit, metric_of
+from super_selfish.evaluation.scoring import check_parts_fit, metric_of, require_labels
 from super_selfish.models.untrained import has_learned
 from super_selfish.training.display import open_bar
 
@@ -51,7 +52,7 @@ WAIT = 1.0  # seconds between two looks at what other processes have finished
 def compare(
     algorithms: Sequence[str] | Mapping[str, Kind],
     train: Any,
-    test: Any,
+    test: Any = None,
     *,
     budget: str | None = None,
     epochs: int | None = None,
@@ -63,6 +64,7 @@ def compare(
     pretrain: Any = None,
     images: Mapping[str, int] | None = None,
     base_sizes: Sequence[int] | None = None,
+    downstream: Mapping[str, Any] | None = None,
     path: str | os.PathLike[str] | None = "store/comparison",
     progress: bool = True,
     image_size: int | tuple[int, int] | None = None,
@@ -93,9 +95,12 @@ def compare(
 
     Args:
         algorithms: Short names from `SUPERVISORS`; or classes by a name of your own, so that one
-            algorithm may take part with several `options`.
+            algorithm may take part with several `options`. `"supervised"` is pretraining with the
+            labels of as many of the same images: a `LabelSupervisor` that trains backbone and head
+            at one learning rate.
         train: Labelled images that protocols learn from: as for `evaluate`.
-        test: Labelled images that accuracies are of.
+        test: Labelled images that accuracies are of. With `downstream` it may be left out: then
+            networks are rated on the downstream sets alone.
         budget: Time of pretraining of each run, such as `"10min"`. Processes that work side by
             side must not slow one another down: give each its cores
             (`torch.set_num_threads`).
@@ -110,10 +115,16 @@ def compare(
             channels that returns them. Networks among the keywords are copied for each run.
         supervise: Keywords of `supervise()` for all, such as `{"lr": 1e-3, "batch_size": 64}`, and
             under the name of an algorithm those for it alone, `{"byol": {"lr": 3e-4}}`.
-        pretrain: Images to pretrain on. Default: those of `train`, without their labels.
+        pretrain: Images to pretrain on, for `"supervised"` with labels: `(images, labels)`, or such
+            as bring theirs. Default: those of `train`, whose labels are looked at by it alone.
         images: How many of them an algorithm gets, by name; default all. The seed draws them.
         base_sizes: Repeats the pretraining with so many images, to see how sensitive an algorithm
             is to their number; the labelled images stay the same.
+        downstream: Labelled sets by name, `{"mine": (train, test)}`, each part as for `evaluate`:
+            every network is rated on each of them too, by all protocols. Their images are brought
+            to the size and channels of pretraining; they may be of any number and any classes. With
+            `base_sizes`, the sensitivity of an algorithm is the population standard deviation over
+            these of its mean accuracy, averaged over the sets (Macar and Liu; METHODS.md, 6).
         path: Where runs are kept, without an ending; None keeps them in memory only.
         progress: Whether to show how many runs are done: a bar, or in logs a line now and then.
         image_size: Images are brought to this size in pixels, a side or (height, width).
@@ -134,18 +145,28 @@ def compare(
     check_budget(budget, epochs)
     train_data = open_data(train, image_size, in_channels)
     form = (train_data.images.image_size, train_data.images.in_channels)
+    pretrain_data = train_data if pretrain is None else open_data(pretrain, *form)
+    sets = open_sets(downstream, *form)
+    if test is None and not sets:
+        raise ValueError("give test=, the labelled images that accuracies are of, or downstream=")
     conditions = Conditions(
         train=train_data,
-        test=open_data(test, *form),
-        pretrain=train_data.images if pretrain is None else as_source(pretrain, *form),
+        test=None if test is None else open_data(test, *form),
+        pretrain=pretrain_data.images,
         backbone=backbone,
         protocols=tuple(expand_protocols(protocols)),
         budget=budget,
         epochs=epochs,
         device=device_of(device, backbone),
         draw_anew=draw_anew,
+        downstream=sets,
+        pretrain_labels=pretrain_data.labels,
     )
-    check_parts_fit(conditions.train, conditions.test)
+    if conditions.test is not None:
+        check_parts_fit(conditions.train, conditions.test)
+    if supervised in kinds.values():
+        require_labels(pretrain_data, "pretraining")
+    _metric(conditions)
     entries = plan_entries(
         conditions,
         kinds,
@@ -213,6 +234,10 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         untrained = twin
     elif is_given and has_learned(network) is None and not twin.is_known:
         untrained = Baseline(network, f"the given weights; {NOT_KNOWN}", is_known=False)
+    counts = {
+        name: {"train_images": len(train.images), "test_images": len(test.images)}
+        for name, (train, test) in conditions.downstream.items()
+    }
     notes = [untrained.note, ADAPTED if lacks_statistics(untrained.network) else None]
     return {
         "budget": conditions.budget,
@@ -223,11 +248,23 @@ def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]
         "in_channels": conditions.pretrain.in_channels,
         "pretraining_images": len(conditions.pretrain),
         "train_images": len(conditions.train.images),
-        "test_images": len(conditions.test.images),
+        "test_images": None if conditions.test is None else len(conditions.test.images),
         "protocols": list(conditions.protocols),
-        "metric": metric_of(conditions.train),
+        "metric": _metric(conditions),
         "untrained": ", ".join(filter(None, notes)) or None,
         "knows_untrained": untrained.is_known,
         "seeds": list(dict.fromkeys(entry.seed for entry in entries)),
         "base_sizes": sorted({e.base_size for e in entries if e.base_size is not None}),
+        **({"downstream": counts} if counts else {}),
     }
+
+
+def _metric(conditions: Conditions) -> str:
+    """What the accuracies on all sets are; refuses sets of two kinds of labels."""
+    kinds = {name: metric_of(train) for name, (train, _) in conditions.sets.items()}
+    if len(set(kinds.values())) > 1:
+        named = ", ".join(f"{name or 'train'}: {kind}" for name, kind in kinds.items())
+        raise ValueError(
+            f"all sets must be rated by one figure, one label an image or rows of them, got {named}"
+        )
+    return next(iter(kinds.values()))

@@ -6,13 +6,14 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
+from super_selfish.evaluation.comparison.sets import columns_of
 from super_selfish.evaluation.comparison.standings import (
     START,
     UNTRAINED,
@@ -22,6 +23,14 @@ from super_selfish.evaluation.comparison.standings import (
     standings,
 )
 from super_selfish.evaluation.comparison.store import Record
+from super_selfish.evaluation.comparison.study import (
+    chance_of,
+    downstream_columns,
+    reference_rows,
+    sensitivity_of,
+    study_cells,
+)
+from super_selfish.evaluation.comparison.study_figure import plot_study
 from super_selfish.evaluation.comparison.table_cells import (
     HEALTHY,
     NOTHING,
@@ -74,8 +83,37 @@ class Comparison:
         return {name: spread([row[name] for row in rated]) for name in self.protocols if rated}
 
     @property
+    def downstream(self) -> tuple[str, ...]:
+        """Names of the downstream sets, if networks were rated on such."""
+        return tuple(self.settings.get("downstream", ()))
+
+    @property
+    def sensitivity(self) -> dict[str, dict[str, float]]:
+        """By algorithm and protocol, how much the number of images decides; in [0, 1].
+
+        The population standard deviation over the base sizes of the mean accuracy, averaged over
+        the downstream sets, or that on the one labelled set where there are none. Algorithms that
+        failed, or were pretrained on one number of images only, are not among them.
+        """
+        own = {name: [name] for name in self.protocols}
+        columns = self._downstream_columns or own
+        return {
+            entry.algorithm: {
+                protocol: value
+                for protocol, found in columns.items()
+                if (value := sensitivity_of(entry, found)) is not None
+            }
+            for entry in self.leaderboard
+            if entry.sensitivity is not None
+        }
+
+    @property
+    def _downstream_columns(self) -> dict[str, list[str]]:
+        return downstream_columns(self.downstream, self.protocols)
+
+    @property
     def protocols(self) -> list[str]:
-        """The protocols, in the order of the columns."""
+        """The columns: protocols, those of downstream sets as `"set: protocol"`."""
         rated = (run["accuracy"] for run in self.runs if run["accuracy"])
         return list(next(rated, {}))
 
@@ -91,6 +129,7 @@ class Comparison:
             "untrained": {name: value._asdict() for name, value in self.untrained.items()},
             "start": {name: value._asdict() for name, value in self.start.items()},
             "leaderboard": [_plain(dataclasses.asdict(entry)) for entry in self.leaderboard],
+            **({"sensitivity": self.sensitivity} if self.downstream else {}),
             "runs": [dict(run) for run in self.runs],
         }
 
@@ -116,12 +155,37 @@ class Comparison:
         height, width = shared["image_size"]
         return (
             f"{text}; {shared['backbone']} of {shared['parameters']:,} parameters, pretrained for "
-            f"{length} a run on {plural(shared['pretraining_images'], 'image')} of "
-            f"{height}x{width}; rated by {shared['train_images']:,} labelled images, "
-            f"on {shared['test_images']:,}"
+            f"{length} a run on {self._pretraining_images} of {height}x{width}; rated "
+            + (self._sets if self.downstream else _parts(shared))
             + (_STARTED if self.start else "")
             + (f"; untrained: {shared['untrained']}" if shared.get("untrained") else "")
         )
+
+    @property
+    def _pretraining_images(self) -> str:
+        """On how many images: those of the columns, where there are several numbers."""
+        shared = self.settings
+        sizes = shared.get("base_sizes")
+        if self.downstream and sizes:
+            several = ", ".join(f"{size:,}" for size in sizes)
+            return f"{several} images (accuracies: of the most)"
+        return plural(shared["pretraining_images"], "image")
+
+    @property
+    def _sets(self) -> str:
+        """By which protocols, and on which sets, networks were rated."""
+        shared = self.settings
+        protocols = ", ".join(shared["protocols"])
+        sets = [f"{name} ({_parts(counts)})" for name, counts in shared["downstream"].items()]
+        if shared["test_images"] is not None:
+            sets.insert(0, f"the images themselves ({_parts(shared)})")
+        text = f"by {protocols}: {', '.join(sets)}"
+        if len(shared.get("base_sizes", ())) > 1:
+            text += (
+                "; sensitivity: population standard deviation over the numbers of images, averaged "
+                "over the sets, in points; by chance: what the spread of the seeds alone leads to"
+            )
+        return text
 
     @property
     def notes(self) -> list[str]:
@@ -144,14 +208,29 @@ class Comparison:
     def _doubts(self, entry: Standing) -> list[str]:
         """Where an algorithm made the network worse than before, or where nobody can tell."""
         images = self.settings.get("test_images")
-        if not entry.accuracy or images is None:
+        if not entry.accuracy or (images is None and not self.downstream):
             return []
         after, start, before = (
             {name: value.mean for name, value in found.items()}
             for found in (entry.accuracy, entry.start, entry.untrained)
         )
-        found = verdicts(after, start or None, before or None, images)  # the same for all seeds
-        return [text for text in found if not text.startswith("better")]
+        counts = {name: c["test_images"] for name, c in self.settings.get("downstream", {}).items()}
+        told = []
+        for name, tested in {"": images, **counts}.items():
+            if tested is None:
+                continue
+            columns = columns_of(name, after)
+            own, begun, first = (
+                {protocol: known[column] for protocol, column in columns.items() if column in known}
+                for known in (after, start, before)
+            )
+            found = verdicts(own, begun or None, first or None, tested)  # the same for all seeds
+            told += [
+                f"{name}: {text}" if name else text
+                for text in found
+                if not text.startswith("better")
+            ]
+        return told
 
     def to_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """The leaderboard as a Markdown table, with the notes as a list.
@@ -192,7 +271,7 @@ class Comparison:
         return _write(path, text.getvalue())
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draws the leaderboard: see `plot_leaderboard`.
+        """Draws the leaderboard: see `plot_leaderboard`, with downstream sets `plot_study`.
 
         Args:
             path: The file to write; its ending gives the format. None writes nothing.
@@ -203,6 +282,10 @@ class Comparison:
         Raises:
             ImportError: If matplotlib is missing.
         """
+        if self.downstream:
+            references = reference_rows(self.untrained, self.start)
+            columns = self._downstream_columns
+            return plot_study(self.leaderboard, references, columns, path, metric=self.metric)
         return plot_leaderboard(
             self.leaderboard,
             path,
@@ -213,6 +296,10 @@ class Comparison:
     def _cells(self) -> list[list[str]]:
         """The table: header, untrained network, start, algorithms."""
         protocols = self.protocols
+        if self.downstream:
+            references = reference_rows(self.untrained, self.start)
+            own = list(columns_of("", protocols))
+            return study_cells(self.leaderboard, references, self._downstream_columns, own)
         sensitive = any(entry.sensitivity for entry in self.leaderboard)
         header = ["algorithm", "seeds"]
         for name in protocols:
@@ -276,6 +363,9 @@ class Comparison:
                 yield name + kind, mean
                 yield name + kind + "_std", deviation
             yield name + "_sensitivity", (entry.sensitivity or {}).get(name)
+        for name, columns in self._downstream_columns.items():
+            yield f"{name}_mean_sensitivity", sensitivity_of(entry, columns)
+            yield f"{name}_sensitivity_by_chance", chance_of(entry, columns)
         for name in ("images_per_second", "peak_memory", "minutes", "steps", "epochs", "loss"):
             known = getattr(entry, name)
             yield name, None if known is None else known.mean
@@ -283,6 +373,11 @@ class Comparison:
         yield "health", " ".join(entry.verdicts)
         yield "warnings", " ".join(entry.warnings)
         yield "error", " ".join(entry.errors)
+
+
+def _parts(counts: Mapping[str, int]) -> str:
+    """How many labelled images protocols learn from, and are tested on."""
+    return f"by {counts['train_images']:,} labelled images, on {counts['test_images']:,}"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -6,15 +6,17 @@ import datetime
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.comparison.resources import PeakMemory, machine
+from super_selfish.evaluation.comparison.sets import Parts, column_of
 from super_selfish.evaluation.comparison.standings import UNTRAINED
 from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.evaluate import evaluate
@@ -26,6 +28,7 @@ from super_selfish.models.beginnings import looks_trained
 from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
+from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.display import quiet
 from super_selfish.training.history import History
@@ -35,6 +38,10 @@ _PROBED = 2048  # test images on which features are judged without labels
 
 Backbone = nn.Module | str | Callable[[int], nn.Module] | None
 Options = Mapping[str, Any] | Callable[[int], Mapping[str, Any]]
+
+# Pretraining with the labels of the images, as far as it goes by the rules of all the others.
+SUPERVISED = "supervised"
+supervised = partial(LabelSupervisor, finetune=True, backbone_lr_factor=1.0)
 
 # What an algorithm may say of itself or of these images; anything else ends the comparison.
 FAILURES = (ValueError, TypeError, RuntimeError, ImportError, LookupError, ArithmeticError)
@@ -46,18 +53,20 @@ class Conditions:
 
     Attributes:
         train: Labelled images that protocols learn from.
-        test: Labelled images that accuracies are of.
-        pretrain: Images for pretraining; their labels, if any, are not looked at.
+        test: Labelled images that accuracies are of; `None` where only downstream sets count.
+        pretrain: Images for pretraining; their labels, if any, are looked at by "supervised" alone.
         backbone: A name, a function of the number of channels, or a network.
         protocols: Names from `PROTOCOLS`.
         budget: Time of pretraining, such as `"10min"`, or `None`.
         epochs: Epochs of pretraining, or `None`.
         device: Where networks run.
         draw_anew: Whether a network that is given is drawn anew, seed by seed.
+        downstream: Further labelled sets by name, training and test part.
+        pretrain_labels: Those of the images for pretraining, if they came apart from them.
     """
 
     train: LabelledSource
-    test: LabelledSource
+    test: LabelledSource | None
     pretrain: ImageSource
     backbone: Backbone
     protocols: tuple[str, ...]
@@ -65,6 +74,14 @@ class Conditions:
     epochs: int | None
     device: torch.device
     draw_anew: bool = False
+    downstream: Mapping[str, Parts] = field(default_factory=dict)
+    pretrain_labels: Tensor | None = None
+
+    @property
+    def sets(self) -> dict[str, Parts]:
+        """All labelled sets that networks are rated on, the own one by the name `""`."""
+        own = {} if self.test is None else {"": (self.train, self.test)}
+        return {**own, **self.downstream}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +253,10 @@ def _pretrain_and_rate(
     entry: Entry, conditions: Conditions, checkpoint: Path | None
 ) -> dict[str, Any]:
     with PeakMemory(conditions.device) as memory:
-        images = some_images(conditions.pretrain, entry.images, entry.seed)
+        source = conditions.pretrain
+        if entry.kind is supervised and conditions.pretrain_labels is not None:
+            source = source.with_labels(conditions.pretrain_labels)
+        images = some_images(source, entry.images, entry.seed)
         with torch.random.fork_rng(devices=[]):
             network = draw_backbone(conditions, entry.seed)
             supervisor = _build(entry, images, network).to(conditions.device)
@@ -336,20 +356,22 @@ def seconds_of(checkpoint: Path) -> float:
 def _rate(
     network: nn.Module, preprocess: nn.Module | None, conditions: Conditions, seed: int
 ) -> dict[str, Any]:
-    """Accuracies of a backbone by protocol, and its health."""
-    rated = evaluate(
-        network,
-        conditions.train,
-        conditions.test,
-        protocols=conditions.protocols,
-        untrained=None,
-        preprocess=preprocess,
-        seed=seed,
-    )
-    judged = health(
-        network, conditions.test.images, num_images=_PROBED, preprocess=preprocess, seed=0
-    )
-    return {"accuracy": rated.pretrained, "health": judged.as_dict()}
+    """Accuracies of a backbone by set and protocol, and its health."""
+    accuracy: dict[str, float] = {}
+    for name, (train, test) in conditions.sets.items():
+        rated = evaluate(
+            network,
+            train,
+            test,
+            protocols=conditions.protocols,
+            untrained=None,
+            preprocess=preprocess,
+            seed=seed,
+        )
+        accuracy |= {column_of(name, p): value for p, value in rated.pretrained.items()}
+    unseen = conditions.train if conditions.test is None else conditions.test
+    judged = health(network, unseen.images, num_images=_PROBED, preprocess=preprocess, seed=0)
+    return {"accuracy": accuracy, "health": judged.as_dict()}
 
 
 def _sentences(caught: list[warnings.WarningMessage]) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from super_selfish.evaluation.comparison.entries import (
+    SUPERVISED,
     Backbone,
     Conditions,
     Entry,
@@ -18,10 +19,11 @@ from super_selfish.evaluation.comparison.entries import (
     build_options,
     draw_backbone,
     has_start,
+    supervised,
 )
 from super_selfish.evaluation.comparison.fingerprints import describe_data, fingerprint
 from super_selfish.evaluation.comparison.standings import START, UNTRAINED
-from super_selfish.supervisors import SUPERVISORS, Supervisor
+from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.run import parse_time
@@ -45,10 +47,13 @@ def plan_entries(
     """All runs, seed by seed, so that an unfinished comparison holds whole seeds."""
     labelled = [
         describe_data(conditions.train),
-        describe_data(conditions.test),
+        None if conditions.test is None else describe_data(conditions.test),
         list(conditions.protocols),
         conditions.device.type,
     ]
+    if conditions.downstream:
+        sets = conditions.downstream.items()
+        labelled.append([[name, *map(describe_data, parts)] for name, parts in sets])
     unlabelled = describe_data(conditions.pretrain)
     channels = conditions.pretrain.in_channels
     entries = []
@@ -69,12 +74,14 @@ def plan_entries(
         for position in range(max(map(len, numbers.values()))):
             for name, kind in kinds.items():
                 base_size, number = numbers[name][position]
-                decisive = {
+                decisive: dict[str, Any] = {
                     "rated": rated,
                     "unlabelled": [unlabelled, number],
                     "algorithm": [kind, parts[name], settings[name]],
                     "budget": [conditions.budget, conditions.epochs],
                 }
+                if kind is supervised:
+                    decisive["labels"] = conditions.pretrain_labels
                 size = "" if base_size is None else f"-{base_size}"
                 key = f"{_file_name(name)}-{seed}{size}-{fingerprint(decisive)}"
                 entries.append(
@@ -106,15 +113,14 @@ def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[s
     if isinstance(algorithms, Mapping):
         kinds: dict[str, Kind] = dict(algorithms)
     else:
-        unknown = [name for name in algorithms if name not in SUPERVISORS]
+        known: dict[str, Kind] = {**SUPERVISORS, SUPERVISED: supervised}
+        unknown = [name for name in algorithms if name not in known]
         if unknown:
-            near = [did_you_mean(str(name), SUPERVISORS) for name in unknown]
+            near = [did_you_mean(str(name), known) for name in unknown]
             meant = ", ".join(repr(name) for name in dict.fromkeys(near) if name)
             guess = f": did you mean {meant}?" if meant else ""
-            raise ValueError(
-                f"algorithms must be some of {sorted(SUPERVISORS)}, got {unknown}{guess}"
-            )
-        kinds = {name: SUPERVISORS[name] for name in algorithms}
+            raise ValueError(f"algorithms must be some of {sorted(known)}, got {unknown}{guess}")
+        kinds = {name: known[name] for name in algorithms}
     if not kinds or not kinds.keys().isdisjoint((UNTRAINED, START)):
         raise ValueError(
             f'give at least one algorithm, none of them by the name "{UNTRAINED}" or "{START}", '
@@ -198,7 +204,7 @@ def options_of(kinds: Mapping[str, Kind], given: Mapping[str, Options]) -> dict[
         if callable(keywords):
             continue  # its result is judged by the constructor
         _check_mapping(f"options[{name!r}]", keywords)
-        kind = kinds[name]
+        kind = LabelSupervisor if kinds[name] is supervised else kinds[name]
         if not isinstance(kind, type) or takes_any_keyword(kind):
             continue
         known = constructor_keywords(kind)
