@@ -19,6 +19,7 @@ from super_selfish.augmentations.geometry import (
     RandomShear,
     RandomTranslation,
 )
+from super_selfish.augmentations.halving import RandomHalving
 from super_selfish.augmentations.low_resolution import LowResolution
 from super_selfish.augmentations.noise import PixelDropout, RandomGaussianNoise
 from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
@@ -36,6 +37,7 @@ from super_selfish.augmentations.recipes import (
     byol,
     cmc,
     context_patch,
+    counting,
     cpc_paper,
     cpc_v2,
     instance_discrimination,
@@ -84,6 +86,7 @@ __all__ = [
     "RandomGaussianBlur",
     "RandomGaussianNoise",
     "RandomGrayscale",
+    "RandomHalving",
     "RandomHorizontalFlip",
     "RandomPosterize",
     "RandomQuarterTurn",
@@ -102,6 +105,7 @@ __all__ = [
     "byol",
     "cmc",
     "context_patch",
+    "counting",
     "cpc_paper",
     "cpc_primitives",
     "cpc_v2",

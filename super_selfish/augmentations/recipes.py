@@ -293,6 +293,21 @@ def jigsaw_tile(p_grayscale: float = 0.3) -> Augmentation:
     return ColorJitter(0.4, 0.4, 0.4, hue=0.1, p_grayscale=p_grayscale)
 
 
+def counting(size: Size, p_grayscale: float = 0.6) -> Augmentation:
+    """What is counted in (Noroozi, Pirsiavash, Favaro, 2017, arXiv 1708.06734).
+
+    Args:
+        size: (height, width) of the view in pixels.
+        p_grayscale: Probability that it is gray.
+
+    Returns:
+        Random resized crop of 80 to 100 % of the area (the paper cuts 228 of 256 pixels), flip,
+        grayscale.
+    """
+    crop = RandomResizedCrop(size, scale=(0.8, 1.0), p_flip=0.5)
+    return Compose([crop, RandomGrayscale(p_grayscale)])
+
+
 # What becomes of the colours of a patch whose place is asked for.
 PATCH_COLORS: Mapping[str, Callable[[], list[Augmentation]]] = {
     "drop": lambda: [ReplaceChannels()],
@@ -393,6 +408,7 @@ RECIPES: Mapping[str, Recipe] = {
     "byol-1": partial(byol, view=1),
     "byol-2": partial(byol, view=2),
     "cmc": cmc,
+    "counting": counting,
     "context-patch": partial(_kept_size, context_patch),
     "cpc": cpc_v2,
     "cpc-paper": cpc_paper,

@@ -33,6 +33,7 @@ from super_selfish.supervisors.simsiam import SimSiamSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
 from super_selfish.supervisors.swav import SwAVSupervisor
 from super_selfish.supervisors.two_views import TwoViewCollator
+from super_selfish.supervisors.visual_counting import VisualCountingSupervisor
 from super_selfish.training.finite import NonFiniteLossError
 
 SUPERVISORS: dict[str, type[Any]] = {
@@ -42,6 +43,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "colorization": ColorizationSupervisor,
     "context": ContextNetSupervisor,
     "context_prediction": ContextPredictionSupervisor,
+    "counting": VisualCountingSupervisor,
     "cpc": ContrastivePredictiveCodingSupervisor,
     "denoise": DenoiseNetSupervisor,
     "exemplar": ExemplarNetSupervisor,
@@ -89,5 +91,6 @@ __all__ = [
     "Supervisor",
     "SwAVSupervisor",
     "TwoViewCollator",
+    "VisualCountingSupervisor",
     "seen_batch",
 ]

@@ -1,0 +1,69 @@
+"""Images of half the size, each made by another kernel.
+
+Shapes: `B` samples, `C, H, W` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from super_selfish.augmentations.base import Augmentation, Shape
+from super_selfish.augmentations.resampling import resize
+
+# From [B, C, H, W] of even sides to [B, C, H / 2, W / 2].
+KERNELS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "nearest": lambda images: images[..., ::2, ::2],
+    "area": lambda images: F.avg_pool2d(images, 2),
+    "bilinear": lambda images: resize(images, _half(images)),
+    "bicubic": lambda images: resize(images, _half(images), "bicubic"),
+}
+
+
+def _half(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2] // 2, images.shape[-1] // 2
+
+
+class RandomHalving(Augmentation):
+    """Halves both sides of each sample by a kernel that is drawn.
+
+    A kernel leaves a trace in the pixels, by which a network could tell a small image from a part
+    of a large one; one that changes leaves none to rely on. An odd side loses its last line.
+    """
+
+    def __init__(self, kernels: Sequence[str] = tuple(KERNELS)) -> None:
+        """Takes the kernels.
+
+        Args:
+            kernels: Some of `"nearest"` (every second pixel), `"area"` (means of four),
+                `"bilinear"` and `"bicubic"` (both widened, as for any image that shrinks).
+
+        Raises:
+            ValueError: If one is unknown, or there is none.
+        """
+        if isinstance(kernels, str) or not kernels or not set(kernels) <= set(KERNELS):
+            raise ValueError(f"kernels are some of {', '.join(KERNELS)}, got {kernels!r}")
+        self.kernels = tuple(kernels)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Tensor:
+        """Draws which kernel, `[B]` int64."""
+        return torch.randint(len(self.kernels), (shape[0],), generator=generator)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Halves."""
+        height, width = _half(images)
+        images = images[..., : 2 * height, : 2 * width]
+        halved = images.new_empty((*images.shape[:2], height, width))
+        for number, kernel in enumerate(self.kernels):
+            chosen = (parameters == number).nonzero().flatten()
+            if len(chosen) > 0:
+                chosen = chosen.to(images.device, non_blocking=True)
+                halved[chosen] = KERNELS[kernel](images[chosen])
+        return halved
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Half of both sides."""
+        return (*shape[:2], shape[2] // 2, shape[3] // 2)
