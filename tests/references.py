@@ -458,3 +458,15 @@ def rebalanced_cross_entropy_in_loops(
             number += weight > 0
             total -= weight * sum(share * (scores[q] - log_sum) for q, share in target.items())
     return total / max(number, 1)
+
+
+def counting_in_loops(
+    whole: Tensor, parts: Tensor, others: Tensor, margin: float, weight: float
+) -> float:
+    """Representation Learning by Learning to Count, equation 3: norms of whole vectors."""
+    total = 0.0
+    for own, summed, other in zip(whole.tolist(), parts.tolist(), others.tolist(), strict=True):
+        same = sum((a - b) ** 2 for a, b in zip(own, summed, strict=True))
+        apart = sum((a - b) ** 2 for a, b in zip(other, summed, strict=True))
+        total += same + weight * max(0.0, margin - apart)
+    return total / len(whole)

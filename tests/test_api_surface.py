@@ -29,6 +29,7 @@ PUBLIC = {
         "RotateNetSupervisor",
         "SplitBrainNetSupervisor",
         "Supervisor",
+        "VisualCountingSupervisor",
     ],
     "super_selfish.models": ["Classification", "CombinedNet", "EfficientFeatures"],
     "super_selfish.data": ["Collator", "ImageSource", "photographs"],

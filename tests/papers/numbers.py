@@ -103,6 +103,20 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "crop": Number(True, "code: 176 of 256 pixels, mirrored"),
         "augmentation": Number(None, "3.2: what crop says"),
     },
+    "counting": {
+        "num_counts": Number(1000, "3.1; text, section 4"),
+        "margin": Number(10.0, "3.1; text, section 3.2: M"),
+        "weight": Number(1.0, "3.1; text, equation 3"),
+        "kernels": Number(
+            None,
+            "3.1: drawn at random",
+            ("nearest", "area", "bilinear", "bicubic"),
+            "those of torch",
+        ),
+        "p_grayscale": Number(0.6, "3.1; re-implementations: 0.6 to 0.67"),
+        "hidden_size": Number(4096, "3.1; text: AlexNet's fc6, fc7", None, RESOLVED),
+        "augmentation": Number(None, "3.1: a crop, and p_grayscale"),
+    },
     "context_prediction": {
         "patch_fraction": Number(
             0.25, "3.3; text: 96 pixels of images of 387 to 671 a side: 1/4 to 1/7"
@@ -339,6 +353,15 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "paper": Number(True, "1.4 A-CPC", False, POOL),
     },
     "augmentations.recipes.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
+    "augmentations.recipes.counting": {"p_grayscale": Number(0.6, "3.1")},
+    "losses.counting.counting_loss": {
+        "margin": Number(10.0, "3.1; Noroozi, section 3.2"),
+        "weight": Number(1.0, "3.1; Noroozi, equation 3"),
+    },
+    "losses.counting.CountingLoss": {
+        "margin": Number(10.0, "3.1; Noroozi, section 3.2"),
+        "weight": Number(1.0, "3.1; Noroozi, equation 3"),
+    },
     "augmentations.recipes.context_patch": {
         "p_low_resolution": Number(0.33, "3.3; Doersch, code"),
         "colors": Number("drop", "3.3; Doersch, code"),

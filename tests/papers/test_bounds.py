@@ -51,6 +51,14 @@ EDGES: dict[str, list[Edge]] = {
         Edge("temperature", [TINY, 1.0], [0.0, 1 + TINY]),
         Edge("stride", [1, 32], [0, 33]),
     ],
+    "counting": [
+        Edge("num_counts", **COUNT),
+        Edge("margin", [TINY], [0.0, math.inf]),
+        Edge("weight", [TINY], [0.0, math.inf]),
+        Edge("kernels", [("nearest",)], [(), ("lanczos",), "area"]),
+        Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("hidden_size", **COUNT),
+    ],
     "context_prediction": [
         Edge("patch_fraction", [6 / 32, 0.4374], [0.187, 14 / 32]),
         Edge("gap", [3 / 8, 2.124], [0.374, 17 / 8]),

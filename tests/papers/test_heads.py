@@ -120,6 +120,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         ups(16, 128, 64, 261),
     ),
+    "counting": (
+        lambda: built("counting"),
+        lambda s: s.model.predictor,
+        [*mlp(16, 512, 1000), "ReLU"],
+    ),
     "context_prediction": (
         lambda: built("context_prediction", size=128),
         lambda s: s.model.predictor,

@@ -120,6 +120,13 @@ def test_the_head_on_pairs_of_patches_is_as_wide_as_the_papers_for_large_backbon
     assert SIGNATURES["context_prediction"]["hidden_size"].paper == 4096
 
 
+def test_the_head_that_counts_is_as_wide_as_the_papers_for_large_backbones() -> None:
+    for features, hidden in ((16, 512), (1024, 4096)):
+        supervisor = SUPERVISORS["counting"](backbone=Wide(features), image_size=64)
+        assert supervisor.model.predictor[0].out_features == hidden
+    assert SIGNATURES["counting"]["hidden_size"].paper == 4096
+
+
 @pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.996)])
 def test_byol_s_momentum_begins_at_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
     run = SimpleNamespace(

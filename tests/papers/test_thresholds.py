@@ -56,6 +56,7 @@ OUTRUN: Row = {**CMC, "accuracy": 0.9, "accuracy_in_batch": 0.2}
 PAINTED: Row = {"epoch": 9.0, "reconstruction": 0.1, "mean_colour": 0.2}
 PAINTED |= {"discriminator_accuracy": 0.5}
 COLORS: Row = {"epoch": 9.0, "color_spread": 0.1, "loss": 3.0, "constant_loss": 3.5}
+COUNTS: Row = {"epoch": 9.0, "accuracy": 0.9, "apart": 12.0, "counts": 5.0}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
@@ -86,6 +87,12 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(COLORS, "color_spread", said=0.01, silent=0.010001, words="hardly any colour"),
         Limit(COLORS, "loss", **above(3.5), words="the same of every place (3.5)"),
         Limit({**COLORS, "loss": 4.0}, "epoch", **first_at(3), words="told no better (loss 4)"),
+    ],
+    "counting": [
+        Limit(COUNTS, "apart", **below(1.0), words="the trivial solution"),
+        Limit({**COUNTS, "epoch": 1.0}, "apart", **below(1.0), words="margin 10"),
+        Limit(COUNTS, "accuracy", **below(0.55), words="add up to their own image"),
+        Limit({**COUNTS, "accuracy": 0.5}, "epoch", **first_at(5), words="only 50% of the tiles"),
     ],
     "context_prediction": [
         Limit({"epoch": 1.0}, "accuracy", **above(0.99), words="are right after 1 epoch"),

@@ -43,6 +43,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "crop": False,
     },
     "context": {"least_squares": True, "lambda_rec": 0.5, "lambda_adv": 0.5, "num_blocks": 3},
+    "counting": {"num_counts": 12, "margin": 3.0, "kernels": ("area",), "hidden_size": 20},
     "context_prediction": {
         "patch_fraction": 0.3,
         "num_pairs": 2,

@@ -170,6 +170,36 @@ def test_context_prediction_tells_of_places_that_are_given_away(pictures: Tensor
     assert "of the places are right after" in said[-1]
 
 
+def test_counting_tells_that_nothing_is_counted(pictures: Tensor, tiny_backbone: Backbones) -> None:
+    class Nothing(nn.Module):
+        """The trivial solution, and a gradient that does not free it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.direction = nn.Parameter(torch.ones(1000))
+
+        def forward(self, features: Tensor) -> Tensor:
+            return 0 * self.direction * features.sum(dim=1, keepdim=True)
+
+    said = told("counting", pictures, tiny_backbone(), arguments={"predictor": Nothing()}, epochs=4)
+    assert "the trivial solution is that nothing is counted" in said[-1]
+
+
+def test_counting_tells_of_images_that_are_all_alike(
+    pictures: Tensor, tiny_backbone: Backbones
+) -> None:
+    copies = pictures[:1].repeat(168, 1, 1, 1)
+    said = told(
+        "counting",
+        copies,
+        tiny_backbone(),
+        arguments={"margin": 1e-9, "augmentation": NOTHING},
+        lr=1e-8,
+        epochs=5,
+    )
+    assert "of the tiles add up to their own image" in said[-1]
+
+
 def test_exemplar_tells_of_copies_of_one_image(pictures: Tensor, tiny_backbone: Backbones) -> None:
     copies = pictures[:1].repeat(80, 1, 1, 1)
     said = told("exemplar", copies, tiny_backbone(), epochs=10)

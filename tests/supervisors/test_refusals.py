@@ -61,6 +61,15 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "lambda_adv": (-0.1, NAN, INF),
         "augmentation": RECIPES,
     },
+    "counting": {
+        "num_counts": COUNTS,
+        "margin": (0.0, -1.0, NAN, INF),
+        "weight": (0.0, -1.0, NAN, INF),
+        "kernels": ((), ("lanczos",), "area"),
+        "p_grayscale": (-0.1, 1.5, NAN),
+        "hidden_size": COUNTS,
+        "augmentation": RECIPES,
+    },
     "context_prediction": {
         "patch_fraction": (0.0, 0.1, 0.5, 1.0, NAN),
         "gap": (-0.1, 0.2, 3.0, NAN, INF),
