@@ -226,7 +226,9 @@ def test_every_argument_of_every_algorithm_is_in_the_table() -> None:
 def test_a_wrong_value_is_refused_by_the_constructor_in_words(
     algorithm: str, name: str, value: Any, images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    with pytest.raises(ValueError, match=r"got|asked for|leaves no gap|(classes|images) is|task"):
+    with pytest.raises(
+        ValueError, match=r"got|asked for|leaves no gap|(classes|images) is|task|no algorithm"
+    ):
         SUPERVISORS[algorithm](images, tiny_backbone(), **{name: value})
 
 
