@@ -179,7 +179,10 @@ class Comparison:
         sets = [f"{name} ({_parts(counts)})" for name, counts in shared["downstream"].items()]
         if shared["test_images"] is not None:
             sets.insert(0, f"the images themselves ({_parts(shared)})")
-        text = f"by {protocols}: {', '.join(sets)}"
+        text = (
+            f"by {protocols}: {', '.join(sets)}; gain: over an untrained network that sees images "
+        )
+        text += "as the task does, averaged over the sets"
         if len(shared.get("base_sizes", ())) > 1:
             text += (
                 "; sensitivity: population standard deviation over the numbers of images, averaged "
@@ -283,9 +286,8 @@ class Comparison:
             ImportError: If matplotlib is missing.
         """
         if self.downstream:
-            references = reference_rows(self.untrained, self.start)
             columns = self._downstream_columns
-            return plot_study(self.leaderboard, references, columns, path, metric=self.metric)
+            return plot_study(self.leaderboard, columns, path, metric=self.metric)
         return plot_leaderboard(
             self.leaderboard,
             path,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from super_selfish.evaluation.comparison.figure import GAIN
-from super_selfish.evaluation.comparison.standings import UNTRAINED, Spread, Standing
+from super_selfish.evaluation.comparison.standings import START, UNTRAINED, Spread, Standing
 from super_selfish.evaluation.comparison.study import Columns, chance_of, sensitivity_of
 from super_selfish.evaluation.sheets import (
     FONT,
@@ -35,7 +35,6 @@ _SHADES = "Blues"
 
 def plot_study(
     leaderboard: Sequence[Standing],
-    references: Mapping[str, Mapping[str, Spread]],
     columns: Columns,
     path: str | os.PathLike[str] | None = None,
     *,
@@ -45,12 +44,12 @@ def plot_study(
 
     In a panel of a set each algorithm is a row, and a point is its mean accuracy after pretraining
     on so many images, darker for more; lines through it are the standard deviation over seeds.
-    Dashed lines are networks that were not pretrained here. In the last panel a bar is the
-    sensitivity, and the stroke on it what seeds alone would lead one to find.
+    Dashed is the untrained network that sees images as the algorithm does, dotted what all began
+    with, if that was trained before. In the last panel a bar is the sensitivity, and the stroke on
+    it what seeds alone would lead one to find.
 
     Args:
         leaderboard: From the top down; what failed is named above only.
-        references: Accuracies of what was not pretrained here, by name.
         columns: Those of downstream sets, by protocol.
         path: The file to write; its ending gives the format. None writes nothing.
         metric: What the figures are.
@@ -77,11 +76,13 @@ def plot_study(
     sizes = sorted({size for entry in good for size in entry.by_size})
     failed = [entry.algorithm for entry in leaderboard if entry.has_failed]
     key = figure.add_subplot(grid[0, :])
-    _write_key(key, sizes, references, failed, has_bars=are_repeated)
+    strokes = any(chance_of(e, found) is not None for e in good for found in columns.values())
+    lines = [name for name in (UNTRAINED, START) if any(_before(e, name) for e in good)]
+    _write_key(key, sizes, lines, failed, has_strokes=strokes)
     for row, (protocol, found) in enumerate(columns.items(), start=1):
         for place, column in enumerate(found):
             axes = figure.add_subplot(grid[row, place])
-            _draw_set(axes, good, references, column, sizes)
+            _draw_set(axes, good, column, sizes)
             name = column.removesuffix(f": {protocol}")
             _style(axes, good, f"{name}\n{protocol}: {metric} in %", names=place == 0)
         if are_repeated:
@@ -94,15 +95,17 @@ def plot_study(
 def _draw_set(
     axes: Axes,
     good: Sequence[Standing],
-    references: Mapping[str, Mapping[str, Spread]],
     column: str,
     sizes: Sequence[int],
 ) -> None:
     """One set: a row for each algorithm, in it a point for each number of images."""
-    for name, known in references.items():
-        if column in known:
-            axes.axvline(100 * known[column].mean, color=QUIET, linestyle=_dash(name), linewidth=1)
     for row, entry in enumerate(good):
+        for name in (UNTRAINED, START):
+            known = _before(entry, name)
+            if column in known:
+                ends = [100 * known[column].mean] * 2
+                rows = [row - 0.45, row + 0.45]
+                axes.plot(ends, rows, color=QUIET, linestyle=_dash(name), linewidth=1)
         points = {size: found[column] for size, found in entry.by_size.items()}
         for size, value in points.items() or [(None, entry.accuracy[column])]:
             axes.errorbar(
@@ -155,6 +158,11 @@ def _shade(size: int | None, sizes: Sequence[int]) -> tuple[float, float, float,
     return red, green, blue, alpha
 
 
+def _before(entry: Standing, name: str) -> Mapping[str, Spread]:
+    """Accuracies of a network before pretraining, `"untrained"` or `"start"`."""
+    return entry.untrained if name == UNTRAINED else entry.start
+
+
 def _dash(name: str) -> Literal["--", ":"]:
     return "--" if name == UNTRAINED else ":"
 
@@ -162,10 +170,10 @@ def _dash(name: str) -> Literal["--", ":"]:
 def _write_key(
     axes: Axes,
     sizes: Sequence[int],
-    references: Mapping[str, Mapping[str, Spread]],
+    lines: Sequence[str],
     failed: Sequence[str],
     *,
-    has_bars: bool,
+    has_strokes: bool,
 ) -> None:
     """What points, lines and strokes are, and what is not there."""
     from matplotlib.lines import Line2D
@@ -176,10 +184,10 @@ def _write_key(
     for size in sizes:
         handles.append(Line2D([], [], marker="o", linestyle="", color=_shade(size, sizes)))
         labels.append(f"{size:,} images")
-    for name in references:
+    for name in lines:
         handles.append(Line2D([], [], color=QUIET, linestyle=_dash(name)))
         labels.append(name)
-    if has_bars:
+    if has_strokes:
         handles.append(Line2D([], [], marker="|", markersize=11, linestyle="", color=INK))
         labels.append("sensitivity by chance of the seeds")
     if failed:

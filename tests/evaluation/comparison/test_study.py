@@ -128,6 +128,7 @@ def test_what_few_test_images_do_not_tell_is_said_set_by_set(comparison: Compari
 def test_one_seed_tells_nothing_of_chance() -> None:
     comparison = Comparison(tuple(runs(seeds=1)), SETTINGS)
     row = str(comparison).splitlines()[2].split()
+    assert key_of(comparison)[-1] == "untrained"
     assert row[:8] == ["rotate", "1", "62.0", "44.0", "53.0", "+28.0", "1.50", NOTHING]
 
 
@@ -164,8 +165,7 @@ def test_a_task_that_failed_is_a_row_that_says_so(comparison: Comparison) -> Non
     assert "grey" not in comparison.sensitivity
     ticks = [text.get_text() for text in panels(comparison)[0].get_yticklabels()]
     assert ticks == ["rotate", "jigsaw"]
-    (key,) = [axes for axes in comparison.plot().axes if not axes.axison]
-    assert key.get_legend().get_texts()[-1].get_text() == "failed: grey"  # type: ignore[union-attr]
+    assert key_of(comparison)[-1] == "failed: grey"
 
 
 def test_csv_and_markdown_have_it_too(comparison: Comparison, tmp_path: Path) -> None:
@@ -175,6 +175,12 @@ def test_csv_and_markdown_have_it_too(comparison: Comparison, tmp_path: Path) ->
     assert float(rows[1]["knn_sensitivity_by_chance"]) > 0
     text = comparison.to_markdown()
     assert text.startswith("| pretrained by | seeds | pets | cars | mean | gain | sensitivity |")
+
+
+def key_of(comparison: Comparison) -> list[str]:
+    """What the key of the figure names."""
+    (key,) = [axes for axes in comparison.plot().axes if not axes.axison]
+    return [text.get_text() for text in key.get_legend().get_texts()]  # type: ignore[union-attr]
 
 
 def panels(comparison: Comparison) -> list[Axes]:
@@ -188,10 +194,14 @@ def test_the_figure_shows_what_the_table_says(comparison: Comparison, tmp_path: 
     points = [(float(x), float(y)) for c in cars.containers for x, y in [c[0].get_xydata()[0]]]
     expected = [(41.0, -0.25), (45.0, 0.25), (26.0, 0.75), (46.0, 1.25)]
     assert points == [pytest.approx(point) for point in expected]
-    (dashed,) = [line for line in cars.lines if line.get_linestyle() == "--"]
-    assert dashed.get_xdata()[0] == pytest.approx(25.0)  # type: ignore[index]
+    dashed = [line.get_xydata() for line in cars.lines if line.get_linestyle() == "--"]
+    ends = [[[25.0, row - 0.45], [25.0, row + 0.45]] for row in (0, 1)]
+    assert [found.tolist() for found in dashed] == ends  # type: ignore[union-attr]
     assert [bar.get_width() for bar in bars.patches] == pytest.approx([1.5, 7.5])  # type: ignore[attr-defined]
     assert [text.get_text() for text in bars.texts] == ["1.50", "7.50"]
+    assert key_of(comparison) == [
+        *("1,000 images", "4,000 images", "untrained", "sensitivity by chance of the seeds")
+    ]
     comparison.plot(tmp_path / "study.png")
     with Image.open(tmp_path / "study.png") as picture:
         assert picture.width > picture.height
