@@ -90,7 +90,7 @@ def barlow_twins(first: Tensor, second: Tensor, off_diagonal_weight: float) -> T
 class BarlowTwinsLoss(nn.Module):
     """`barlow_twins` with a weight of its own."""
 
-    def __init__(self, off_diagonal_weight: float = 5e-3) -> None:  # section 3.2, "loss function"
+    def __init__(self, off_diagonal_weight: float = 5e-3) -> None:  # section 2.2
         """Args: off_diagonal_weight: At least 0.
 
         Raises:

@@ -108,7 +108,7 @@ class SimSiamSupervisor(Supervisor):
             bottleneck_size: Width of the prediction head's hidden layer. Default: a quarter of the
                 embedding (section 3: 512 of 2048).
             fix_prediction_lr: Whether the schedule leaves the rate of the prediction head alone
-                (appendix B; authors' code).
+                (section 4.2; authors' code).
             augmentation: Of each view: the name of a recipe, such as `"moco"`, `"simclr"` or
                 `"byol"`, an `Augmentation`, torchvision's transforms, or a pair of these, one for
                 each. None: `"moco"`, as in the paper.

@@ -135,24 +135,24 @@ class SwAVSupervisor(Supervisor):
             loss: Function of codes `[2, B, K]` and scores `[V, B, K]` of all crops, of which the
                 first two are the large ones; default: cross-entropy of each code with the
                 predictions of the other crops.
-            num_prototypes: Default: 512, for more than 100,000 images 3000 (appendix A); at most
-                half the dataset.
-            embedding_size: Width of the space of prototypes. 128: appendix A.
-            hidden_size: Width of the projector's hidden layer. Default: 2048 (appendix A), at most
-                four times the features, at least 256.
-            temperature: Of the default loss. 0.1: appendix A.
+            num_prototypes: Default: 512, for more than 100,000 images 3000 (authors' code); at
+                most half the dataset.
+            embedding_size: Width of the space of prototypes. 128: authors' code.
+            hidden_size: Width of the projector's hidden layer. Default: 2048 (authors' code), at
+                most four times the features, at least 256.
+            temperature: Of the default loss. 0.1: authors' code.
             epsilon: Weight of the entropy of codes; the smaller, the more decided they are. 0.05:
-                section 3.1.
+                authors' code.
             sinkhorn_iterations: That share images out. 3: section 3.1.
             frozen_updates: For which the prototypes stay as they are at first. Default: 313
                 (authors' code), at most a tenth of the run.
             queue_size: Earlier images, of either large crop, that are shared out with a batch of
-                fewer images than prototypes; 0: none. Default: 3840 (section 4.2), at most half the
-                dataset.
+                fewer images than prototypes; 0: none. Default: 3840 (authors' code for batches of
+                256), at most half the dataset.
             queue_after: Updates after which the queue begins to fill. 75,075: 15 epochs of ImageNet
                 in batches of 256 (authors' code). Embeddings of a network that still changes much
                 are shared out worse with old ones than alone.
-            num_small: Small crops of an image, beside two large ones. 6: appendix A.
+            num_small: Small crops of an image, beside two large ones. 6: authors' code.
             small_size: Side or (height, width) of small crops in pixels. Default: 96/224 of the
                 image's.
             augmentation: A pair, for large and small crops, or one for both: the name of a recipe,
