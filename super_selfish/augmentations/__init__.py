@@ -34,6 +34,7 @@ from super_selfish.augmentations.random_color import (
 )
 from super_selfish.augmentations.recipes import (
     RECIPES,
+    aet,
     byol,
     cmc,
     context_patch,
@@ -101,6 +102,7 @@ __all__ = [
     "ReplaceChannels",
     "Resize",
     "WithoutGreenMagenta",
+    "aet",
     "autoaugment_primitives",
     "byol",
     "cmc",

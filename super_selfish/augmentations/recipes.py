@@ -293,6 +293,20 @@ def jigsaw_tile(p_grayscale: float = 0.3) -> Augmentation:
     return ColorJitter(0.4, 0.4, 0.4, hue=0.1, p_grayscale=p_grayscale)
 
 
+def aet(size: Size) -> Augmentation:
+    """What AET transforms (Zhang et al., 2019, arXiv 1901.04596; authors' code for CIFAR).
+
+    Args:
+        size: (height, width) of the images in pixels.
+
+    Returns:
+        An image of that size, at a random place after an eighth of the shorter side is added all
+        around in black; flip.
+    """
+    crop = RandomCrop(size, padding=min(size) // 8)  # "RandomCrop 32 pad 4"
+    return Compose([Resize(size), crop, RandomHorizontalFlip(0.5)])
+
+
 def counting(size: Size, p_grayscale: float = 0.6) -> Augmentation:
     """What is counted in (Noroozi, Pirsiavash, Favaro, 2017, arXiv 1708.06734).
 
@@ -405,6 +419,7 @@ def _kept_size(tile: Callable[[], Augmentation], size: Size) -> Augmentation:
 
 
 RECIPES: Mapping[str, Recipe] = {
+    "aet": aet,
     "byol-1": partial(byol, view=1),
     "byol-2": partial(byol, view=2),
     "cmc": cmc,

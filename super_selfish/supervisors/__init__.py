@@ -3,6 +3,7 @@
 from typing import Any
 
 from super_selfish.supervisors.adversarial import AdversarialSupervisor
+from super_selfish.supervisors.aet import AETSupervisor
 from super_selfish.supervisors.barlow_twins import BarlowTwinsSupervisor
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.bigan import BiGanSupervisor
@@ -37,6 +38,7 @@ from super_selfish.supervisors.visual_counting import VisualCountingSupervisor
 from super_selfish.training.finite import NonFiniteLossError
 
 SUPERVISORS: dict[str, type[Any]] = {
+    "aet": AETSupervisor,
     "byol": BYOLSupervisor,
     "bigan": BiGanSupervisor,
     "cmc": ContrastiveMultiviewCodingSupervisor,
@@ -64,6 +66,7 @@ SUPERVISORS: dict[str, type[Any]] = {
 
 __all__ = [
     "SUPERVISORS",
+    "AETSupervisor",
     "AdversarialSupervisor",
     "BYOLSupervisor",
     "BarlowTwinsSupervisor",
