@@ -27,7 +27,7 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 
 # In the order of the picture: those that name something, that paint something, that compare.
 ORDER = (
-    *("rotate", "jigsaw", "context_prediction", "counting", "exemplar", "cpc"),
+    *("rotate", "jigsaw", "context_prediction", "counting", "aet", "exemplar", "cpc"),
     *("denoise", "context", "colorization", "split_brain", "motion", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol"),
     *("simclr", "simsiam", "barlow_twins", "swav", "multi_task"),

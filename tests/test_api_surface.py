@@ -8,6 +8,7 @@ import pytest
 
 PUBLIC = {
     "super_selfish.supervisors": [
+        "AETSupervisor",
         "BYOLSupervisor",
         "BarlowTwinsSupervisor",
         "SimCLRSupervisor",

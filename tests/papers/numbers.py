@@ -85,6 +85,18 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
         "augmentation": Number(None, "2.5; whole images, as in 0.0.6"),
     },
+    "aet": {
+        "kind": Number("projective", "3.4; text: both"),
+        "scale": Number((0.8, 1.2), "3.4; code; of affine ones (0.7, 1.3)", None, RESOLVED),
+        "shift": Number(1 / 8, "3.4; code: 4 of 32 pixels"),
+        "degrees": Number(180.0, "3.4; text, section 4.1"),
+        "translate": Number(0.2, "3.4; text, section 4.1"),
+        "shear": Number(30.0, "3.4; text, section 4.1"),
+        "padding": Number("constant", "3.4; code: fillcolor"),
+        "fill": Number(128 / 255, "3.4; code: fillcolor"),
+        "crop": Number(True, "3.4; code: RandomCrop 32 pad 4, flip"),
+        "augmentation": Number(None, "3.4: what crop says"),
+    },
     "colorization": {
         "ab_step": Number(10.0, "3.2; text, section 2.1"),
         "bins": Number(
@@ -353,6 +365,17 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
         "paper": Number(True, "1.4 A-CPC", False, POOL),
     },
     "augmentations.recipes.jigsaw_tile": {"p_grayscale": Number(0.3, "2.3")},
+    "augmentations.transformations.AffineTransformations": {
+        "degrees": Number(180.0, "3.4; AET, section 4.1"),
+        "translate": Number(0.2, "3.4; AET, section 4.1"),
+        "scale": Number((0.7, 1.3), "3.4; AET, section 4.1"),
+        "shear": Number(30.0, "3.4; AET, section 4.1"),
+    },
+    "augmentations.transformations.ProjectiveTransformations": {
+        "scale": Number((0.8, 1.2), "3.4; AET, section 4.1"),
+        "shift": Number(1 / 8, "3.4; AET, code"),
+    },
+    "augmentations.transformations.transform": {"fill": Number(128 / 255, "3.4; AET, code")},
     "augmentations.recipes.counting": {"p_grayscale": Number(0.6, "3.1")},
     "losses.counting.counting_loss": {
         "margin": Number(10.0, "3.1; Noroozi, section 3.2"),

@@ -39,6 +39,16 @@ EDGES: dict[str, list[Edge]] = {
         Edge("tile_fraction", [0.9], [1.0, 0.0]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
+    "aet": [
+        Edge("kind", ["affine"], ["Affine", "euclidean"]),
+        Edge("scale", [(0.6, 0.7)], [(0.5, 1.2), (1.0, 1.0), (1.2, 0.8), (0.0, 1.0)]),
+        Edge("shift", [TINY, 0.199], [0.0, 0.2]),
+        Edge("degrees", [TINY, 180.0], [0.0, 180.1]),
+        Edge("translate", [TINY, LARGE], [0.0, 1.0]),
+        Edge("shear", [TINY, 89.9], [0.0, 90.0]),
+        Edge("padding", ["reflect"], ["zeros"]),
+        Edge("fill", [0.0, 1.0], [-TINY, 1 + TINY]),
+    ],
     "colorization": [
         Edge("ab_step", [TINY + 5, 60.0], [0.0, -1.0, 240.0, math.inf]),
         Edge("bins", [[(0, 0), (9, 9), (5, 5), (2, 2), (1, 1)]], [[(0, 0), (9, 9)]]),

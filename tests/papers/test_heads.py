@@ -115,6 +115,12 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         mlp(16, 1024, 1024, 24),
     ),
+    "aet": (lambda: built("aet"), lambda s: s.model.predictor, ["FC 32 8"]),
+    "affine aet": (
+        lambda: built("aet", kind="affine"),
+        lambda s: s.model.predictor,
+        ["FC 32 6", "Tanh"],
+    ),
     "colorization": (
         lambda: built("colorization"),
         lambda s: s.model.predictor,

@@ -275,6 +275,14 @@ def test_split_brain_counts_colours(images: Tensor, tiny_backbone: Backbones) ->
     assert float(loss.detach()) == pytest.approx(sum(overheard.results), rel=1e-5)
 
 
+def test_aet_measures_what_is_explained(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, _, overheard, parts, loss = step("aet", images, tiny_backbone(), kind="affine")
+    told, numbers = overheard.calls[0]
+    error = float((told - numbers).double().square().mean())
+    assert float(loss.detach()) == pytest.approx(error, rel=1e-5)
+    assert parts["explained"] == pytest.approx(1 - error / supervisor.spread, rel=1e-4)
+
+
 def test_colorization_measures_its_colours(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor, data, overheard, parts, loss = step("colorization", images, tiny_backbone())
     logits, bins, _, weights = overheard.calls[0]

@@ -120,6 +120,11 @@ def test_the_head_on_pairs_of_patches_is_as_wide_as_the_papers_for_large_backbon
     assert SIGNATURES["context_prediction"]["hidden_size"].paper == 4096
 
 
+def test_both_kinds_of_transformations_have_the_paper_s_scales() -> None:
+    assert built("aet").transformations.scale == SIGNATURES["aet"]["scale"].paper
+    assert built("aet", kind="affine").transformations.scale == (0.7, 1.3)
+
+
 def test_the_head_that_counts_is_as_wide_as_the_papers_for_large_backbones() -> None:
     for features, hidden in ((16, 512), (1024, 4096)):
         supervisor = SUPERVISORS["counting"](backbone=Wide(features), image_size=64)

@@ -83,6 +83,10 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({"epoch": 19.0}, "accuracy", **below(CHANCE_24), words="by chance (4.2%)"),
         Limit({"accuracy": 0.03}, "epoch", **first_at(10), words="no better than by chance"),
     ],
+    "aet": [
+        Limit({"epoch": 9.0}, "explained", **below(1 - 0.95), words="who always says their mean"),
+        Limit({"explained": 0.0}, "epoch", **first_at(5), words="(0% of their spread"),
+    ],
     "colorization": [
         Limit(COLORS, "color_spread", said=0.01, silent=0.010001, words="hardly any colour"),
         Limit(COLORS, "loss", **above(3.5), words="the same of every place (3.5)"),

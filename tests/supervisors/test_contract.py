@@ -34,6 +34,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "byol": {"embedding_size": 12, "hidden_size": 20, "momentum": 0.9},
     "bigan": {"latent_channels": 3, "latent_grid": 1},
     "cmc": {"form": "nce", "positives": "batch", "augmentation": "paper", "num_negatives": 5},
+    "aet": {"kind": "affine", "shear": 10.0, "padding": "reflect", "crop": False},
     "colorization": {
         "ab_step": 30.0,
         "neighbors": 3,

@@ -39,6 +39,17 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "positives": ("both",),
         "augmentation": RECIPES,
     },
+    "aet": {
+        "kind": ("Affine",),
+        "scale": ((1.0,), (1.2, 0.8), (0.0, 1.0), 1.0, (NAN, 1.0)),
+        "shift": (0.0, -0.1, 0.2, NAN),
+        "degrees": (0.0, 181.0, NAN),
+        "translate": (0.0, 1.0, NAN),
+        "shear": (0.0, 90.0, NAN),
+        "padding": ("zeros",),
+        "fill": (-0.1, 1.1, NAN),
+        "augmentation": RECIPES,
+    },
     "colorization": {
         "ab_step": (0.0, -1.0, 500.0, NAN, INF),
         "bins": ([[0, 0]], [[0, 0, 0]], "no", [[NAN, 0], [0, 0]]),

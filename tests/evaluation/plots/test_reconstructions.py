@@ -21,6 +21,7 @@ Backbones = Callable[..., nn.Module]
         ("context", 3, 4),
         ("split_brain", 6, 2),
         ("colorization", 3, 4),
+        ("aet", 3, 4),
         ("bigan", 3, 4),
     ],
 )
