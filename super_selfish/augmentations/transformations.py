@@ -1,7 +1,7 @@
 """Affine and projective transformations as the numbers by which they are told.
 
-A transformation is drawn as its numbers, which fix it: what a network that tells them has told can
-be undone. Matrices go from places in the result to places in the image, in sides from the centre,
+A transformation is drawn as its numbers, which fix it: one that a network tells can be done.
+Matrices go from places in the result to places in the image, in sides from the centre,
 x to the right and y down.
 
 Shapes: `B` samples, `T` numbers of a transformation, `C, H, W` image.
@@ -79,21 +79,6 @@ def transform(
     if padding == "reflect":
         return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     return F.grid_sample(images - fill, grid, align_corners=False) + fill
-
-
-def undoing(matrices: Tensor) -> Tensor:
-    """The inverse of matrices `[B, 3, 3]`, up to a positive factor, which changes no place.
-
-    One that cannot be undone leads everything out of the image.
-    """
-    first, second, third = matrices.unbind(dim=1)  # rows, (B, 3) each
-    columns = [
-        torch.linalg.cross(one, other)
-        for one, other in ((second, third), (third, first), (first, second))
-    ]
-    adjugate = torch.stack(columns, dim=2)
-    sign = torch.where((first * columns[0]).sum(dim=1) < 0, -1.0, 1.0)[:, None, None]
-    return sign * adjugate / adjugate.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
 
 class AffineTransformations(Transformations):

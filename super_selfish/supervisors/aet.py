@@ -27,7 +27,6 @@ from super_selfish.augmentations.transformations import (
     ProjectiveTransformations,
     Transformations,
     transform,
-    undoing,
 )
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, side_by_side
@@ -201,8 +200,14 @@ class AETSupervisor(Supervisor):
         numbers = transformations.draw(_DRAWS, step_generator(0))
         self.spread = float((numbers / deviation).var(dim=0).mean())
         before = view_before(self, augmentation, aet if crop else None)
+        self.padding: Padding = padding
         self.fill = fill
         self.collate_fn = AETCollator(before, self.transformations, padding, fill)
+        if crop and augmentation is None:
+            self.collate_fn.note = (
+                "Black bars are what lies outside of an image, which was moved by up to an eighth "
+                "of its side, as in the paper's code."
+            )
 
         def head(features: FeatureShape) -> nn.Module:
             linear = nn.Linear(2 * features.dim, len(self.transformations.names))
@@ -229,16 +234,16 @@ class AETSupervisor(Supervisor):
         return (numbers - self.target_mean) / self.target_deviation
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
-        """Some images, their copies, and the copies with what the network told undone."""
+        """Some images, their copies, and copies made as the network told."""
         pairs = seen_batch(self, index, seed).pairs
         images, copies = pairs.unbind(dim=1)  # (B, C, H, W) each
         told = answer_pairs(self.model, pairs) * self.target_deviation + self.target_mean
         size = (images.shape[-2], images.shape[-1])
-        undone = undoing(self.transformations.matrices(told.float(), size))
+        matrices = self.transformations.matrices(told.float(), size)
         return side_by_side(
             (images, "image"),
             (copies, "transformed"),
-            (transform(copies, undone, fill=self.fill), "and undone,\nas it was told"),
+            (transform(images, matrices, self.padding, self.fill), "as it\nwas told"),
         )
 
     def chance_loss(self, row: Row) -> float | None:

@@ -206,10 +206,10 @@ class VisualCountingSupervisor(Supervisor):
         groups = []
         for number in range(min(3, len(index))):
             is_right = bool(is_nearer[number])
-            said = f"counts {float(whole[number].sum()):.4g}\nits tiles {verdict(is_right)}"
+            said = f"counts {float(whole[number].sum()):.3g}\nits tiles {verdict(is_right)}"
             group = [picture(data.whole[number], said, is_right)]
             for tile, count in zip(data.tiles[number], tiles[number].tolist(), strict=True):
-                group.append(picture(tile, f"tile:\n{count:.4g}"))
+                group.append(picture(tile, f"tile:\n{count:.2g}"))
             groups.append(group)
         return groups
 

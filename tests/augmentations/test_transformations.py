@@ -13,7 +13,6 @@ from super_selfish.augmentations.transformations import (
     AffineTransformations,
     ProjectiveTransformations,
     transform,
-    undoing,
 )
 from super_selfish.augmentations.warping import warp
 from tests.references import largest_uniform_deviation
@@ -108,19 +107,13 @@ def test_quarter_turns_are_exact(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("kind", [AffineTransformations(), ProjectiveTransformations()])
 @pytest.mark.parametrize("size", [(48, 48), (40, 64)])
-def test_what_is_told_can_be_undone(
+def test_the_inverse_of_what_is_told_undoes_it(
     kind: Any, size: tuple[int, int], generator: torch.Generator
 ) -> None:
     images = smooth(60, *size, generator)
     matrices = kind.matrices(kind.draw(60, generator), size)
     there = transform(images, matrices, "reflect")
-    back = transform(there, undoing(matrices), "reflect")
-    torch.testing.assert_close(
-        undoing(matrices) / undoing(matrices)[:, 2:, 2:],
-        (inverse := torch.linalg.inv(matrices)) / inverse[:, 2:, 2:],
-        atol=1e-3,
-        rtol=1e-3,
-    )
+    back = transform(there, torch.linalg.inv(matrices), "reflect")
     middle = (..., slice(size[0] * 2 // 5, size[0] * 3 // 5), slice(size[1] * 2 // 5, -16))
     assert float((back - images)[middle].abs().mean()) < 0.05
     assert float((there - images)[middle].abs().mean()) > 0.1
@@ -135,11 +128,6 @@ def test_what_lies_outside_is_gray_or_mirrored(generator: torch.Generator) -> No
     torch.testing.assert_close(gray[0, :, 0, 0], torch.full((3,), 128 / 255))
     assert float(gray[0, :, 8:12, 8:12].max()) < 0.21
     assert float(transform(images, smaller, "reflect").max()) < 0.21
-    singular = torch.zeros(1, 3, 3)
-    torch.testing.assert_close(
-        transform(images, undoing(singular), fill=0.4)[0, :, 3, 3],
-        images[0, :, 9:11, 9:11].mean((1, 2)),
-    )
 
 
 @pytest.mark.parametrize(
