@@ -24,13 +24,14 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses import BarlowTwinsLoss
 from super_selfish.losses.full_precision import in_full
-from super_selfish.losses.redundancy import correlations, standardised
+from super_selfish.losses.redundancy import EPSILON, correlations, standardised
 from super_selfish.models import MLP
 from super_selfish.models.heads import suited_width
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.likenesses import among_views
+from super_selfish.supervisors.exhibits import seen_batch, spread_positions
+from super_selfish.supervisors.likenesses import MOST_OTHERS, among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from super_selfish.training.distributed import gather
@@ -183,8 +184,18 @@ class BarlowTwinsSupervisor(Supervisor):
         )
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
-        """Views, and other views next to them: the image's own, and the nearest of another."""
-        return among_views(self, self.model, self.model, index, seed)
+        """Views, and other views next to them: the image's own, and the nearest of another.
+
+        Numbers are compared as the loss does it, each less its mean and by its deviation.
+        """
+        known = index if self.source is None else spread_positions(self.source, MOST_OTHERS)
+        embeddings = in_full(self.model(seen_batch(self, known, seed).second))  # (N, D)
+        mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0, correction=0)
+
+        def compared(views: Tensor) -> Tensor:
+            return (in_full(self.model(views)) - mean) / (deviation + EPSILON)
+
+        return among_views(self, compared, compared, index, seed)
 
     def chance_loss(self, row: Row) -> float | None:
         """That of numbers of which none has to do with another: `D + (D + w D (D - 1)) / N`."""

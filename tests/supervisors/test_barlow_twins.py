@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from super_selfish.evaluation import show_algorithm
 from super_selfish.supervisors import BarlowTwinsSupervisor
 from super_selfish.supervisors.two_views import TwoViews
 from tests.references import barlow_twins_in_loops
@@ -100,3 +101,18 @@ def test_batches_that_are_too_small_are_told_of(
         "correlations over batches of 63 images are mostly chance: use batch_size=128 or more"
     )
     assert said == ([expected] if is_said else [])
+
+
+def test_what_is_shown_does_not_depend_on_what_all_embeddings_have_in_common(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    head = nn.Linear(16, 8)
+    supervisor = small(images, tiny_backbone(), predictor=head)
+    captions = []
+    for offset in (0.0, 50.0):
+        with torch.no_grad():
+            head.bias += offset
+        groups = show_algorithm(supervisor, [0, 5, 9]).groups
+        captions.append([shown.caption for group in groups for shown in group])
+    assert captions[0] == captions[1]
+    assert len(set(captions[0])) > 4
