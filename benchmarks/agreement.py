@@ -8,9 +8,10 @@ For each algorithm and seed both train one network on CIFAR-10: same first weigh
 heads, same images in the same batches, same recipe of augmentation, temperature and so on, same
 optimizer and number of steps. What differs is who wrote it: lightly's transforms work image by
 image on PIL images, ours on whole batches; losses, loops, queues and momentum encoders are each
-one's own. Shown are the loss of the last steps and the accuracy of a k-NN on the features, of all
-seeds, and the images a second while training. A first table has both losses of the same random
-vectors. Runs that are done are kept in `--out`.jsonl.
+one's own, and the prototypes of lightly's SwAV go without their bias, as the authors' do. Shown
+are the loss of the last steps and the accuracy of a k-NN on the features, of all seeds, and images
+a second while training. A second table has both losses of the same random vectors. Runs that are
+done are kept in `--out`.jsonl.
 """
 
 from __future__ import annotations
@@ -363,7 +364,9 @@ def main() -> None:
         f"CIFAR-10, {options.images:,} images, {options.steps} steps of {options.batch_size} "
         f"images, Adam at {options.lr:g}, a ResNet of {WIDTH} to {8 * WIDTH} channels; loss: mean "
         f"of the last {LAST} steps; k-NN: {LABELLED:,} labelled images, 10,000 test images. Mean "
-        "and standard deviation over seeds.",
+        "and standard deviation over seeds. Runs of both alternate, so that other work on the "
+        "machine slows both. BYOL's recipe, which Barlow Twins shares, crops bicubically with us "
+        "as in the paper, bilinearly in lightly.",
         "",
         table(done(store), options.algorithms),
         "",

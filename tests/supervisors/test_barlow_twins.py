@@ -111,7 +111,7 @@ def test_what_is_shown_does_not_depend_on_what_all_embeddings_have_in_common(
     captions = []
     for offset in (0.0, 50.0):
         with torch.no_grad():
-            head.bias += offset
+            head.bias.add_(offset)
         groups = show_algorithm(supervisor, [0, 5, 9]).groups
         captions.append([shown.caption for group in groups for shown in group])
     assert captions[0] == captions[1]
