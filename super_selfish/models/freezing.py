@@ -15,6 +15,8 @@ from typing import Any
 
 from torch import nn
 
+from super_selfish.models.holders import trained_networks
+
 _HELD = "_held_parameters"  # names of a module's own parameters that were made to stand still
 _BEFORE = "_before_temporary_freeze"  # how a module was: names held, whether its mode was, its mode
 
@@ -45,6 +47,9 @@ def freeze_until(module: nn.Module, name: str) -> None:
     too, so that the statistics of their batch norms do not move. A second call with another name
     replaces the first; `unfreeze` takes it back. What was frozen by other means stays frozen.
 
+    A network around others (`holds_networks`, such as those that are shown lightness or colour
+    alone) is frozen up to the layer of this name in each of them, where all have it.
+
     Args:
         module: Network, changed in place.
         name: A layer's name as in `named_modules()`: `"_blocks.11"` (`EfficientFeatures`),
@@ -56,6 +61,11 @@ def freeze_until(module: nn.Module, name: str) -> None:
     """
     check_layer(module, name)
     unfreeze(module)
+    for network in _networks_with(module, name):
+        _freeze_before(network, name)
+
+
+def _freeze_before(module: nn.Module, name: str) -> None:
     held: set[nn.Module] = set()
     for part_name, part in module.named_modules():
         if part_name == name:
@@ -77,8 +87,16 @@ def check_layer(module: nn.Module, name: str) -> None:
     Raises:
         ValueError: If there is no such layer; lists names that are near.
     """
-    if name == "" or name not in dict(module.named_modules()):
+    if name == "" or not _networks_with(module, name):
         raise ValueError(_unknown_layer(module, name))
+
+
+def _networks_with(module: nn.Module, name: str) -> list[nn.Module]:
+    """The network itself, if it has such a layer, or those that it holds, if all have it."""
+    if name in dict(module.named_modules()):
+        return [module]
+    held = trained_networks(module) if getattr(module, "holds_networks", False) else []
+    return held if all(name in dict(network.named_modules()) for network in held) else []
 
 
 def unfreeze(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from super_selfish.models import AlexNet, EfficientFeatures, NarrowResNet, TorchvisionFeatures
+from super_selfish.models.color_split import HalfBackbone, SplitBackbone
 from super_selfish.models.freezing import freeze, freeze_until, parameter_groups, unfreeze
 from super_selfish.models.untrained import untrained_twin
 
@@ -233,3 +234,28 @@ def test_frozen_parameters_are_in_no_group() -> None:
 def test_numbers_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parameter_groups(build("narrow"), nn.Linear(2, 2), **{"lr": 1.0, **settings})
+
+
+def half() -> HalfBackbone:
+    return HalfBackbone(nn.Identity(), NarrowResNet(width=4))
+
+
+@pytest.mark.parametrize("network", [half(), SplitBackbone(half(), half())])
+def test_networks_in_another_one_are_frozen_up_to_the_layer_of_each(network: nn.Module) -> None:
+    freeze_until(network, "blocks.2")
+    network.train()
+    before = tensors(network)
+    images = torch.rand(4, 3, 32, 32)
+    network(images).sum().backward()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    optimizer.step()
+    moved = {name.partition("network.")[2][:8] for name in changed_since(before, network)}
+    assert moved == {"blocks.2", "blocks.3"}
+    unfreeze(network)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_layer_that_only_one_of_several_networks_has_is_refused() -> None:
+    other = HalfBackbone(nn.Identity(), nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=r"SplitBackbone has no layer 'blocks\.2': did you mean"):
+        freeze_until(SplitBackbone(half(), other), "blocks.2")

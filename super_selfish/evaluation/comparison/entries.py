@@ -101,6 +101,8 @@ class Entry:
         twin: Key of the untrained network: with the same first weights, or where these were trained
             before a new one of its kind.
         start: Key of the network with the same first weights, if these were trained before.
+        wants_gain: Whether what it gained is asked for: a run that sees images in a way of its own
+            has its own twin rated too, which takes as long as rating the run.
     """
 
     key: str
@@ -113,6 +115,7 @@ class Entry:
     settings: Mapping[str, Any] | None = None
     twin: str | None = None
     start: str | None = None
+    wants_gain: bool = True
 
 
 def draw_backbone(conditions: Conditions, seed: int) -> nn.Module:
@@ -263,13 +266,16 @@ def _pretrain_and_rate(
         kept = supervisor.get_backbone()
         # Where images reach the network as they are, its twin is that of all the others.
         shares_twin = kept is network and isinstance(supervisor.preprocess, nn.Identity)
-        before = None if shares_twin else copy_module((kept, supervisor.preprocess))
+        has_own = not shares_twin and entry.wants_gain
+        before = copy_module((kept, supervisor.preprocess)) if has_own else None
         pretraining = _pretrain(supervisor, entry, conditions, checkpoint)
     result = {
         **pretraining,
         "peak_memory": memory.added,
         **_rate(supervisor.get_backbone(), supervisor.preprocess, conditions, entry.seed),
     }
+    if not shares_twin and not entry.wants_gain:  # that of the others is none for this one
+        result["twin"] = result["start"] = None
     if before is not None:
         first, preprocess = before
         trained, shown = supervisor.get_backbone(), conditions.train.images

@@ -74,6 +74,9 @@ def plan_entries(
         for position in range(max(map(len, numbers.values()))):
             for name, kind in kinds.items():
                 base_size, number = numbers[name][position]
+                # Gains are those with the most images; on several sets the others' twins cost much.
+                most = max((size for size, _ in numbers[name] if size is not None), default=None)
+                wants_gain = not conditions.downstream or base_size == most
                 decisive: dict[str, Any] = {
                     "rated": rated,
                     "unlabelled": [unlabelled, number],
@@ -96,6 +99,7 @@ def plan_entries(
                         settings[name],
                         twin,
                         start,
+                        wants_gain,
                     )
                 )
     return entries

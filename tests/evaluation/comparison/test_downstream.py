@@ -58,6 +58,14 @@ class Brightness(Supervisor):
         return (self.model(data)[:, 0] - data.mean(dim=(1, 2, 3))).square().mean()
 
 
+class Dim(Brightness):
+    """Shows its network half of the light."""
+
+    @property
+    def preprocess(self) -> nn.Module:
+        return nn.Threshold(0.3, 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     Brightness.built = []
@@ -151,6 +159,20 @@ def test_sensitivity_is_the_deviation_over_sizes_averaged_over_sets() -> None:
         found.append(statistics.pstdev(means))
     assert comparison.sensitivity == {"light": {"knn": pytest.approx(statistics.mean(found))}}
     assert comparison.as_dict()["sensitivity"] == comparison.sensitivity
+
+
+def test_what_sees_images_otherwise_has_its_twin_rated_with_the_most_images_only() -> None:
+    comparison = run(None, {"dim": Dim}, base_sizes=[8, 16, 4])
+    _, *runs = comparison.runs
+    twins = {record["base_size"]: record["untrained"] for record in runs}
+    assert twins[4] is twins[8] is None
+    assert all(record["twin"] is None for record in runs)  # the other's would be none of its own
+    (row,) = comparison.leaderboard
+    for column, gain in row.gain.items():
+        assert gain.mean == row.accuracy[column].mean - twins[16][column]
+    assert list(row.gain) == ["grey: knn", "large: knn"]
+    alone = run(None, {"dim": Dim}, base_sizes=[8, 16], downstream=None, test=labelled(12, 1))
+    assert all(record["untrained"] for record in alone.runs if record["algorithm"] == "dim")
 
 
 def test_what_is_done_is_not_done_again_unless_the_sets_are_others(tmp_path: Path) -> None:
