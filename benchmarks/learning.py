@@ -52,7 +52,6 @@ CONSTRUCTOR: dict[str, dict[str, Any]] = {
     "instance": {"augmentation": "paper"},
     "pirl": {"augmentation": "paper"},
     "cmc": {"augmentation": "paper"},
-    "context_prediction": {"patch_fraction": 0.375},  # of 12 pixels: those of 8 show little
     "bigan": {"latent_channels": 50, "latent_grid": 1},  # as in the paper for MNIST
 }
 SUPERVISE: dict[str, dict[str, Any]] = {"bigan": {"lr": 3e-4}}  # the paper: 2e-4

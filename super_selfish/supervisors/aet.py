@@ -88,7 +88,9 @@ class AETSupervisor(Supervisor):
     """Predicts by which affine or projective transformation a copy of an image was made.
 
     Where the copy shows nothing of the image there is gray, whose shape tells some of the
-    transformation without any look at the content; `padding="reflect"` leaves no such trace.
+    transformation without any look at the content: of affine ones of white noise a network
+    explained 37 % after half a minute, and 15 % with `padding="reflect"`, which leaves the traces
+    of sampling alone; of projective ones nothing.
 
     Differences from the paper: any backbone with pooled features instead of a Network in Network;
     shifts are of any length instead of whole pixels; projective numbers are counted in 32nds of the

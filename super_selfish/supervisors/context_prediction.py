@@ -50,6 +50,7 @@ ARROWS = (
     *("\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"),
     *("\N{SOUTH WEST ARROW}", "\N{DOWNWARDS ARROW}", "\N{SOUTH EAST ARROW}"),
 )
+SMALL_IMAGE = 64  # pixels; below, patches are a larger part
 SMALLEST_PATCH = 4  # pixels; smaller ones show nothing
 _OTHER_FRAME = (0.16, 0.38, 0.62)  # blue, of the patch whose place is asked for
 
@@ -158,7 +159,7 @@ class ContextPredictionSupervisor(Supervisor):
         predictor: nn.Module | None = None,
         loss: Callable[..., Tensor] | None = None,
         *,
-        patch_fraction: float = 0.25,
+        patch_fraction: float | None = None,
         gap: float = 0.5,
         jitter: float = 7 / 96,
         num_pairs: int = 4,
@@ -180,7 +181,8 @@ class ContextPredictionSupervisor(Supervisor):
                 outputs: from above left to below right, row by row.
             loss: Function of logits and class numbers; default: cross-entropy.
             patch_fraction: Side of a patch, as a fraction of the shorter side of the image. Two
-                patches with their gap have to fit into it.
+                patches with their gap have to fit into it. Default: 0.25, and 0.375 for images
+                below 64 pixels, of which a quarter shows too little.
             gap: Between two patches, as a fraction of the side of one. 0.5: the paper's 48 of 96
                 pixels.
             jitter: How far each patch is moved at most up or down, and left or right, as a fraction
@@ -217,6 +219,9 @@ class ContextPredictionSupervisor(Supervisor):
             **options,
         )
         default = context_patch(p_low_resolution, colors)
+        if patch_fraction is None:
+            patch_fraction = 0.375 if min(self.image_size) < SMALL_IMAGE else 0.25
+        self._resolve(patch_fraction=patch_fraction)
         self.places = fitting_places(self.image_size, patch_fraction, gap, jitter)
         patch = (self.places.side, self.places.side)
         backbone = build_backbone(backbone, self.in_channels, patch, self._stem_of(backbone))

@@ -131,7 +131,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
     },
     "context_prediction": {
         "patch_fraction": Number(
-            0.25, "3.3; text: 96 pixels of images of 387 to 671 a side: 1/4 to 1/7"
+            0.25, "3.3; text: 96 pixels of images of 387 to 671 a side: 1/4 to 1/7", None, RESOLVED
         ),
         "gap": Number(48 / 96, "3.3; text, section 3; code"),
         "jitter": Number(7 / 96, "3.3; text, section 3; code"),

@@ -71,7 +71,7 @@ EDGES: dict[str, list[Edge]] = {
     ],
     "context_prediction": [
         Edge("patch_fraction", [6 / 32, 0.4374], [0.187, 14 / 32]),
-        Edge("gap", [3 / 8, 2.124], [0.374, 17 / 8]),
+        Edge("gap", [3 / 12, 0.749], [0.249, 9 / 12]),
         Edge("jitter", [0.0, 0.249], [0.25, -TINY]),
         Edge("num_pairs", **COUNT),
         Edge("colors", ["project", "keep"], ["grey"]),

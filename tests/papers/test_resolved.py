@@ -120,6 +120,13 @@ def test_the_head_on_pairs_of_patches_is_as_wide_as_the_papers_for_large_backbon
     assert SIGNATURES["context_prediction"]["hidden_size"].paper == 4096
 
 
+@pytest.mark.parametrize(("side", "patch"), [(32, 12), (63, 23), (64, 16), (225, 56)])
+def test_patches_are_a_quarter_of_the_side_but_larger_of_small_images(
+    side: int, patch: int
+) -> None:
+    assert built("context_prediction", side).places.side == patch  # METHODS 3.3, from 64 on
+
+
 def test_both_kinds_of_transformations_have_the_paper_s_scales() -> None:
     assert built("aet").transformations.scale == SIGNATURES["aet"]["scale"].paper
     assert built("aet", kind="affine").transformations.scale == (0.7, 1.3)

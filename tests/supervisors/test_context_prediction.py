@@ -40,7 +40,7 @@ def test_the_loss_begins_at_chance(images: Tensor, tiny_backbone: Backbones) -> 
 def test_the_loss_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = ContextPredictionSupervisor(images, tiny_backbone(), num_pairs=3).eval()
     data = batch_of(supervisor, images[:4])
-    assert data.patches.shape == (4, 3, 2, 3, 8, 8)
+    assert data.patches.shape == (4, 3, 2, 3, 12, 12)
     rows = []
     with torch.no_grad():
         for pairs in data.patches:
@@ -103,7 +103,7 @@ def test_patches_are_the_image_at_their_corners(images: Tensor, tiny_backbone: B
     for image, pairs, corners in zip(images / 255, data.patches, data.corners, strict=True):
         for pair, places in zip(pairs, corners.tolist(), strict=True):
             for patch, (top, left) in zip(pair, places, strict=True):
-                own = image[:, top : top + 8, left : left + 8]
+                own = image[:, top : top + 12, left : left + 12]
                 torch.testing.assert_close(patch, standardize(own[None, None])[0, 0])
 
 
@@ -174,7 +174,15 @@ def test_fringes_of_a_lens_give_the_place_away_unless_colours_are_dropped(
 
 
 @pytest.mark.parametrize(
-    ("size", "patch"), [((32, 32), 8), ((96, 128), 24), ((224, 224), 56), ((225, 225), 56)]
+    ("size", "patch"),
+    [
+        ((32, 32), 12),
+        ((63, 64), 23),
+        ((64, 64), 16),
+        ((96, 128), 24),
+        ((224, 224), 56),
+        ((225, 225), 56),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 5])
 def test_any_size_and_number_of_channels(
@@ -210,8 +218,8 @@ def test_places_are_learnt_where_content_tells_them(tiny_backbone: Backbones) ->
 
 
 def test_what_gives_the_place_away_is_refused(images: Tensor, tiny_backbone: Backbones) -> None:
-    with pytest.raises(ValueError, match="leaves no gap between patches of 8 pixels that are move"):
-        ContextPredictionSupervisor(images, tiny_backbone(), gap=0.25)
+    with pytest.raises(ValueError, match="leaves no gap between patches of 12 pixels that are mov"):
+        ContextPredictionSupervisor(images, tiny_backbone(), gap=0.2)
     with pytest.raises(ValueError, match=r"have to fit, .* images of 32x32; got patches of 16"):
         ContextPredictionSupervisor(images, tiny_backbone(), patch_fraction=0.5)
     with pytest.raises(ValueError, match=r"got patches of 3 and a gap of 1 by patch_fraction=0\.1"):
