@@ -22,7 +22,9 @@ from super_selfish.data.decoding import DECODING_ERRORS, read_header, read_image
 from super_selfish.data.sources import ImageSource, Sample, Unreadable
 
 TOTAL = int(os.environ.get("FUZZ", "400"))  # damaged files, over all formats
-SECONDS = 20.0  # for one file, on a machine that does other work
+# Of the processor, for one file, whatever else the machine does. The largest picture that is read,
+# 179 million pixels, takes 8.
+SECONDS = 20.0
 
 
 def picture(*shape: int, dtype: Any = np.uint8) -> NDArray[Any]:
@@ -110,7 +112,7 @@ def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     for _ in range(max(1, TOTAL // len(FILES))):
         content = damaged(FILES[name], generator)
         path.write_bytes(content)
-        began = time.perf_counter()
+        began = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, on what it finds odd
             for read in (read_header, read_image):
@@ -121,7 +123,7 @@ def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
                         refused += 1
                     except Exception as error:
                         raise AssertionError(f"{content!r} is no file that is refused") from error
-        assert time.perf_counter() - began < SECONDS, content
+        assert time.process_time() - began < SECONDS, content
     assert refused > 0
 
 
