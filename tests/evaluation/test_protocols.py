@@ -27,8 +27,9 @@ def test_a_name_with_a_number_is_the_protocol_of_that_number() -> None:
     for name, protocol in PROTOCOLS.items():
         if isinstance(protocol, FewLabels):
             number, per_class = re.fullmatch(r"(\d+)(%|-per-class)", name).groups()  # type: ignore[union-attr]
-            expected = {"share": int(number) / 100} if per_class == "%" else {}
-            assert protocol == FewLabels(**(expected or {"per_class": int(number)}))
+            is_share = per_class == "%"
+            share, images = int(number) / 100, int(number)
+            assert protocol == (FewLabels(share=share) if is_share else FewLabels(per_class=images))
             assert name in PROTOCOL_GROUPS["few-label"]
     assert find_protocol("2.5%") == FewLabels(share=0.025)
     assert find_protocol("20-per-class") == FewLabels(per_class=20)

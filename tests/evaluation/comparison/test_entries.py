@@ -141,25 +141,27 @@ def test_an_unfinished_run_tells_what_it_took(
 
 
 def test_some_images_are_drawn_from_all_and_nested() -> None:
-    source = ImageSource(IMAGES)
+    source: Any = ImageSource(IMAGES)
     assert some_images(source, 20, 0) is source
+    drawings: list[Any] = [some_images(source, number, 1) for number in (5, 9)]
     few, more = (
-        {image.image.flatten().tolist().__repr__() for image in some_images(source, n, 1)}
-        for n in (5, 9)
+        {str(drawn[index].image.flatten().tolist()) for index in range(len(drawn))}
+        for drawn in drawings
     )
     assert (len(few), len(more)) == (5, 9) and few < more
 
 
 def test_a_backbone_is_drawn_by_its_seed_and_copied_where_it_is_given() -> None:
     given = nn.Conv2d(3, 4, 3).requires_grad_(False)
-    copied = draw_backbone(conditions(backbone=given), 0)
+    copied: Any = draw_backbone(conditions(backbone=given), 0)
     assert copied is not given and torch.equal(copied.weight, given.weight)
     assert all(parameter.requires_grad for parameter in copied.parameters())
 
     def make(channels: int) -> nn.Module:
         return nn.Conv2d(channels, 4, 3)
 
-    first, second, other = (draw_backbone(conditions(backbone=make), seed) for seed in (0, 0, 1))
+    drawn: list[Any] = [draw_backbone(conditions(backbone=make), seed) for seed in (0, 0, 1)]
+    first, second, other = drawn
     assert torch.equal(first.weight, second.weight) and not torch.equal(first.weight, other.weight)
     wrong: Any = lambda channels: None  # noqa: E731
     with pytest.raises(TypeError, match=r"must return a network, an nn\.Module, got NoneType"):
