@@ -124,7 +124,9 @@ def compare(
             every network is rated on each of them too, by all protocols. Their images are brought
             to the size and channels of pretraining; they may be of any number and any classes. With
             `base_sizes`, the sensitivity of an algorithm is the population standard deviation over
-            these of its mean accuracy, averaged over the sets (Macar and Liu; METHODS.md, 6).
+            these of its mean accuracy, averaged over the sets (Macar and Liu; METHODS.md, 6). Of an
+            algorithm with an untrained twin of its own that of the largest base size alone is
+            rated: gains are of that.
         path: Where runs are kept, without an ending; None keeps them in memory only.
         progress: Whether to show how many runs are done: a bar, or in logs a line now and then.
         image_size: Images are brought to this size in pixels, a side or (height, width).
