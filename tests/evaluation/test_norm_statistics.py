@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +10,15 @@ from super_selfish.data import as_source, photographs
 from super_selfish.evaluation import evaluate
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.health.twin import TwinMeasures
-from super_selfish.evaluation.norm_statistics import ADAPTED, adapted
+from super_selfish.evaluation.norm_statistics import (
+    ADAPTED,
+    _Averages,
+    _observe,
+    _share,
+    _shares,
+    adapted,
+    lacks_statistics,
+)
 from super_selfish.models import NarrowResNet
 from super_selfish.supervisors import RotateNetSupervisor
 
@@ -113,3 +124,92 @@ def test_health_compares_with_an_untrained_network_that_has_seen_batches(images:
     assert measures is not None and new is not None
     assert new == again
     assert measures.feature_std > 1.5 * new.feature_std
+
+
+class Shown(nn.Module):
+    """Notes in which mode it preprocesses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        return 2 * images
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_preprocessing_evaluates_and_has_its_mode_back(training: bool, images: Tensor) -> None:
+    preprocess = Shown().train(training)
+    source = as_source(images)
+    twice = adapted(drawn(0), None, source, preprocess)
+    once = adapted(drawn(0), None, source, None)
+    assert preprocess.training == training and set(preprocess.modes) == {False}
+    assert twice is not None and once is not None
+    first, second = norm_of(once), norm_of(twice)
+    assert not torch.allclose(second.running_mean, first.running_mean)  # type: ignore[arg-type]
+    assert not any(part._forward_pre_hooks for part in once.modules())
+
+
+def norm(channels: int = 2, seen: int = 0, momentum: float | None = 0.1) -> nn.BatchNorm1d:
+    made = nn.BatchNorm1d(channels, momentum=momentum)
+    if seen:
+        made.num_batches_tracked.fill_(seen)  # type: ignore[union-attr]
+        made.running_mean.fill_(0.5)  # type: ignore[union-attr]
+    return made
+
+
+def test_the_share_of_statistics_is_what_is_left_of_new_ones() -> None:
+    assert _share(norm(seen=3)) == pytest.approx(1 - 0.9**3)
+    assert _share(norm(seen=1)) == pytest.approx(0.1)
+    assert _share(norm(seen=0)) == 1.0
+    assert _share(norm(seen=3, momentum=None)) == 1.0
+    assert _share(nn.BatchNorm1d(2, track_running_stats=False)) == 1.0
+
+
+def test_norms_that_hold_statistics_of_new_ones_take_those_of_images() -> None:
+    new, used = nn.Sequential(norm(), norm()), nn.Sequential(norm(), norm(seen=2))
+    assert lacks_statistics(new) and lacks_statistics(used)
+    assert not lacks_statistics(nn.Sequential(norm(seen=1))) and not lacks_statistics(nn.ReLU())
+    assert _shares(new, None) == {"0": 1.0, "1": 1.0}
+    assert _shares(used, None) == {"0": 1.0}
+    assert _shares(new, used) == {"1": pytest.approx(1 - 0.9**2)}
+    other = nn.ModuleDict({"of another name": norm(seen=2)})
+    assert _shares(new, other) == {"0": 1.0, "1": 1.0}
+    assert _shares(new, nn.ModuleDict({"new as well": norm()})) == {}
+    half = norm()
+    half.running_var.fill_(2.0)  # type: ignore[union-attr]
+    assert _shares(nn.Sequential(half), None) == {}
+    assert _shares(nn.Sequential(nn.LazyBatchNorm1d()), None) == {}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_averages_are_those_of_the_batches(last: bool) -> None:
+    watched = norm(3).eval()
+    averages = _Averages(watched)
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(4, 3, 5, generator=generator) for _ in range(3)]
+    for batch in batches:
+        _observe(averages, watched, (batch.movedim(1, -1) if last else batch,))
+        means, variances = batch.mean(dim=(0, 2)), batch.var(dim=(0, 2), correction=0)
+        torch.testing.assert_close(watched.running_mean, means)
+        torch.testing.assert_close(watched.running_var, variances)
+    averages.keep(0.25)
+    mean = torch.stack([batch.mean(dim=(0, 2)) for batch in batches]).mean(dim=0)
+    variance = torch.stack([batch.var(dim=(0, 2)) for batch in batches]).mean(dim=0)
+    torch.testing.assert_close(watched.running_mean, 0.25 * mean)
+    torch.testing.assert_close(watched.running_var, 0.25 * variance + 0.75)
+    assert watched.num_batches_tracked is not None and int(watched.num_batches_tracked) == 3
+
+
+def test_what_has_no_statistics_is_left_out() -> None:
+    watched = norm(3)
+    averages = _Averages(watched)
+    for given in (torch.ones(1, 3), torch.ones(4, 2, 5)):  # one number a channel; other channels
+        _observe(averages, watched, (given,))
+    averages.keep(0.5)
+    assert averages.count == 0 and watched.running_mean.tolist() == [0.0] * 3  # type: ignore[union-attr]
+    _observe(averages, watched, (torch.ones(2, 3),))
+    assert averages.count == 1
+    told: Any = averages.mean
+    assert told.tolist() == [1.0] * 3
