@@ -21,6 +21,7 @@ from super_selfish.supervisors import (
 from super_selfish.supervisors.color_bins import gamut_centers
 from super_selfish.supervisors.color_split import LabCollator, LabTargets
 from tests.references import rebalanced_cross_entropy_in_loops, soft_colors_in_loops
+from tests.supervisors.test_accumulating import prepared, trained
 
 Backbones = Callable[..., nn.Module]
 NAMED = "shufflenet_v2_x0_5"  # small, 1024 features
@@ -243,3 +244,20 @@ def test_health_knows_gray_images_and_equal_answers(
     assert supervisor._health({**row, "loss": 3.8}) is None
     assert supervisor._health({**row, "epoch": 2}) is None
     assert "hardly any colour" in str(supervisor._health({**row, "color_spread": 0.005}))
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(8, 3), (6, 4)])
+def test_batches_weigh_by_the_places_that_count(
+    batch_size: int, accumulate: int, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = images.clone()
+    mixed[:7] = images[:7, :1]  # gray, all in the first batch but one
+    mixed[12] = images[12, :1]
+    before = prepared("colorization", mixed).state_dict()
+    whole, parts = (
+        trained("colorization", mixed, *each, monkeypatch, epochs=1).state_dict()
+        for each in ((22, 1), (batch_size, accumulate))
+    )
+    assert max(float((whole[name] - value).abs().max()) for name, value in before.items()) > 1e-3
+    for name in before:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-9, atol=1e-9)
