@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib")
 
 from super_selfish.data.pictures import Group, picture
 from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.sheets import ACCENT, GOOD, QUIET
 from super_selfish.evaluation.showcase import Exhibit, plot_exhibits, show_algorithm
 from super_selfish.supervisors import SUPERVISORS, RotateNetSupervisor
 from super_selfish.supervisors.exhibits import seen_batch
@@ -191,3 +192,58 @@ def test_what_the_memory_holds_of_a_skipped_image_is_never_shown(
     (group,) = show_algorithm(supervisor, [7]).groups
     assert torch.equal(group[2].image, picture(images[9], "").image)
     assert show_algorithm(supervisor).score is not None  # of four that can be read
+
+
+def shown_exhibit(title: str, rights: list[list[bool | None]], caption: str = "one") -> Exhibit:
+    groups = [[picture(torch.rand(3, 8, 8), caption, right) for right in group] for group in rights]
+    return Exhibit(title, "Which one is it?", groups)
+
+
+def test_a_heading_stands_above_all_rows_where_there_is_one() -> None:
+    exhibits = [shown_exhibit("First", [[None]]), shown_exhibit("Second", [[None]])]
+    bare, headed = plot_exhibits(exhibits), plot_exhibits(exhibits, heading="What they say")
+    assert "What they say" not in [text.get_text() for text in bare.texts]
+    places = {text.get_text(): text.get_position() for text in headed.texts}
+    assert places["What they say"][1] > places["First"][1] > places["Second"][1]
+    assert headed.get_figheight() > bare.get_figheight()
+    assert [text.get_text() for text in bare.texts].count("Which one is it?") == 2
+
+
+def test_a_row_tells_how_many_answers_are_right_where_there_are_some() -> None:
+    texts = [
+        t.get_text() for t in plot_exhibits([shown_exhibit("A", [[True, None], [False]])]).texts
+    ]
+    assert texts == ["A", "Which one is it?", "1 of 2 right here"]
+    texts = [text.get_text() for text in plot_exhibits([shown_exhibit("A", [[None]])]).texts]
+    assert texts == ["A", "Which one is it?"]
+
+
+def test_captions_have_two_lines_and_the_colour_of_their_verdict() -> None:
+    figure = plot_exhibits(
+        [shown_exhibit("A", [[True, False], [None]]), shown_exhibit("B", [[None]])]
+    )
+    captions = [axes.texts[0] for axes in figure.axes]
+    assert [text.get_color() for text in captions] == [GOOD, ACCENT, QUIET, QUIET]
+    assert {text.get_text() for text in captions} == {"one\n "}
+    two = plot_exhibits([shown_exhibit("A", [[None]], "one\ntwo")]).axes[0].texts[0]
+    assert two.get_text() == "one\ntwo"
+
+
+def test_groups_of_a_row_are_spread_over_its_width() -> None:
+    wide, narrow = shown_exhibit("A", [[None] * 3] * 2), shown_exhibit("B", [[None]] * 2)
+    figure = plot_exhibits([wide, narrow])
+    boxes = [axes.get_position() for axes in figure.axes]
+    first, second = boxes[:6], boxes[6:]
+    assert [box.x0 for box in first] == sorted(box.x0 for box in first)
+    assert second[0].x0 == pytest.approx(first[0].x0)
+    inside = first[1].x0 - first[0].x1
+    assert first[3].x0 - first[2].x1 > inside > 0  # groups lie further apart
+    assert second[1].x0 - second[0].x1 > first[3].x0 - first[2].x1
+    assert second[1].x1 <= first[5].x1 + 1e-6
+    assert all(box.y1 < other.y0 for box in second for other in first)
+
+
+def test_an_exhibit_without_pictures_is_refused() -> None:
+    for wrong in ([], [Exhibit("A", "Why?", [])]):
+        with pytest.raises(ValueError, match="expected at least one exhibit, each with a group"):
+            plot_exhibits(wrong)
