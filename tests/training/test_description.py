@@ -153,3 +153,49 @@ def test_networks_are_told_by_their_layers_and_not_by_weights_or_wrappers() -> N
     assert described("x", nn.Sequential(nn.Linear(3, 4))) == found
     assert described("x", other) != found
     assert described("x", nn.DataParallel(plain)) == found
+
+
+def bound(inner: Any) -> Any:
+    return Holder(inner).method
+
+
+def enclosing(inner: Any) -> Any:
+    def own() -> Any:
+        return inner
+
+    return own
+
+
+def defaulting(inner: Any) -> Any:
+    def own(value: Any = inner) -> Any:
+        return value
+
+    return own
+
+
+NESTED: dict[str, Any] = {
+    "a dict": lambda inner: {"a": inner},
+    "a list": lambda inner: [inner, {}],
+    "a partial by place": lambda inner: partial(function, inner),
+    "a partial by name": lambda inner: partial(function, second=inner),
+    "an object": Holder,
+    "a method": bound,
+    "what a function encloses": enclosing,
+    "what a function has by default": defaulting,
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_what_lies_deeper_than_six_within_one_another_is_told_by_its_type(kind: str) -> None:
+    def nested(depth: int) -> Any:
+        value: Any = "the innermost"
+        for _ in range(depth):
+            value = NESTED[kind](value)
+        return value
+
+    # A method is one of an object, which has the next one: two levels.
+    deepest = 3 if kind == "a method" else description._DEEPEST
+    assert "the innermost" in described("x", nested(deepest)).values()
+    assert "the innermost" not in described("x", nested(deepest + 1)).values()
+    told = described("x", nested(40))
+    assert len(told) < 60 and all(name.count("x") == 1 for name in told)
