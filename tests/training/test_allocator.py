@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -129,3 +130,75 @@ def test_nothing_happens_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     with kept_memory():
         give_back_memory()
     assert allocator._depth == 0
+
+
+class Library:
+    """A C library that notes what it is asked for, and has a block at an address."""
+
+    def __init__(self, block: int | None = None) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.malloc = Asked(self, "malloc", block)
+
+    def __getattr__(self, name: str) -> Any:
+        return Asked(self, name, None)
+
+
+class Asked:
+    def __init__(self, library: Library, name: str, answer: int | None) -> None:
+        self.library, self.name, self.answer = library, name, answer
+        self.restype: Any = None
+
+    def __call__(self, *values: Any) -> int | None:
+        plain = [getattr(value, "value", value) for value in values]
+        self.library.asked.append((self.name, *plain))
+        return self.answer
+
+
+def test_the_settings_of_the_library_are_changed_once_and_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(allocator, "_addresses_are_free", lambda: False)
+    library = Library()
+    for _ in range(2):
+        allocator._enter(library)
+    # M_MMAP_MAX and M_TRIM_THRESHOLD of mallopt(3): no block of its own, nothing goes back.
+    assert library.asked == [("mallopt", -4, 0), ("mallopt", -1, -1)]
+    library.asked.clear()
+    allocator._leave(library)
+    assert library.asked == []
+    allocator._leave(library)
+    # What glibc has after large blocks: thresholds of 32 and 64 MiB, and 65536 blocks.
+    assert library.asked == [
+        *(("mallopt", -4, 65536), ("mallopt", -3, 1 << 25), ("mallopt", -1, 1 << 26)),
+        ("malloc_trim", 0),
+    ]
+
+
+def test_large_pages_are_asked_for_within_the_heap() -> None:
+    page = 2 << 20
+    library = Library(block=5 * page + 16)
+    allocator._widen(library, 3 * page)
+    # The first whole page begins after the block does, and the last one ends before it ends.
+    assert library.asked == [
+        ("malloc", 3 * page),
+        ("madvise", 6 * page, 2 * page, 14),
+        ("free", 5 * page + 16),
+    ]
+    aligned = Library(block=5 * page)
+    allocator._widen(aligned, 3 * page)
+    assert aligned.asked[1] == ("madvise", 5 * page, 3 * page, 14)
+    none = Library(block=None)
+    allocator._widen(none, page)
+    assert none.asked == [("malloc", page)]
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+def test_the_heap_is_widened_by_half_of_the_memory_where_addresses_cost_nothing(
+    is_free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocator, "_addresses_are_free", lambda: is_free)
+    monkeypatch.setattr(allocator.os, "sysconf", {"SC_PHYS_PAGES": 10, "SC_PAGE_SIZE": 4096}.get)
+    library = Library()
+    allocator._enter(library)
+    allocator._leave(library)
+    assert (("malloc", 20480) in library.asked) == is_free
