@@ -199,7 +199,7 @@ class Supervisor(Noting):
                 processes that read images (`num_workers`) give no batch; None waits for ever.
             devices: How many accelerators of this machine share each batch (4), or which
                 (`[0, 1]`). None: all that are visible, where the networks are on one and nobody
-                gave its number, as `.to("cuda:1")` does; `compile=True` takes one. Checkpoints are
+                gave its number, as `device=1` does; `compile=True` takes one. Checkpoints are
                 those of one device; a resumed run takes as many as it had. Batch norm's statistics
                 are those of a device's share. `torchrun` is faster than this.
             channels_last: Whether convolutions compute with channels next to each other, which does

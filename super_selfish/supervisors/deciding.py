@@ -51,6 +51,9 @@ def tell_settings(supervisor: Pretrained) -> None:
         if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
             run.told |= described(name, value)
     run.told |= likeness(supervisor.source)
+    for name, part in run.parts.items():
+        if name and part.source is not None:  # of parts with images of their own
+            run.told |= {f"{name}: {what}": value for what, value in likeness(part.source).items()}
     if isinstance(getattr(supervisor, "collate_fn", None), LabelCollator):
         run.told |= label_likeness(supervisor.source)
     run.told |= described("pages", supervisor.source.reader.pages)

@@ -54,6 +54,23 @@ def collapse(spread: float, advice: str, *, besides: str = "") -> str | None:
     )
 
 
+def caution_of_one(run: Run) -> str | None:
+    """What to say of a run whose steps see one image, to an algorithm that tells it from others.
+
+    Args:
+        run: Before its first step.
+
+    Returns:
+        A sentence; None where there are several.
+    """
+    if min(run.batch_size, run.num_images) * run.processes > 1:
+        return None
+    return (
+        "each step sees one image, and there is no other to tell it from: nothing is learnt; give "
+        "batch_size=2 or more"
+    )
+
+
 def warn_if_ill(verdict: str | None, run: Run) -> None:
     """Tells the user what a health check has to say, once there is something to judge.
 

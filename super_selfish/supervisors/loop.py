@@ -146,6 +146,7 @@ class Loop:
         with closing(progress):
             progress.note(source.size_remark)
             progress.note(source.remark)
+            progress.note(self._supervisor.remark)
             yield progress
 
     def _conclude(self, kind: Any, error: BaseException | None, trace: Any) -> None:

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 Source = Literal["video", "masks", "synthetic"]
+_WORDS = {
+    "video": "found between frames of video",
+    "masks": "as the masks of the dataset say",
+    "synthetic": "objects put into stills (FramePairs(folder) makes video of a folder of frames)",
+}
 SOURCES = ("video", "masks", "synthetic")
 
 
@@ -110,6 +115,7 @@ class MotionCollator(Collator):
                 f"{'later frame' if self.source == 'video' else 'mask'}), such as "
                 "super_selfish.data.FramePairs(folder) gives them"
             )
+        _require_labels_for(self.source, batch.labels)
         if self.source == "video":
             later = to_unit_range(batch.labels.to(images.device))
             later = resize(later, (images.shape[-2], images.shape[-1]))
@@ -119,6 +125,20 @@ class MotionCollator(Collator):
         masks = masks if masks.is_floating_point() else (masks != 0).float()
         masks = masks[:, None] if masks.ndim == 3 else masks
         return resize(masks.float(), (images.shape[-2], images.shape[-1])), every
+
+
+def _require_labels_for(source: str, labels: Tensor) -> None:
+    is_shown = labels.dtype in (torch.uint8, torch.uint16) or labels.is_floating_point()
+    if source == "video" and not (labels.ndim == 4 and is_shown):
+        raise ValueError(
+            f"second frames must be images [C, H, W] like the first ones, got {labels.dtype} of "
+            f"shape {list(labels.shape[1:])}: give FramePairs(folder) as the dataset"
+        )
+    if source == "masks" and not (labels.ndim == 3 or (labels.ndim == 4 and labels.shape[1] == 1)):
+        raise ValueError(
+            f"masks must be [H, W] or [1, H, W], got shape {list(labels.shape[1:])}: items of the "
+            "dataset must be (image, mask)"
+        )
 
 
 class MaskHead(nn.Module):
@@ -239,6 +259,10 @@ class MotionSegmentationSupervisor(Supervisor):
             source = "video"
             if not isinstance(dataset, FramePairs):
                 dataset = FramePairs(dataset, step)
+            elif step not in (1, dataset.step):
+                raise ValueError(
+                    f"step={step}, but these FramePairs have step={dataset.step}: give it to them"
+                )
             if image_size is not None:
                 dataset = dataset.of_size(parse_size(image_size))
         low, high = limits
@@ -258,6 +282,7 @@ class MotionSegmentationSupervisor(Supervisor):
             **options,
         )
         source = "synthetic" if source is None else source
+        self.remark = f"What moves: {_WORDS[source]}"
         sides = [max(8, side // 4) for side in self.image_size]
         self.mask_size = (sides[0], sides[1]) if mask_size is None else parse_size(mask_size)
         self._resolve(source=source, mask_size=self.mask_size)
@@ -326,7 +351,7 @@ class MotionSegmentationSupervisor(Supervisor):
                 f"only in {row['usable']:.0%} of the frames something, and not nearly all, was "
                 "found to move: raise step=, give a flow=, or show other clips"
             )
-        if row["epoch"] >= 5 and row["contrast"] < 0.02:
+        if row["epoch"] >= 10 and row["contrast"] < 0.02:
             return (
                 f"what moves is not told from what stays (their chances differ by "
                 f"{row['contrast']:.3f}): change lr, or train for longer"

@@ -8,7 +8,8 @@ Shapes: `T` tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from super_selfish.models import CombinedNet, build_backbone, build_normalize
 from super_selfish.supervisors.adversarial import AdversarialSupervisor
 from super_selfish.supervisors.arguments import NOT_STORED
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.exhibits import NothingToShow
 from super_selfish.supervisors.options import NAMES as OPTIONS
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -91,7 +93,8 @@ class MultiTaskSupervisor(Supervisor):
             backbone: Network, its name, or None for an EfficientNet-B0, or for that of the tasks.
             tasks: At least one: names such as `"rotate"`, pairs such as `("jigsaw", {"grid": 2})`,
                 or supervisors around one backbone (`JigsawNetSupervisor(images,
-                rotate.get_backbone())`).
+                rotate.get_backbone())`). Default: `("jigsaw", "exemplar")`. An epoch is a pass of
+                each of them.
             weights: Of each task's loss; default: 1.
             steps: Whether the tasks take turns, a batch each, or every step has a batch of each.
             normalize_losses: Whether a task's loss is divided by what it was in its first step.
@@ -109,8 +112,13 @@ class MultiTaskSupervisor(Supervisor):
         if _are_supervisors(dataset):
             dataset, tasks = None, dataset
             self.arguments["dataset"] = None
-        if isinstance(tasks, str | Supervisor) or not tasks:
-            raise TypeError(f"tasks must be a list of tasks, such as {list(TASKS)}, got {tasks!r}")
+        if isinstance(dataset, Supervisor):
+            raise TypeError("tasks come in a list: MultiTaskSupervisor([supervisor, another])")
+        if isinstance(tasks, str | Supervisor | Mapping) or not tasks:
+            raise TypeError(
+                f"tasks must be a list of tasks, such as {list(TASKS)} or "
+                f'[("jigsaw", {{"grid": 2}})], got {tasks!r}'
+            )
         if steps not in ("alternating", "summed"):
             raise ValueError(f'steps must be "alternating" or "summed", got {steps!r}')
         built = [task for task in tasks if isinstance(task, Supervisor)]
@@ -118,8 +126,8 @@ class MultiTaskSupervisor(Supervisor):
             first = built[0]
             dataset = first.source if dataset is None else dataset
             backbone = first.get_backbone() if backbone is None else backbone
-            if image_size is None and in_channels is None and dataset is None:
-                image_size, in_channels = first.image_size, first.in_channels
+            image_size = first.image_size if image_size is None else image_size
+            in_channels = first.in_channels if in_channels is None else in_channels
         super().__init__(
             None, dataset, None, image_size=image_size, in_channels=in_channels, **options
         )
@@ -132,6 +140,8 @@ class MultiTaskSupervisor(Supervisor):
         self.names: list[str] = []
         for task in tasks:
             self._add(task, network, normalize)
+        if isinstance(weights, Mapping | str):
+            raise TypeError(f"weights must be a list, a number for each task, got {weights!r}")
         self.weights = [1.0] * len(tasks) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(tasks) or not min(self.weights) > 0:
             raise ValueError(
@@ -181,6 +191,8 @@ class MultiTaskSupervisor(Supervisor):
         while hasattr(self, name):
             number += 1
             name = f"{base}_{number}"
+        if any(task is other for other in self.tasks):
+            raise ValueError(f"{base} is in the list twice: build another one for a second task")
         if isinstance(task, AdversarialSupervisor | MultiTaskSupervisor):
             raise ValueError(
                 f"{base} cannot be one of several tasks: its players have optimizers of their own"
@@ -268,8 +280,9 @@ class MultiTaskSupervisor(Supervisor):
         """What the tasks show, each of its first images."""
         groups: list[Group] = []
         for task in self.tasks:
-            own = [position % len(task.source) for position in index]
-            groups += task.exhibit(own, seed)[:MOST_GROUPS]
+            with _images_of(task, self.source):
+                own = [position % len(task.source) for position in index]
+                groups += task.exhibit(own, seed)[:MOST_GROUPS]
         return groups
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -300,6 +313,23 @@ class MultiTaskSupervisor(Supervisor):
             if known != name:
                 further[name] = known
         return further
+
+
+@contextmanager
+def _images_of(task: Any, source: ImageSource | None) -> Iterator[None]:
+    """While entered, a task without images has those that are shown.
+
+    Raises:
+        NothingToShow: If there are none at all.
+    """
+    own = task.source
+    if own is None and source is None:
+        raise NothingToShow("views can be shown of a supervisor with a dataset and a Collator")
+    task.source = source if own is None else own
+    try:
+        yield
+    finally:
+        task.source = own
 
 
 def _are_supervisors(given: Any) -> bool:
@@ -335,8 +365,17 @@ def _described(tasks: Sequence[Any]) -> tuple[tuple[str, dict[str, Any]], ...] |
 
 
 def _plain_backbone(tasks: Sequence[Any], network: nn.Module) -> Any:
-    """The backbone by its name, if one of the tasks has built it by one."""
+    """The backbone by its name, if that builds such a network; else the network.
+
+    Some algorithms build other ones by a name: CPC takes layer norm, CMC one for each half.
+    """
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
     for task in tasks:
-        if not isinstance(given := task.arguments.get("backbone"), nn.Module):
+        given = task.arguments.get("backbone")
+        if isinstance(given, nn.Module):
+            continue
+        with torch.random.fork_rng(devices=[]):
+            built = build_backbone(given, task.in_channels, task.image_size, task.stem)
+        if {name: value.shape for name, value in built.state_dict().items()} == wanted:
             return given
     return network

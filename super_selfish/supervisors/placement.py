@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from super_selfish.training.devices import default_device, parse_device, refuse_meta
+from super_selfish.training.devices import accelerator, default_device, parse_device, refuse_meta
 from super_selfish.training.telling import warn
 from super_selfish.training.typed import typed_arguments
 
@@ -42,6 +43,12 @@ class SupervisorType(ABCMeta):
     arguments are those of our own signatures; a constructor of a user's own takes what it likes.
     """
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, for `help()` and editors."""
+        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Constructs, then moves."""
         kwargs = present_names(cls, kwargs)
@@ -72,6 +79,8 @@ def place_for_training(supervisor: Pretrained, devices: Any = None) -> None:
     tensors = [*supervisor.parameters(), *supervisor.buffers()]
     away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]
     device = away[0] if away else default_device()
+    if isinstance(devices, list) and accelerator() is None:
+        raise ValueError(f"devices={devices!r}, but torch finds no accelerator here: leave it out")
     if isinstance(devices, list) and not away:
         device = parse_device(devices[0])
     if any(tensor.device != device for tensor in tensors):

@@ -46,6 +46,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         start: The weights from which the last run began, or None if it began untrained.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
+        remark: What it has to say before its first step, a line in every display, or nothing.
         is_pinned: Whether by its number, so that others of its kind are left alone.
         against_collapse: What helps against a collapse of this algorithm's features, in words.
         only_for_training: Arguments of the constructor that do not shape the networks: `load()`
@@ -75,6 +76,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     arguments: Arguments
     is_placed = False
     is_pinned = False
+    remark: str | None = None
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
     only_for_training: ClassVar[frozenset[str]] = frozenset({"loss", "augmentation", "collate_fn"})

@@ -92,8 +92,9 @@ def _check_sizes(state: dict[str, Any], place: str) -> None:
     shapes = (tensor.shape for tensor in _tensors_of(state))
     largest = max([_LARGEST, *(length for shape in shapes for length in shape)])
     for name, entry in state["arguments"].items():
-        too_large = [n for n in _whole_numbers(entry.get("plain")) if abs(n) > largest]
-        if name not in _NO_SIZES and too_large:
+        sizes = {name: entry.get("plain")}
+        too_large = [n for n in _whole_numbers(sizes) if abs(n) > largest]
+        if too_large:
             raise ValueError(
                 f"{place} asks for {name}={too_large[0]}, more than its tensors have in any "
                 "direction"
@@ -112,8 +113,9 @@ def _whole_numbers(value: Any) -> Iterator[int]:
         for each in value:
             yield from _whole_numbers(each)
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _whole_numbers(each)
+        for name, each in value.items():
+            if name not in _NO_SIZES:  # of arguments, also of those of a task within
+                yield from _whole_numbers(each)
 
 
 class _Bounded(TorchDispatchMode):

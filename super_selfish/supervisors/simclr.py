@@ -27,13 +27,14 @@ from super_selfish.losses.full_precision import in_full
 from super_selfish.models import MLP
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import collapse, spread
+from super_selfish.supervisors.diagnostics import caution_of_one, collapse, spread
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from super_selfish.training.counting import plural
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
+from super_selfish.training.run import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -172,6 +173,9 @@ class SimCLRSupervisor(Supervisor):
     def chance_loss(self, row: Row) -> float | None:
         """`log(2G - 1)`: one of the other views of the batch."""
         return math.log(row["candidates"]) if isinstance(self.loss, NTXentLoss) else None
+
+    def _caution(self, run: Run) -> str | None:
+        return caution_of_one(run)
 
     def _health(self, row: Row) -> str | None:
         verdict = collapse(row["spread"], self.against_collapse)

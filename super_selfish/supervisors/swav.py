@@ -37,7 +37,7 @@ from super_selfish.models import MLP
 from super_selfish.models.heads import suited_width
 from super_selfish.supervisors.augmenting import Pair, or_default
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import collapse, spread
+from super_selfish.supervisors.diagnostics import caution_of_one, collapse, spread
 from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.multi_crop import (
@@ -311,6 +311,9 @@ class SwAVSupervisor(Supervisor):
         if not isinstance(self.loss, SwappedPredictionLoss):
             return None
         return math.log(len(self.prototypes))
+
+    def _caution(self, run: Run) -> str | None:
+        return caution_of_one(run)
 
     def _health(self, row: Row) -> str | None:
         verdict = collapse(row["spread"], self.against_collapse)

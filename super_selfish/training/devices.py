@@ -97,7 +97,11 @@ def devices_from(device: torch.device, given: int | Sequence[Any] | None) -> lis
         return everywhere
     if isinstance(given, int):
         if given > len(everywhere):
-            what = "the CPU is one device" if device.type == "cpu" else f"{count} can be used"
+            what = (
+                "the CPU is one device: leave devices out"
+                if device.type == "cpu"
+                else (f"{count} can be used")
+            )
             raise ValueError(f"devices={given}, but the networks are on {device}, and {what}")
         return everywhere[:given]
     wanted = [_one_of(everywhere, each, given) for each in given]

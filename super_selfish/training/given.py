@@ -212,7 +212,7 @@ def _batch_size(given: Any) -> Any:
 
 
 def _devices(given: Any) -> Any:
-    wanted = 'devices is how many (1, 2, ...), or which, such as [0, 1] or ["cuda:0", "cuda:1"]'
+    wanted = "devices is how many (1, 2, ...), or which, such as [0, 1]"
     if given is None:
         return None
     if isinstance(given, list | tuple):

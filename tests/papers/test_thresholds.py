@@ -193,8 +193,8 @@ LIMITS: dict[str, list[Limit]] = {
     ],
     "motion": [
         Limit({"epoch": 9.0, "contrast": 0.5}, "usable", **below(0.3), words="was found to move"),
-        Limit({"epoch": 9.0, "usable": 1.0}, "contrast", **below(0.02), words="is not told from"),
-        Limit({"usable": 1.0, "contrast": 0.0}, "epoch", **first_at(5), words="is not told from"),
+        Limit({"epoch": 19.0, "usable": 1.0}, "contrast", **below(0.02), words="is not told from"),
+        Limit({"usable": 1.0, "contrast": 0.0}, "epoch", **first_at(10), words="is not told from"),
     ],
     "multi_task": [  # each task's own, by the columns behind its name
         Limit(

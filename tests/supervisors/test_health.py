@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -469,3 +470,14 @@ def test_nothing_is_said_of_a_healthy_run(
     begins = ("batches of 8 make 1 of", "correlations over batches of 8 images")
     of_batches = [sentence for sentence in said if sentence.startswith(begins)]
     assert len(of_batches) == (algorithm in ("moco", "barlow_twins")) and said == of_batches
+
+
+@pytest.mark.parametrize("algorithm", ["simclr", "swav"])
+def test_one_image_a_step_is_told_before_the_first(
+    algorithm: str, images: Tensor, tiny_backbone: Any
+) -> None:
+    supervisor = SUPERVISORS[algorithm](images[:2], nn.Sequential(nn.Conv2d(3, 4, 9, 9)))
+    run: Any = SimpleNamespace(batch_size=1, num_images=2, processes=1)
+    assert "each step sees one image" in supervisor._caution(run)
+    run.batch_size = 2
+    assert supervisor._caution(run) is None

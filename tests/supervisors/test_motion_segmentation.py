@@ -186,3 +186,23 @@ def test_a_head_of_another_size_is_refused(images: Tensor, tiny_backbone: Backbo
     with pytest.raises(ValueError, match=r"must give masks \[1, 8, 8\], got \[2, 8, 8\]"):
         MotionSegmentationSupervisor(images, tiny_backbone(), Head(16, 2, 1))
     MotionSegmentationSupervisor(images, tiny_backbone(), Head(16, 1, 1))
+
+
+@pytest.mark.parametrize("source", ["video", "masks"])
+def test_labels_that_are_classes_are_refused_in_words(
+    source: Any, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    labelled = (images, torch.arange(22))
+    supervisor = MotionSegmentationSupervisor(labelled, tiny_backbone(), source=source)
+    with pytest.raises(ValueError, match=r"second frames must be images|masks must be"):
+        supervisor.supervise(epochs=1, **QUIET)
+
+
+def test_where_motion_comes_from_is_said(
+    images: Tensor, tiny_backbone: Backbones, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = MotionSegmentationSupervisor(images, tiny_backbone())
+    supervisor.supervise(epochs=1, **{**QUIET, "progress": True})
+    assert "What moves: objects put into stills" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="step=7, but these FramePairs have step=2"):
+        MotionSegmentationSupervisor(FramePairs([clip()], 2), tiny_backbone(), step=7)

@@ -328,3 +328,64 @@ def test_pictures_of_all_tasks_are_shown(images: Tensor, tiny_backbone: Backbone
         groups = supervisor.exhibit([0, 1, 2], 0)
         alone = [task.exhibit([0, 1, 2], 0) for task in supervisor.tasks]
     assert len(groups) == sum(min(2, len(each)) for each in alone)
+
+
+def test_what_a_stranger_did(images: Tensor, tiny_backbone: Backbones, tmp_path: Path) -> None:
+    rotate = RotateNetSupervisor(images, tiny_backbone())
+    with pytest.raises(ValueError, match="rotate is in the list twice"):
+        MultiTaskSupervisor([rotate, rotate])
+    with pytest.raises(TypeError, match="tasks come in a list"):
+        MultiTaskSupervisor(rotate)
+    with pytest.raises(TypeError, match="tasks must be a list of tasks"):
+        MultiTaskSupervisor(images, tiny_backbone(), tasks={"jigsaw": {"grid": 3}})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="weights must be a list, a number for each task"):
+        MultiTaskSupervisor(images, tiny_backbone(), weights={"jigsaw": 1.0})  # type: ignore[arg-type]
+
+
+def test_numbers_of_updates_in_a_task_are_no_sizes(images: Tensor, tmp_path: Path) -> None:
+    supervisor = MultiTaskSupervisor(images, "narrow-resnet", tasks=("swav", "rotate"))
+    supervisor.save(tmp_path / "a")
+    assert MultiTaskSupervisor().load(tmp_path / "a").names == ["swav", "rotate"]
+
+
+@pytest.mark.parametrize("first", ["colorization", "cmc", "cpc"])
+def test_a_backbone_that_no_name_builds_is_asked_for(
+    first: str, images: Tensor, tmp_path: Path
+) -> None:
+    name = None if first == "cpc" else "narrow-resnet"
+    built = SUPERVISORS[first](images, name)
+    backbone = built.get_backbone()
+    supervisor = MultiTaskSupervisor([built, RotateNetSupervisor(images, backbone)])
+    assert supervisor.arguments["backbone"] is backbone
+    supervisor.save(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"backbone=.*of your own"):
+        MultiTaskSupervisor().load(tmp_path / "a")
+
+
+def test_a_task_that_had_other_images_does_not_go_on_with_these(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    backbone = tiny_backbone()
+    tasks = [RotateNetSupervisor(images, backbone), JigsawNetSupervisor(255 - images, backbone)]
+    settings = {**QUIET, "name": tmp_path / "run"}
+    MultiTaskSupervisor(tasks).supervise(epochs=1, **settings)
+    other = MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate", "jigsaw"))
+    with pytest.raises(ValueError, match="jigsaw: images"):
+        other.supervise(epochs=2, resume=True, **settings)
+
+
+def test_tasks_without_images_show_those_of_a_report(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate", "jigsaw")).save(tmp_path / "a")
+    loaded = MultiTaskSupervisor(backbone=tiny_backbone()).load(tmp_path / "a")
+    page = loaded.report(tmp_path / "a", images=images).read_text(encoding="utf-8")
+    assert "turned" in page and "shuffled" in page
+    assert all(task.source is None for task in loaded.tasks)
+
+
+def test_tasks_by_name_beside_a_built_one_see_its_size(images: Tensor) -> None:
+    large = torch.nn.functional.interpolate(images.float(), size=(64, 64)).to(torch.uint8)
+    rotate = RotateNetSupervisor(large, "narrow-resnet", image_size=32)
+    supervisor = MultiTaskSupervisor(large, tasks=[rotate, "simclr"])
+    assert [task.image_size for task in supervisor.tasks] == [(32, 32), (32, 32)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -202,3 +203,9 @@ def test_too_many_unnamed_arguments_are_told_their_names(images: Tensor) -> None
         "RotateNetSupervisor() takes at most 4 arguments without a name (dataset, backbone, "
         "predictor, loss), got 5: give the others by name"
     )
+
+
+def test_a_class_shows_the_arguments_of_its_constructor() -> None:
+    names = list(inspect.signature(RotateNetSupervisor).parameters)
+    assert names[:4] == ["dataset", "backbone", "predictor", "loss"]
+    assert "rotations" in names and "self" not in names
