@@ -21,6 +21,7 @@ import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ Labelled = tuple[Tensor, Tensor]  # images uint8, labels
 def cifar10(folder: Path, part: str) -> Labelled:
     """All images `[N, 3, 32, 32]` and labels of the part `"train"` or `"test"`."""
     names = ["test_batch"] if part == "test" else [f"data_batch_{n}" for n in range(1, 6)]
-    sheets = [np.asarray(Image.open(folder / "cifar10" / f"{name}.webp")) for name in names]
+    paths = [folder / "cifar10" / f"{name}.webp" for name in names]
+    sheets = [np.asarray(Image.open(path, formats=["WEBP"])) for path in paths]
     tiles = [sheet.reshape(100, 32, 100, 32, 3).swapaxes(1, 2) for sheet in sheets]
     images = torch.from_numpy(np.concatenate(tiles).reshape(-1, 32, 32, 3)).permute(0, 3, 1, 2)
     known = np.load(folder / "cifar10" / "labels.npz")
@@ -65,7 +67,9 @@ def imagenette(folder: Path, part: str) -> Labelled:
     with tarfile.open(folder / "imagenette" / "imagenette_128.tar") as tar:
         wanted = f"{'val' if part == 'test' else 'train'}/"
         files = [m for m in tar if m.isfile() and m.name.removeprefix("./").startswith(wanted)]
-        opened = [Image.open(io.BytesIO(tar.extractfile(file).read())) for file in files]  # type: ignore[union-attr]
+        stored: list[Any] = [tar.extractfile(file) for file in files]
+        read = [io.BytesIO(file.read()) for file in stored]
+        opened = [Image.open(file, formats=["JPEG"]) for file in read]
         images = np.stack([np.asarray(image.convert("RGB").resize((64, 64))) for image in opened])
     classes = [file.name.split("/")[-2] for file in files]
     labels = torch.tensor([sorted(set(classes)).index(name) for name in classes])

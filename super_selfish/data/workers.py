@@ -85,6 +85,24 @@ def worker_faults_explained(reader: Any = None) -> Iterator[None]:
         raise WorkerError(said) from error
 
 
+@contextmanager
+def workers_ended(loader: Any) -> Iterator[None]:
+    """Ends the workers of a loader afterwards, if it has some.
+
+    Torch ends them where the loader is forgotten. If that is in a circle of references, they do not
+    hear of it, and the process waits five seconds for each, whenever it collects its garbage.
+
+    Args:
+        loader: Whose; any other object has none.
+    """
+    try:
+        yield
+    finally:
+        _end_workers(getattr(loader, "_iterator", None))
+        if hasattr(loader, "_iterator"):
+            loader._iterator = None
+
+
 def _code_of_dead(iterator: Any) -> int | None:
     """How the first worker that is no more ended: minus its signal; `None` if all are alive."""
     workers = getattr(iterator, "_workers", [])

@@ -1,5 +1,8 @@
 """Learns what can move: masks of what moves between two frames, told from one of them.
 
+What moves together belongs together: to say from a single frame which parts of it will move, a
+network has to know objects.
+
 Pathak, Girshick, Dollár, Darrell, Hariharan, 2017, "Learning Features by Watching Objects Move",
 arXiv 1612.06370.
 

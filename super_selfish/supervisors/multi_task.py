@@ -1,7 +1,9 @@
 """Several algorithms that train one backbone.
 
 Each task is a supervisor with images, augmentation, heads and memories of its own; the backbone is
-one. Doersch, Zisserman, 2017, "Multi-task Self-Supervised Visual Learning", arXiv 1708.07860.
+one.
+
+Doersch, Zisserman, 2017, "Multi-task Self-Supervised Visual Learning", arXiv 1708.07860.
 
 Shapes: `T` tasks.
 """

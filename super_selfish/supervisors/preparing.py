@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.data.reading import Reading
-from super_selfish.data.workers import parse_timeout, worker_faults_explained
+from super_selfish.data.workers import parse_timeout, worker_faults_explained, workers_ended
 from super_selfish.models.number_format import require_no_half
 from super_selfish.supervisors import footprint
 from super_selfish.supervisors.composing import lent_run, parts_of
@@ -111,6 +111,7 @@ def _prepared_alone(
             run.remarks.append(needs)
         supervisor.loaded = None  # from here on these networks are those of this run
         with (
+            workers_ended(loader),
             run.callbacks.running(supervisor),
             kept_memory(run.device),
             compiled(supervisor, run.compile),

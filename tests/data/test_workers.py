@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -11,12 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._utils import ExceptionWrapper
 
 from super_selfish.data.samples import DatasetError
 from super_selfish.data.sources import ImageSource
-from super_selfish.data.workers import WorkerError, parse_timeout, worker_faults_explained
+from super_selfish.data.workers import (
+    WorkerError,
+    parse_timeout,
+    worker_faults_explained,
+    workers_ended,
+)
 from super_selfish.supervisors import RotateNetSupervisor
 from tests.conftest import TinyBackbone
 
@@ -148,3 +154,21 @@ def test_a_timeout_is_seconds_or_a_time(given: Any, seconds: float) -> None:
 def test_other_timeouts_are_refused_before_anything_is_read(wrong: Any) -> None:
     with pytest.raises(ValueError, match="worker_timeout is a number of seconds, a time such as"):
         train(hang, worker_timeout=wrong)
+
+
+def test_no_process_that_reads_images_is_left_after_a_run(images: Tensor) -> None:
+    class Keeping(RotateNetSupervisor):
+        """Never forgets a loader, as one in a circle of references is not forgotten at once."""
+
+        def _init_data_optimizer(self, *args: Any) -> Any:
+            self.kept = super()._init_data_optimizer(*args)
+            return self.kept
+
+    before = set(multiprocessing.active_children())
+    supervisor = Keeping(images, nn.Sequential(nn.Conv2d(3, 4, 9, 9)))
+    supervisor.supervise(epochs=2, batch_size=11, num_workers=2, name=None, progress=False)
+    assert set(multiprocessing.active_children()) <= before
+    supervisor.supervise(epochs=1, batch_size=11, num_workers=1, name=None, progress=False)
+    assert set(multiprocessing.active_children()) <= before
+    with workers_ended(object()):  # whatever has none stays as it is
+        pass
