@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from super_selfish.models.copying import copy_module
+from super_selfish.models.copying import copy_module, give_own_memory
 
 
 @dataclass
@@ -164,3 +164,21 @@ def test_containers_of_networks_are_copied_as_one() -> None:
     options = copy_module({"backbone": network, "again": [network], "sizes": (1, 2)})
     assert options["backbone"] is options["again"][0] is not network  # type: ignore[index]
     assert options["sizes"] == (1, 2)
+
+
+def test_buffers_of_one_number_at_several_places_get_memory_of_their_own() -> None:
+    part = nn.Module()
+    one, own = torch.arange(3.0), torch.ones(1, 3)
+    part.register_buffer("expanded", one.expand(4, 3))
+    part.register_buffer("own", own)
+    part.register_buffer("turned", torch.ones(2, 3).T)
+    part.register_buffer("sparse", torch.eye(2).to_sparse())
+    part.register_buffer("none", None)
+    before = dict(part._buffers)
+    give_own_memory(nn.Sequential(part))
+    changed = {name for name, buffer in part._buffers.items() if buffer is not before[name]}
+    assert changed == {"expanded"}
+    expanded = part.get_buffer("expanded")
+    assert torch.equal(expanded, one.expand(4, 3)) and expanded.stride() == (3, 1)
+    expanded[0] = 7.0
+    assert torch.equal(expanded[1], one)
