@@ -60,3 +60,11 @@ def test_sizes_below_one_are_refused() -> None:
         ChannelwiseLinear(0, (2, 2))
     with pytest.raises(ValueError, match="must be >= 1, got 3, 0 and"):
         LatentMap(3, 0, (2, 2))
+
+
+def test_weights_and_biases_begin_as_those_of_a_linear_layer() -> None:
+    torch.manual_seed(0)
+    layer = ChannelwiseLinear(32, (3, 4))
+    for drawn in (layer.weight, layer.bias):
+        assert drawn.abs().max() <= 12**-0.5
+        assert drawn.abs().max() > 0.9 * 12**-0.5  # spread over the whole range

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.models import EfficientFeatures, Normalize
-from super_selfish.models.efficientnet import SamePaddingConv2d
+from super_selfish.models.efficientnet import EFFICIENTNETS, SamePaddingConv2d
 from super_selfish.models.inverted_bottleneck import DepthwiseConv2d
 from tests.references import same_convolution_in_loops
 
@@ -287,3 +287,7 @@ def test_the_stem_is_told(stride: int, stem: str) -> None:
     features = EfficientFeatures(stem_stride=stride)
     assert features.stem == stem
     assert (features.first_layers is None) == (stem == "imagenet")
+
+
+def test_the_published_networks_have_names() -> None:
+    assert EFFICIENTNETS == tuple(f"efficientnet-b{size}" for size in (0, 1, 2, 3, 4, 5, 6, 7))
