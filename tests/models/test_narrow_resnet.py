@@ -26,6 +26,8 @@ def test_it_has_a_name() -> None:
 def test_a_width_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="must be >= 1, got 3, 0"):
         NarrowResNet(width=0)
+    with pytest.raises(ValueError, match="must be >= 1, got 0, 8"):
+        NarrowResNet(0, 8)
 
 
 @pytest.mark.parametrize("width", [4, 8, 12, 16])

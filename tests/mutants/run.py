@@ -60,7 +60,11 @@ HELD_BY = {
     "supervisors/persistence": (
         *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
     ),
-    "supervisors/preparing": ("supervisors/test_base", "supervisors/test_resuming"),
+    "supervisors/preparing": (
+        "supervisors/test_base",
+        "supervisors/test_resuming",
+        "supervisors/test_footprint",
+    ),
     "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
     "supervisors/start": ("supervisors/test_training_on",),
