@@ -73,6 +73,8 @@ class _Finder:
         yield from self._walk(self.tree, (1, 1), True)
 
     def _walk(self, node: ast.AST, lines: tuple[int, int], at_import: bool) -> Iterator[Change]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return  # for type checkers alone; nothing of it runs
         if isinstance(node, ast.stmt) and not isinstance(
             node, ast.FunctionDef | ast.ClassDef | ast.With | ast.For | ast.While | ast.If | ast.Try
         ):

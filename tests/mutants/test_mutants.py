@@ -177,3 +177,8 @@ def test_named_elsewhere_are_those_that_name_it_most(tmp_path: Path) -> None:
 def test_a_condition_is_reached_where_its_test_is() -> None:
     found = {change.text: change for change in changes(SOURCE) if change.kind == "condition"}
     assert found["(not (total >= LIMIT and not name))"].lines == (10, 10)
+
+
+def test_what_is_for_type_checkers_alone_is_left_as_it_is() -> None:
+    assert changes("if TYPE_CHECKING:\n    from a import b\n    LIMIT = 3\n") == []
+    assert changes("if CHECKING:\n    LIMIT = 3\n") != []
