@@ -90,26 +90,23 @@ class MotionCollator(Collator):
             ValueError: If there are neither second frames nor masks where there should be.
         """
         images = to_unit_range(batch.images)
-        share, is_usable = self._moving(images, batch, generator)
-        both = torch.cat([images, share.to(images.dtype)], dim=1)
-        both = self.crop(both, generator)
+        is_usable = torch.ones(len(images), dtype=torch.bool, device=images.device)
         if self.source == "synthetic":  # after the crop: its edge is as soft in every view
-            objects = draw_objects((len(both), *both.shape[1:]), self.shift, generator)
-            images, share = put_objects(both[:, :-1], objects)
+            images = self.crop(images, generator)
+            batch_size, channels, height, width = images.shape
+            shape = (batch_size, channels, height, width)
+            images, share = put_objects(images, draw_objects(shape, self.shift, generator))
         else:
+            share, is_usable = self._moving(images, batch, is_usable)
+            both = self.crop(torch.cat([images, share.to(images.dtype)], dim=1), generator)
             images, share = both[:, :-1], both[:, -1:]
         share = F.adaptive_avg_pool2d(share, self.mask_size)
         low, high = self.limits
         counts = ((share > high) | (share < low)) & is_usable[:, None, None, None]
         return MovingImages(self.augmentation(images, generator), share > high, counts, is_usable)
 
-    def _moving(
-        self, images: Tensor, batch: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _moving(self, images: Tensor, batch: Batch, every: Tensor) -> tuple[Tensor, Tensor]:
         """How much of each pixel moves, `[B, 1, H, W]`, and whether that says something."""
-        every = torch.ones(len(images), dtype=torch.bool, device=images.device)
-        if self.source == "synthetic":
-            return torch.zeros_like(images[:, :1]), every
         if batch.labels is None:
             wanted = "second frames" if self.source == "video" else "masks"
             raise ValueError(

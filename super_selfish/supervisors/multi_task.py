@@ -182,13 +182,9 @@ class MultiTaskSupervisor(Supervisor):
 
     def _add(self, task: Task, network: nn.Module, normalize: Any) -> None:
         """Builds a task, unless it is built, and makes it a part of this supervisor."""
-        # The table of all algorithms has this one in it.
-        from super_selfish.supervisors import SUPERVISORS
-
         if not isinstance(task, Supervisor):
-            task = self._built(task, network, normalize, SUPERVISORS)
-        short = {kind: name for name, kind in SUPERVISORS.items()}
-        name = base = short.get(type(task), type(task).__name__)
+            task = self._built(task, network, normalize)
+        name = base = _short_names().get(type(task), type(task).__name__)
         number = 1
         while hasattr(self, name):
             number += 1
@@ -211,9 +207,8 @@ class MultiTaskSupervisor(Supervisor):
         self.add_module(name, task)
         self.names.append(name)
 
-    def _built(
-        self, task: Any, network: nn.Module, normalize: Any, known: Mapping[str, Any]
-    ) -> Supervisor:
+    def _built(self, task: Any, network: nn.Module, normalize: Any) -> Supervisor:
+        known = {name: kind for kind, name in _short_names().items()}
         name, options = (task, {}) if isinstance(task, str) else _pair(task)
         if name not in known:
             meant = did_you_mean(name, known)
@@ -334,6 +329,14 @@ def _images_of(task: Any, source: ImageSource | None) -> Iterator[None]:
         task.source = own
 
 
+def _short_names() -> dict[type[Any], str]:
+    """What `SUPERVISORS` calls each algorithm."""
+    # That table has this one in it, so it is there only once all files are.
+    from super_selfish.supervisors import SUPERVISORS
+
+    return {kind: name for name, kind in SUPERVISORS.items()}
+
+
 def _are_supervisors(given: Any) -> bool:
     return (
         isinstance(given, list | tuple)
@@ -354,9 +357,7 @@ def _pair(task: Any) -> tuple[str, dict[str, Any]]:
 
 def _described(tasks: Sequence[Any]) -> tuple[tuple[str, dict[str, Any]], ...] | None:
     """The tasks as names and arguments, for a checkpoint; None if one is the user's own."""
-    from super_selfish.supervisors import SUPERVISORS
-
-    short = {kind: name for name, kind in SUPERVISORS.items()}
+    short = _short_names()
     found = []
     for task in tasks:
         own = {k: v for k, v in task.arguments.items() if k not in _OF_ALL | OPTIONS}

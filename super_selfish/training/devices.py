@@ -100,7 +100,7 @@ def devices_from(device: torch.device, given: int | Sequence[Any] | None) -> lis
             what = (
                 "the CPU is one device: leave devices out"
                 if device.type == "cpu"
-                else (f"{count} can be used")
+                else f"{count} can be used"
             )
             raise ValueError(f"devices={given}, but the networks are on {device}, and {what}")
         return everywhere[:given]
