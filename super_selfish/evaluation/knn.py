@@ -22,9 +22,12 @@ from super_selfish.evaluation.label_checks import (
     count_classes,
     is_multilabel,
 )
+from super_selfish.training.memory import free_memory
 
-# Similarities held at once: 2**24 float32 are 64 MiB.
-_SIMILARITIES_PER_CHUNK = 2**24
+# Bytes of similarities held at once: an eighth of what is free, within bounds. Of few rows a product
+# reads all keys anew for each handful of queries; of more than a GiB of them it gains nothing more.
+_SHARE = 1 / 8
+_LEAST, _MOST = 2**26, 2**30
 
 
 def default_neighbours(samples: int, classes: int) -> int:
@@ -42,6 +45,23 @@ def default_neighbours(samples: int, classes: int) -> int:
         `min(200, samples // (2 * classes))`, at least 1.
     """
     return max(1, min(200, samples // (2 * classes)))
+
+
+def rows_at_once(samples: int, device: torch.device) -> int:
+    """Test rows whose similarities to all training rows are held at once.
+
+    Args:
+        samples: Training rows, each of which takes 8 bytes a test row: a similarity, and as much
+            for choosing the largest or for the votes of several classes.
+        device: Where they are computed.
+
+    Returns:
+        At least 1, and as many as fit in an eighth of the free memory, or in 64 MiB if that is
+        more; at most 1 GiB.
+    """
+    free = free_memory(device)
+    room = _LEAST if free is None else min(_MOST, max(_LEAST, int(_SHARE * free)))
+    return max(1, room // (8 * samples))
 
 
 class Votes(NamedTuple):
@@ -97,7 +117,7 @@ def knn_scores(
         classes, targets = labels.unique(return_inverse=True)  # [Y], [N]
     keys = F.normalize(train_features.to(device).float(), dim=1).T  # [D, N]
     scores = []
-    for queries in test_features.split(max(1, _SIMILARITIES_PER_CHUNK // samples)):
+    for queries in test_features.split(rows_at_once(samples, device)):
         similarities = F.normalize(queries.float(), dim=1) @ keys  # [B, N]
         nearest = similarities.topk(k, dim=1)  # [B, K], largest first
         # Less the largest, which no comparison of classes sees: nothing overflows.

@@ -12,6 +12,7 @@ from super_selfish.evaluation.knn import (
     knn_predict,
     knn_scores,
 )
+from super_selfish.training.memory import Peak
 from tests.references import knn_class_loops, knn_shares_in_loops
 
 
@@ -51,9 +52,40 @@ def test_agrees_with_scikit_learn(generator: torch.Generator, k: int) -> None:
 def test_chunks_change_nothing(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     train, labels = clusters(generator, 50)
     test, _ = clusters(generator, 33)
-    whole = knn_predict(train, labels, test, k=7)
-    monkeypatch.setattr(knn, "_SIMILARITIES_PER_CHUNK", 4 * 50)
-    assert torch.equal(knn_predict(train, labels, test, k=7), whole)
+    whole = knn_scores(train, labels, test, k=7).scores
+    monkeypatch.setattr(knn, "rows_at_once", lambda samples, device: 4)
+    torch.testing.assert_close(knn_scores(train, labels, test, k=7).scores, whole)
+
+
+@pytest.mark.parametrize(
+    ("free", "rows"),
+    [
+        (None, 33),  # where nobody tells: 64 MiB
+        (10**6, 33),  # the least, though there is less
+        (2**32, 268),
+        (2**40, 536),  # the most
+    ],
+)
+def test_as_many_rows_at_once_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, rows: int
+) -> None:
+    monkeypatch.setattr(knn, "free_memory", lambda device: free)
+    assert knn.rows_at_once(250_000, torch.device("cpu")) == rows
+    assert knn.rows_at_once(2**31, torch.device("cpu")) == 1
+
+
+def test_similarities_held_at_once_stay_below_their_bound(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, labels = clusters(generator, 4000)
+    test, _ = clusters(generator, 400)
+    knn_scores(train, labels, test)  # what torch loads once
+    monkeypatch.setattr(knn, "free_memory", lambda device: None)
+    monkeypatch.setattr(knn, "_LEAST", 8 * 4000 * 50)
+    with Peak(torch.device("cpu")) as peak:
+        knn_scores(train, labels, test)
+    others = 4 * (2 * train.numel() + 3 * test.numel()) + 8 * len(labels) * 4
+    assert 4 * 4000 * 50 <= peak.added <= 2 * 4 * 4000 * 50 + others
 
 
 def test_length_of_features_plays_no_part(generator: torch.Generator) -> None:
