@@ -24,8 +24,8 @@ from super_selfish.evaluation.label_checks import (
 )
 from super_selfish.training.memory import free_memory
 
-# Bytes of similarities held at once: an eighth of what is free, within bounds. Of few rows a product
-# reads all keys anew for each handful of queries; of more than a GiB of them it gains nothing more.
+# Bytes of similarities held at once: an eighth of what is free, within bounds. With few rows at a
+# time a product reads all keys anew for each handful of queries; beyond a GiB nothing is gained.
 _SHARE = 1 / 8
 _LEAST, _MOST = 2**26, 2**30
 

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from super_selfish.training.alone import is_alone
+
 
 def join_processes(device: torch.device) -> None:
     """Joins the process group if `torchrun` started this process and nobody has joined it yet.
@@ -18,6 +20,8 @@ def join_processes(device: torch.device) -> None:
     Then waits for the other processes: what the first one has stored in a run before this is there
     for all of them.
     """
+    if is_alone():
+        return
     if is_one_of_several() and not dist.is_initialized():
         dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
     if is_distributed():
@@ -31,7 +35,12 @@ def is_one_of_several() -> bool:
 
 def is_distributed() -> bool:
     """Whether several processes train together."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return (
+        not is_alone()
+        and dist.is_available()
+        and dist.is_initialized()
+        and dist.get_world_size() > 1
+    )
 
 
 def rank() -> int:
