@@ -15,7 +15,12 @@ from super_selfish.models.freezing import release
 from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.number_format import require_float32
-from super_selfish.models.stems import PUBLISHED, efficientnet_stride, refuse_stem, tell_difference
+from super_selfish.models.stems import (
+    efficientnet_stride,
+    refuse_stem,
+    tell_choice,
+    tell_difference,
+)
 from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
 from super_selfish.models.untrained import untrained_twin
 from super_selfish.models.wrappers import unwrapped, without_processes
@@ -71,9 +76,7 @@ def build_backbone(
         raise TypeError(f"backbone is an nn.Module, a name or None, got {type(name).__name__}")
     if name in EFFICIENTNETS or name == ALEXNET or name in torchvision_names():
         built = _with_stem(name, in_channels, image_size, stem)
-        if stem == "auto" and built.first_layers is not None:
-            size = (image_size[0], image_size[1])
-            tell_difference(name, size, built.first_layers, PUBLISHED)
+        tell_choice(name, (image_size[0], image_size[1]), stem, built.first_layers)
         return built
     refuse_stem(stem, name)
     if name == "narrow-resnet":

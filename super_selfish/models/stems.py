@@ -87,6 +87,19 @@ def efficientnet_stride(stem: str, image_size: tuple[int, int]) -> int:
     return 1 if is_small else 2
 
 
+def tell_choice(name: str, image_size: tuple[int, int], stem: str, beginning: str | None) -> None:
+    """Says what `"auto"` has chosen, where that is not the published network.
+
+    Args:
+        name: Of the network.
+        image_size: Height and width of the images, pixels.
+        stem: That was asked for: who asks for one by name knows it.
+        beginning: With what the network begins; None where it is as published.
+    """
+    if stem == "auto" and beginning is not None:
+        tell_difference(name, image_size, beginning, PUBLISHED)
+
+
 @functools.cache  # once for a network and a size
 def tell_difference(name: str, image_size: tuple[int, int], beginning: str, remedy: str) -> None:
     """Says that a network by this name begins otherwise than the published one.

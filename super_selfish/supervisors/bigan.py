@@ -11,6 +11,7 @@ Shapes: `B` images, `C, H, W` image, `L, i, j` latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -176,7 +177,7 @@ class BiGanSupervisor(AdversarialSupervisor):
         self.generator = generator
         if discriminator is None:
             convolutions = DiscriminatorFeatures(self.in_channels, self.image_size, norm=False)
-            num_latents = latents.dim * grid[0] * grid[1]
+            num_latents = latents.dim * math.prod(grid)
             discriminator = PairDiscriminator(convolutions, convolutions.num_features, num_latents)
         self.discriminator = discriminator
         self.collate_fn = LatentCollator((latents.dim, *grid), view_before(self, augmentation))

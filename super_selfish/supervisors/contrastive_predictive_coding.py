@@ -26,7 +26,7 @@ from super_selfish.losses.predictive import CandidateInfoNCELoss
 from super_selfish.models import EfficientFeatures, build_backbone
 from super_selfish.models.context import DIRECTIONS, GridPredictor, turn_grid
 from super_selfish.models.efficientnet import EFFICIENTNETS
-from super_selfish.models.stems import PUBLISHED, efficientnet_stride, tell_difference
+from super_selfish.models.stems import efficientnet_stride, tell_choice
 from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
@@ -291,7 +291,6 @@ def patch_encoder(
             in_channels=in_channels,
             stem_stride=efficientnet_stride(stem, size),
         )
-        if stem == "auto" and built.first_layers is not None:
-            tell_difference(name, size, built.first_layers, PUBLISHED)
+        tell_choice(name, size, stem, built.first_layers)
         return built
     return build_backbone(backbone, in_channels, size, stem)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.evaluation import few_label
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.few_label import FALLBACK, FewLabels
+from super_selfish.evaluation.linear import LinearProbe, fit_linear_probe
 from super_selfish.evaluation.scoring import Subject
 
 
@@ -87,6 +90,18 @@ def test_more_labels_are_better() -> None:
 def test_one_image_a_class_is_fitted_with_the_fallback() -> None:
     score = FewLabels(per_class=1, draws=2)(subject())
     assert score.settings["regularization"] == FALLBACK
+
+
+def test_four_penalties_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[float, ...]] = []
+
+    def fit(*given: Any, regularizations: tuple[float, ...], **more: Any) -> LinearProbe:
+        tried.append(regularizations)
+        return fit_linear_probe(*given, regularizations=regularizations, **more)
+
+    monkeypatch.setattr(few_label, "fit_linear_probe", fit)
+    FewLabels(per_class=2, draws=1)(subject())
+    assert tried == [(1.0, 0.1, 0.01, 0.001)]
 
 
 def test_one_seed_gives_one_score() -> None:

@@ -52,6 +52,16 @@ def test_an_opposite_embedding_leaves_its_row() -> None:
     torch.testing.assert_close(bank.rows, before)
 
 
+@pytest.mark.parametrize(("length", "row"), [(0.9, [1, 0]), (1.0, [1, 0]), (1.1, [0, 1])])
+def test_a_blend_of_no_more_than_a_millionth_has_no_direction(
+    length: float, row: list[int]
+) -> None:
+    bank = MemoryBank(1, 2, momentum=0.0)
+    bank.rows.copy_(torch.tensor([[1.0, 0.0]]))
+    bank.update(torch.tensor([0]), torch.tensor([[0.0, length * 1e-6]]))
+    assert bank.rows.tolist() == [row]
+
+
 def test_the_last_of_many_duplicates_counts(generator: torch.Generator) -> None:
     bank = MemoryBank(2, 4, momentum=0.0)
     embeddings = unit(1000, 4, generator)

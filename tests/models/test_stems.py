@@ -83,6 +83,9 @@ def test_the_choice_of_auto_is_told_once(caplog: pytest.LogCaptureFixture) -> No
     ]
     build_backbone("efficientnet-b0", 3, (64, 64))
     assert "efficientnet-b0 for images of 64x64 begins with a convolution" in caplog.messages[-1]
+    ContrastivePredictiveCodingSupervisor(image_size=32, in_channels=3)
+    assert "efficientnet-b0 for images of 16x16 begins with a convolution" in caplog.messages[-1]
+    assert len(caplog.messages) == 3
 
 
 def test_positions_of_timm_that_are_not_the_published_ones_are_told(

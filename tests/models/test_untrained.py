@@ -227,6 +227,19 @@ def test_how_a_list_of_torchs_layers_begins_is_not_known() -> None:
     assert float(new.network.state_dict()["0.weight"].std()) > 2
 
 
+def test_a_network_half_of_which_is_known_is_known() -> None:
+    def known_beside(width: int) -> bool:
+        layers = nn.Sequential(nn.Linear(8, width), Kaiming(2))
+        return draw_twin(trained(layers)).is_known
+
+    assert sum(p.numel() for p in Kaiming(2).parameters()) == 60  # 54 weights and 6 of the norm
+    assert [known_beside(width) for width in (6, 7)] == [True, False]  # 54 and 63 beside them
+
+
+def test_layers_that_wait_for_their_first_batch_are_as_new_as_can_be() -> None:
+    assert draw_twin(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyLinear(2))).is_known
+
+
 def test_a_new_network_of_other_options_is_not_drawn_by_the_default_ones() -> None:
     from torchvision.models import resnet18
 

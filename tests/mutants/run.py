@@ -8,9 +8,12 @@ these only the ones run that reach the line; where none of them fails, then thos
 tests that name the function in which the fault is. Faults in `accepted.txt` are left out: it says
 of each why it cannot matter.
 
-    python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses
+    python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses | tee told.txt
+    python -m tests.mutants.run --again told.txt
 
-About five seconds a fault. Exits with 1 where fewer than nine in ten are noticed.
+The second line tries those again that were told, which may be noticed by now.
+About five seconds a fault. Exits with 1 where fewer than nine in ten are noticed. A fault with
+which the tests do not end counts as noticed, and is told.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import argparse
 import ast
 import compileall
 import json
+import math
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -69,10 +74,13 @@ HELD_BY = {
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
     "supervisors/start": ("supervisors/test_training_on",),
     "training/early_stopping": ("training/test_stopping_and_keeping",),
+    "training/given": ("supervisors/test_given", "supervisors/test_numbers_of_all_kinds"),
     "training/further_checkpoints": ("training/test_stopping_and_keeping",),
     "training/monitoring": ("training/test_run",),
     "training/precision": ("training/test_run",),
     "models/fresh": ("models/test_untrained",),
+    "models/beginnings": ("evaluation/test_baselines",),
+    "models/replicas": ("supervisors/test_spreading",),
     "models/number_format": ("models/test_backbones",),
     "models/torchvision_features": ("models/test_backbones", "models/test_stems"),
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
@@ -80,8 +88,10 @@ HELD_BY = {
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
 }
 ELSEWHERE = 3  # files of tests that are asked besides, where a file's own notice nothing
-# What a test may take that a fault keeps from ending: so many times its own time, and seconds.
-PATIENCE, SLACK = 5.0, 20.0
+# What a test may take that a fault keeps from ending: so many times its own time, and seconds, of a
+# processor: a machine that does other things besides notices nothing. Who waits for ever uses none,
+# and may wait so many times as long.
+PATIENCE, SLACK, WAITING = 5.0, 20.0, 10.0
 
 
 class Reached(NamedTuple):
@@ -101,6 +111,7 @@ class Trial(NamedTuple):
     file: str
     change: Change
     is_noticed: bool
+    has_ended: bool = True  # whether the tests have, be it by failing
 
 
 def own_tests(root: Path, file: Path) -> list[str]:
@@ -199,11 +210,11 @@ class Watch:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._lines = {}
-        started = time.perf_counter()
+        started = time.process_time()
         sys.settrace(self._enter)
         yield
         sys.settrace(None)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         lines = {file: sorted(found) for file, found in self._lines.items()}
         self.seen.append((item.nodeid, seconds, lines))
 
@@ -225,6 +236,10 @@ def in_child(work: Callable[[], int], seconds: float) -> int | None:
     """The result of a function in a process of its own; None where it took too long.
 
     Forked, so that what is imported here need not be imported for every fault.
+
+    Args:
+        work: Returns what the process exits with.
+        seconds: Of a processor. By the clock it may take ten times as many.
     """
     child = os.fork()
     if child == 0:
@@ -234,15 +249,17 @@ def in_child(work: Callable[[], int], seconds: float) -> int | None:
             os.dup2(silence, stream)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and by nohup
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), resource.RLIM_INFINITY))
         try:
             os._exit(work())
         finally:
             os._exit(70)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + WAITING * seconds
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return None if code == -signal.SIGXCPU else code
         if time.monotonic() > deadline:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -317,16 +334,18 @@ class Bench:
             print(f"fails without any fault, and so says nothing: {test}", flush=True)
         return [(test, took, lines) for test, took, lines in seen if test not in failed]
 
-    def is_noticed(self, file: Path, change: Change, reached: list[Reached]) -> bool:
+    def tried(self, file: Path, change: Change, reached: list[Reached]) -> Trial:
         """Whether a test fails with a fault, of the file's own or else of those elsewhere."""
-        if self._fails(file, change, reached):
-            return True
-        source = (self.root / file).read_text(encoding="utf-8")
-        own = [*own_tests(self.root, file), *paper_tests(self.root)]
-        others = named_elsewhere(self.root, names_at(source, change.line), own)
-        return bool(others) and self._fails(file, change, self._reached(file, others))
+        result = self._result(file, change, reached)
+        if result == 0:
+            source = (self.root / file).read_text(encoding="utf-8")
+            own = [*own_tests(self.root, file), *paper_tests(self.root)]
+            others = named_elsewhere(self.root, names_at(source, change.line), own)
+            result = self._result(file, change, self._reached(file, others))
+        return Trial(str(file), change, result != 0, result is not None)
 
-    def _fails(self, file: Path, change: Change, reached: list[Reached]) -> bool:
+    def _result(self, file: Path, change: Change, reached: list[Reached]) -> int | None:
+        """What pytest says of the tests that reach a fault: 0 where all pass, None without end."""
         first, last = change.lines
         concerned = [r for r in reached if any(first <= line <= last for line in r.lines)]
         if change.at_import or not concerned:
@@ -334,7 +353,7 @@ class Bench:
             concerned = [r for r in reached if r.lines or not r.test.startswith(str(PAPERS))]
             concerned += [r for r in reached if "defaults.py" in r.test and r not in concerned]
         if not concerned:
-            return False
+            return 0
         concerned = sorted(concerned, key=lambda r: r.seconds)
         path = self.root / file
         whole = path.read_text(encoding="utf-8")
@@ -348,9 +367,27 @@ class Bench:
         path.write_text(changed(whole, change), encoding="utf-8")
         try:
             patience = PATIENCE * sum(r.seconds for r in concerned) + SLACK
-            return in_child(try_it, patience) != 0
+            return in_child(try_it, patience)
         finally:
             path.write_text(whole, encoding="utf-8")
+
+
+def told_in(path: Path) -> set[Fault]:
+    """The faults that an earlier run has told."""
+    text = path.read_text(encoding="utf-8")
+    return {Fault(*each) for each in re.findall(r"^(super_\S+\.py)\n- (.*)\n\+ (.*)$", text, re.M)}
+
+
+def again(root: Path, faults: set[Fault]) -> list[tuple[Path, list[Change]]]:
+    """Changes by file that put faults into it; those whose lines are there no more are left out."""
+    found = []
+    for name in sorted({fault.file for fault in faults}):
+        source = (root / name).read_text(encoding="utf-8")
+        here = [each for each in changes(source) if Fault.of(name, source, each) in faults]
+        found.append((Path(name), here))
+    number = sum(len(here) for _, here in found)
+    print(f"{number} of {len(faults)} faults are there still", flush=True)
+    return found
 
 
 def chosen(
@@ -380,9 +417,10 @@ def chosen(
 
 
 def tell(trial: Trial, root: Path) -> None:
-    """Prints a fault that no test noticed, as `accepted.txt` would have it."""
+    """Prints a fault, as `accepted.txt` would have it."""
     source = (root / trial.file).read_text(encoding="utf-8")
-    print(f"# Not noticed: line {trial.change.line}, {trial.change.kind}.\n{trial.file}")
+    what = "The tests do not end" if trial.is_noticed else "Not noticed"
+    print(f"# {what}: line {trial.change.line}, {trial.change.kind}.\n{trial.file}")
     print(Fault.of(trial.file, source, trial.change).shown() + "\n", flush=True)
 
 
@@ -410,6 +448,7 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=100, help="of faults")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--again", type=Path, help="what an earlier run wrote: tries those again")
     arguments = parser.parse_args()
     import torch  # noqa: F401  # before any fork, as it takes longest
     import torchvision  # noqa: F401
@@ -419,9 +458,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         # All is read from the copy, so that the working tree may change meanwhile.
         bench = Bench(Path(folder))
-        files = chosen(
-            bench.root, arguments.paths, arguments.number, arguments.seed, arguments.kinds
-        )
+        if arguments.again is not None:
+            files = again(bench.root, told_in(arguments.again))
+        else:
+            files = chosen(
+                bench.root, arguments.paths, arguments.number, arguments.seed, arguments.kinds
+            )
         for file, found in files:
             planned += len(found)
             if time.monotonic() - started > 60 * arguments.minutes:
@@ -430,8 +472,8 @@ def main() -> int:
             for change in found:
                 if time.monotonic() - started > 60 * arguments.minutes:
                     break
-                trials.append(Trial(str(file), change, bench.is_noticed(file, change, reached)))
-                if not trials[-1].is_noticed:
+                trials.append(bench.tried(file, change, reached))
+                if not (trials[-1].is_noticed and trials[-1].has_ended):
                     tell(trials[-1], bench.root)
     return 0 if report(trials, planned) else 1
 

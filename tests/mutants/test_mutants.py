@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import ast
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
-from tests.mutants.run import HELD_BY, ROOT, named_elsewhere, names_at, own_tests
+from tests.mutants.run import (
+    HELD_BY,
+    ROOT,
+    Trial,
+    again,
+    in_child,
+    named_elsewhere,
+    names_at,
+    own_tests,
+    tell,
+    told_in,
+)
 
 SOURCE = '''"""Doc 1."""
 
@@ -182,3 +194,32 @@ def test_a_condition_is_reached_where_its_test_is() -> None:
 def test_what_is_for_type_checkers_alone_is_left_as_it_is() -> None:
     assert changes("if TYPE_CHECKING:\n    from a import b\n    LIMIT = 3\n") == []
     assert changes("if CHECKING:\n    LIMIT = 3\n") != []
+
+
+def test_what_was_told_is_found_again_where_it_is_there_still(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "super_selfish/x.py"
+    (tmp_path / "super_selfish").mkdir()
+    (tmp_path / name).write_text(SOURCE)
+    told = [change for change in changes(SOURCE) if change.line == 9]
+    for change in told:
+        tell(Trial(name, change, False), tmp_path)
+    tell(Trial(name, changes(SOURCE)[0], True, has_ended=False), tmp_path)
+    (tmp_path / "told.txt").write_text("9 faults\n" + capsys.readouterr().out + "9 tried\n")
+    (tmp_path / name).write_text(SOURCE.replace("LIMIT = 0.5", "LIMIT = 0.7"))
+    ((_, found),) = again(tmp_path, told_in(tmp_path / "told.txt"))
+    assert [change.text for change in found] == [change.text for change in told] != []
+
+
+def test_a_child_ends_by_itself_or_by_the_time_of_a_processor_and_not_by_that_of_others() -> None:
+    def busy() -> int:
+        while True:
+            pass
+
+    def waiting() -> int:
+        time.sleep(1.5)
+        return 3
+
+    assert in_child(busy, 0.5) is None
+    assert in_child(waiting, 0.5) == 3

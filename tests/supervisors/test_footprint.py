@@ -145,6 +145,40 @@ def test_auto_takes_the_largest_power_of_two_that_leaves_room(
     )
 
 
+@pytest.mark.parametrize(("images_that_fit", "batch_size"), [(2, 2), (3, 2), (4, 4)])
+def test_two_images_are_a_batch(
+    images_that_fit: int,
+    batch_size: int,
+    images: Tensor,
+    tiny_backbone: Backbones,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(footprint, "surely_fits", lambda *_: False)
+    monkeypatch.setattr(footprint, "measure", lambda *_: Footprint(*2 * [Line(GB, GB)]))
+    free = (1.1 + images_that_fit) * GB / 0.7
+    monkeypatch.setattr(footprint, "free_memory", lambda device: int(free))
+    supervisor = rotate(images, tiny_backbone())
+    assert footprint.fitting_batch(supervisor, "fp32") == batch_size
+    with pytest.warns(MemoryWarning, match=rf"free: batch_size={batch_size} with accumulate="):
+        supervisor.supervise(epochs=1, batch_size=32, name=None, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("later", "is_known"), [((5, 12), False), ((6, 10), False), ((6, 12), True)]
+)
+def test_a_step_that_takes_no_more_for_more_images_says_nothing(
+    later: tuple[int, int],
+    is_known: bool,
+    images: Tensor,
+    tiny_backbone: Backbones,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peaks = {2: (5, 10), 4: later}  # what is kept, and the most, by the images
+    monkeypatch.setattr(footprint, "_peak", lambda _, __, number, ___: peaks[number])
+    supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
+    assert (measure(supervisor, "fp32") is not None) == is_known
+
+
 def test_small_batches_are_not_measured(
     images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,17 @@ def test_advice_is_given_once_without_a_terminal_and_never_to_the_silent(
     assert captured.out == ""
 
 
+def test_the_bar_of_a_run_that_goes_on_begins_where_the_run_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run = run_of(True)
+    run.epochs, run.epoch, run.step = 5, 3, 1  # three epochs of 8 images, and a batch of 4
+    Progress("Run", run, Quiet(), shown=True).close()  # type: ignore[arg-type]
+    shown = capsys.readouterr().err
+    assert " 70%|" in shown and "| 28.0/40.0 [" in shown
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
 def test_the_bar_shows_images_a_second_and_the_share_of_waiting(
     share: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

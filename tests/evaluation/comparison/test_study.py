@@ -199,6 +199,7 @@ def test_the_figure_shows_what_the_table_says(comparison: Comparison, tmp_path: 
     assert [found.tolist() for found in dashed] == ends  # type: ignore[union-attr]
     assert [bar.get_width() for bar in bars.patches] == pytest.approx([1.5, 7.5])  # type: ignore[attr-defined]
     assert [text.get_text() for text in bars.texts] == ["1.50", "7.50"]
+    assert bars.get_xlim() == pytest.approx((0, 9.375))  # a quarter is for the number at the bar
     assert key_of(comparison) == [
         *("1,000 images", "4,000 images", "untrained", "sensitivity by chance of the seeds")
     ]
