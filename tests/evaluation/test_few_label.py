@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from super_selfish.evaluation import few_label
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.few_label import FALLBACK, FewLabels
-from super_selfish.evaluation.linear import LinearProbe, fit_linear_probe
+from super_selfish.evaluation.linear import FittedProbe, fit_linear_probe
 from super_selfish.evaluation.scoring import Subject
 
 
@@ -95,7 +95,7 @@ def test_one_image_a_class_is_fitted_with_the_fallback() -> None:
 def test_four_penalties_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[float, ...]] = []
 
-    def fit(*given: Any, regularizations: tuple[float, ...], **more: Any) -> LinearProbe:
+    def fit(*given: Any, regularizations: tuple[float, ...], **more: Any) -> FittedProbe:
         tried.append(regularizations)
         return fit_linear_probe(*given, regularizations=regularizations, **more)
 

@@ -58,6 +58,6 @@ def test_a_constant_that_has_moved_tells_of_training(new: Plain) -> None:
 
 
 def test_without_a_network_to_compare_with_it_passes_for_new() -> None:
-    layers = nn.Sequential(nn.Linear(20, 50, bias=False))
-    layers[0].weight.data.fill_(3.0)
-    assert not looks_trained(layers)
+    layer = nn.Linear(20, 50, bias=False)
+    layer.weight.data.fill_(3.0)
+    assert not looks_trained(nn.Sequential(layer))
