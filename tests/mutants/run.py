@@ -205,6 +205,7 @@ class Watch:
         self.files = files
         self.seen: list[tuple[str, float, dict[str, list[int]]]] = []
         self.failed: list[str] = []
+        self.unreadable: list[str] = []
         self._lines: dict[str, set[int]] = {}
 
     @pytest.hookimpl(hookwrapper=True)
@@ -217,6 +218,10 @@ class Watch:
         seconds = time.process_time() - started
         lines = {file: sorted(found) for file, found in self._lines.items()}
         self.seen.append((item.nodeid, seconds, lines))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.unreadable.append(f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -286,11 +291,12 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "repository"
         self.root.mkdir()
-        for name in ("super_selfish", "tests", "examples"):
+        for name in ("super_selfish", "tests", "examples", "docs", "benchmarks"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, self.root / name, ignore=ignored)
-        for name in ("pyproject.toml", "README.md", "setup.py"):
-            shutil.copy(ROOT / name, self.root / name)
+        for path in ROOT.iterdir():
+            if path.is_file():
+                shutil.copy(path, self.root / path.name)
         for above in (ROOT.parent, ROOT.parent.parent):
             if (above / "shared").is_dir():
                 (folder / "shared").symlink_to(above / "shared")
@@ -323,13 +329,16 @@ class Bench:
         def watch() -> int:
             watching = Watch(files)
             pytest_in(self.root, tests, watching)
-            self.notes.write_text(json.dumps([watching.seen, watching.failed]))
+            noted = [watching.seen, watching.failed, watching.unreadable]
+            self.notes.write_text(json.dumps(noted))
             return 0
 
         self.notes.unlink(missing_ok=True)
         if in_child(watch, 1200.0) != 0:
             raise RuntimeError(f"these tests do not end: {tests}")
-        seen, failed = json.loads(self.notes.read_text())
+        seen, failed, unreadable = json.loads(self.notes.read_text())
+        if unreadable:  # and nothing was run
+            raise RuntimeError("these tests cannot be read: " + "\n".join(unreadable))
         for test in failed:
             print(f"fails without any fault, and so says nothing: {test}", flush=True)
         return [(test, took, lines) for test, took, lines in seen if test not in failed]

@@ -13,6 +13,7 @@ from tests.mutants.changes import KINDS, changed, changes
 from tests.mutants.run import (
     HELD_BY,
     ROOT,
+    Bench,
     Trial,
     again,
     in_child,
@@ -223,3 +224,18 @@ def test_a_child_ends_by_itself_or_by_the_time_of_a_processor_and_not_by_that_of
 
     assert in_child(busy, 0.5) is None
     assert in_child(waiting, 0.5) == 3
+
+
+def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_nothing(
+    tmp_path: Path,
+) -> None:
+    bench = Bench.__new__(Bench)
+    bench.root, bench.notes = tmp_path, tmp_path / "notes.json"
+    (tmp_path / "test_good.py").write_text("def test_good() -> None:\n    pass\n")
+    (tmp_path / "test_bad.py").write_text("def test_bad() -> None:\n    assert False\n")
+    assert [test for test, _, _ in bench._watched(["test_good.py", "test_bad.py"])] == [
+        "test_good.py::test_good"
+    ]
+    (tmp_path / "test_broken.py").write_text("open('not there')\n")
+    with pytest.raises(RuntimeError, match=r"cannot be read: test_broken.py: (.|\n)*'not there'"):
+        bench._watched(["test_good.py", "test_broken.py"])
