@@ -14,6 +14,7 @@ torchvision's v2 transforms (both in the loader's workers), and by kornia on the
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import tarfile
 import tempfile
 import time
@@ -23,8 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightly_loops import Transformed, transform_of
-from peers import kornia_view, torchvision_view
 from PIL import Image
 from provenance import write_result
 from torch import Tensor
@@ -40,6 +39,9 @@ from super_selfish.training.precision import autocast
 HERE = Path(__file__).parent
 RECIPE: dict[str, Any] = {"min_scale": 0.2, "jitter": (0.4, 0.4, 0.4, 0.1), "blur": 0.5}
 WARM_UP = 3  # steps
+BARE = "bare step"
+# What ways need of other people's packages.
+PEERS = {"lightly, in workers": "lightly", "kornia, on the device": "kornia"}
 
 Views = tuple[Tensor, Tensor]
 
@@ -102,6 +104,7 @@ def supervisor_of(
         images,
         network,
         queue_size=4096,
+        momentum=0.99,
         norm_groups=1,
         image_size=options.size,
         in_channels=3,
@@ -163,13 +166,31 @@ def transformed(
     paths: list[Path], transform: Callable[[Any], Any], options: argparse.Namespace
 ) -> Iterator[Views]:
     """Views that the loader's workers make."""
+    from peers import Transformed
+
     dataset = Transformed(Photographs(paths, options.size), transform)
     for first, second, *_ in endless(loaded(dataset, options)):
         yield tuple(v.to(options.device, non_blocking=True) for v in (first, second))  # type: ignore[misc]
 
 
+def lightly_views(paths: list[Path], options: argparse.Namespace) -> Iterator[Views]:
+    """Views of lightly's transform."""
+    from lightly_loops import transform_of
+
+    return transformed(paths, transform_of("moco", options.size), options)
+
+
+def torchvision_views(paths: list[Path], options: argparse.Namespace) -> Iterator[Views]:
+    """Views of torchvision's transforms."""
+    from peers import torchvision_view
+
+    return transformed(paths, torchvision_view(options.size, **RECIPE), options)
+
+
 def kornia_views(paths: list[Path], options: argparse.Namespace) -> Iterator[Views]:
     """Views that kornia makes on the device, of images that the workers read."""
+    from peers import kornia_view
+
     taps = blur_kernel_size(options.size, options.size)
     augment = kornia_view(options.size, **RECIPE, kernel=taps)
     for images in endless(loaded(AsBytes(paths, options.size), options)):
@@ -177,12 +198,10 @@ def kornia_views(paths: list[Path], options: argparse.Namespace) -> Iterator[Vie
         yield augment(floats), augment(floats)
 
 
-def by_supervise(
-    network: str, paths: list[Path], options: argparse.Namespace, **more: Any
-) -> float:
+def by_supervise(network: str, images: Any, options: argparse.Namespace, **more: Any) -> float:
     """Images per second of the last of a few epochs of `supervise()`."""
     torch.manual_seed(0)
-    supervisor = supervisor_of(network, paths, options)
+    supervisor = supervisor_of(network, images, options)
     supervisor.supervise(
         epochs=options.epochs,
         batch_size=options.batch,
@@ -195,49 +214,64 @@ def by_supervise(
     return float(supervisor.history[-1]["images_per_second"])
 
 
-def measure(network: str, paths: list[Path], options: argparse.Namespace) -> dict[str, float]:
-    """Images per second of every way, the bare step first."""
+def in_memory(paths: list[Path], options: argparse.Namespace) -> Tensor:
+    """All images, `[N, 3, H, W]` uint8."""
+    return torch.stack(
+        [image for batch in loaded(AsBytes(paths, options.size), options) for image in batch]
+    )
+
+
+def ways(
+    network: str, paths: list[Path], options: argparse.Namespace, folder: Path
+) -> dict[str, Callable[[], float]]:
+    """What gives images per second, the bare step first.
+
+    Args:
+        network: Name of the backbone.
+        paths: Of the images.
+        options: Of the command line.
+        folder: For the cache.
+    """
 
     def plain(views: Iterator[Views]) -> float:
         return images_per_second(Step(network, options), views, options.batch, options.seconds)
 
-    with kept_memory(
-        torch.device(options.device)
-    ):  # the limit for `supervise()`, which keeps it too
-        limit = plain(ready_views(options))
-    compiled = {"compile_augmentation": True}
-    with tempfile.TemporaryDirectory() as folder:
-        cache = {"cache": Path(folder) / "images"}
-        return {
-            "bare step": limit,
-            "supervise(), JPEG files": by_supervise(network, paths, options),
-            "supervise(), cache": by_supervise(network, paths, options, **cache),
-            "supervise(), cache, compiled augmentation": by_supervise(
-                network, paths, options, **cache, **compiled
-            ),
-            "supervise(), on the device": by_supervise(
-                network, paths, options, dataset_on_device=True
-            ),
-            "lightly, in workers": plain(
-                transformed(paths, transform_of("moco", options.size), options)
-            ),
-            "torchvision v2, in workers": plain(
-                transformed(paths, torchvision_view(options.size, **RECIPE), options)
-            ),
-            "kornia, on the device": plain(kornia_views(paths, options)),
-        }
+    def bare() -> float:
+        with kept_memory(torch.device(options.device)):  # the limit: `supervise()` keeps it too
+            return plain(ready_views(options))
+
+    def supervised(images: Any = paths, **more: Any) -> float:
+        return by_supervise(network, images, options, **more)
+
+    cache = folder / "images"
+    return {
+        BARE: bare,
+        "supervise(), JPEG files": supervised,
+        "supervise(), cache": lambda: supervised(cache=cache),
+        "supervise(), cache, compiled augmentation": lambda: supervised(
+            cache=cache, compile_augmentation=True
+        ),
+        "supervise(), memory": lambda: supervised(in_memory(paths, options)),
+        "supervise(), on the device": lambda: supervised(dataset_on_device=True),
+        "lightly, in workers": lambda: plain(lightly_views(paths, options)),
+        "torchvision v2, in workers": lambda: plain(torchvision_views(paths, options)),
+        "kornia, on the device": lambda: plain(kornia_views(paths, options)),
+    }
 
 
-def photographs(options: argparse.Namespace, folder: Path) -> list[Path]:
-    """The files to train on, the list repeated so that an epoch has enough steps."""
-    root = options.images
-    if root is None:
-        tar = options.root / "imagenette" / "imagenette_128.tar"
-        with tarfile.open(tar) as archive:
+def missing(way: str) -> str | None:
+    """The package that a way needs and this machine has not."""
+    package = PEERS.get(way)
+    return package if package and importlib.util.find_spec(package) is None else None
+
+
+def files_of(images: Path | None, root: Path, folder: Path) -> list[Path]:
+    """The JPEG files of a folder; without one, Imagenette's, which are unpacked into `folder`."""
+    if images is None:
+        with tarfile.open(root / "imagenette" / "imagenette_128.tar") as archive:
             archive.extractall(folder, filter="data")
-        root = folder
-    paths = sorted(root.rglob("*.jpg")) + sorted(root.rglob("*.JPEG"))
-    return (paths * options.repeat)[: options.count]
+        images = folder
+    return sorted(images.rglob("*.jpg")) + sorted(images.rglob("*.JPEG"))
 
 
 def main() -> None:
@@ -263,11 +297,15 @@ def main() -> None:
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        paths = photographs(options, Path(folder))
+        files = files_of(options.images, options.root, Path(folder) / "jpeg")
+        paths = (files * options.repeat)[: options.count]  # enough for the steps of an epoch
         for network in options.networks:
-            speeds = measure(network, paths, options)
-            bare = speeds["bare step"]
-            for way, speed in speeds.items():
+            bare = 0.0
+            for way, speed_of in ways(network, paths, options, Path(folder)).items():
+                if missing(way):
+                    raise SystemExit(f"{way}: {missing(way)} is missing; see requirements.txt")
+                speed = speed_of()
+                bare = speed if way == BARE else bare
                 lines.append(f"| {network} | {way} | {speed:.0f} | {speed / bare:.0%} |")
                 print(lines[-1], flush=True)
     heading = [

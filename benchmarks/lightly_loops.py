@@ -16,28 +16,13 @@ from lightly.transforms.moco_transform import MoCoV2Transform
 from lightly.transforms.simclr_transform import SimCLRTransform
 from lightly.transforms.simsiam_transform import SimSiamTransform
 from lightly.transforms.swav_transform import SwaVTransform
+from peers import Transformed
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 SMALL_SHARE = 96 / 224  # of the side: SwAV's small crops
 NO_BLUR_UP_TO = 32  # pixels, as in the papers' recipes for CIFAR
-
-
-class Transformed(Dataset[Any]):
-    """PIL images, through a transform that makes views."""
-
-    def __init__(self, images: Sequence[Image.Image], transform: Any) -> None:
-        self.images = images
-        self.transform = transform
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> list[Tensor]:
-        """Views of one image."""
-        return self.transform(self.images[index])
 
 
 class Contrast:

@@ -1,26 +1,45 @@
-"""Other people's augmentation pipelines, with the parameters of a recipe given."""
+"""Other people's augmentation pipelines, with the parameters of a recipe given.
+
+Each is imported where it is used, so that one that is missing leaves out its own row alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import elasticdeform
 import numpy as np
 import torch
 import torchvision.transforms.functional as TF
-from kornia import augmentation as kornia
-from lightly.transforms.simclr_transform import SimCLRViewTransform
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
 Jitter = tuple[float, float, float, float]
 
 
+class Transformed(Dataset[Any]):
+    """PIL images, through a transform that makes views."""
+
+    def __init__(self, images: Sequence[Image.Image], transform: Any) -> None:
+        self.images = images
+        self.transform = transform
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        """Views of one image."""
+        return self.transform(self.images[index])
+
+
 def lightly_view(size: int, min_scale: float, jitter: Jitter, blur: float) -> Any:
     """View transform of lightly, from a PIL image to a tensor `[C, H, W]`."""
+    from lightly.transforms.simclr_transform import SimCLRViewTransform
+
     brightness, contrast, saturation, hue = jitter
     return SimCLRViewTransform(
         input_size=size,
@@ -55,6 +74,8 @@ def torchvision_view(size: int, min_scale: float, jitter: Jitter, blur: float) -
 
 def kornia_view(size: int, min_scale: float, jitter: Jitter, blur: float, kernel: int) -> Any:
     """Batched view of kornia, from float `[B, C, H, W]` to the same."""
+    from kornia import augmentation as kornia
+
     steps = [
         kornia.RandomResizedCrop((size, size), scale=(min_scale, 1.0)),
         kornia.RandomHorizontalFlip(p=0.5),
@@ -68,6 +89,8 @@ def kornia_view(size: int, min_scale: float, jitter: Jitter, blur: float, kernel
 
 def cpc_of_pil(size: int, seed: int = 0) -> Callable[[Image.Image], Tensor]:
     """The primitives of our CPC recipe by torchvision on PIL images, and by elasticdeform."""
+    import elasticdeform
+
     random = np.random.default_rng(seed)
 
     def factor() -> float:

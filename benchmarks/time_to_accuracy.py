@@ -12,9 +12,11 @@ symmetric loss, momentum 0.99, queue 4096, temperature 0.1, k-NN over 50,000 tra
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Split, load
@@ -23,24 +25,29 @@ from provenance import write_result
 from super_selfish.evaluation import extract_features, knn_accuracy
 from super_selfish.models import build_backbone
 from super_selfish.supervisors import MomentumContrastSupervisor
+from super_selfish.training.callbacks import Callback
+from super_selfish.training.history import Row
 
 HERE = Path(__file__).parent
 NEIGHBOURS, TEMPERATURE = 200, 0.1
 
 
-class Stopwatch:
-    """A monitor that notes k-NN accuracy against the time trained."""
+class Mark(NamedTuple):
+    """A measurement."""
 
-    def __init__(self, train: Split, test: Split, every: int) -> None:
-        """Takes labelled images, and how many epochs lie between two measurements."""
-        self.train, self.test, self.every = train, test, every
-        self.marks: list[tuple[int, float, float]] = []  # epoch, minutes, accuracy
+    epoch: int
+    minutes: float  # trained until then
+    knn: float
 
-    def start(self, supervisor: Any) -> None:
-        """Forgets what was."""
-        self.marks.clear()
 
-    def after_epoch(self, supervisor: Any, row: dict[str, float]) -> None:
+class Stopwatch(Callback):
+    """Notes k-NN accuracy in the history every so many epochs, and ends the run at a goal."""
+
+    def __init__(self, train: Split, test: Split, every: int, goal: float) -> None:
+        """Takes labelled images, epochs between two measurements, and the accuracy wanted."""
+        self.train, self.test, self.every, self.goal = train, test, every, goal
+
+    def on_epoch(self, supervisor: Any, row: Row) -> None:
         """Measures."""
         run = supervisor.run
         if run.epoch % self.every and not run.is_over():
@@ -51,34 +58,28 @@ class Stopwatch:
             for images, _ in (self.train, self.test)
         )
         accuracy = knn_accuracy(known, self.train[1], asked, self.test[1], NEIGHBOURS, TEMPERATURE)
-        minutes = sum(each["seconds"] for each in run.history.rows) / 60
-        self.marks.append((run.epoch, minutes, accuracy))
-        print(f"epoch {run.epoch}: {minutes:.2f} min, k-NN {accuracy:.4f}", flush=True)
+        row["knn"] = accuracy
+        print(f"epoch {run.epoch}: k-NN {accuracy:.4f}", flush=True)
+        if accuracy >= self.goal:
+            run.stop(f"k-NN {self.goal}")
 
 
-def main() -> None:
-    """Trains, and writes how long it took."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--goal", type=float, default=0.86)
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--every", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--lr", type=float, default=0.06)
-    parser.add_argument("--images", type=int, default=50_000)
-    default_root = HERE.parent.parent / "shared" / "datasets"
-    parser.add_argument("--root", type=Path, default=default_root)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "time_to_accuracy.md")
-    options = parser.parse_args()
+def train_to(options: argparse.Namespace, name: str | None = None) -> list[Mark]:
+    """Trains until the goal, the last epoch or `time_limit`; goes on where `name` stopped.
+
+    Args:
+        options: Of the command line.
+        name: Of the checkpoint; None keeps none.
+
+    Returns:
+        What was measured.
+    """
     torch.manual_seed(0)
     (images, labels), test = load("cifar10", options.root)
     train = images[: options.images], labels[: options.images]
-    watch = Stopwatch(train, test, options.every)
     supervisor = MomentumContrastSupervisor(
         train[0],
-        build_backbone("resnet18", 3, (32, 32)),
+        build_backbone(options.network, 3, (32, 32)),
         queue_size=min(4096, options.images // 2),
         momentum=0.99,
         temperature=0.1,
@@ -93,24 +94,69 @@ def main() -> None:
         precision=options.precision,
         dataset_on_device=True,
         compile=options.compile,
-        name=None,
-        monitor=watch,
+        name=name,
+        resume=name is not None,
+        time_limit=options.time_limit,
+        callbacks=Stopwatch(train, test, options.every, options.goal),
     )
-    reached = next((mark for mark in watch.marks if mark[2] >= options.goal), None)
-    verdict = f"k-NN {options.goal} was not reached"
-    if reached is not None:
-        epoch, minutes, _ = reached
-        verdict = f"k-NN {options.goal} was reached in epoch {epoch}, after {minutes:.1f} minutes"
-    lines = [
-        "# Time to accuracy",
-        "",
+    return marks_of(supervisor.history)
+
+
+def marks_of(history: Iterable[Mapping[str, float]]) -> list[Mark]:
+    """The measurements in a history, against the time trained until then."""
+    marks, seconds = [], 0.0
+    for number, row in enumerate(history, 1):
+        seconds += row["seconds"]
+        if "knn" in row:
+            marks.append(Mark(number, seconds / 60, row["knn"]))
+    return marks
+
+
+def verdict_on(marks: list[Mark], goal: float) -> str:
+    """When the goal was reached, in words."""
+    reached = next((mark for mark in marks if mark.knn >= goal), None)
+    if reached is None:
+        best = max((mark.knn for mark in marks), default=math.nan)
+        return f"k-NN {goal} was not reached; the best was {best:.4f}"
+    return f"k-NN {goal} was reached in epoch {reached.epoch}, after {reached.minutes:.1f} minutes"
+
+
+def table_of(marks: list[Mark]) -> list[str]:
+    """All measurements, as lines of Markdown."""
+    rows = (f"| {mark.epoch} | {mark.minutes:.2f} | {mark.knn:.4f} |" for mark in marks)
+    return ["| epoch | minutes | k-NN |", "|---|---|---|", *rows]
+
+
+def parser_of_options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--goal", type=float, default=0.86)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--lr", type=float, default=0.06)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--time-limit", help="such as 10min")
+    default_root = HERE.parent.parent / "shared" / "datasets"
+    parser.add_argument("--root", type=Path, default=default_root)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "time_to_accuracy.md")
+    return parser
+
+
+def main() -> None:
+    """Trains, and writes how long it took."""
+    options = parser_of_options().parse_args()
+    marks = train_to(options)
+    verdict = verdict_on(marks, options.goal)
+    heading = (
         f"MoCo v2 on {options.images} images of CIFAR-10, {options.device}, {options.precision}: "
-        f"{verdict}.",
-        "",
-        "| epoch | minutes | k-NN |",
-        "|---|---|---|",
-        *(f"| {epoch} | {minutes:.2f} | {knn:.4f} |" for epoch, minutes, knn in watch.marks),
-    ]
+        f"{verdict}."
+    )
+    lines = ["# Time to accuracy", "", heading, "", *table_of(marks)]
     write_result(options.out, lines, "torchvision")
     print(verdict)
 
