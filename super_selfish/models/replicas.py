@@ -83,7 +83,7 @@ class Replicas:
         self._networks = splittable_networks(module)
         self._as_copied: dict[nn.Module, list[tuple[int, int]]] = {}
         self._shares: dict[tuple[int, int, int], Shares] = {}
-        self._images = 0
+        self._images: int  # of the batch under way
 
     def __call__(self, data: Any) -> Any:
         """What the module makes of a batch, its networks in parts.

@@ -238,6 +238,9 @@ def test_a_network_half_of_which_is_known_is_known() -> None:
 
 def test_layers_that_wait_for_their_first_batch_are_as_new_as_can_be() -> None:
     assert draw_twin(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyLinear(2))).is_known
+    beside_a_norm = draw_twin(nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4)))
+    assert beside_a_norm.is_known
+    assert beside_a_norm.network.state_dict()["1.weight"].tolist() == [1.0] * 4
 
 
 def test_a_new_network_of_other_options_is_not_drawn_by_the_default_ones() -> None:

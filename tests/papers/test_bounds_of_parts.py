@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -38,19 +36,9 @@ from super_selfish.models.discriminators import DiscriminatorFeatures, PairDiscr
 from super_selfish.models.freezing import parameter_groups
 from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.normalize import Normalize
+from tests.papers.bounds import COUNT, INNER_SHARE, SHARE, TINY, Part, arguments_of
 
-TINY = 1e-9
-COUNT: tuple[list[Any], list[Any]] = ([1], [0, -1])
-SHARE: tuple[list[Any], list[Any]] = ([0.0, 1.0], [-TINY, 1 + TINY])
 IMAGES = torch.rand(2, 3, 8, 10, generator=torch.Generator().manual_seed(0))
-
-
-class Part(NamedTuple):
-    """What is called, with what else, and for arguments the values taken and those refused."""
-
-    call: Callable[..., Any]
-    others: dict[str, Any]
-    edges: dict[str, tuple[list[Any], list[Any]]]
 
 
 def blurred(sigma: float = 1.0, kernel_size: int = 3) -> torch.Tensor:
@@ -290,7 +278,7 @@ PARTS = {
         {},
         {
             "degrees": ([TINY, 180.0], [0.0, 180.1]),
-            "translate": ([TINY, 1 - TINY], [0.0, 1.0]),
+            "translate": INNER_SHARE,
             "shear": ([TINY, 89.9], [0.0, 90.0]),
             "scale": ([(TINY, 1.0)], [(0.0, 1.0), (1.0, 1.0), (1.0, math.inf), (1.0,)]),
         },
@@ -327,17 +315,10 @@ PARTS = {
         losses.BarlowTwinsLoss, {}, {"off_diagonal_weight": ([0.0], [-TINY, math.inf])}
     ),
 }
-EDGES = [(name, argument) for name, part in PARTS.items() for argument in part.edges]
 
 
-@pytest.mark.parametrize(("name", "argument"), EDGES)
+@pytest.mark.parametrize(("name", "argument"), arguments_of(PARTS))
 def test_the_edges_of_a_range_are_taken_and_what_lies_beyond_is_refused(
     name: str, argument: str
 ) -> None:
-    call, others, edges = PARTS[name]
-    taken, refused = edges[argument]
-    for value in taken:
-        call(**{**others, argument: value})
-    for value in refused:
-        with pytest.raises(ValueError):
-            call(**{**others, argument: value})
+    PARTS[name].check(argument)
