@@ -72,6 +72,8 @@ HELD_BY = {
     ),
     "supervisors/pretrained": ("supervisors/test_base", "supervisors/test_summary"),
     "supervisors/rebuilding": ("supervisors/test_loadable", "supervisors/test_strangers"),
+    "supervisors/siamese": ("supervisors/test_aet", "supervisors/test_context_prediction"),
+    "supervisors/under_way": ("training/test_callbacks", "supervisors/test_loadable"),
     "supervisors/start": ("supervisors/test_training_on",),
     "training/early_stopping": ("training/test_stopping_and_keeping",),
     "training/given": ("supervisors/test_given", "supervisors/test_numbers_of_all_kinds"),

@@ -17,6 +17,7 @@ from super_selfish.supervisors.context_prediction import (
     PairPlaces,
     PatchPairs,
     fitting_places,
+    framed,
 )
 from super_selfish.supervisors.tile_tone import standardize
 from tests.references import cross_entropy_in_loops
@@ -246,3 +247,19 @@ def test_preprocess_makes_images_look_as_patches_did(
 ) -> None:
     seen = ContextPredictionSupervisor(images, tiny_backbone()).preprocess(images / 255)
     torch.testing.assert_close(seen.mean(dim=(1, 2, 3)), torch.full((22,), 0.5), atol=1e-4, rtol=0)
+
+
+def test_both_patches_are_framed_and_the_rest_is_pale() -> None:
+    image = torch.zeros(3, 64, 64)
+    shown = framed(image, torch.tensor([[0, 20], [30, 0]]), 32)  # frames of 2 pixels
+    red, blue = (
+        torch.tensor(color)[:, None, None] for color in ((0.82, 0.29, 0.36), (0.16, 0.38, 0.62))
+    )
+    expected = torch.full((3, 64, 64), 0.7)
+    expected[:, :34, 18:54] = red
+    expected[:, :32, 20:52] = 0
+    expected[:, 28:, :34] = blue
+    expected[:, 30:62, :32] = 0
+    torch.testing.assert_close(shown, expected)
+    assert torch.equal(image, torch.zeros(3, 64, 64))
+    assert int((framed(image, torch.tensor([[1, 1], [1, 1]]), 8) == 0).all(dim=0).sum()) == 64

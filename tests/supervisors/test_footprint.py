@@ -179,6 +179,33 @@ def test_a_step_that_takes_no_more_for_more_images_says_nothing(
     assert (measure(supervisor, "fp32") is not None) == is_known
 
 
+def test_two_small_batches_tell_the_rest_by_a_line(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = {
+        2: (1000, 2000),
+        4: (2500, 6000),
+    }  # kept: 750 an image; in all: 2000, and no less than 0
+    monkeypatch.setattr(footprint, "_peak", lambda _, __, number, ___: peaks[number])
+    supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
+    weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
+    found = measure(supervisor, "fp32")
+    assert found is not None
+    besides = FRAMEWORK + 2 * weights  # two moments of Adam's
+    assert found.peak == pytest.approx((besides, SCRATCH * 2000))
+    assert found.kept == pytest.approx((besides + weights, SCRATCH * 750))
+    peaks[2] = (2000, 2000)
+    found = measure(supervisor, "fp32")
+    assert found is not None
+    assert found.kept == pytest.approx((besides + weights + SCRATCH * 1500, SCRATCH * 250))
+
+
+def test_where_the_networks_alone_are_too_large_nothing_fits() -> None:
+    room = Footprint(Line(10.0, 2.0), Line(4.0, 3.0))
+    fitting = [room.fitting(free) for free in (3.0, 10.0, 11.9, 12.0, 20.0, 100.0)]
+    assert fitting == [0, 0, 0, 1, 5, 32]
+
+
 def test_small_batches_are_not_measured(
     images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,23 @@ def test_masks_of_ones_own_are_taken(kind: str, images: Tensor, tiny_backbone: B
     supervisor.supervise(epochs=1, **QUIET)
 
 
+def test_what_moves_as_much_as_a_limit_counts_for_neither(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    shares = [0.0, 0.2, 0.25, 0.5, 0.75, 0.8, 1.0]
+    masks = torch.tensor(shares)[:, None, None].expand(-1, 32, 32)
+    supervisor = MotionSegmentationSupervisor(
+        list(zip(images[:7], masks, strict=True)),
+        tiny_backbone(),
+        source="masks",
+        limits=(0.25, 0.75),
+        scale=(1.0, 1.0),
+    )
+    data = seen_batch(supervisor, range(7))
+    both = [found.flatten(1).all(dim=1).tolist() for found in (data.targets, data.counts)]
+    assert both == [[share > 0.75 for share in shares], [abs(s - 0.5) > 0.25 for s in shares]]
+
+
 def test_masks_are_cropped_as_images_are(tiny_backbone: Backbones) -> None:
     image = torch.zeros(16, 3, 32, 32)
     image[:, :, 8:20, 4:16] = 1.0

@@ -51,6 +51,18 @@ def test_the_first_counts_are_small_and_alive(images: Tensor, tiny_backbone: Bac
     assert 5 < float(supervisor(data).detach()) < 20  # about the margin
 
 
+def test_the_last_layer_begins_with_a_tenth_of_torch_s_weights_and_just_above_zero(
+    tiny_backbone: Backbones,
+) -> None:
+    torch.manual_seed(0)
+    supervisor = VisualCountingSupervisor(None, tiny_backbone(), image_size=32, in_channels=3)
+    head: Any = supervisor.get_predictor()
+    last = head[-2]
+    bound = 0.1 * last.in_features**-0.5
+    assert 0.99 * bound < float(last.weight.detach().abs().max()) <= bound
+    assert last.bias.tolist() == pytest.approx([0.01] * 1000)
+
+
 def test_the_loss_is_that_of_the_paper(images: Tensor, tiny_backbone: Backbones) -> None:
     supervisor = VisualCountingSupervisor(
         images, tiny_backbone(), num_counts=13, margin=2.0, weight=0.5
