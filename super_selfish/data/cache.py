@@ -41,6 +41,7 @@ from super_selfish.data.file_reader import FileReader
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.jpeg import DECODER_VERSION
+from super_selfish.data.paths import Paths, common_folder
 from super_selfish.data.samples import Sample, Unreadable
 from super_selfish.data.stored import StoredImages
 from super_selfish.training.atomic import remove_rests, write_atomically
@@ -204,9 +205,9 @@ def _describe(loader: Any) -> str | None:
     return f"{loader.__module__}.{loader.__qualname__} {digest}"
 
 
-def _hash(files: list[str]) -> str:
+def _hash(files: Paths) -> str:
     """Names, sizes and times of files; their common folder may have been reached otherwise."""
-    start = len(os.path.dirname(os.path.commonprefix(files)))  # noqa: RUF071
+    start = common_folder(files)
     digest = hashlib.sha256()
     for name in files:
         try:

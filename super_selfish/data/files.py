@@ -5,14 +5,16 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from super_selfish.data.arrays import ARRAY_ENDINGS
+from super_selfish.data.paths import Paths, PathsBuilder
+from super_selfish.data.patterns import files_that_match, root_of
+from super_selfish.data.scanning import Run, files_below
 from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
 
@@ -37,7 +39,7 @@ class FileList:
     """Image files in a fixed order, with a label each if their folders give one.
 
     Attributes:
-        files: Paths.
+        files: Their paths, as a sequence that takes little memory.
         labels: `[N]` int64, the index in `classes`, or `None`.
         classes: Names of the first folder level, sorted, or `None`.
         frames: Which image of its file each is, where files hold several, or `None`.
@@ -46,13 +48,13 @@ class FileList:
 
     def __init__(
         self,
-        files: list[str],
+        files: Iterable[str],
         labels: Tensor | None = None,
         classes: list[str] | None = None,
         *,
         left_out: Counter[str] | None = None,
     ) -> None:
-        self.files = files
+        self.files = files if isinstance(files, Paths) else Paths.of(files)
         self.labels = labels
         self.classes = classes
         self.frames: list[int] | None = None
@@ -98,43 +100,27 @@ class FileList:
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise ValueError(f"expected a folder of images, but {str(root)!r} is missing")
-        return cls._below(root, _walk(root), every=every)
+        return cls._below(root, lambda: files_below(root), every)
 
     @classmethod
     def _from_pattern(cls, pattern: str, *, every: bool) -> FileList:
-        fixed = []
-        for part in Path(pattern).parts:
-            if glob.has_magic(part):
-                break
-            fixed.append(part)
-        root, wanted = Path(*fixed), Path(pattern).parts[len(fixed) :]
-        if "**" in wanted:  # links to a parent must not loop, as they do in `glob`
-            found = _walk(root) if root.is_dir() else iter(())
-            files = (path for path in found if _matches(path.relative_to(root).parts, wanted))
-        else:
-            paths = (Path(name) for name in glob.iglob(pattern))
-            files = (path for path in paths if not path.is_dir())
-        return cls._below(root, files, every=every, what=f"files that match {pattern!r}")
+        what = f"files that match {pattern!r}"
+        return cls._below(root_of(pattern), lambda: files_that_match(pattern), every, what)
 
     @classmethod
     def _below(
-        cls, root: Path, found: Iterable[Path], *, every: bool, what: str | None = None
+        cls,
+        root: Path,
+        search: Callable[[], Iterator[Run]],
+        every: bool,
+        what: str | None = None,
     ) -> FileList:
-        all_parts = sorted(path.relative_to(root).parts for path in found)
-        endings: tuple[str, ...] = IMAGE_ENDINGS
-        taken = [parts for parts in all_parts if parts[-1].lower().endswith(endings)]
-        if every:
-            taken = [parts for parts in all_parts if not _is_companion(parts[-1])]
-        elif not taken:
-            endings = ARRAY_ENDINGS
-            taken = [parts for parts in all_parts if parts[-1].lower().endswith(endings)]
-        chosen = set(taken)
-        left_out = Counter(
-            _kind(parts[-1])
-            for parts in all_parts
-            if parts not in chosen and not _is_companion(parts[-1])
-        )
-        if not taken:
+        taken = _Taken(root, None if every else IMAGE_ENDINGS, search())
+        if not taken.count and not every:
+            # Rare enough to look again, rather than to keep names that are hardly ever wanted.
+            taken = _Taken(root, ARRAY_ENDINGS, search())
+        left_out = taken.left_out
+        if not taken.count:
             beside = (
                 f"; there are {_listed(left_out)}, which a loader= could read" if left_out else ""
             )
@@ -143,13 +129,7 @@ class FileList:
                 f"that end in {', '.join((*IMAGE_ENDINGS, *ARRAY_ENDINGS))} (upper or lower case), "
                 f"hidden ones excepted{beside}"
             )
-        files = [str(root.joinpath(*parts)) for parts in taken]
-        if any(len(parts) == 1 for parts in taken):
-            return cls(files, left_out=left_out)
-        classes = sorted({parts[0] for parts in taken})
-        number = {name: label for label, name in enumerate(classes)}
-        labels = torch.tensor([number[parts[0]] for parts in taken])
-        return cls(files, labels, classes, left_out=left_out)
+        return cls(taken.files.built(), *taken.labels(), left_out=left_out)
 
     def warn_of_left_out(self) -> None:
         """Says in one line how many files were not taken, and of which kinds."""
@@ -171,7 +151,7 @@ class FileList:
         """
         repeats = torch.tensor(counts)
         self.frames = [frame for count in counts for frame in range(count)]
-        self.files = [file for file, n in zip(self.files, counts, strict=True) for _ in range(n)]
+        self.files = self.files.repeated(counts)
         if self.labels is not None:
             self.labels = self.labels.repeat_interleave(repeats)
 
@@ -191,15 +171,55 @@ class FileList:
         return self.files[index], int(self.labels[index])
 
 
-def _matches(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Whether a path matches a pattern, in which `**` is any number of folders."""
-    if not wanted:
-        return not parts
-    if wanted[0] == "**":
-        if len(wanted) == 1:
-            return True
-        return any(_matches(parts[start:], wanted[1:]) for start in range(len(parts) + 1))
-    return bool(parts) and fnmatch(parts[0], wanted[0]) and _matches(parts[1:], wanted[1:])
+class _Taken:
+    """What is taken of the files that a search finds, which are sorted by the parts of their paths.
+
+    Attributes:
+        files: Of the images.
+        count: How many.
+        left_out: Kinds of the others.
+    """
+
+    def __init__(self, root: Path, endings: tuple[str, ...] | None, found: Iterable[Run]) -> None:
+        """Goes through the files.
+
+        Args:
+            root: Below which they lie.
+            endings: Of those that are taken; all but what lies beside images if `None`.
+            found: The files.
+        """
+        self.files = PathsBuilder(os.fspath(root / "_").removesuffix("_"))
+        self.count = 0
+        self.left_out: Counter[str] = Counter()
+        self._classes: dict[str, int] | None = {}  # number of images in each, in order
+        for run in found:
+            if endings is None:
+                names = [name for name in run.names if not _is_companion(name)]
+            else:
+                names = [name for name in run.names if name.lower().endswith(endings)]
+                if len(names) < len(run.names):
+                    taken = set(names)
+                    self._leave_out(name for name in run.names if name not in taken)
+            if names:
+                self._take(run.parts, names)
+
+    def _take(self, parts: tuple[str, ...], names: list[str]) -> None:
+        self.count += len(names)
+        self.files.add("".join(part + os.sep for part in parts), names)
+        if not parts:
+            self._classes = None
+        elif self._classes is not None:
+            self._classes[parts[0]] = self._classes.get(parts[0], 0) + len(names)
+
+    def _leave_out(self, names: Iterable[str]) -> None:
+        self.left_out.update(_kind(name) for name in names if not _is_companion(name))
+
+    def labels(self) -> tuple[Tensor, list[str]] | tuple[None, None]:
+        """The class of each image and the names of the classes, if every one lies in a folder."""
+        if self._classes is None:
+            return None, None
+        counts = torch.tensor(list(self._classes.values()))
+        return torch.arange(len(counts)).repeat_interleave(counts), list(self._classes)
 
 
 def _kind(name: str) -> str:
@@ -219,21 +239,3 @@ def _listed(kinds: Counter[str]) -> str:
     parts = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
     others = len(kinds) - len(parts)
     return ", ".join(parts) + (f" and {plural(others, 'more kind')}" if others > 0 else "")
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    seen: set[str] = set()  # real paths: a link to a parent must not loop
-    for folder, folders, names in os.walk(root, onerror=_reraise, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith("."):
-                yield Path(folder, name)
-
-
-def _reraise(error: OSError) -> None:
-    raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.files import FileList
 from super_selfish.data.items import ArrayItems
+from super_selfish.data.paths import Paths
 from super_selfish.data.samples import DatasetError, Sample
 from super_selfish.data.sources import ImageSource
 from super_selfish.training.plain import is_plain, plain
@@ -41,11 +42,11 @@ def likeness(source: ImageSource) -> dict[str, Any]:
     """
     items = source.items
     if isinstance(items, FileList):
-        return {"names of the image files (digest)": _digest(*_names(items.files))}
+        return {"names of the image files (digest)": _digest(_names(items.files))}
     places = sorted({position * (len(source) - 1) // (_ROWS - 1) for position in range(_ROWS)})
     if isinstance(items, ArrayItems):
         rows = torch.stack([torch.as_tensor(items.images[place]) for place in places])
-        return {"images (digest of some)": _digest(_bytes(rows))}
+        return {"images (digest of some)": _digest([_bytes(rows)])}
     with _streams_left_alone():
         shades = [_shade(source, place) for place in places[:: _ROWS // _ITEMS]]
         if shades != [_shade(source, place) for place in places[:: _ROWS // _ITEMS]]:
@@ -79,10 +80,10 @@ def _labels(source: ImageSource) -> str | None:
                 return None  # training says of it what is to be said
     if isinstance(labels, Tensor):
         every = 1 + labels.nbytes // _MOST_BYTES  # of masks not all
-        return _digest(str(list(labels.shape)).encode(), _bytes(labels[::every]))
+        return _digest([str(list(labels.shape)).encode(), _bytes(labels[::every])])
     if all(label is None for label in labels) or not is_plain(list(labels)):
         return None
-    return _digest(*(_label_bytes(label) for label in labels))
+    return _digest(_label_bytes(label) for label in labels)
 
 
 def _label_bytes(label: Any) -> bytes:
@@ -90,11 +91,32 @@ def _label_bytes(label: Any) -> bytes:
     return _bytes(label) if isinstance(label, Tensor) else repr(label).encode()
 
 
-def _names(files: list[Any]) -> list[bytes]:
-    paths = [os.path.abspath(file) for file in files]
-    folder = os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths)
-    names = [Path(path).relative_to(folder).as_posix() for path in paths]
-    return [name.encode(errors="surrogatepass") for name in names]  # Linux has names of any bytes
+def _names(files: Paths) -> Iterator[bytes]:
+    """The paths of files below their common folder, which may have been reached otherwise."""
+    if len(files) > 1 and all(file == files[0] for file in files):  # the pages of one
+        yield from (b"." for _ in files)
+        return
+    folders: dict[str, str] = {}  # as they were given: where they are
+    for file in files:
+        given, _ = _split(file)
+        if given not in folders:
+            folders[given] = os.path.abspath(given)
+    common = os.path.commonpath(list(folders.values()))
+    below = {}
+    for given, folder in folders.items():
+        parts = Path(folder).relative_to(common).parts
+        below[given] = "".join(part + "/" for part in parts)
+    for file in files:
+        given, name = _split(file)
+        # Linux has names of any bytes.
+        yield (below[given] + name).encode(errors="surrogatepass")
+
+
+def _split(file: str) -> tuple[str, str]:
+    """Folder and name of a file; a name that is none, such as "..", is made one."""
+    folder, name = os.path.split(file)
+    is_name = name not in ("", os.curdir, os.pardir)
+    return (folder, name) if is_name else os.path.split(os.path.abspath(file))
 
 
 def _shade(source: ImageSource, index: int) -> float:
@@ -108,8 +130,11 @@ def _bytes(rows: Tensor) -> bytes:
     return rows.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for number, part in enumerate(parts):
+        digest.update(b"\0" + part if number else part)
+    return digest.hexdigest()[:12]
 
 
 @contextmanager

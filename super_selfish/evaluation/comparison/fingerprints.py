@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 from super_selfish.data.files import FileList
 from super_selfish.data.items import ArrayItems
 from super_selfish.data.known_labels import known_labels
+from super_selfish.data.paths import common_folder
 from super_selfish.data.sources import ImageSource, Unreadable
 from super_selfish.evaluation.features import LabelledSource
 
@@ -85,7 +86,7 @@ def _describe_items(items: Any) -> Any:
     if isinstance(items, Subset):
         return [describe(torch.as_tensor(items.indices)), _describe_items(items.dataset)]
     if isinstance(items, FileList):
-        start = len(os.path.dirname(os.path.commonprefix(items.files)))  # noqa: RUF071
+        start = common_folder(items.files)
         digest = hashlib.sha256()
         for file in items.files:
             size = os.path.getsize(file) if os.path.isfile(file) else -1
