@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,6 +99,18 @@ def test_activations_are_copied_by_value() -> None:
     assert copied.activation.data_ptr() != network.activation.data_ptr()
     assert copied.kept.maps["last"][0] is copied.activation  # one tensor stays one
     assert network.activation.grad_fn is not None
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_activations_that_a_partial_function_holds_are_copied_by_value(by_name: bool) -> None:
+    network: Any = nn.Linear(2, 2)
+    activation = network(torch.ones(1, 2))
+    held = partial(torch.add, other=activation) if by_name else partial(torch.add, activation)
+    network.add = held
+    copied: Any = copy_module(network)
+    found = copied.add.keywords["other"] if by_name else copied.add.args[0]
+    assert torch.equal(found, activation)
+    assert found.data_ptr() != activation.data_ptr() and found.grad_fn is None
 
 
 @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
