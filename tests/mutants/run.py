@@ -47,11 +47,31 @@ ROOT = Path(__file__).parents[2]
 PAPERS = Path("tests/papers")
 FOLDERS = [
     f"super_selfish/{name}"
-    for name in ("losses", "memory", "models", "augmentations", "supervisors", "training")
+    for name in ("losses", "memory", "models", "augmentations", "data", "supervisors", "training")
 ] + ["super_selfish/evaluation"]
 GOAL = 0.9
 # Tests that hold more than the file of their name.
 HELD_BY = {
+    "augmentations/draws": (
+        *("augmentations/test_color", "augmentations/test_tone", "augmentations/test_filters"),
+    ),
+    "augmentations/interpolation": (
+        *("augmentations/test_resampling", "augmentations/test_warping"),
+    ),
+    "data/channels": ("data/test_sources", "data/test_reading"),
+    "data/feed": ("data/test_loaders", "data/test_workers", "training/test_advice"),
+    "data/file_reader": ("data/test_user_loaders", "data/test_files"),
+    "data/item_reader": ("data/test_sources", "data/test_files", "data/test_samples"),
+    "data/items": ("data/test_sources", "data/test_arrays"),
+    "data/labels": ("data/test_known_labels", "data/test_unneeded_labels", "data/test_sources"),
+    "data/left_out": ("data/test_filling", "training/test_progress"),
+    "data/likeness": ("supervisors/test_exhibited", "supervisors/test_resuming"),
+    "data/mistaken": ("data/test_sources", "supervisors/test_given"),
+    "data/orientation": ("data/test_sources", "data/test_jpeg", "data/test_tiff"),
+    "data/probed_numbers": ("data/test_value_range",),
+    "data/probing": ("data/test_sources", "data/test_value_range", "training/test_progress"),
+    "data/regular": ("data/test_files", "test_security"),
+    "data/stored": ("data/test_cache", "data/test_on_device"),
     "supervisors/base": ("supervisors/test_after_a_probe",),
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
     "supervisors/composing": ("supervisors/test_hooks",),
