@@ -136,5 +136,6 @@ def alexnet_for(in_channels: int, image_size: tuple[int, int], stem: str = "auto
     chosen = resnet_stem(stem, image_size)
     built = AlexNet(in_channels, chosen)
     shape = feature_shape(built, in_channels, image_size, of_map=True)
-    built.grid = (min(GRID, shape.height or 1), min(GRID, shape.width or 1))
+    height, width = shape.map_size
+    built.grid = (min(GRID, height), min(GRID, width))
     return built

@@ -43,6 +43,11 @@ class FeatureShape(NamedTuple):
     height: int | None  # of the map; None if the backbone gives vectors only
     width: int | None
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the map; vectors are maps of one cell."""
+        return self.height or 1, self.width or 1
+
 
 def feature_shape(
     backbone: nn.Module, in_channels: int, image_size: tuple[int, int], *, of_map: bool = False

@@ -143,11 +143,6 @@ class BiGanSupervisor(AdversarialSupervisor):
         Raises:
             ValueError: If there are no latents.
         """
-        if min(latent_channels, latent_grid) < 1:
-            raise ValueError(
-                "latent_channels and latent_grid must be at least 1, got "
-                f"{latent_channels} and {latent_grid}"
-            )
         require_counts(latent_channels=latent_channels, latent_grid=latent_grid)
         super().__init__(
             None,
@@ -164,7 +159,7 @@ class BiGanSupervisor(AdversarialSupervisor):
 
         self.model = self._combine(backbone, predictor, head, normalize, of_map=True)
         latents = feature_shape(self.model, self.in_channels, self.image_size, of_map=True)
-        grid = (latents.height or 1, latents.width or 1)
+        grid = latents.map_size
         if generator is None:
             decoder = ImageDecoder(
                 latents.dim,

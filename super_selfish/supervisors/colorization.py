@@ -194,7 +194,7 @@ class ColorizationSupervisor(Supervisor):
                 features.dim,
                 len(centers),
                 size=grid,
-                map_size=(features.height or 1, features.width or 1),
+                map_size=features.map_size,
             )
         self.model = CombinedNet(network, predictor)
         if is_own_predictor and loss is None:

@@ -86,7 +86,7 @@ class HoleCollator(Collator):
         shape = (count, self.num_blocks)
         boxes = draw_rectangles(shape, height, width, self.scale, self.aspect, generator)
         is_cut = torch.rand(shape, generator=generator) < self.probability
-        is_box = boxes[..., 2] > 0  # now and then no attempt at a box fits into the image
+        is_box = boxes[..., 2].bool()  # now and then no attempt at a box fits into the image
         fallback = torch.zeros_like(is_cut)
         fallback[torch.arange(count), is_box.to(torch.uint8).argmax(dim=1)] = True
         is_cut = torch.where((is_cut & is_box).any(dim=1, keepdim=True), is_cut, fallback)

@@ -136,7 +136,7 @@ class DenoiseNetSupervisor(Supervisor):
                 features.dim,
                 self.in_channels,
                 size=self.image_size,
-                map_size=(features.height or 1, features.width or 1),
+                map_size=features.map_size,
                 start=0.5,
             ),
             normalize,

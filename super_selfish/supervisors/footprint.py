@@ -171,7 +171,7 @@ def _images(supervisor: Supervisor, collator: Collator, number: int) -> Batch:
     if isinstance(collator, LabelCollator):
         return collator.stack([source[index] for index in range(number)])
     shape = (number, supervisor.in_channels, *supervisor.image_size)
-    images = torch.randint(256, shape, dtype=torch.uint8)
+    images = torch.empty(shape, dtype=torch.uint8).random_()
     return Batch(images, torch.arange(number))
 
 

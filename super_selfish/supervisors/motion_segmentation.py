@@ -127,6 +127,11 @@ class MotionCollator(Collator):
         return resize(masks.float(), (images.shape[-2], images.shape[-1])), every
 
 
+def _mean(values: Tensor, over: Tensor) -> Tensor:
+    """The mean of values where something is true; 0 where it nowhere is."""
+    return ((values * over).sum() / over.sum()).nan_to_num()
+
+
 def _require_labels_for(source: str, labels: Tensor) -> None:
     is_shown = labels.dtype in (torch.uint8, torch.uint16) or labels.is_floating_point()
     if source == "video" and not (labels.ndim == 4 and is_shown):
@@ -317,14 +322,11 @@ class MotionSegmentationSupervisor(Supervisor):
             self._counts(data.counts.sum().to(logits.dtype) / pixels)
         with torch.no_grad():
             said, moves = (logits > 0) & data.counts, data.targets & data.counts
-            still, either = ~data.targets & data.counts, (said | moves).sum()
             chances = logits.sigmoid()
-            mean_moving = (chances * moves).sum() / moves.sum().clamp_min(1)
-            mean_still = (chances * still).sum() / still.sum().clamp_min(1)
             self._log(
-                contrast=mean_moving - mean_still,
-                iou=(said & moves).sum() / either.clamp_min(1),
-                moving=moves.sum() / data.counts.sum().clamp_min(1),
+                contrast=_mean(chances, moves) - _mean(chances, ~data.targets & data.counts),
+                iou=_mean(said & moves, said | moves),
+                moving=_mean(moves, data.counts),
                 usable=data.is_usable.float().mean(),
             )
         return self.loss(logits, data.targets, data.counts, **own)

@@ -186,12 +186,11 @@ class SplitBrainNetSupervisor(Supervisor):
 
     def _decoders(self, half: nn.Module, grid: tuple[int, int]) -> SplitHead:
         features = feature_shape(half, 3, self.image_size, of_map=True)
-        map_size = (features.height or 1, features.width or 1)
         l_size, a_size, b_size = self.bins.sizes
         color, lightness = (
             nn.Sequential(
                 nn.Conv2d(features.dim, SQUEEZED, 1),
-                ImageDecoder(SQUEEZED, size, size=grid, map_size=map_size),
+                ImageDecoder(SQUEEZED, size, size=grid, map_size=features.map_size),
             )
             for size in (a_size * b_size, l_size)
         )

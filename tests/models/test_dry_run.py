@@ -40,6 +40,7 @@ class TwoWidths(nn.Conv2d):
 def test_shape_is_that_of_the_features(size: tuple[int, int]) -> None:
     backbone = EfficientFeatures(stem_stride=1)
     expected = FeatureShape(1280, -(-size[0] // 16), -(-size[1] // 16))
+    assert expected.map_size == expected[1:] and FeatureShape(1280, None, None).map_size == (1, 1)
     assert feature_shape(backbone, 3, size) == expected
 
 

@@ -161,7 +161,5 @@ def test_health_tells_of_a_discriminator_that_has_won(supervisor: BiGanSuperviso
 
 
 def test_latents_without_numbers_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="latent_channels and latent_grid must be at least 1, got 0 and 2"
-    ):
+    with pytest.raises(ValueError, match=r"^latent_channels must be at least 1, got 0$"):
         BiGanSupervisor(image_size=32, latent_channels=0)

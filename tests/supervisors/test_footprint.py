@@ -121,6 +121,21 @@ def test_a_batch_that_fits_is_told_what_it_takes(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("free", "is_told"), [(6.7, True), (6.9, False)])
+@pytest.mark.usefixtures("three_gigabytes")
+def test_what_takes_less_than_a_quarter_of_what_is_free_is_not_worth_a_line(
+    free: float,
+    is_told: bool,
+    images: Tensor,
+    tiny_backbone: Backbones,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(footprint, "free_memory", lambda device: int(free * GB))
+    rotate(images, tiny_backbone()).supervise(epochs=1, batch_size=16, name=None)
+    assert ("needs about 1.7 GB" in capsys.readouterr().err) == is_told
+
+
 @pytest.mark.usefixtures("three_gigabytes")
 def test_auto_takes_the_largest_power_of_two_that_leaves_room(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

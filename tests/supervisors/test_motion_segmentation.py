@@ -15,6 +15,7 @@ from super_selfish.data import FramePairs
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import MotionSegmentationSupervisor
 from super_selfish.supervisors.exhibits import seen_batch
+from super_selfish.supervisors.motion_segmentation import MovingImages
 from super_selfish.training.randomness import step_generator
 
 Backbones = Callable[..., nn.Module]
@@ -97,6 +98,25 @@ def test_what_moves_as_much_as_a_limit_counts_for_neither(
     data = seen_batch(supervisor, range(7))
     both = [found.flatten(1).all(dim=1).tolist() for found in (data.targets, data.counts)]
     assert both == [[share > 0.75 for share in shares], [abs(s - 0.5) > 0.25 for s in shares]]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_what_is_logged_are_means_over_the_cells_that_count(
+    moves: bool, tiny_backbone: Backbones
+) -> None:
+    supervisor = MotionSegmentationSupervisor(None, tiny_backbone(), image_size=32, in_channels=3)
+    targets = torch.tensor([[[[moves, moves], [False, False]]]])
+    counts = torch.tensor([[[[True, True], [True, False]]]])
+    chances = torch.tensor([[[[0.9, 0.4], [0.3, 0.8]]]])
+    model: Any = nn.Module()
+    model.forward = lambda images: chances.logit()
+    supervisor.model = model
+    data = MovingImages(torch.zeros(1, 3, 32, 32), targets, counts, torch.tensor([True]))
+    supervisor(data)
+    logged = {name: float(value) for name, value in supervisor._logged.items()}
+    contrast = 0.65 - 0.3 if moves else -(0.9 + 0.4 + 0.3) / 3
+    expected = {"contrast": contrast, "iou": 0.5 * moves, "moving": 2 / 3 * moves, "usable": 1.0}
+    assert logged == pytest.approx(expected, rel=1e-5)
 
 
 def test_masks_are_cropped_as_images_are(tiny_backbone: Backbones) -> None:
