@@ -68,10 +68,8 @@ def give_own_memory(module: nn.Module) -> None:
     """
     for part in module.modules():
         for name, buffer in part._buffers.items():
-            if buffer is not None and buffer.layout == torch.strided:
-                repeats = zip(buffer.shape, buffer.stride(), strict=True)
-                if any(length > 1 and stride == 0 for length, stride in repeats):
-                    part._buffers[name] = buffer.clone(memory_format=torch.contiguous_format)
+            if buffer is not None and buffer.layout == torch.strided and 0 in buffer.stride():
+                part._buffers[name] = buffer.clone(memory_format=torch.contiguous_format)
 
 
 def _foreign_hooks(modules: Iterable[nn.Module]) -> Iterator[object]:

@@ -95,7 +95,7 @@ def _drawn(build: Build, wanted: Tensors, seed: int) -> list[tuple[Tensor, Tenso
     pairs = _aligned(wanted, tensors_by_kind(made))
     parameters = [tensor for _, tensor in wanted if isinstance(tensor, nn.Parameter)]
     found = sum(isinstance(tensor, nn.Parameter) for tensor, _ in pairs)
-    return pairs if 2 * found >= len(parameters) and found > 0 else None
+    return pairs if parameters and 2 * found >= len(parameters) else None
 
 
 def _aligned(wanted: Tensors, made: Tensors) -> list[tuple[Tensor, Tensor]]:

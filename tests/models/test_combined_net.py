@@ -80,6 +80,11 @@ def test_tokens_of_an_image_that_patches_do_not_divide_make_a_map(
     assert torch.equal(feature_map(backbone, images), backbone.patches(images))
 
 
+def test_a_single_token_is_a_map_of_one_cell() -> None:
+    images, backbone = torch.rand(2, 3, 8, 8), Tokens(patch=8, prefix=1)
+    assert torch.equal(feature_map(backbone, images), backbone.patches(images))
+
+
 def test_tokens_that_are_no_grid_are_refused(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -234,6 +235,22 @@ def test_a_network_half_of_which_is_known_is_known() -> None:
 
     assert sum(p.numel() for p in Kaiming(2).parameters()) == 60  # 54 weights and 6 of the norm
     assert [known_beside(width) for width in (6, 7)] == [True, False]  # 54 and 63 beside them
+
+
+@pytest.mark.parametrize(
+    ("other", "number"),
+    [
+        (nn.ConvTranspose2d(3, 2, 3), 5),  # of the norm, of which two parameters of four
+        (nn.Sequential(nn.ConvTranspose2d(3, 2, 3), nn.Linear(2, 2, bias=False)), None),
+    ],
+)
+def test_a_constructor_counts_that_draws_half_of_the_parameters(
+    other: nn.Module, number: int | None
+) -> None:
+    changed: Any = Kaiming(2)
+    changed.conv = other
+    pairs = fresh.fresh_tensors(changed, torch.Generator())
+    assert (pairs if pairs is None else len(pairs)) == number
 
 
 def test_layers_that_wait_for_their_first_batch_are_as_new_as_can_be() -> None:
