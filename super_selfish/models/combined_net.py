@@ -219,8 +219,8 @@ def _channels_first(backbone: nn.Module, features: Tensor) -> Tensor:
     return features
 
 
-def _one_patch_fits(images: Tensor, height: int, width: int) -> bool:
-    # Whether square patches of some side, remainders cut away, make a grid of that height and width
+def one_patch_fits(images: Tensor, height: int, width: int) -> bool:
+    """Whether square patches of some side, remainders cut away, make such a grid of the images."""
     image_height, image_width = images.shape[-2:]
     lower = max(image_height / (height + 1), image_width / (width + 1))  # pixels, exclusive
     return lower < min(image_height / height, image_width / width)
@@ -232,7 +232,7 @@ def _grid_of_tokens(backbone: nn.Module, tokens: Tensor, images: Tensor) -> Tens
     image_height, image_width = images.shape[-2:]
     height = round((max(count, 0) * image_height / image_width) ** 0.5)
     width = count // height if height > 0 else 0
-    if count < 1 or height * width != count or not _one_patch_fits(images, height, width):
+    if count < 1 or height * width != count or not one_patch_fits(images, height, width):
         raise ValueError(
             f"{type(unwrapped(backbone)).__name__} gives {tokens.shape[1]} tokens for an image of "
             f"{image_height}x{image_width}, and without {prefix} prefix tokens these are no grid "

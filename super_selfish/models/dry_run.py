@@ -78,7 +78,7 @@ def feature_shape(
     device = torch.device("cpu") if tensor is None else tensor.device
     dtype = torch.float32 if tensor is None else tensor.dtype
     images = torch.zeros(1, in_channels, height, width, device=device, dtype=dtype)
-    with _without_a_trace(backbone):
+    with without_a_trace(backbone):
         output = _ask(backbone, backbone, images)
         to_map = map_function(backbone)
         raw_map = output if to_map is backbone else _ask(backbone, to_map, images)
@@ -121,7 +121,8 @@ def _blame_predictor(network: CombinedNet, images: Tensor, error: Exception) -> 
 
 
 @contextmanager
-def _without_a_trace(module: nn.Module) -> Iterator[None]:
+def without_a_trace(module: nn.Module) -> Iterator[None]:
+    """While entered, a network is in eval mode and learns nothing; afterwards it is as before."""
     flags = [(submodule, submodule.training) for submodule in module.modules()]
     buffers = [
         (submodule, name, buffer, buffer.clone())

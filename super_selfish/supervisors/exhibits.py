@@ -129,9 +129,9 @@ def views_and_targets(supervisor: Supervisor, index: Sequence[int], seed: int) -
         group = []
         for name, views in parts:
             for place, view in enumerate(views[number]):
-                caption = _shortened(name)
+                caption = shortened(name)
                 if (told := _number_below(data, number, place, views.shape[1])) is not None:
-                    caption += f"\n{_shortened(told)}"
+                    caption += f"\n{shortened(told)}"
                 group.append(picture(view, caption))
         groups.append(group)
     return groups
@@ -175,7 +175,7 @@ def _parts(data: Any, name: str = "view") -> Iterator[tuple[str, Tensor]]:
             yield from _parts(value, key)
 
 
-def _shortened(words: str) -> str:
+def shortened(words: str) -> str:
     """Words that fit into a line of a caption."""
     plain = words.replace("_", " ")
     return plain if len(plain) <= _LETTERS else f"{plain[: _LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -10,6 +10,7 @@ Shapes: `T` tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain
@@ -29,6 +30,12 @@ from super_selfish.supervisors.arguments import NOT_STORED
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import NothingToShow
 from super_selfish.supervisors.options import NAMES as OPTIONS
+from super_selfish.supervisors.sharing_backbone import (
+    Door,
+    harmonize_tasks,
+    mixture_of,
+    shown_shares,
+)
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 from super_selfish.training.plain import is_plain
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 TASKS = ("jigsaw", "exemplar")
+BLOCKS = "all alike are as many as there are, one alone is 1."
 SMALLEST = 0.05  # first loss that is still a measure for later ones
 MOST_GROUPS = 2  # of pictures a task
 _OF_ALL = frozenset({"backbone", "in_channels", *NOT_STORED})
@@ -63,9 +71,11 @@ class MultiTaskSupervisor(Supervisor):
 
     Differences from the paper: any tasks and any backbone, one optimizer for all of it instead of
     gradients of one task a machine that are gathered (RMSProp); batch norm takes the statistics of
-    each task's images by itself and keeps the running ones of all; images are not made alike for
-    the tasks (by gray); no lasso over blocks. By default Adam trains at a constant rate of 1e-3 in
-    batches of 32.
+    each task's images by itself and keeps the running ones of all. A lasso is over the blocks of
+    any network instead of the 23 alike ones of a ResNet's third stage: other widths go through
+    convolutions that the tasks share, and each map is divided by its strength. What `harmonize`
+    makes gray is luma instead of L*, which is nearly the same. By default Adam trains at a constant
+    rate of 1e-3 in batches of 32.
     """
 
     title = "Multi-task"
@@ -82,6 +92,8 @@ class MultiTaskSupervisor(Supervisor):
         weights: Sequence[float] | None = None,
         steps: Literal["alternating", "summed"] = "alternating",
         normalize_losses: bool = True,
+        lasso: float | None = None,
+        harmonize: bool = False,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -100,6 +112,14 @@ class MultiTaskSupervisor(Supervisor):
             weights: Of each task's loss; default: 1.
             steps: Whether the tasks take turns, a batch each, or every step has a batch of each.
             normalize_losses: Whether a task's loss is divided by what it was in its first step.
+            lasso: Weight of the L1 norm of a task's coefficients in its loss, where heads see a
+                combination of the outputs of the backbone's blocks (section 3.2 of the paper) in
+                place of the last one: the larger, the fewer blocks has a task; 0 only combines.
+                None: heads see the last. `block_shares()` tells what has been learned; the backbone
+                that is kept is that of all.
+            harmonize: Whether every task shows the backbone gray pictures, as those do that split
+                lightness from colour (section 3.1: "harmonization"). `preprocess` does it
+                afterwards, wherever the backbone is rated or exported.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -107,8 +127,9 @@ class MultiTaskSupervisor(Supervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If a task is unknown, adversarial, or has another backbone, or there are not
-                as many weights as tasks.
+            ValueError: If a task is unknown, adversarial, or has another backbone, there are not
+                as many weights as tasks, `lasso` is negative or finds no blocks, or images are not
+                to be harmonized.
             TypeError: If a task is none of these.
         """
         if _are_supervisors(dataset):
@@ -121,6 +142,8 @@ class MultiTaskSupervisor(Supervisor):
                 f"tasks must be a list of tasks, such as {list(TASKS)} or "
                 f'[("jigsaw", {{"grid": 2}})], got {tasks!r}'
             )
+        if lasso is not None and not 0 <= lasso < math.inf:
+            raise ValueError(f"lasso must be None or a weight >= 0, got {lasso}")
         if steps not in ("alternating", "summed"):
             raise ValueError(f'steps must be "alternating" or "summed", got {steps!r}')
         built = [task for task in tasks if isinstance(task, Supervisor)]
@@ -130,6 +153,7 @@ class MultiTaskSupervisor(Supervisor):
             backbone = first.get_backbone() if backbone is None else backbone
             image_size = first.image_size if image_size is None else image_size
             in_channels = first.in_channels if in_channels is None else in_channels
+        is_theirs = bool(built) and backbone is built[0].get_backbone()
         super().__init__(
             None, dataset, None, image_size=image_size, in_channels=in_channels, **options
         )
@@ -140,8 +164,12 @@ class MultiTaskSupervisor(Supervisor):
             network, nn.Identity(), build_normalize(normalize, self.in_channels)
         )
         self.names: list[str] = []
+        self.lasso = lasso
+        self._door = Door(network, lasso is not None, self.in_channels, self.image_size)
         for task in tasks:
             self._add(task, network, normalize)
+        if harmonize:
+            harmonize_tasks(self)
         if isinstance(weights, Mapping | str):
             raise TypeError(f"weights must be a list, a number for each task, got {weights!r}")
         self.weights = [1.0] * len(tasks) if weights is None else [float(w) for w in weights]
@@ -153,13 +181,15 @@ class MultiTaskSupervisor(Supervisor):
         self.normalize_losses = normalize_losses
         self.register_buffer("first_losses", torch.zeros(len(tasks)))
         self._resolve(tasks=_described(self.tasks) or list(tasks))
-        if built and backbone is built[0].get_backbone():
+        if is_theirs:
             self._resolve(backbone=_plain_backbone(built, network))
 
     @property
     def meanings(self) -> Mapping[str, str]:  # type: ignore[override]
         """What the tasks' columns mean."""
         found = {f"{name}.loss": f"Loss of {name}." for name in self.names}
+        if self.lasso is not None:
+            found |= {f"{name}.blocks": f"Blocks that {name} uses; {BLOCKS}" for name in self.names}
         for name, task in zip(self.names, self.tasks, strict=True):
             found |= {f"{name}.{column}": means for column, means in task.meanings.items()}
         return found
@@ -197,11 +227,12 @@ class MultiTaskSupervisor(Supervisor):
                 if isinstance(task, AdversarialSupervisor)
                 else "a task cannot be several tasks itself: list them all in tasks="
             )
-        if task.get_backbone() is not network:
+        if task.get_backbone() not in (network, self._door.given):
             raise ValueError(
                 f"{base} trains another backbone than the other tasks: build it with "
                 "backbone=first_task.get_backbone(), or name it in tasks="
             )
+        self._door.put_before(task, base)
         if not isinstance(task.collate_fn, Collator):
             raise ValueError(f"{base} has a plain function as collate_fn: write a Collator")
         self.add_module(name, task)
@@ -221,12 +252,17 @@ class MultiTaskSupervisor(Supervisor):
         if self.source is not None:
             shared = {}  # those of the images
         given = {"normalize": normalize, **shared, **options}
-        built: Supervisor = known[name](self.source, backbone=network, **given)
+        built: Supervisor = known[name](self.source, backbone=self._door.next(), **given)
         return built
 
     def _images_in_order(self, batch_size: int, shuffle: bool) -> tuple[ImageSource, EpochBatches]:
         """The images of all tasks, in their turns."""
         run, _ = self._running()
+        if run.compile and self.lasso is not None:
+            raise ValueError(
+                "compile=True makes one piece of the network whose blocks lasso= looks into: leave "
+                "one of them out"
+            )
         if self._reading.on_device:
             raise ValueError("dataset_on_device keeps the images of one task; leave it out here")
         sources = [task.source for task in self.tasks]
@@ -249,8 +285,28 @@ class MultiTaskSupervisor(Supervisor):
             name, task = self.names[number], self.tasks[number]
             loss = task._forward(views)
             self._log(**{f"{name}.loss": loss.detach()})
-            losses.append(self.weights[number] * loss / self._measure(number, loss.detach()))
+            weighed = self.weights[number] * loss / self._measure(number, loss.detach())
+            if self.lasso is not None:
+                norm = mixture_of(task).penalty()
+                self._log(**{f"{name}.blocks": norm.detach() ** 2})
+                weighed = weighed + self.lasso * norm
+            losses.append(weighed)
         return torch.stack(losses).mean()
+
+    def block_shares(self) -> dict[str, dict[str, float]]:
+        """How much of what a task's head sees comes from each block of the backbone.
+
+        Returns:
+            For each task a number for each block, by its name in `named_modules()`, first block
+            first, and last `"map"`, what the backbone itself gives; those of a task add up to 1.
+
+        Raises:
+            ValueError: If there is no `lasso=`: every head sees the map alone.
+        """
+        if self.lasso is None:
+            raise ValueError("there are no shares of blocks: give lasso=, such as lasso=0.01")
+        pairs = zip(self.names, self.tasks, strict=True)
+        return {name: mixture_of(task).shares() for name, task in pairs}
 
     @torch.no_grad()
     def _measure(self, number: int, loss: Tensor) -> Tensor:
@@ -274,8 +330,10 @@ class MultiTaskSupervisor(Supervisor):
         return None
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
-        """What the tasks show, each of its first images."""
+        """What the tasks show, each of its first images; before that, which blocks they use."""
         groups: list[Group] = []
+        if self.lasso is not None:
+            groups.append(shown_shares(self.block_shares()))
         for task in self.tasks:
             with _images_of(task, self.source):
                 own = [position % len(task.source) for position in index]

@@ -242,6 +242,8 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "weights": Number(None, "3.6; text, section 4: none"),
         "steps": Number("summed", "3.6; text, section 4", "alternating", "a batch at a time fits"),
         "normalize_losses": Number(False, "3.6", True, "losses have units of their own"),
+        "lasso": Number(None, "3.6; text, section 3.2: on top of the method"),
+        "harmonize": Number(False, "3.6; text, section 3.1: on top of the method"),
     },
     "simsiam": {
         "embedding_size": Number(2048, "3.9; text, section 3", None, RESOLVED),

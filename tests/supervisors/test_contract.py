@@ -67,6 +67,8 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "tasks": ("rotate", ("instance", {"embedding_size": 12})),
         "steps": "summed",
         "weights": (1.0, 0.5),
+        "lasso": 0.1,
+        "harmonize": True,
     },
     "pirl": {"form": "nce", "augmentation": "paper", "grid": 3, "num_permutations": 30},
     "rotate": {"rotations": (180, 0), "crop": False},

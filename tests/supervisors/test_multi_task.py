@@ -9,9 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from super_selfish.data.collate import Batch
 from super_selfish.data.joined import JoinedBatches, JoinedSource
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.opening import as_source
+from super_selfish.models.gray import Gray
+from super_selfish.models.replicas import Replicas
 from super_selfish.supervisors import (
     SUPERVISORS,
     ContextNetSupervisor,
@@ -24,6 +27,7 @@ from super_selfish.supervisors import (
 )
 from super_selfish.training.checkpoint import read_checkpoint
 from tests.conftest import TinyBackbone
+from tests.cpu_replicas import CPU, use_cpu_replicas
 
 Backbones = Callable[..., nn.Module]
 QUIET: dict[str, Any] = {"name": None, "progress": False, "batch_size": 8}
@@ -389,3 +393,163 @@ def test_tasks_by_name_beside_a_built_one_see_its_size(images: Tensor) -> None:
     rotate = RotateNetSupervisor(large, "narrow-resnet", image_size=32)
     supervisor = MultiTaskSupervisor(large, tasks=[rotate, "simclr"])
     assert [task.image_size for task in supervisor.tasks] == [(32, 32), (32, 32)]
+
+
+LASSO: dict[str, Any] = {"lasso": 0.5}
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def test_a_lasso_adds_the_norm_of_each_task_s_coefficients(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = MultiTaskSupervisor(
+        images, tiny_backbone(), tasks=("rotate", "denoise"), steps="summed", **LASSO
+    )
+    first, second = supervisor.tasks[0].get_backbone(), supervisor.tasks[1].get_backbone()
+    assert first.network is second.network is supervisor.get_backbone()
+    assert first.blocks is second.blocks and first.coefficients is not second.coefficients
+    with torch.no_grad():
+        second.coefficients.weight.copy_(torch.tensor([4.0, -3.0]))
+    _, order = _in_order(supervisor)
+    source = _joined(supervisor)
+    samples = [source[i] for i in next(iter(order))]
+    loss = supervisor(
+        supervisor.collate_fn.augment(supervisor.collate_fn.stack(samples), GENERATOR)
+    )
+    # Each begins at a loss of 1, divided by itself.
+    assert float(loss.detach()) == pytest.approx(1 + 0.5 * (2**0.5 + 7 / 5) / 2)
+    assert float(supervisor._logged["rotate.blocks"]) == pytest.approx(2.0)
+    assert float(supervisor._logged["denoise.blocks"]) == pytest.approx(49 / 25)
+    loss.backward()
+    assert all(p.grad is not None for p in supervisor.parameters() if p.requires_grad)
+    assert list(supervisor.block_shares()["denoise"]) == ["layers.2", "map"]
+    assert list(supervisor.block_shares()["denoise"].values()) == pytest.approx([0.64, 0.36])
+    assert "rotate.blocks" in supervisor.meanings
+
+
+def test_the_larger_a_lasso_the_fewer_blocks(images: Tensor, tiny_backbone: Backbones) -> None:
+    used = []
+    for weight in (0.0, 3.0):
+        torch.manual_seed(0)
+        supervisor = MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate",), lasso=weight)
+        with torch.no_grad():
+            supervisor.tasks[0].get_backbone().coefficients.weight.copy_(torch.tensor([1.0, 0.8]))
+        supervisor.supervise(epochs=8, lr=0.05, **QUIET)
+        used.append(supervisor.history[-1]["rotate.blocks"])
+    assert used[0] > 1.7 and used[1] < 1.2
+
+
+def test_runs_with_a_lasso_go_on_bit_for_bit_and_load(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    settings = {**QUIET, "name": tmp_path / "run"}
+    tasks = ("rotate", ("moco", {"queue_size": 10}))
+
+    def built() -> MultiTaskSupervisor:
+        torch.manual_seed(0)
+        return MultiTaskSupervisor(images, tiny_backbone(), tasks=tasks, harmonize=True, **LASSO)
+
+    whole = built().supervise(epochs=2, **QUIET)
+    built().supervise(epochs=1, **settings)
+    again = built()
+    again.supervise(epochs=2, resume=True, **settings)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    stored = list(read_checkpoint(tmp_path / "run.pt")["model"])
+    assert len([name for name in stored if name.endswith("projections.0.weight")]) == 2  # and copy
+    loaded = MultiTaskSupervisor(backbone=tiny_backbone()).load(tmp_path / "run")
+    assert loaded.block_shares() == again.block_shares()
+    assert isinstance(loaded.preprocess[0], Gray)  # type: ignore[index]
+    other = MultiTaskSupervisor(images, tiny_backbone(), tasks=tasks, harmonize=True)
+    with pytest.raises(ValueError, match="lasso"):
+        other.supervise(epochs=3, resume=True, **settings)
+
+
+def test_built_tasks_get_mixtures_where_their_heads_fit(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    backbone = tiny_backbone()
+    rotate = RotateNetSupervisor(images, backbone)
+    supervisor = MultiTaskSupervisor([rotate, JigsawNetSupervisor(images, backbone)], **LASSO)
+    supervisor.supervise(epochs=1, **{**QUIET, "name": tmp_path / "a"})
+    assert supervisor.get_backbone() is backbone
+    loaded = MultiTaskSupervisor(backbone=tiny_backbone()).load(tmp_path / "a")
+    assert loaded.block_shares() == supervisor.block_shares()
+    moco = SUPERVISORS["moco"](images, backbone)
+    with pytest.raises(ValueError, match=r'moco has a copy of the backbone.*tasks=."moco"'):
+        MultiTaskSupervisor([moco], **LASSO)
+
+    class Flat(TinyBackbone):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.forward_features(images).flatten(1)
+
+    with pytest.raises(ValueError, match="built for 1024 features, but those of blocks are 16"):
+        MultiTaskSupervisor([RotateNetSupervisor(images, Flat())], **LASSO)
+    assert MultiTaskSupervisor(images, Flat(), tasks=("rotate",), **LASSO).names == ["rotate"]
+
+
+def test_what_has_no_lasso_says_so(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate",))
+    with pytest.raises(ValueError, match="give lasso="):
+        supervisor.block_shares()
+    assert "rotate.blocks" not in supervisor.meanings
+    supervisor = MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate",), **LASSO)
+    with pytest.raises(ValueError, match="compile=True makes one piece"):
+        supervisor.supervise(epochs=1, compile=True, **QUIET)
+
+
+def test_a_chart_shows_which_blocks_a_task_uses(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor = MultiTaskSupervisor(images, tiny_backbone(), tasks=("rotate", "jigsaw"), **LASSO)
+    with torch.no_grad():
+        supervisor.tasks[1].get_backbone().coefficients.weight.copy_(torch.tensor([1.0, 0.0]))
+        supervisor.eval()
+        group = supervisor.exhibit([0], 0)[0]
+    assert [each.caption for each in group] == ["rotate\nuses 2.0 of 2", "jigsaw\nuses 1.0 of 2"]
+    dark = [(each.image[0] < 0.5).float().mean(dim=0) for each in group]
+    assert dark[0][[0, 94]].tolist() == [0.5, 0.5]  # both blocks alike
+    assert dark[1][[0, 94]].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("task", ["jigsaw", "cmc", "split_brain", "colorization", "byol"])
+def test_a_harmonized_backbone_sees_gray_alone(
+    task: str, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    backbone: Any = tiny_backbone()
+    supervisor: Any = MultiTaskSupervisor(images, backbone, tasks=(task,), harmonize=True)
+    seen: list[Tensor] = []
+    backbone.layers[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    source = _joined(supervisor)
+    batch = supervisor.collate_fn.stack([source[i] for i in range(8)])
+    supervisor(supervisor.collate_fn.augment(batch, GENERATOR))
+    assert seen
+    for shown in seen:
+        torch.testing.assert_close(shown[:, 0], shown[:, 2])
+    assert isinstance(supervisor.preprocess[0], Gray)
+
+
+def test_what_cannot_be_harmonized_is_refused(images: Tensor, tiny_backbone: Backbones) -> None:
+    with pytest.raises(ValueError, match="the images have 1 channel"):
+        MultiTaskSupervisor(images[:, :1], tiny_backbone(1), tasks=("rotate",), harmonize=True)
+    with pytest.raises(ValueError, match=r'context_prediction makes noise.*"colors": "keep"'):
+        MultiTaskSupervisor(images, tiny_backbone(), tasks=("context_prediction",), harmonize=True)
+
+
+def test_a_lasso_on_two_devices_is_that_of_one(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cpu_replicas(monkeypatch)
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 6, 3, 2), nn.Tanh())
+    tasks = [("rotate", {"predictor": nn.Linear(6, 4)})]  # without norms, of parts of a batch
+    one = MultiTaskSupervisor(images, backbone, tasks=tasks, **LASSO).double()
+    data = one.collate_fn.augment(Batch(images.double() / 255, torch.arange(22)), GENERATOR)
+    found = []
+    for forward in (one, Replicas(one, [CPU, CPU])):
+        one.zero_grad()
+        loss = forward(data)
+        loss.backward()
+        gradients = [p.grad.clone() for p in one.parameters() if p.grad is not None]
+        found.append((loss.detach() - one.tasks[0].get_backbone().penalty().detach(), gradients))
+        one.first_losses.zero_()
+    torch.testing.assert_close(found[0], found[1])
+    assert len(found[0][1]) == len([p for p in one.parameters() if p.requires_grad])
