@@ -184,7 +184,7 @@ EDGES: dict[str, list[Edge]] = {
     "multi_task": [
         Edge("weights", [(TINY, 1.0), None], [(0.0, 1.0), (1.0, -1.0), (1.0,)]),
         Edge("steps", ["alternating", "summed"], ["both"]),
-        Edge("lasso", [0.0, None], [-TINY, math.inf, math.nan]),
+        Edge("lasso", [None], [-TINY, math.inf, math.nan]),
         Edge("tasks", [("rotate",), (("jigsaw", {"grid": 2}),)], [("bigan",), ("x",)]),
     ],
     "cpc": [
