@@ -86,7 +86,7 @@ class EpochBatches(Sampler[list[int]]):
         else:
             order = torch.arange(self.num_images)
         per_process = self.images_per_process
-        order = torch.cat([order, order[: per_process * self.world_size - self.num_images]])
+        order = order[torch.arange(per_process * self.world_size) % self.num_images]
         # Position modulo world_size: the processes together hold each global batch.
         mine = order[self.rank :: self.world_size]
         last = len(self) - 1

@@ -7,9 +7,16 @@ from abc import ABCMeta
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
-from super_selfish.training.devices import accelerator, default_device, parse_device, refuse_meta
+from super_selfish.training.devices import (
+    accelerator,
+    default_device,
+    own_device,
+    parse_device,
+    refuse_meta,
+)
 from super_selfish.training.telling import warn
 from super_selfish.training.typed import typed_arguments
 
@@ -64,7 +71,8 @@ def place_for_training(supervisor: Pretrained, devices: Any = None) -> None:
     """Moves networks to an accelerator, if there is one and nobody has said where they shall be.
 
     A part that is on an accelerator already, such as a backbone of the user's own, draws all the
-    others there.
+    others there. Of several processes on a machine each takes the accelerator of its own, unless
+    the user has named one by its number.
 
     Args:
         supervisor: Stays where it is after `device=`, `.to(device)`, or `.cpu()`.
@@ -79,9 +87,17 @@ def place_for_training(supervisor: Pretrained, devices: Any = None) -> None:
     tensors = [*supervisor.parameters(), *supervisor.buffers()]
     away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]
     device = away[0] if away else default_device()
+    if _is_of_another_process(device):
+        device = own_device(torch.device(device.type))
     if isinstance(devices, list) and accelerator() is None:
         raise ValueError(f"devices={devices!r}, but torch finds no accelerator here: leave it out")
     if isinstance(devices, list) and not away:
         device = parse_device(devices[0])
     if any(tensor.device != device for tensor in tensors):
         nn.Module.to(supervisor, device)
+
+
+def _is_of_another_process(device: torch.device) -> bool:
+    """Whether another device of the kind belongs to this process, of several on a machine."""
+    own = own_device(torch.device(device.type))
+    return own.index is not None and own.index != (device.index or 0)

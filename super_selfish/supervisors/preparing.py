@@ -102,6 +102,7 @@ def _prepared_alone(
             given["lr_scheduler"],
         )
         tell_settings(supervisor)
+        _tell_processes(run, given["lr"])
         if stored is not None:
             run.load_state_dict(stored)
         for part in run.parts.values():
@@ -182,3 +183,16 @@ def _restored(supervisor: Supervisor, run: Run, given: Mapping[str, Any]) -> dic
 def _tell(caution: str | None) -> None:
     if caution is not None and distributed.rank() == 0:
         warn(caution, HealthWarning)
+
+
+def _tell_processes(run: Run, lr: float) -> None:
+    """Notes how large a batch is that several processes share, and what that means."""
+    number = run.processes
+    if number == 1:
+        return
+    together = number * run.batch_size
+    run.remarks.append(
+        f"{number} processes, {number} x {run.batch_size} = {together} images a step; lr={lr:g} "
+        f"is taken as given: where it suits {run.batch_size} images, papers that scale it with the "
+        f"batch would take {number * lr:g}"
+    )

@@ -22,6 +22,7 @@ from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
+from super_selfish.training.devices import own_device
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -117,8 +118,14 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         return torch.device("cpu") if tensor is None else tensor.device
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
-        """Moves or converts the networks, as `nn.Module.to`; where to is heeded by `supervise`."""
-        device = torch._C._nn._parse_to(*args, **kwargs)[0]
+        """Moves or converts the networks, as `nn.Module.to`; where to is heeded by `supervise`.
+
+        Of several processes on a machine, an accelerator without a number is that of this one.
+        """
+        device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+        own = None if device is None else own_device(device)
+        if own != device:
+            args, kwargs = (own, dtype, non_blocking), {"memory_format": memory_format}
         moved: Self = super().to(*args, **kwargs)
         if device is not None:
             self.is_placed, self.is_pinned = True, device.index is not None

@@ -5,15 +5,13 @@ No kind of accelerator is named here; torch says which one there is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 
-# Which of a machine's processes this is: set by torchrun, and by SLURM's srun.
-_LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")
+from super_selfish.training.launched import launch
 
 
 def accelerator() -> torch.device | None:
@@ -51,13 +49,37 @@ def own_device(device: torch.device) -> torch.device:
         The device that belongs to this process.
     """
     index: int | None = device.index
-    ranks = [os.environ[name] for name in _LOCAL_RANKS if name in os.environ]
-    if device.type == "cpu" or index is not None or "WORLD_SIZE" not in os.environ:
+    started = launch()
+    if device.type == "cpu" or index is not None or started is None:
         return device
     count = device_count(device)
-    if not ranks or count < 2:
+    if count < 2:
         return device
-    return torch.device(device.type, int(ranks[0]) % count)
+    return torch.device(device.type, started.local_rank % count)
+
+
+def require_devices(device: torch.device) -> None:
+    """Refuses more processes on this machine than it has devices of a kind.
+
+    A process that sees but one device may have been given that one alone, as SLURM does.
+
+    Args:
+        device: Of the kind on which they shall train.
+
+    Raises:
+        ValueError: If two of them would share one.
+    """
+    started = launch()
+    if device.type == "cpu" or started is None:
+        return
+    count = device_count(device)
+    is_bound = count == 1 and started.address is not None
+    if started.local_world > count and not is_bound:
+        raise ValueError(
+            f"{started.local_world} processes were started on this machine, and torch finds "
+            f"{count} of {device.type} there: each needs one of its own, so start at most {count} "
+            f"(torchrun --nproc-per-node={count}, or srun --ntasks-per-node={count})"
+        )
 
 
 def device_count(device: torch.device) -> int:

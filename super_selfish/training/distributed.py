@@ -1,8 +1,8 @@
-"""Several processes, started by `torchrun`; with one process everything here does nothing."""
+"""Several processes, started by `torchrun` or `srun`; with one, everything here does nothing."""
 
 from __future__ import annotations
 
-import os
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,25 +12,82 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from super_selfish.training.alone import is_alone
+from super_selfish.training.devices import require_devices
+from super_selfish.training.launched import Launch, launch
+from super_selfish.training.telling import add_note
 
 
 def join_processes(device: torch.device) -> None:
-    """Joins the process group if `torchrun` started this process and nobody has joined it yet.
+    """Joins the process group if this process was started as one of several, and has not joined.
 
     Then waits for the other processes: what the first one has stored in a run before this is there
     for all of them.
+
+    Args:
+        device: Where this process trains; on an accelerator, the one of its own.
+
+    Raises:
+        ValueError: If processes of a machine would share an accelerator.
+        RuntimeError: If they do not all meet, or this torch cannot join them.
     """
     if is_alone():
         return
-    if is_one_of_several() and not dist.is_initialized():
-        dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
+    started = launch()
+    if started is not None and started.world > 1 and not dist.is_available():
+        raise RuntimeError(
+            f"{started.world} processes were started, and this torch was built without "
+            "torch.distributed: install another build of it, or start one process"
+        )
+    if device.type != "cpu" and (is_distributed() or started is not None):
+        if not dist.is_initialized():
+            require_devices(device)
+        _make_current(device)
+    if started is not None and dist.is_available() and not dist.is_initialized():
+        _init(started, "gloo" if device.type == "cpu" else "nccl")
+        atexit.register(_leave)
     if is_distributed():
-        dist.all_reduce(torch.zeros(1, device=device))
+        try:
+            dist.all_reduce(torch.zeros(1, device=device))
+        except RuntimeError as error:
+            if "Duplicate GPU" not in str(error):
+                raise
+            raise ValueError(
+                f"two processes would train on one accelerator ({device}): each needs one of its "
+                "own, as srun --gpus-per-task=1 gives it"
+            ) from error
+
+
+def _init(started: Launch, backend: str) -> None:
+    try:
+        dist.init_process_group(
+            backend, init_method=started.method, rank=started.rank, world_size=started.world
+        )
+    except RuntimeError as error:  # torch's own, of the store where they meet, is one
+        where = "" if started.address is None else f" at {started.address}"
+        add_note(
+            error,
+            f"this is process {started.rank} of {started.world}, which did not all meet{where}: "
+            "look whether one of them ended before, and whether they reach that host; MASTER_ADDR "
+            "and MASTER_PORT name another one",
+        )
+        raise
+
+
+def _make_current(device: torch.device) -> None:
+    """Has torch and NCCL take this device where nobody names one."""
+    module: Any = torch.get_device_module(device)
+    if device.index is not None and hasattr(module, "set_device"):
+        module.set_device(device)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started by `torchrun`, be it alone, or has joined a group."""
-    return dist.is_available() and ("WORLD_SIZE" in os.environ or dist.is_initialized())
+    """Whether this process was started by `torchrun` or `srun`, or has joined a group."""
+    return dist.is_available() and (launch() is not None or dist.is_initialized())
 
 
 def is_distributed() -> bool:

@@ -58,6 +58,10 @@ def test_processes_have_equally_many_images_if_they_do_not_divide() -> None:
     ranks = [flat(EpochBatches(50, 4, rank=rank, world_size=3)) for rank in range(3)]
     assert [len(rank) for rank in ranks] == [17, 17, 17]
     assert {index for rank in ranks for index in rank} == set(range(50))
+    # Fewer images than processes: each has one.
+    ranks = [flat(EpochBatches(2, 4, rank=rank, world_size=5)) for rank in range(5)]
+    assert [len(rank) for rank in ranks] == [1] * 5
+    assert {index for rank in ranks for index in rank} == {0, 1}
 
 
 def test_an_empty_dataset_and_an_empty_batch_are_refused() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from super_selfish.evaluation.comparison.plan import device_of
 from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, RotateNetSupervisor, preparing
+from super_selfish.supervisors.placement import place_for_training
 from super_selfish.training import devices
 
 Backbones = Callable[..., nn.Module]
@@ -49,6 +50,33 @@ def test_training_takes_an_accelerator_where_nobody_said_otherwise(
     assert supervisor.device == CPU
     assert train(supervisor) == {OTHER}
     assert supervisor.device == OTHER and not supervisor.is_placed
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("said", ["to", "backbone", "nothing"])
+def test_each_of_several_processes_moves_to_the_accelerator_of_its_own(
+    said: str, images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves: list[Any] = []
+
+    def noting(network: nn.Module, *args: Any, **_: Any) -> nn.Module:
+        moves.append(args)
+        return network
+
+    monkeypatch.setattr(devices, "device_count", lambda device: 4 if device.type == "meta" else 1)
+    monkeypatch.setattr(nn.Module, "to", noting)
+    supervisor = Trained(images, tiny_backbone())
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    if said == "to":
+        supervisor.to(OTHER, torch.float64)
+        supervisor.to("meta:1")  # the user says which
+        assert moves == [(torch.device("meta", 2), torch.float64, False), ("meta:1",)]
+        return
+    if said == "backbone":
+        supervisor.get_backbone()._apply(lambda tensor: tensor.to(OTHER))
+    place_for_training(supervisor)
+    assert moves == [(torch.device("meta", 2),)]
 
 
 @pytest.mark.usefixtures("accelerator")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,9 @@ def six_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORLD_SIZE", "LOCAL_RANK", "SLURM_LOCALID"):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "LOCAL_"))]:
+        monkeypatch.delenv(name)
+    for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -52,20 +55,54 @@ def test_an_older_torch_is_asked_kind_by_kind(where: str, monkeypatch: pytest.Mo
     assert found == (None if where == "nowhere" else torch.device("mtia"))
 
 
+STARTED: dict[str, dict[str, str]] = {
+    "torchrun": {"RANK": "10", "WORLD_SIZE": "12", "LOCAL_RANK": "4", "LOCAL_WORLD_SIZE": "6"},
+    "srun": {
+        "SLURM_PROCID": "10",
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "12",
+        "SLURM_LOCALID": "4",
+        "SLURM_NODEID": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "6(x2)",
+        "SLURM_STEP_NODELIST": "gpu[1-2]",
+    },
+}
+
+
 @pytest.mark.usefixtures("six_accelerators")
-@pytest.mark.parametrize("rank", ["LOCAL_RANK", "SLURM_LOCALID"])
+@pytest.mark.parametrize("starter", STARTED)
 def test_each_process_of_a_machine_has_an_accelerator_of_its_own(
-    rank: str, monkeypatch: pytest.MonkeyPatch
+    starter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(rank, "4")
-    assert devices.default_device() == SIX  # one process, whatever the variable
-    monkeypatch.setenv("WORLD_SIZE", "12")
+    assert devices.default_device() == SIX  # one process
+    for name, value in STARTED[starter].items():
+        monkeypatch.setenv(name, value)
     assert devices.default_device() == torch.device("meta", 4)
     assert devices.parse_device("meta") == torch.device("meta", 4)
     assert devices.own_device(torch.device("meta", 1)) == torch.device("meta", 1)
     assert devices.own_device(torch.device("cpu")) == torch.device("cpu")
-    monkeypatch.setenv(rank, "7")  # a machine may have more processes than accelerators
-    assert devices.default_device() == torch.device("meta", 1)
+    devices.require_devices(SIX)
+
+
+@pytest.mark.usefixtures("six_accelerators")
+@pytest.mark.parametrize(("starter", "more"), [("torchrun", "7"), ("srun", "5(x1),7")])
+def test_more_processes_than_accelerators_of_a_machine_are_refused(
+    starter: str, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in STARTED[starter].items():
+        monkeypatch.setenv(name, value)
+    number = "LOCAL_WORLD_SIZE" if starter == "torchrun" else "SLURM_STEP_TASKS_PER_NODE"
+    monkeypatch.setenv(number, more)
+    devices.require_devices(torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"^7 processes were started on this machine.* 6 of meta"):
+        devices.require_devices(SIX)
+    # Those of torchrun see the same one; each task of SLURM may be given one that it sees alone.
+    monkeypatch.setattr(devices, "device_count", lambda device: 1)
+    if starter == "srun":
+        devices.require_devices(SIX)
+    else:
+        with pytest.raises(ValueError, match="torch finds 1 of meta"):
+            devices.require_devices(SIX)
 
 
 @pytest.mark.usefixtures("six_accelerators")
