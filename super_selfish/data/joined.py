@@ -95,6 +95,8 @@ class JoinedBatches(EpochBatches):
     order of its next epoch, which may be amid this one.
     """
 
+    is_one_order = False
+
     def __init__(self, orders: Sequence[EpochBatches], *, together: bool) -> None:
         """Takes the orders.
 

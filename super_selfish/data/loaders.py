@@ -24,8 +24,16 @@ class EpochBatches(Sampler[list[int]]):
 
     Every image is seen once an epoch. The last batch may be smaller; a last batch of a single image
     is added to the one before it, because batch norm cannot train on one image. Of several
-    processes each takes its slice of every global batch, and the end is filled up from the start.
+    processes each takes its slice of every whole batch, and the end is filled up from the start.
+
+    So the order of the images, and which of them a full step has, depend on how many a step has in
+    all processes together, and not on how many processes there are.
+
+    Attributes:
+        is_one_order: Whether a place in an epoch is a number of images: see `step_after`.
     """
+
+    is_one_order = True
 
     def __init__(
         self,
@@ -62,11 +70,49 @@ class EpochBatches(Sampler[list[int]]):
         self.world_size = world_size
         self.epoch = 0
         self.first_step = 0
+        self._entry = (-1, -1, 0)  # epoch, step, and how many images come before it
 
     def start_at(self, epoch: int, step: int = 0) -> None:
         """Sets where the next iteration begins."""
         self.epoch = epoch
         self.first_step = step
+
+    def step_after(self, seen: int) -> int:
+        """The step in which an epoch goes on that another number of processes has begun.
+
+        Args:
+            seen: Images of the epoch that come before, of any number.
+
+        Returns:
+            The step, whose batch ends where it always does, so that those after it are as ever.
+            Where this would leave it too small to train on, the next step takes it in.
+        """
+        last = len(self) - 1
+        if seen >= self.num_images:
+            return len(self)
+        step = min(seen // self.images_per_step, last)
+        is_small = (step + 1) * self.images_per_step - seen < self._fewest
+        return step + 1 if step < last and is_small else step
+
+    def enter(self, epoch: int, step: int, seen: int) -> None:
+        """Has the batch of one step begin after so many images, instead of where it always does.
+
+        Args:
+            epoch: In which it is.
+            step: Of `step_after`.
+            seen: Images of the epoch that come before.
+        """
+        self._entry = (epoch, step, seen)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of a full step, of all processes."""
+        return self.batch_size * self.world_size
+
+    @property
+    def _fewest(self) -> int:
+        """Images that a step needs, for batch norm in every process."""
+        return self.world_size * min(2, self.batch_size)
 
     @property
     def images_per_process(self) -> int:
@@ -85,15 +131,18 @@ class EpochBatches(Sampler[list[int]]):
             order = torch.randperm(self.num_images, generator=generator)
         else:
             order = torch.arange(self.num_images)
-        per_process = self.images_per_process
-        order = order[torch.arange(per_process * self.world_size) % self.num_images]
-        # Position modulo world_size: the processes together hold each global batch.
-        mine = order[self.rank :: self.world_size]
-        last = len(self) - 1
+        size, last = self.images_per_step, len(self) - 1
         for step in range(self.first_step, len(self)):
-            start = step * self.batch_size
-            end = None if step == last else start + self.batch_size
-            yield mine[start:end].tolist()
+            is_entry = (self.epoch, step) == self._entry[:2]
+            begin = self._entry[2] if is_entry else step * size
+            whole = order[begin : None if step == last else (step + 1) * size]
+            lacking = -len(whole) % self.world_size
+            if is_entry:
+                lacking = max(lacking, self._fewest - len(whole))
+            if lacking:
+                whole = torch.cat([whole, order.repeat(-(-lacking // len(order)))[:lacking]])
+            # Place modulo world_size: the processes together hold each whole batch.
+            yield whole[self.rank :: self.world_size].tolist()
 
 
 class RawItems(Dataset[Any]):

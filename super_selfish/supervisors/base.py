@@ -166,7 +166,9 @@ class Supervisor(Noting):
                 says so.
                 `lr`, `epochs` and `lr_scheduler` may differ from those of the stored run, whose
                 rest is then as if it had had them from the start; all else that decides what a
-                step computes must be the same, the arguments of the constructor among it.
+                step computes must be the same, the arguments of the constructor among it. Another
+                number of processes goes on with the images of the epoch that none has seen, also
+                with another `batch_size` and `accumulate`; a line says what is another one by that.
             precision: `"fp32"`, `"bf16"` or `"fp16"`, in which the networks run. Most accelerators
                 gain by `"bf16"`; on a CPU a ResNet does (1.8 times) and EfficientNet loses.
             checkpoint_every: Steps, or a time such as `"10min"`, between two checkpoints. One is

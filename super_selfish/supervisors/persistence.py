@@ -33,6 +33,7 @@ from super_selfish.training.finite import listed, not_finite
 from super_selfish.training.form import is_extra_state, require_storable
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
+from super_selfish.training.sharing import Sharing
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
@@ -199,13 +200,12 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
     return run_state
 
 
-def stored_batch_size(name: Name) -> int | None:
-    """Images a step of the run that is stored at a name; None where there is none."""
+def stored_sharing(name: Name) -> Sharing | None:
+    """How the images of the run at a name are shared out; None where there is none."""
     if not has_checkpoint(name):
         return None
     run = read_run(checkpoint_path(name))["run"]
-    size = None if run is None else run["settings"].get("batch_size")
-    return size if type(size) is int and size > 0 else None
+    return None if run is None else Sharing.of(run["settings"])
 
 
 def take_weights(supervisor: Pretrained, name: Name) -> None:

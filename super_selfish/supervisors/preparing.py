@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import Reading
 from super_selfish.data.workers import parse_timeout, worker_faults_explained, workers_ended
 from super_selfish.models.number_format import require_no_half
@@ -17,7 +18,7 @@ from super_selfish.supervisors import footprint
 from super_selfish.supervisors.composing import lent_run, parts_of
 from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_explained
-from super_selfish.supervisors.persistence import resume_supervisor, stored_batch_size
+from super_selfish.supervisors.persistence import resume_supervisor, stored_sharing
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.spreading import devices_for, keep_number, tell_devices
 from super_selfish.supervisors.start import note_start
@@ -101,6 +102,8 @@ def _prepared_alone(
             given["lr"],
             given["lr_scheduler"],
         )
+        order = loader.batch_sampler
+        run.order = order if isinstance(order, EpochBatches) else None
         tell_settings(supervisor)
         _tell_processes(run, given["lr"])
         if stored is not None:
@@ -155,8 +158,11 @@ def _batch_size(
     if not isinstance(given["batch_size"], str):
         return given["batch_size"], None
     is_resumed = given["resume"] and given["name"] is not None
-    size = stored_batch_size(given["name"]) if is_resumed else None
-    size = size or footprint.fitting_batch(supervisor, given["precision"], devices)
+    stored = stored_sharing(given["name"]) if is_resumed else None
+    size = None if stored is None else stored.batch_size_for(distributed.world_size())
+    if stored is None or size != stored.batch_size:
+        fitting = footprint.fitting_batch(supervisor, given["precision"], devices)
+        size = fitting if size is None else min(size, fitting)
     return size, f'batch_size="auto" took {size} images a step'
 
 

@@ -147,6 +147,7 @@ def _is_settings(value: Any) -> bool:
 _RUN: dict[str, Check] = {
     "epoch": _is_count,
     "step": _is_count,
+    "seen": _is_count,
     "settings": _is_settings,
     "history": _is_history,
     "scaler": _is_state,
@@ -158,7 +159,7 @@ _RUN: dict[str, Check] = {
     "watching": _is_settings,
 }
 # What files of earlier versions have not.
-_LATER = frozenset({"epochs_before", "watched_since", "schedule", "watching"})
+_LATER = frozenset({"seen", "epochs_before", "watched_since", "schedule", "watching"})
 
 
 def _is_run(value: Any) -> bool:

@@ -46,7 +46,7 @@ class Progress:
             run.epochs * run.num_images,
             "img",
             shown=shown,
-            initial=run.epoch * run.num_images + run.step * run.batch_size,
+            initial=run.epoch * run.num_images + run.seen,
             state=self._state,
         )
         self._advice = advice if shown else None

@@ -39,6 +39,7 @@ from super_selfish.training.settings import (
     differences,
     refuse_differences,
 )
+from super_selfish.training.sharing import Order, Place, Sharing, announce_sharing, place_after
 
 DAMAGED = ": DamagedError: "  # in the reason why an image was left out: it decodes in part
 UNLIMITED = 1_000_000  # epochs of a run that ends when its time is up
@@ -99,6 +100,7 @@ class Run:
     steps_per_epoch: int = 0
     optimizer: Any = None
     lr_scheduler: Any = None
+    order: Order | None = None  # of the images; None where it is the user's own
     callbacks: Callbacks = field(default_factory=Callbacks)
     parts: dict[str, Any] = field(default_factory=dict)  # supervisors whose steps it does, by name
     devices: list[torch.device] = field(default_factory=list)  # that of the networks first
@@ -153,6 +155,7 @@ class Run:
         self.stored_step: int | None = None  # up to which this call has stored
         self.all_stop = False  # of several processes
         self.stopped_by: str | None = None  # what wants it to end before its last epoch, in words
+        self._entry: Place | None = None  # at which it went on, if no full steps led there
 
     @property
     def processes(self) -> int:
@@ -165,6 +168,25 @@ class Run:
         own = [each.name for each in fields(self) if each.metadata.get("decides")]
         decisive = {name: getattr(self, name) for name in own}
         return decisive | {"processes": self.processes} | self.told
+
+    @property
+    def sharing(self) -> Sharing:
+        """How the images of a step are shared out."""
+        return Sharing(self.batch_size, self.accumulate, self.processes)
+
+    @property
+    def seen(self) -> int:
+        """Images of the present epoch that all processes together have seen."""
+        return self._seen_before(self.step)
+
+    @property
+    def _is_at_entry(self) -> bool:
+        return self._entry is not None and self._entry[:2] == (self.epoch, self.step)
+
+    def _seen_before(self, step: int) -> int:
+        if self._entry is not None and self._entry[:2] == (self.epoch, step):
+            return self._entry.seen
+        return self.num_images if step == self.steps_per_epoch else step * self.sharing.images
 
     @property
     def path(self) -> str:
@@ -186,7 +208,10 @@ class Run:
     @property
     def updates(self) -> int:
         """Updates since the beginning."""
-        return self.epoch * self._updates_in(self.steps_per_epoch) + self._updates_in(self.step)
+        before = self.epoch * self._updates_in(self.steps_per_epoch)
+        if self._is_at_entry:  # which may lie within an update of this run
+            return before + self.step // self.accumulate
+        return before + self._updates_in(self.step)
 
     def _updates_in(self, steps: int) -> int:
         return -(-steps // self.accumulate)
@@ -342,7 +367,8 @@ class Run:
     @property
     def is_between_updates(self) -> bool:
         """Whether no gradients are waiting for more batches."""
-        return self.step % self.accumulate == 0 or self.step == self.steps_per_epoch
+        is_at_end = self.step % self.accumulate == 0 or self.step == self.steps_per_epoch
+        return is_at_end or self._is_at_entry
 
     @property
     def checkpoint_is_due(self) -> bool:
@@ -370,6 +396,11 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on, as plain values and tensors."""
+        step = self.step
+        if not self.is_between_updates:
+            step -= step % self.accumulate
+            if self._entry is not None and self._entry.epoch == self.epoch:
+                step = max(step, self._entry.step)
         return {
             "settings": self.settings,
             "schedule": self.schedule,
@@ -378,9 +409,8 @@ class Run:
             "epochs_before": self.epochs_before,
             "devices": len(self.devices),
             "epoch": self.epoch,
-            "step": self.step
-            if self.is_between_updates
-            else self.step - self.step % self.accumulate,
+            "step": step,
+            "seen": self._seen_before(step),
             "history": self.history.state_dict(),
             "scaler": self.scaler.state_dict(),
             "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
@@ -391,7 +421,8 @@ class Run:
         """Goes on where a stored run stopped.
 
         Learning rate, epochs and schedule are those of this run. Where they differ from the stored
-        ones, the rest of the run is as if it had had them from the start.
+        ones, the rest of the run is as if it had had them from the start. With another number of
+        processes it goes on with the images of the epoch that none of the former ones has seen.
 
         Args:
             state: What `state_dict` returned.
@@ -400,7 +431,10 @@ class Run:
             ValueError: If a setting differs that decides what a step computes, or the stored run
                 has gone beyond the end of this one.
         """
-        refuse_differences(differences(state["settings"], self.settings), self.name)
+        stored, given = Sharing.of(state["settings"]), self.settings
+        if stored is not None and stored.processes != self.processes:
+            given = {name: value for name, value in given.items() if name not in Sharing._fields}
+        refuse_differences(differences(state["settings"], given), self.name)
         if (state["epoch"], state["step"]) > (self.epochs, 0):
             done = plural(state["epoch"], "epoch")
             if state["step"]:
@@ -409,14 +443,7 @@ class Run:
                 f"cannot resume {self.name}: the stored run has done {done}, this call wants "
                 f"epochs={self.epochs} in total: give more, or load() what is stored"
             )
-        is_amid_update = state["step"] % self.accumulate and state["step"] != self.steps_per_epoch
-        if state["step"] > self.steps_per_epoch or is_amid_update:
-            raise ValueError(
-                f"cannot resume {self.name}: the stored run stands at step {state['step']} of an "
-                f"epoch of {self.steps_per_epoch} steps, in updates of {self.accumulate}: no run "
-                "of this library stands there"
-            )
-        self.epoch, self.step = state["epoch"], state["step"]
+        self._go_to(state, stored or self.sharing)
         self.history.load_state_dict(state["history"], self.device)
         is_watched_alike = not differences(state.get("watching", {}), self.watching)
         self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch
@@ -437,6 +464,28 @@ class Run:
             ) from error
         if "schedule" not in state or changes:
             announce_changes(changes, self.name, self.epoch)
+        if stored is not None and stored.processes != self.processes:
+            place = Place(self.epoch, self.step, self.seen)
+            announce_sharing(place, stored, self.sharing, self.name, self.learning_rate)
+
+    def _go_to(self, state: dict[str, Any], stored: Sharing) -> None:
+        """Takes the place of a stored run, whose images were shared out so."""
+        self.epoch, step, own = state["epoch"], state["step"], self.sharing
+        seen = min(state.get("seen", step * stored.images), self.num_images)
+        if stored != own or seen not in (step * own.images, self.num_images):
+            step = place_after(step, seen, stored, own, self.order, self.name)
+            is_usual = seen == step * own.images and step % self.accumulate == 0
+            is_inside = 0 < seen < self.num_images and not is_usual
+            if is_inside and self.order is not None and self.order.is_one_order:
+                self._entry = Place(self.epoch, step, seen)
+                self.order.enter(self.epochs_before + self.epoch, step, seen)
+        self.step = step
+        if step > self.steps_per_epoch or not self.is_between_updates:
+            raise ValueError(
+                f"cannot resume {self.name}: the stored run stands at step {step} of an "
+                f"epoch of {self.steps_per_epoch} steps, in updates of {self.accumulate}: no run "
+                "of this library stands there"
+            )
 
     def _take_place(self, optimizer_state: dict[str, Any]) -> None:
         """Brings the schedule of this run to where the stored run stopped."""

@@ -32,7 +32,6 @@ MEASURED = 0.02  # two measurements may differ by as much
 _LABELS = {
     "num_images": "images in the dataset",
     "images": "images of (channels, height, width)",
-    "processes": "processes (started by torchrun)",
     "trained": "parameters that train",
     "order": "the parameters of its optimizer in another order:",
 }

@@ -32,7 +32,7 @@ from super_selfish.supervisors import (
     RotateNetSupervisor,
     Supervisor,
 )
-from super_selfish.supervisors.persistence import stored_batch_size
+from super_selfish.supervisors.persistence import stored_sharing
 from tests.conftest import TinyBackbone
 
 Schedule = Callable[[Optimizer], LRScheduler] | str
@@ -199,17 +199,6 @@ def test_another_setting_of_the_run_is_refused(case: str, images: Tensor, tmp_pa
     with pytest.raises(ValueError, match=message):
         rotate(images).supervise(**options(tmp_path, **given, resume=True))
     assert (tmp_path / "base.pt").read_bytes() == before
-
-
-def test_other_processes_are_refused(
-    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("super_selfish.training.run.world_size", lambda: 4)
-    rotate(images).supervise(**options(tmp_path))
-    monkeypatch.undo()
-    message = r"processes \(started by torchrun\)=4, this call has 1"
-    with pytest.raises(ValueError, match=message):
-        rotate(images).supervise(**options(tmp_path, resume=True))
 
 
 HAS = "this MomentumContrastSupervisor has"
@@ -414,8 +403,9 @@ def test_equal_seeds_and_equal_first_weights_give_equal_runs(
 def test_a_stored_run_tells_the_size_of_its_batches(
     run: dict[str, Any] | None, size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert stored_batch_size(tmp_path / "base") is None
+    assert stored_sharing(tmp_path / "base") is None
     (tmp_path / "base.pt").touch()
     state = {"run": None if run is None else {"settings": run}}
     monkeypatch.setattr("super_selfish.supervisors.persistence.read_run", lambda path: state)
-    assert stored_batch_size(tmp_path / "base") == size
+    found = stored_sharing(tmp_path / "base")
+    assert found == (None if size is None else (size, 1, 1))

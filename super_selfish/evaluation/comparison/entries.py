@@ -329,7 +329,7 @@ def _pretrain(
     run = supervisor.run
     if run is None or run.global_step == 0:
         raise RuntimeError("not one step was done: give a larger budget, or more epochs")
-    seen = run.epoch * run.num_images + min(run.step * run.batch_size, run.num_images)
+    seen = run.epoch * run.num_images + run.seen
     latest = run.history.means() if run.step else run.history.rows[-1]
     return {
         "minutes": seconds / 60,
