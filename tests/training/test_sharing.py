@@ -220,7 +220,12 @@ def test_several_orders_go_on_with_as_many_images_a_step_alone(
         torch.manual_seed(0)
         supervisor = MultiTaskSupervisor(images, TinyBackbone(), tasks=["rotate", "denoise"])
         stop = Stop(most)
-        given = {"name": tmp_path / "base", "progress": False, "epochs": 1, "callbacks": [stop]}
+        given: dict[str, Any] = {
+            "name": tmp_path / "base",
+            "progress": False,
+            "epochs": 1,
+            "callbacks": [stop],
+        }
         return supervisor.supervise(**given, batch_size=size, **more).run
 
     pretend(monkeypatch, 0, 2)
