@@ -42,6 +42,7 @@ setup(
         "wandb": ["wandb>=0.16"],
         "mlflow": ["mlflow>=2.9"],
         "video": ["av>=12.0"],
+        "flow": ["opencv-python-headless>=4.10"],
         "export": ["safetensors>=0.4", "onnx>=1.16", "onnxscript>=0.2"],
     },
     classifiers=[

@@ -22,6 +22,7 @@ from super_selfish.augmentations.geometry import (
 from super_selfish.augmentations.halving import RandomHalving
 from super_selfish.augmentations.low_resolution import LowResolution
 from super_selfish.augmentations.noise import PixelDropout, RandomGaussianNoise
+from super_selfish.augmentations.optical_flow import RaftFlow
 from super_selfish.augmentations.primitives import autoaugment_primitives, cpc_primitives
 from super_selfish.augmentations.random_color import (
     KeepOneChannel,
@@ -76,6 +77,7 @@ __all__ = [
     "KeepOneChannel",
     "LowResolution",
     "PixelDropout",
+    "RaftFlow",
     "RandomAffine",
     "RandomApply",
     "RandomBrightness",

@@ -22,6 +22,13 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation, to_unit_range
 from super_selfish.augmentations.motion import Flow, block_flow, moving_parts
 from super_selfish.augmentations.moving_objects import draw_objects, put_objects
+from super_selfish.augmentations.optical_flow import (
+    FLOWS,
+    OF_OPENCV,
+    RaftFlow,
+    is_raft,
+    require_opencv,
+)
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.augmentations.resampling import RandomResizedCrop, resize
 from super_selfish.data.clips import FramePairs, holds_video
@@ -36,6 +43,7 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
+from super_selfish.training.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -132,6 +140,31 @@ def _mean(values: Tensor, over: Tensor) -> Tensor:
     return ((values * over).sum() / over.sum()).nan_to_num()
 
 
+def _flow_of(flow: Any, *, needs_it: bool) -> Flow:
+    """The function that a `flow=` argument means.
+
+    Args:
+        flow: As for `MotionSegmentationSupervisor`.
+        needs_it: Whether it will be called, so that what it needs must be installed.
+    """
+    if flow is None:
+        return block_flow
+    if is_raft(flow):
+        return RaftFlow(flow)
+    if callable(flow):
+        found: Flow = flow
+        return found
+    if flow not in FLOWS:
+        meant = did_you_mean(flow, FLOWS) if isinstance(flow, str) else None
+        guess = (
+            f': did you mean "{meant}"?' if meant else ", or a function of two batches of frames"
+        )
+        raise ValueError(f"flow is one of {', '.join(map(repr, FLOWS))}, got {flow!r}{guess}")
+    if needs_it and flow in OF_OPENCV:
+        require_opencv()
+    return FLOWS[flow]
+
+
 def _require_labels_for(source: str, labels: Tensor) -> None:
     is_shown = labels.dtype in (torch.uint8, torch.uint16) or labels.is_floating_point()
     if source == "video" and not (labels.ndim == 4 and is_shown):
@@ -184,7 +217,7 @@ class MotionSegmentationSupervisor(Supervisor):
     soft edges and the colours of its place.
 
     Differences from the paper: masks come from matching blocks, of which the camera's affine motion
-    is subtracted (`flow=` takes optical flow), instead of an unsupervised method that follows them
+    is subtracted (`flow=` has optical flow), instead of an unsupervised method that follows them
     through a whole video; a 1x1 and a 3x3 convolution make the mask, at a quarter of the side,
     instead of fully connected layers and 56x56; crops are random instead of around the object.
     Objects in stills are no part of the paper. By default Adam trains at a constant rate of 1e-3 in
@@ -212,7 +245,7 @@ class MotionSegmentationSupervisor(Supervisor):
         *,
         source: Source | None = None,
         step: int = 1,
-        flow: Flow | None = None,
+        flow: Flow | str | None = None,
         mask_size: Size | None = None,
         limits: tuple[float, float] = (0.4, 0.7),
         shift: tuple[float, float] = (0.05, 0.2),
@@ -235,9 +268,12 @@ class MotionSegmentationSupervisor(Supervisor):
             source: `"video"`, `"masks"` (`[H, W]` or `[1, H, W]`; not 0, or a share, is what moves)
                 or `"synthetic"`. Default: video where the dataset is that, else synthetic.
             step: Frames from one to the next, of a video that is given by its path.
-            flow: Function of two batches of frames `[B, C, H, W]` to displacements `[B, 2, h, w]`,
-                rows and columns, as fractions of the shorter side, such as optical flow. Default:
-                `augmentations.motion.block_flow`.
+            flow: How displacements are found in video: `"blocks"`, by matching blocks; `"dis"` or
+                `"farneback"`, optical flow by OpenCV (`pip install super-selfish[flow]`), finer in
+                frames above 64 pixels; `augmentations.RaftFlow("weights.pth")` or torchvision's
+                RAFT with weights that you have; or a function of two batches of frames
+                `[B, C, H, W]` to displacements `[B, 2, h, w]`, rows and columns, as fractions of
+                the shorter side. Default: blocks.
             mask_size: `h` or `(h, w)`. Default: a quarter of the image's sides, at least 8.
             limits: Of how much of the most moves: what is below the first does not move, what is
                 above the second does, and what lies between does not count. (0.4, 0.7): the paper.
@@ -254,8 +290,9 @@ class MotionSegmentationSupervisor(Supervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If a number is out of its range, there is no such source, or the predictor
-                gives no mask of that size.
+            ValueError: If a number is out of its range, there is no such source or flow, or the
+                predictor gives no mask of that size.
+            ModuleNotFoundError: If the flow of video is OpenCV's, and that is missing.
         """
         if source is not None and source not in SOURCES:
             raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
@@ -305,7 +342,7 @@ class MotionSegmentationSupervisor(Supervisor):
             self.mask_size,
             (low, high),
             (least, largest),
-            block_flow if flow is None else flow,
+            _flow_of(flow, needs_it=self.source is not None and source == "video"),
             RandomResizedCrop(self.image_size, scale, (3 / 4, 4 / 3), p_flip=0.5),
             view_before(self, augmentation),
         )
