@@ -84,8 +84,8 @@ class VisualCountingSupervisor(Supervisor):
 
     Differences from the paper: any backbone with a hidden layer and batch norm instead of an
     AlexNet without, whose fc6 and fc7 they are; the first counts are small; crops are of random
-    size; images are halved by one of four kernels. By default Adam trains at a constant rate of
-    1e-3 in batches of 32, instead of 1e-4 in batches of 512.
+    size. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead of 1e-4 in
+    batches of 512.
     """
 
     title = "Visual counting"
@@ -130,7 +130,7 @@ class VisualCountingSupervisor(Supervisor):
             margin: Squared distance from which on another image is far enough. 10: the paper.
             weight: Of the term that keeps other images apart. 1: the paper.
             kernels: By which images are halved, one drawn for each: some of `"nearest"`, `"area"`,
-                `"bilinear"` and `"bicubic"`.
+                `"bilinear"`, `"bicubic"` and `"lanczos"`.
             p_grayscale: Probability that an image is gray, with all its tiles, unless there is an
                 `augmentation`.
             hidden_size: Width of the hidden layer of the head. Default: 4096 (the paper) for

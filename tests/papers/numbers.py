@@ -120,10 +120,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "margin": Number(10.0, "3.1; text, section 3.2: M"),
         "weight": Number(1.0, "3.1; text, equation 3"),
         "kernels": Number(
-            None,
-            "3.1: drawn at random",
-            ("nearest", "area", "bilinear", "bicubic"),
-            "those of torch",
+            ("nearest", "area", "bilinear", "bicubic", "lanczos"), "3.1: drawn at random, of five"
         ),
         "p_grayscale": Number(0.6, "3.1; re-implementations: 0.6 to 0.67"),
         "hidden_size": Number(4096, "3.1; text: AlexNet's fc6, fc7", None, RESOLVED),

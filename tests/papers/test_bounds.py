@@ -65,7 +65,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("num_counts", **COUNT),
         Edge("margin", [TINY], [0.0, math.inf]),
         Edge("weight", [TINY], [0.0, math.inf]),
-        Edge("kernels", [("nearest",)], [(), ("lanczos",), "area"]),
+        Edge("kernels", [("nearest",), ("lanczos",)], [(), ("Lanczos",), "area"]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
         Edge("hidden_size", **COUNT),
     ],
