@@ -24,6 +24,7 @@ from super_selfish.evaluation.baselines import (
     untrained_network,
 )
 from super_selfish.evaluation.evaluation import (
+    AVERAGED,
     DIFFERENCE,
     PRETRAINED,
     SINCE_START,
@@ -39,6 +40,8 @@ from super_selfish.evaluation.protocols import check_layers, expand_protocols
 from super_selfish.evaluation.rated_network import Network, open_network
 from super_selfish.evaluation.scoring import Score, Subject, check_parts_fit, metric_of
 from super_selfish.models.dry_run import feature_shape
+from super_selfish.supervisors.averaging import averaged_backbone
+from super_selfish.training.averaging import Average
 from super_selfish.training.display import DELAY, open_bar, quiet
 from super_selfish.training.distributed import rank
 
@@ -71,7 +74,8 @@ def evaluate(
     Args:
         backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor:
             anything with `get_backbone()`, whose `preprocess`, `image_size` and `in_channels` are
-            then used unless they are given here.
+            then used unless they are given here. Averaged weights of a supervisor are a row of
+            their own, "averaged".
         train: Labelled images that protocols learn from: whatever `as_source` takes, or a pair
             `(images, labels)`. A label is an integer, or a row of zeros and ones where an image
             may have several classes; the figures are then mean average precisions.
@@ -111,7 +115,11 @@ def evaluate(
     """
     columns = expand_protocols(protocols)
     rated = open_network(backbone, preprocess, image_size, in_channels)
-    networks = {PRETRAINED: rated, **_other_networks(others, preprocess)}
+    networks = {PRETRAINED: rated}
+    average = getattr(backbone, "averaged", None)  # of a supervisor
+    if isinstance(average, Average) and average.is_begun:
+        networks[AVERAGED] = rated._replace(module=averaged_backbone(backbone))
+    networks |= _other_networks(others, preprocess)
     baselines = {
         START: start_network(start, backbone, rated.module),
         UNTRAINED: untrained_network(untrained, rated.module, seed),
@@ -129,7 +137,8 @@ def evaluate(
             notes |= {} if settled.note is None else {name: settled.note}
     for name, network in networks.items():
         check_layers(list(columns), network.module)
-        if name not in (PRETRAINED, START, UNTRAINED) and network.takes_images_as_they_are:
+        is_other = name not in (PRETRAINED, AVERAGED, START, UNTRAINED)
+        if is_other and network.takes_images_as_they_are:
             # The first is asked at once anyway; these would be after all protocols of the first.
             form = train_source.images
             feature_shape(network.module, form.in_channels, form.image_size)
@@ -184,7 +193,7 @@ def _other_networks(
             f'others must give each backbone a name, as {{"mine": backbone}}, '
             f"got {type(others).__name__}"
         )
-    taken = {PRETRAINED, START, UNTRAINED, DIFFERENCE, SINCE_START} & others.keys()
+    taken = {PRETRAINED, AVERAGED, START, UNTRAINED, DIFFERENCE, SINCE_START} & others.keys()
     if taken:
         raise ValueError(f"others must have names of their own, got {sorted(taken)}")
     return {

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRETRAINED, START, UNTRAINED = "pretrained", "start", "untrained"
+AVERAGED = "averaged"  # the pretrained one with averaged weights
 DIFFERENCE, SINCE_START = "difference", "since start"  # pretrained minus untrained, and minus start
 _BEFORE = {DIFFERENCE: UNTRAINED, SINCE_START: START}
 
@@ -24,8 +25,9 @@ class Evaluation:
     """Scores of a backbone, of its untrained twin and of others; prints as a table.
 
     Attributes:
-        scores: What each protocol says of each network: by network ("pretrained", the names of
-            others, "start" where training began from weights, "untrained"), then by protocol.
+        scores: What each protocol says of each network: by network ("pretrained", "averaged" where
+            there are averaged weights, the names of others, "start" where training began from
+            weights, "untrained"), then by protocol.
         metric: What the figures are: "accuracy" or "mean average precision".
         chance: What guessing reaches: one by the number of classes of the training part, or the
             mean average precision of one score for all images.
@@ -57,6 +59,11 @@ class Evaluation:
         return _values(self.scores[PRETRAINED])
 
     @property
+    def averaged(self) -> dict[str, float] | None:
+        """The same with the averaged weights of a run with `averaging=`; `None` without any."""
+        return _values(self.scores[AVERAGED]) if AVERAGED in self.scores else None
+
+    @property
     def untrained(self) -> dict[str, float] | None:
         """The same for the network that has learned nothing; `None` if there was none."""
         return _values(self.scores[UNTRAINED]) if UNTRAINED in self.scores else None
@@ -69,7 +76,8 @@ class Evaluation:
     @property
     def others(self) -> dict[str, dict[str, float]]:
         """The same for every other network, by name."""
-        names = [name for name in self.scores if name not in (PRETRAINED, START, UNTRAINED)]
+        ours = (PRETRAINED, AVERAGED, START, UNTRAINED)
+        names = [name for name in self.scores if name not in ours]
         return {name: _values(self.scores[name]) for name in names}
 
     @property
@@ -128,6 +136,7 @@ class Evaluation:
         """Everything as plain values, fit for JSON."""
         return {
             "pretrained": self.pretrained,
+            **({} if self.averaged is None else {"averaged": self.averaged}),
             "start": self.start,
             "untrained": self.untrained,
             "others": self.others,

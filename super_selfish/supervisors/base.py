@@ -34,6 +34,7 @@ from super_selfish.supervisors.refusals import (
     warn_of_frozen,
 )
 from super_selfish.training import distributed
+from super_selfish.training.averaging import EMA, Polyak
 from super_selfish.training.farewell import takes_leave
 from super_selfish.training.given import check_setting, check_together
 from super_selfish.training.history import Row
@@ -130,6 +131,7 @@ class Supervisor(Noting):
         compile: bool = False,
         compile_augmentation: bool = False,
         on_nan: str = "raise",
+        averaging: str | EMA | Polyak | None = None,
         keep_last: int = 2,
         overwrite: bool = False,
     ) -> Supervisor:
@@ -214,6 +216,13 @@ class Supervisor(Noting):
             on_nan: `"raise"` ends the run at a loss or gradient that is not finite, with the step
                 and the images of its batch in the message and in `name + "-nan.pt"`. `"skip"`
                 leaves such an update out, and counts it in the history; it keeps a copy of buffers.
+            averaging: `"ema"` or `"polyak"` keeps a second set of the backbone's weights, their
+                average over updates, which training never sees: `get_backbone(averaged=True)` has
+                it, `evaluate` rates it, checkpoints hold it. `"ema"`: exponential, of decay 0.999,
+                or 0.9999 by `training.EMA(0.9999)`, which papers call Polyak's too. `"polyak"`: the
+                uniform mean over the last quarter of the run, or another part by
+                `training.Polyak(last=0.5)`; batch norm gets its statistics at the end, by one more
+                pass over the images.
             keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
                 before, which is taken with a warning where the newest is damaged.
             overwrite: Replaces a former run at `name`, and keeps none of its files.
@@ -313,6 +322,7 @@ class Supervisor(Noting):
                         break
                 if run.step == run.steps_per_epoch:
                     loop.end_epoch()
+            loop.end()
 
     def _forward(self, data: Any) -> Losses:
         """The loss of a batch: here that of the model's outputs against the targets.
@@ -351,6 +361,7 @@ class Supervisor(Noting):
         if moved:
             for part in run.parts.values():
                 part._after_step(run)
+            run.follow()
         if run.is_last_of_epoch or steps_every_update(lr_scheduler):
             step_schedule(lr_scheduler, moved)
             hold_constant(optimizer)

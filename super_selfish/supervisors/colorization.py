@@ -216,8 +216,10 @@ class ColorizationSupervisor(Supervisor):
         """What makes RGB to what a network of the user's own has seen; else an identity."""
         return self.model.backbone.preprocess if self.is_own else nn.Identity()
 
-    def get_backbone(self) -> nn.Module:
+    def get_backbone(self, *, averaged: bool = False) -> nn.Module:
         """The network that sees lightness; the very network of the user's own, if one was given."""
+        if averaged:
+            return super().get_backbone(averaged=True)
         return self.model.backbone.network if self.is_own else self.model.backbone
 
     def _caution(self, run: Run) -> str | None:

@@ -234,8 +234,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         """What makes RGB to what a network of the user's own has seen; else an identity."""
         return self.model.backbone.lightness.preprocess if self.is_own else nn.Identity()
 
-    def get_backbone(self) -> nn.Module:
+    def get_backbone(self, *, averaged: bool = False) -> nn.Module:
         """The network that saw lightness; the very one of the user's own, if one was given."""
+        if averaged:
+            return super().get_backbone(averaged=True)
         half = self.model.backbone.lightness
         return half.network if self.is_own else half
 

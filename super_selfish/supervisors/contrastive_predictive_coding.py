@@ -60,7 +60,9 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
     (paper: 6x6 of 80 pixels); targets lie two and three rows ahead (the pseudo-code: three; one row
     ahead half the pixels are the same); context networks of four causal convolutions instead of
     five residual blocks (`context="residual"` has these), the strong augmentation of release 0.0.6
-    (`augmentation="paper"` is the paper's), and no averaged weights.
+    (`augmentation="paper"` is the paper's), and averaged weights on request alone: the paper's
+    Polyak averaging with a decay of 0.9999 is `supervise(averaging=EMA(0.9999))`, `EMA` being of
+    `super_selfish.training`; a run of few thousand updates wants 0.999, `averaging="ema"`.
     The loss is the mean and not the sum over directions and offsets. By default Adam (betas 0.9 and
     0.999) trains at a constant rate of 1e-3 in batches of 32, instead of Adam (betas 0.8 and 0.999)
     at 4e-4 in batches of 512.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from super_selfish.data.collate import Batch, Collator, LabelCollator
 from super_selfish.models.dry_run import REFUSALS
 from super_selfish.training import distributed
+from super_selfish.training.averaging import bytes_of
 from super_selfish.training.devices import device_count
 from super_selfish.training.memory import (
     Peak,
@@ -95,13 +96,16 @@ def surely_fits(supervisor: Supervisor, batch_size: int, free: int) -> bool:
     return _SURELY * batch_size * image + 4 * weights < free / 2
 
 
-def measure(supervisor: Supervisor, precision: str, optimizer: Any = None) -> Footprint | None:
+def measure(
+    supervisor: Supervisor, precision: str, optimizer: Any = None, averages: bool = False
+) -> Footprint | None:
     """Measures what a step takes.
 
     Args:
         supervisor: Its networks are where they will train.
         precision: In which they do.
         optimizer: What will move them; default: one that keeps two moments, as Adam.
+        averages: Whether averaged weights of the backbone will be kept beside them.
 
     Returns:
         The footprint; None where small batches say nothing: a collator that is no `Collator`, or a
@@ -121,6 +125,8 @@ def measure(supervisor: Supervisor, precision: str, optimizer: Any = None) -> Fo
             return None
     weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
     state = 2 * weights if optimizer is None else state_of(optimizer)
+    if averages:
+        state += bytes_of(supervisor.get_backbone())
     is_on_cpu = supervisor.device.type == "cpu"
     scratch, constant = (SCRATCH, FRAMEWORK) if is_on_cpu else (1.0, 0)
     (kept, peak), (kept_later, peak_later) = peaks
@@ -248,7 +254,7 @@ def tell(supervisor: Supervisor) -> str | None:
     if free is None or surely_fits(supervisor, run.batch_size, free):
         return None
     with fitting_explained(supervisor):
-        footprint = measure(supervisor, run.precision, run.optimizer)
+        footprint = measure(supervisor, run.precision, run.optimizer, run.averaging is not None)
     if footprint is None:
         return None
     needed = footprint.of(-(-run.batch_size // len(run.devices)))
@@ -260,7 +266,11 @@ def tell(supervisor: Supervisor) -> str | None:
 
 
 def fitting_batch(
-    supervisor: Supervisor, precision: str, devices: Sequence[torch.device] | None = None
+    supervisor: Supervisor,
+    precision: str,
+    devices: Sequence[torch.device] | None = None,
+    *,
+    averages: bool = False,
 ) -> int:
     """The batch that `batch_size="auto"` stands for, the same in every process.
 
@@ -271,6 +281,7 @@ def fitting_batch(
         supervisor: Its networks are where they will train.
         precision: In which they do.
         devices: Those that share a batch; default: that of the networks.
+        averages: As for `measure`.
 
     Returns:
         Images a step.
@@ -283,7 +294,7 @@ def fitting_batch(
     free = _free_of_each(devices)
     if free is not None and not surely_fits(supervisor, most, free):
         with fitting_explained(supervisor):
-            footprint = measure(supervisor, precision)
+            footprint = measure(supervisor, precision, None, averages)
         if footprint is None:
             raise ValueError(
                 'batch_size="auto" needs a Collator and a step that takes few images: give a number'

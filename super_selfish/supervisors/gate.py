@@ -37,6 +37,8 @@ def require_finite(supervisor: Pretrained) -> None:
     tensors = {name[2:-2]: tensor for name, tensor in tensors.items()}
     if run is not None and run.optimizer is not None:
         tensors.update(tensors_in(run.optimizer.state_dict(), "optimizer"))
+    if supervisor.averaged is not None:
+        tensors.update(tensors_in(supervisor.averaged.weights, "average"))
     wrong = not_finite(tensors)
     if not wrong:
         return

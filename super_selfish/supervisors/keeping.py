@@ -98,7 +98,7 @@ class Keeper:
         self._is_failing = error is not None
         try:
             if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
-                self._store(is_last=error is None)
+                self.store(is_last=error is None)
             if error is not None:
                 self._explain(error)
         finally:
@@ -130,7 +130,7 @@ class Keeper:
         """
         run, interrupt = self._run, self._interrupt
         if run.checkpoint_is_due or (interrupt.wants_store and run.is_whole):
-            self._store()
+            self.store()
             if interrupt.wants_store:
                 if self._writes and run.progress and run.stored_step == run.global_step:
                     _logger.warning("%s, as SIGUSR1 asked; the run goes on", place_of(run))
@@ -171,7 +171,7 @@ class Keeper:
             length = try_checkpoint(checkpoint_path(name), record, require_storable)
         except OSError as error:
             raise cannot_store(checkpoint_path(name), error) from error
-        needed = length + self._optimizer_growth()
+        needed = length + self._growth()
         path = checkpoint_path(name)
         own = [path, *former_paths(path, self._run.keep_last)]
         if not self._supervisor.files.formers_are_own:
@@ -180,9 +180,11 @@ class Keeper:
         # All that are kept, and the next one beside them until it is known to be good.
         require_room(name, needed, (self._run.keep_last + 1) * needed - there)
 
-    def _optimizer_growth(self) -> int:
-        """Bytes that the optimizer's averages will take, of which there are none before a step."""
-        return sum(
+    def _growth(self) -> int:
+        """Bytes of averages, of gradients or weights, that are not there before the first step."""
+        average = self._run.average
+        later = 0 if average is None or average.is_begun else average.nbytes
+        return later + sum(
             p.nbytes * max([n for name, n in _AVERAGES.items() if group.get(name)], default=0)
             for each in each_of(self._run.optimizer)
             for group in each.param_groups
@@ -190,7 +192,16 @@ class Keeper:
             if p not in each.state
         )
 
-    def _store(self, *, is_last: bool = False) -> None:
+    def store(self, *, is_last: bool = False) -> None:
+        """Stores the run as it is now.
+
+        Args:
+            is_last: Whether no later try can follow.
+
+        Raises:
+            OSError: If it is the last, and the disk does not take it.
+            NonFiniteLossError: If what would be stored is not finite.
+        """
         if not self._writes:
             return
         run = self._run

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.data.feed import Feed
+from super_selfish.supervisors.averaging import estimate_statistics
 from super_selfish.supervisors.composing import logged_in
 from super_selfish.supervisors.diagnostics import warn_if_exploded, warn_if_ill
 from super_selfish.supervisors.keeping import Keeper
@@ -56,6 +57,8 @@ class Loop:
             within.enter_context(self._keeper)
             within.enter_context(run.accumulation)
             self._forward = within.enter_context(self._in_parallel())
+            if run.average is not None:
+                run.average.begin()  # now that all processes have the same weights
             self._within = within.pop_all()
         return self
 
@@ -119,6 +122,18 @@ class Loop:
             warn_if_ill(verdict, run)
         run.agree_to_stop()
         self._progress.after_epoch()
+
+    def end(self) -> None:
+        """Finishes the averaged weights of a run that is over."""
+        run, average = self._run, self._run.average
+        if average is None or not average.wants_statistics:
+            return
+        if run.epoch < run.epochs and run.stopped_by is None:
+            return  # its time is up
+        self._keeper.store()  # it is over, whatever becomes of the pass
+        with self._keeper.step():
+            batches = self._feed.epoch(run.epochs_before + run.epoch, 0)
+            estimate_statistics(self._supervisor, run, batches)
 
     def _in_parallel(self) -> AbstractContextManager[Callable[[Any], Losses]]:
         """The loss of a batch: of one device, of several, or of this process among others."""

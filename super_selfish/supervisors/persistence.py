@@ -23,6 +23,7 @@ from super_selfish.supervisors.rebuilding import rebuild
 from super_selfish.supervisors.start import note_given, restored_start
 from super_selfish.supervisors.under_way import require_idle
 from super_selfish.training import distributed
+from super_selfish.training.averaging import restored_average
 from super_selfish.training.checkpoint import (
     checkpoint_path,
     has_checkpoint,
@@ -67,7 +68,9 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
     require_finite(supervisor)
     require_extra_state_taken(supervisor)
     trained = _run_of(supervisor)
-    return {
+    average = supervisor.averaged
+    averaged = {"averaged": average.state_dict()} if average and average.is_begun else {}
+    return averaged | {
         "class": type(supervisor).__name__,
         "arguments": stored_arguments(supervisor.arguments) | trained.left_out,
         "model": without_wrappers(supervisor, supervisor.state_dict()),
@@ -280,6 +283,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
     supervisor.load_state_dict(stored)
     supervisor.files.note(name)
     supervisor.start = restored_start(state.get("start"))
+    supervisor.averaged = restored_average(state.get("averaged"))
     supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
     missing = left_out(state["arguments"], supervisor.arguments)
     supervisor.loaded = Loaded(state["run"], state.get("provenance"), missing)

@@ -15,6 +15,7 @@ from super_selfish.data.reading import Reading
 from super_selfish.data.workers import parse_timeout, worker_faults_explained, workers_ended
 from super_selfish.models.number_format import require_no_half
 from super_selfish.supervisors import footprint
+from super_selfish.supervisors.averaging import begin_averaging, check_averaging
 from super_selfish.supervisors.composing import lent_run, parts_of
 from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_explained
@@ -76,6 +77,7 @@ def _prepared_alone(
     require_no_half(supervisor)
     supervisor._ready_backbone()
     place_for_training(supervisor, given["devices"])
+    check_averaging(supervisor, given["averaging"], given["epochs"])
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
     run = supervisor.run = _opened(supervisor, given, parts)
@@ -113,6 +115,7 @@ def _prepared_alone(
         tell_devices(supervisor)
         if (needs := footprint.tell(supervisor)) is not None:
             run.remarks.append(needs)
+        begin_averaging(supervisor, run, is_resumed=stored is not None)
         supervisor.loaded = None  # from here on these networks are those of this run
         with (
             workers_ended(loader),
@@ -161,7 +164,10 @@ def _batch_size(
     stored = stored_sharing(given["name"]) if is_resumed else None
     size = None if stored is None else stored.batch_size_for(distributed.world_size())
     if stored is None or size != stored.batch_size:
-        fitting = footprint.fitting_batch(supervisor, given["precision"], devices)
+        averages = given["averaging"] is not None
+        fitting = footprint.fitting_batch(
+            supervisor, given["precision"], devices, averages=averages
+        )
         size = fitting if size is None else min(size, fitting)
     return size, f'batch_size="auto" took {size} images a step'
 

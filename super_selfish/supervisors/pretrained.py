@@ -15,6 +15,7 @@ from super_selfish.data.pictures import Group
 from super_selfish.export import export_backbone
 from super_selfish.models.wrappers import unwrapped, without_processes
 from super_selfish.supervisors.arguments import Arguments
+from super_selfish.supervisors.averaging import averaged_backbone
 from super_selfish.supervisors.exhibits import views_and_targets
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import Loaded, restore_supervisor, save_supervisor
@@ -22,6 +23,7 @@ from super_selfish.supervisors.placement import SupervisorType
 from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
+from super_selfish.training.averaging import Average
 from super_selfish.training.devices import own_device
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
@@ -45,6 +47,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         loaded: The run of the checkpoint that was loaded, until these networks train; or None.
         epochs_seen: Epochs of which these networks have seen a step, in all runs and checkpoints.
         start: The weights from which the last run began, or None if it began untrained.
+        averaged: The averaged weights of the backbone, of a run with `averaging=`; or None.
         arguments: Of the constructor, by name.
         is_placed: Whether the user has said on which device the networks shall be.
         remark: What it has to say before its first step, a line in every display, or nothing.
@@ -74,6 +77,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     loaded: Loaded | None = None
     epochs_seen: int
     start: Start | None
+    averaged: Average | None = None
     arguments: Arguments
     is_placed = False
     is_pinned = False
@@ -189,8 +193,17 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     def _bare_model(self) -> Any:
         return unwrapped(self.model) if isinstance(self.model, nn.Module) else self.model
 
-    def get_backbone(self) -> nn.Module:
-        """The network to keep: the very module that was given to the constructor, if one was."""
+    def get_backbone(self, *, averaged: bool = False) -> nn.Module:
+        """The network to keep: the very module that was given to the constructor, if one was.
+
+        Args:
+            averaged: Gives a copy of it with the averaged weights, of a run with `averaging=`.
+
+        Raises:
+            ValueError: If there are no averaged weights.
+        """
+        if averaged:
+            return averaged_backbone(self)
         model: Any = self._bare_model
         given = self.arguments.get("backbone")
         # A network that comes in a wrapper for several processes trains without, since we wrap all.
@@ -248,6 +261,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         format: str | None = None,
         *,
         image_size: Size | None = None,
+        averaged: bool = False,
     ) -> Path:
         """Writes the backbone alone, for other programs.
 
@@ -258,12 +272,16 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
                 `"torch.export"` or `"onnx"`; see `super_selfish.export.export_backbone`. Default:
                 what the ending of the path says.
             image_size: Of the images that it shall take. Default: that of this supervisor.
+            averaged: Writes the averaged weights of a run with `averaging=`.
 
         Returns:
             The file.
+
+        Raises:
+            ValueError: If there are no averaged weights, among others.
         """
         return export_backbone(
-            self.get_backbone(),
+            averaged_backbone(self) if averaged else self.get_backbone(),
             path,
             format,
             image_size=image_size or self.image_size,

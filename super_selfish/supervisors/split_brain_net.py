@@ -212,8 +212,10 @@ class SplitBrainNetSupervisor(Supervisor):
         """What makes RGB to what a network of the user's own has seen; else an identity."""
         return self.model.backbone.lightness.preprocess if self.is_own else nn.Identity()
 
-    def get_backbone(self) -> nn.Module:
+    def get_backbone(self, *, averaged: bool = False) -> nn.Module:
         """Both halves as one network; the very network of the user's own, if one was given."""
+        if averaged:
+            return super().get_backbone(averaged=True)
         return self.model.backbone.lightness.network if self.is_own else self.model.backbone
 
     def _forward(self, data: LabTargets) -> Tensor:

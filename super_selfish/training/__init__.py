@@ -1,5 +1,6 @@
 """Checkpoints, history, randomness, precision, schedules: what every run needs."""
 
+from super_selfish.training.averaging import EMA, Polyak
 from super_selfish.training.callbacks import Callback, Step
 from super_selfish.training.early_stopping import EarlyStopping
 from super_selfish.training.finite import NonFiniteLossError
@@ -9,6 +10,7 @@ from super_selfish.training.optimizers import LARS, without_decay
 from super_selfish.training.schedules import Cosine, WarmupCosine
 
 __all__ = [
+    "EMA",
     "LARS",
     "Callback",
     "Checkpoints",
@@ -17,6 +19,7 @@ __all__ = [
     "Logger",
     "MLflow",
     "NonFiniteLossError",
+    "Polyak",
     "Step",
     "TensorBoard",
     "WarmupCosine",

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from super_selfish.training.averaging import restored_average
+
 Check = Callable[[Any], bool]
 NEEDED = ("class", "arguments", "model", "run")
 
@@ -180,6 +182,21 @@ def _is_start(value: Any) -> bool:
     )
 
 
+def _is_average(value: Any) -> bool:
+    if not (isinstance(value, dict) and value.keys() >= _AVERAGE):
+        return False
+    try:
+        restored_average(value)
+    except (LookupError, TypeError, ValueError):  # a rule that is none
+        return False
+    return (
+        _is_words(value["weights"], lambda each: isinstance(each, Tensor))
+        and _is_count(value["updates"])
+        and type(value["has_statistics"]) is bool
+    )
+
+
+_AVERAGE = frozenset({"rule", "updates", "has_statistics", "weights"})
 _LONGEST_SIDE = 1 << 16  # pixels, and channels
 
 _PARTS: dict[str, Check] = {
@@ -193,6 +210,7 @@ _PARTS: dict[str, Check] = {
         and all(_is_count(number) and 0 < number <= _LONGEST_SIDE for number in value)
     ),
     "start": _is_start,
+    "averaged": _is_average,
     "run": _is_run,
     "provenance": lambda value: value is None or _is_words(value, lambda _: True),
 }

@@ -13,6 +13,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from super_selfish.training.averaging import averaging_of
 from super_selfish.training.callbacks import EVENTS, is_monitor, listens
 from super_selfish.training.optimizers import OPTIMIZERS, wants_names
 from super_selfish.training.precision import DTYPES
@@ -232,6 +233,7 @@ def _devices(given: Any) -> Any:
 
 
 _CHECKS = {
+    "averaging": averaging_of,
     "devices": _devices,
     "batch_size": _batch_size,
     "optimizer": _optimizer,

@@ -27,6 +27,8 @@ class Guard:
 
     Attributes:
         skips: Whether an update that is not finite is left out; else the run ends.
+        left_out: Whether the last update was left out, a scalar where only the device may know;
+            None where it surely was not.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Guard:
             raise ValueError(f'on_nan is "raise" or "skip", got {on_nan!r}')
         self.skips = on_nan == "skip"
         self._waits = device.type == "cpu"  # nothing is lost by looking
+        self.left_out: Tensor | None = None
         self._first_bad = torch.tensor(-1, device=device)  # 2 * step + kind
         self._is_bad = torch.tensor(False, device=device)  # the update under way
         self._saved = _Copies()
@@ -104,10 +107,10 @@ class Guard:
             whether the update was not finite, or None where it is not left out for that.
         """
         if not self.skips:
-            _step(optimizers, scaler)
+            self.left_out = _step(optimizers, scaler)
             return True, None
         bad = self._is_bad | ~all_finite(gradients_of(optimizers)).to(self._is_bad.device)
-        bad = distributed.any_process(bad)
+        bad = self.left_out = distributed.any_process(bad)
         self._is_bad = torch.zeros_like(self._is_bad)
         moves = self._move_unless(bad, optimizers, scaler)
         self._saved.restore_where(bad, self._buffers(), known=self._waits)
@@ -127,7 +130,7 @@ class Guard:
         self, bad: Tensor, optimizers: list[Any], scaler: torch.amp.GradScaler
     ) -> bool:
         if scaler.is_enabled():
-            _step(optimizers, scaler)  # it asks by itself
+            self.left_out = _step(optimizers, scaler)  # it asks by itself
             return not (self._waits and bool(bad))
         if not self._waits and all(map(_decides_on_device, optimizers)):
             for optimizer in optimizers:  # as GradScaler hands it over
@@ -141,10 +144,16 @@ class Guard:
         return True
 
 
-def _step(optimizers: list[Any], scaler: torch.amp.GradScaler) -> None:
+def _step(optimizers: list[Any], scaler: torch.amp.GradScaler) -> Tensor | None:
+    """Steps; says whether the scaler has left out any of them, if it may have."""
     for optimizer in optimizers:
         scaler.step(optimizer)
+    left_out = None
+    if scaler.is_enabled():
+        found = [f for each in optimizers for f in scaler._found_inf_per_device(each).values()]
+        left_out = torch.stack([each.to(found[0].device) for each in found]).sum() > 0
     scaler.update()
+    return left_out
 
 
 def gradients_of(optimizers: list[Any]) -> list[Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
+from super_selfish.training.averaging import Average, Rule
 from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.counting import plural
 from super_selfish.training.description import Settings
@@ -109,6 +110,8 @@ class Run:
     compile_augmentation: bool = False
     keep_last: int = 2
     on_nan: str = "raise"
+    averaging: Rule | None = None
+    average: Average | None = None  # of the backbone's weights; they are the supervisor's too
     buffers: Callable[[], Iterable[Tensor]] = tuple
     is_whole: bool = True  # no step is under way, and no gradients wait for more batches
     infinite_at_start: dict[str, Tensor] = field(default_factory=dict)
@@ -302,6 +305,13 @@ class Run:
         if bad is not None:
             self.history.count("skipped_updates", bad)
         return moved
+
+    def follow(self) -> None:
+        """Has the averaged weights, if there are any, take in those after an update."""
+        if self.average is not None:
+            number = self.epoch * self._updates_in(self.steps_per_epoch)
+            number += self.step // self.accumulate
+            self.average.update(number, self.total_updates, self.guard.left_out)
 
     def unscale(self, optimizers: dict[str, Any] | Any) -> None:
         """Brings gradients to their own size, where half precision has scaled them.

@@ -326,3 +326,30 @@ def test_each_of_several_processes_takes_its_part_of_the_images(
     monkeypatch.setattr(footprint, "measure", lambda *_: None)
     with pytest.raises(ValueError, match=r"needs a Collator and a step .*: give a number"):
         footprint.fitting_batch(supervisor, "fp32")
+
+
+@pytest.mark.parametrize("averaging", [None, "ema"])
+def test_averaged_weights_are_part_of_what_a_run_needs(
+    averaging: str | None,
+    images: Tensor,
+    tiny_backbone: Backbones,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Footprint] = []
+
+    def noted(*args: Any) -> Footprint | None:
+        found = measure(*args)
+        assert found is not None
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(footprint, "surely_fits", lambda *_: False)
+    monkeypatch.setattr(footprint, "measure", noted)
+    supervisor = rotate(images, tiny_backbone())
+    plain = measure(supervisor, "fp32")
+    assert plain is not None
+    settings: dict[str, Any] = {"batch_size": "auto", "averaging": averaging, "progress": False}
+    supervisor.supervise(epochs=1, name=None, **settings)
+    state = supervisor.get_backbone().state_dict().values()
+    more = sum(tensor.nbytes for tensor in state) if averaging else 0
+    assert [found.peak.fixed - plain.peak.fixed for found in asked] == pytest.approx([more, more])

@@ -199,6 +199,7 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
                 "keep_last",
                 "worker_timeout",
                 "devices",
+                "averaging",
             ),
         }, name
 

@@ -236,6 +236,31 @@ def flaky_run(name: Path, epochs: int) -> dict[str, Any]:
     return {"steps": supervisor.run.global_step, "rows": supervisor.state_dict()["bank.rows"]}
 
 
+def averaged_run(batch_size: int, averaging: str, seed: int = 0) -> dict[str, Any]:
+    """Averaged weights of a network with batch norm; every process begins with other ones."""
+    torch.manual_seed(seed)
+    network = CombinedNet(TinyBackbone(), nn.Linear(16, 2))
+    supervisor = Supervisor(network, pictures(), nn.CrossEntropyLoss(), BrightnessCollator(0.3))
+    noted = Noted()
+    supervisor.supervise(
+        lr=0.1, epochs=3, batch_size=batch_size, name=None, averaging=averaging, callbacks=noted
+    )
+    assert supervisor.averaged is not None
+    found = supervisor.averaged.state_dict()
+    return {"weights": found["weights"], "updates": found["updates"], "last": noted.last}
+
+
+class Noted(Callback):
+    """The weights after the last three updates, of the backbone's first layer."""
+
+    def __init__(self) -> None:
+        self.last: list[Tensor] = []
+
+    def on_step(self, supervisor: Any, step: Any) -> None:
+        self.last.append(supervisor.get_backbone().layers[0].weight.detach().clone())
+        del self.last[:-3]
+
+
 class Differing(Callback):
     """Writes a column that rises in the first process, and falls in the others."""
 
@@ -291,6 +316,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "unused": plain_run(4, seed=number, backbone=WithUnused, **DECAYING),
             "refused": [refused(first) for first in (True, False)],
             "stopped": stopped_epochs(),
+            "averaged": {kind: averaged_run(4, kind, number) for kind in ("ema", "polyak")},
             "flaky": [flaky_run(folder / "flaky", epochs) for epochs in (1, 2)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
             "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
@@ -466,3 +492,19 @@ def test_with_one_process_everything_does_nothing() -> None:
     assert gather(part) is part
     with parallel(layer) as step:
         assert step is layer
+
+
+@pytest.mark.parametrize("kind", ["ema", "polyak"])
+def test_averaged_weights_are_the_same_in_every_process(
+    processes: list[dict[str, Any]], kind: str
+) -> None:
+    first, second = (found["averaged"][kind] for found in processes)
+    assert first["updates"] == second["updates"] == {"ema": 9, "polyak": 2}[kind]
+    parameters = {name for name, _ in TinyBackbone().named_parameters()}
+    for name in parameters:
+        assert torch.equal(first["weights"][name], second["weights"][name])
+    if kind == "polyak":
+        expected = torch.stack(first["last"][-2:]).mean(0)
+        torch.testing.assert_close(first["weights"]["layers.0.weight"], expected)
+        for name, statistics in first["weights"].items():  # of the images of both
+            assert torch.equal(statistics, second["weights"][name])

@@ -32,6 +32,10 @@ STATE: dict[str, Any] = {
     "model": {"w": torch.ones(2), "a._extra_state": {"x": 1}, "_extra_state": 3},
     "epochs_seen": 0,
     "start": {"weights": {"w": torch.ones(2)}, "origin": "a file"},
+    "averaged": {
+        **{"rule": {"name": "ema", "decay": 0.9}, "updates": 3, "has_statistics": False},
+        "weights": {"w": torch.ones(2)},
+    },
     "run": {
         **{"epoch": 0, "step": 0, "settings": {"lr": [1]}, "history": HISTORY, "scaler": {}},
         **{"optimizer": None, "lr_scheduler": {}, "epochs_before": 0, "watched_since": 0},
@@ -60,6 +64,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
     [
         ((), None),
         (("start",), None),
+        (("averaged",), GONE),
         (("run",), None),
         (("provenance",), None),
         (("provenance",), GONE),
@@ -89,6 +94,13 @@ def test_what_is_missing_is_named(key: str) -> None:
 
 TENSOR = torch.ones(2)
 WRONG: list[tuple[tuple[Any, ...], Any, str]] = [
+    (("averaged", "rule"), {"name": "sgd"}, "averaged"),
+    (("averaged", "rule"), {"name": "ema", "decay": 2.0}, "averaged"),
+    (("averaged", "rule"), {"name": "ema", "last": 0.5}, "averaged"),
+    (("averaged", "updates"), -1, "averaged"),
+    (("averaged", "weights"), [TENSOR], "averaged"),
+    (("averaged", "has_statistics"), 1, "averaged"),
+    (("averaged",), None, "averaged"),
     (("class",), 3, "class"),
     (("class",), None, "class"),
     (("arguments",), [], "arguments"),
