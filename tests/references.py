@@ -218,6 +218,31 @@ def lars_in_loops(
     )
 
 
+def lamb_in_loops(
+    weight: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    step: int,
+    *,
+    lr: float,
+    weight_decay: float,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One step of LAMB (You et al., 2019, algorithm 2), number by number; steps count from 1."""
+    first, second = (moment.clone() for moment in moments)
+    directions = torch.zeros_like(weight)
+    for place in itertools.product(*map(range, weight.shape)):
+        first[place] = 0.9 * first[place] + 0.1 * gradient[place]
+        second[place] = 0.999 * second[place] + 0.001 * gradient[place] ** 2
+        mean = first[place] / (1 - 0.9**step)
+        square = second[place] / (1 - 0.999**step)
+        directions[place] = mean / (square.sqrt() + 1e-6)
+    ratio = 1.0
+    if weight.ndim > 1:
+        directions = directions + weight_decay * weight
+        ratio = math.sqrt((weight**2).sum()) / math.sqrt((directions**2).sum())
+    return weight - lr * ratio * directions, (first, second)
+
+
 def candidate_info_nce_in_loops(
     predictions: Tensor,
     candidates: Tensor,

@@ -132,6 +132,7 @@ class Supervisor(Noting):
         compile_augmentation: bool = False,
         on_nan: str = "raise",
         averaging: str | EMA | Polyak | None = None,
+        lr_scaling: str | None = None,
         keep_last: int = 2,
         overwrite: bool = False,
     ) -> Supervisor:
@@ -141,11 +142,11 @@ class Supervisor(Noting):
         the augmentation of the epochs that come after those it has seen, and replays none.
 
         Args:
-            lr: Learning rate.
+            lr: Learning rate; see `lr_scaling`.
             optimizer: Called with the parameters and `lr` (and `named_parameters`, a dict, if it
                 takes that); those of torch with `fused=True` too, where they and the device know
                 it. Or a name: `"adam"` and `"adamw"` as torch has them, `"sgd"` with momentum 0.9
-                and weight decay 1e-4, `"lars"` (BYOL's).
+                and weight decay 1e-4, `"lars"` (BYOL's), `"lamb"` (timm's, an extra).
             epochs: Passes over the dataset, in total where a run is resumed.
             batch_size: Images a step (and a process). `"auto"`: the power of two that takes at most
                 70 % of the memory that is free, 256 at most; a resumed run keeps what it had.
@@ -223,6 +224,10 @@ class Supervisor(Noting):
                 uniform mean over the last quarter of the run, or another part by
                 `training.Polyak(last=0.5)`; batch norm gets its statistics at the end, by one more
                 pass over the images.
+            lr_scaling: `"linear"` or `"sqrt"`: `lr` is that for 256 images an update, and grows
+                with the images `G` of one (`batch_size * accumulate`, times the processes) to
+                `lr * G / 256`, or `lr * sqrt(G / 256)`, which for `lr=1.2` is SimCLR's
+                `0.075 * sqrt(G)`. A line says the rate. None: `lr` is the rate.
             keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
                 before, which is taken with a warning where the newest is damaged.
             overwrite: Replaces a former run at `name`, and keeps none of its files.

@@ -61,3 +61,5 @@ def tell_settings(supervisor: Pretrained) -> None:
         told = described("monitor", monitor)
         run.watching |= {name: value for name, value in told.items() if name not in _WHEN}
     run.schedule = told_schedule(run.lr_scheduler, run.optimizer, run.epochs)
+    if run.lr_scaling is not None:
+        run.schedule |= {"lr_scaling": run.lr_scaling, "images_per_update": run.images_per_update}

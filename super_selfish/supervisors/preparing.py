@@ -29,12 +29,14 @@ from super_selfish.training.acceleration import compiled, fused, lay_out
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.checkpoint import has_checkpoint
+from super_selfish.training.counting import plural
 from super_selfish.training.locking import lock_of
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.optimizers import by_name
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.precision import gradient_scaler
 from super_selfish.training.run import Run
+from super_selfish.training.scaling import BASE_IMAGES, scaled_rate
 from super_selfish.training.settings import announce_beginning
 from super_selfish.training.telling import warn
 
@@ -101,7 +103,7 @@ def _prepared_alone(
             run.shuffle,
             given["num_workers"],
             supervisor.collate_fn,
-            given["lr"],
+            _rate(run, given["lr"]),
             given["lr_scheduler"],
         )
         order = loader.batch_sampler
@@ -170,6 +172,21 @@ def _batch_size(
         )
         size = fitting if size is None else min(size, fitting)
     return size, f'batch_size="auto" took {size} images a step'
+
+
+def _rate(run: Run, lr: float) -> float:
+    """The learning rate of a run, which says it where it is not the given one."""
+    images = run.images_per_update
+    rate = scaled_rate(lr, run.lr_scaling, images)
+    if run.lr_scaling is not None:
+        parts = [plural(run.batch_size, "image")]
+        parts += [f"{run.accumulate} batches"] if run.accumulate > 1 else []
+        parts += [f"{run.processes} processes"] if run.processes > 1 else []
+        run.remarks.append(
+            f'lr_scaling="{run.lr_scaling}": lr={lr:g} for {BASE_IMAGES} images is {rate:.4g} for '
+            f"the {images:,} of an update ({' x '.join(parts)})"
+        )
+    return rate
 
 
 def _restored(supervisor: Supervisor, run: Run, given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -55,6 +55,8 @@ def provenance_of(supervisor: Pretrained) -> dict[str, Any] | None:
         name: plain_setting(value) if is_plain(value) else str(value)
         for name, value in settings.items()
     }
+    if run.lr_scaling is not None:
+        settings["lr_scaling"] = run.lr_scaling
     if run.averaging is not None:
         settings["averaging"] = str(run.averaging)
     if run.optimizer is not None:

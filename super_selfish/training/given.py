@@ -17,6 +17,7 @@ from super_selfish.training.averaging import averaging_of
 from super_selfish.training.callbacks import EVENTS, is_monitor, listens
 from super_selfish.training.optimizers import OPTIMIZERS, wants_names
 from super_selfish.training.precision import DTYPES
+from super_selfish.training.scaling import scaling_of
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
 from super_selfish.training.typed import as_count, as_whole
@@ -234,6 +235,7 @@ def _devices(given: Any) -> Any:
 
 _CHECKS = {
     "averaging": averaging_of,
+    "lr_scaling": scaling_of,
     "devices": _devices,
     "batch_size": _batch_size,
     "optimizer": _optimizer,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from super_selfish.training.lamb import lamb
+
 
 class LARS(Optimizer):
     """Gradient descent with momentum whose steps are scaled layer by layer.
@@ -107,6 +109,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     # MoCo (He et al., 2019, arXiv 1911.05722, section 3.3) and most others of its time.
     "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),
     "lars": LARS,
+    "lamb": lamb,  # weight decay of 0.01
 }
 
 
@@ -214,7 +217,7 @@ def require_optimizer(built: Any) -> None:
         if isinstance(each, torch.optim.LBFGS | torch.optim.SparseAdam):
             raise TypeError(
                 f"optimizer= makes {type(each).__name__}, which does not train networks of images "
-                'here: give "adam", "adamw", "sgd", "lars", or another of torch.optim'
+                'here: give "adam", "adamw", "sgd", "lars", "lamb", or another of torch.optim'
             )
 
 
@@ -250,5 +253,9 @@ def load_moments(optimizer: Any, state: dict[str, Any]) -> None:
             load_moments(each, state[name])
         return
     pairs = zip(optimizer.param_groups, state["param_groups"], strict=True)
-    groups = [{**present, "params": stored["params"]} for present, stored in pairs]
+    # Some of timm count the updates of a group in the group.
+    groups = [
+        {**{k: v for k, v in stored.items() if k == "step"}, **present, "params": stored["params"]}
+        for present, stored in pairs
+    ]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})

@@ -111,6 +111,7 @@ class Run:
     keep_last: int = 2
     on_nan: str = "raise"
     averaging: Rule | None = None
+    lr_scaling: str | None = None
     average: Average | None = None  # of the backbone's weights; they are the supervisor's too
     buffers: Callable[[], Iterable[Tensor]] = tuple
     is_whole: bool = True  # no step is under way, and no gradients wait for more batches
@@ -164,6 +165,11 @@ class Run:
     def processes(self) -> int:
         """How many train together."""
         return world_size()
+
+    @property
+    def images_per_update(self) -> int:
+        """Of all batches that make an update, in all processes, where they are full."""
+        return self.batch_size * self.accumulate * self.processes
 
     @property
     def settings(self) -> Settings:

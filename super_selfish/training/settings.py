@@ -31,6 +31,7 @@ _NO_SCHEDULE = frozenset({"optimizer", "last_epoch", "base_lrs"})
 MEASURED = 0.02  # two measurements may differ by as much
 _LABELS = {
     "num_images": "images in the dataset",
+    "images_per_update": "images of an update",
     "images": "images of (channels, height, width)",
     "trained": "parameters that train",
     "order": "the parameters of its optimizer in another order:",

@@ -30,7 +30,7 @@ Backbones = Callable[..., nn.Module]
 SGD = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
 OPTIMIZER = (
     "optimizer is a class such as torch.optim.AdamW, a function of the parameters and lr, or "
-    '"adam", "adamw", "sgd", "lars", got '
+    '"adam", "adamw", "sgd", "lars", "lamb", got '
 )
 SCHEDULE = 'lr_scheduler is a function of the optimizer, or a name such as "cosine"'
 PLATEAU = (
@@ -200,6 +200,7 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
                 "worker_timeout",
                 "devices",
                 "averaging",
+                "lr_scaling",
             ),
         }, name
 

@@ -1,0 +1,47 @@
+"""LAMB by its name: timm's, which is an extra.
+
+You et al., 2019, "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes",
+arXiv 1904.00962, algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+
+def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
+    """Adam whose steps have in each layer the length of its weights, times the learning rate.
+
+    Tensors of one dimension (biases, scales and shifts of norms) neither decay nor are scaled, as
+    in `LARS`. Gradients are not clipped, other than by timm's default: `clip_norm=` does that.
+
+    Args:
+        params: Parameters or groups of them.
+        lr: Learning rate.
+        weight_decay: Of groups that have none of their own.
+
+    Returns:
+        The optimizer of timm.
+
+    Raises:
+        ImportError: If timm is not installed.
+    """
+    try:
+        from timm.optim import Lamb
+    except ImportError as error:
+        raise ImportError(
+            'optimizer="lamb" is that of timm: pip install super-selfish[timm], or take "lars"'
+        ) from error
+    given = list(params)
+    groups = given if given and isinstance(given[0], Mapping) else [{"params": given}]
+    parts = []
+    for group in groups:
+        weights = [each for each in group["params"] if each.ndim > 1]
+        vectors = [each for each in group["params"] if each.ndim <= 1]
+        parts += [{**group, "params": weights}] if weights else []
+        parts += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
+    built: Optimizer = Lamb(parts, lr=lr, weight_decay=weight_decay, max_grad_norm=None)
+    return built
