@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from super_selfish.data.axes import channels_are_last
+from super_selfish.data.axes import channels_are_last, has_clear_channels
 from super_selfish.data.samples import Sample
 from super_selfish.data.sources import ImageSource
 
@@ -31,6 +31,24 @@ def test_the_short_axis_holds_the_channels(
     shape: tuple[int, ...], is_last: bool, is_array: bool
 ) -> None:
     assert channels_are_last(shape, is_array=is_array) is is_last
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_clear"),
+    [
+        ((3, 6, 6), True),
+        ((3, 5, 6), False),
+        ((6, 3, 6), False),
+        ((6, 6, 3), True),
+        ((16, 64, 64), True),
+        ((17, 64, 64), False),
+        ((6, 6), False),
+    ],
+)
+def test_channels_are_clear_that_are_half_as_many_and_sixteen_at_most(
+    shape: tuple[int, ...], is_clear: bool
+) -> None:
+    assert has_clear_channels(shape) == is_clear
 
 
 def test_many_channels_are_where_the_kind_has_them() -> None:

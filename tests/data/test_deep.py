@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from super_selfish.data.decoding import count_frames, read_header, read_image
+from super_selfish.data.deep import deep_pnm
 from super_selfish.data.raster import raster_formats
 from super_selfish.data.sources import ImageSource
 
@@ -188,3 +189,33 @@ def test_a_photograph_with_a_smaller_copy_is_the_photograph(tmp_path: Path) -> N
     picture.save(tmp_path / "1.jpg", "MPO", save_all=True, append_images=[small])
     assert ImageSource(tmp_path).image_size == (HEIGHT, WIDTH)
     assert len(ImageSource(tmp_path, pages="frames", image_size=16)) == 2
+
+
+def test_numbers_of_a_ppm_are_rounded_to_the_nearest_of_sixteen_bits() -> None:
+    numbers = [0, 1, 499, 500, 999, 1000]
+    header = b"P6\n# of one\n  0000000002 # ten digits\n1\n1000\n"
+    found = deep_pnm(header + np.array(numbers, ">u2").tobytes())
+    assert found.shape == (1, 2, 3)
+    assert found.flatten().tolist() == [int(65535 * n / 1000 + 0.5) for n in numbers]
+    with pytest.raises(ValueError, match="its header holds no numbers"):
+        deep_pnm(header.replace(b"0000000002", b"00000000002"))
+    with pytest.raises(EOFError, match="ends early"):
+        deep_pnm(b"P6 # no end")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"P5 1 1 1000 ", b"P6 0 1 1000 ", b"P6 1 0 1000 ", b"P6 1 1 255 ", b"P6 1 1 65536 "],
+)
+def test_another_ppm_is_not_taken_for_a_deep_one(header: bytes) -> None:
+    with pytest.raises(ValueError, match="expected a colour PPM of 16 bits"):
+        deep_pnm(header + bytes(6))
+
+
+@pytest.mark.parametrize("brightest", [256, 65535])
+def test_the_first_and_the_last_depth_of_a_deep_ppm_are_taken(brightest: int) -> None:
+    header = b"P3 1 1 %d " % brightest
+    assert deep_pnm(header + b"0 %d 0" % brightest).flatten().tolist() == [0, 65535, 0]
+    for wrong in (b"0 0", b"0 %d 0" % (brightest + 1)):
+        with pytest.raises(ValueError, match="too few numbers, or too large ones"):
+            deep_pnm(header + wrong)

@@ -18,6 +18,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import CIFAR10, MNIST, SVHN, ImageFolder
 
 from super_selfish.data import labels as labels_module
+from super_selfish.data.items import as_label
 from super_selfish.data.known_labels import known_labels
 from super_selfish.data.sources import ImageSource, Unreadable, labels_of
 from super_selfish.evaluation import Monitor, embed
@@ -369,3 +370,13 @@ def test_reading_for_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     data = [(torch.zeros(3, 32, 32, dtype=torch.uint8), 1)] * 200
     with pytest.warns(UserWarning, match=r"the labels of list .* all its 200 items, about \d+ min"):
         labels_of(ImageSource(data))
+
+
+@pytest.mark.parametrize(
+    ("label", "is_one"),
+    [(-(2**63), True), (2**63 - 1, True), (-(2**63) - 1, False), (2**63, False)],
+)
+def test_a_whole_number_is_a_label_if_it_has_sixty_four_bits(label: int, is_one: bool) -> None:
+    found = as_label(label)
+    assert (found is not None) == is_one
+    assert found is None or int(found) == label

@@ -206,13 +206,13 @@ def test_two_small_batches_tell_the_rest_by_a_line(
     weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
     found = measure(supervisor, "fp32")
     assert found is not None
-    besides = FRAMEWORK + 2 * weights  # two moments of Adam's
-    assert found.peak == pytest.approx((besides, SCRATCH * 2000))
-    assert found.kept == pytest.approx((besides + weights, SCRATCH * 750))
+    besides = 75_000_000 + 2 * weights  # two moments of Adam's
+    assert found.peak == pytest.approx((besides, 1.2 * 2000))
+    assert found.kept == pytest.approx((besides + weights, 1.2 * 750))
     peaks[2] = (2000, 2000)
     found = measure(supervisor, "fp32")
     assert found is not None
-    assert found.kept == pytest.approx((besides + weights + SCRATCH * 1500, SCRATCH * 250))
+    assert found.kept == pytest.approx((besides + weights + 1.2 * 1500, 1.2 * 250))
 
 
 def test_where_the_networks_alone_are_too_large_nothing_fits() -> None:
