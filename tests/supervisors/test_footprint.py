@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,28 @@ def test_what_takes_less_than_a_quarter_of_what_is_free_is_not_worth_a_line(
     assert ("needs about 1.7 GB" in capsys.readouterr().err) == is_told
 
 
+@pytest.mark.parametrize(("free", "fits"), [(1.91, True), (1.87, False)])
+@pytest.mark.usefixtures("three_gigabytes")
+def test_nine_tenths_of_what_is_free_may_be_taken(
+    free: float, fits: bool, images: Tensor, tiny_backbone: Backbones, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(footprint, "free_memory", lambda device: int(free * GB))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rotate(images, tiny_backbone()).supervise(epochs=1, batch_size=16, name=None)
+    assert (not any(each.category is MemoryWarning for each in caught)) == fits
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(255, 128), (256, 256), (600, 256)])
+def test_auto_takes_no_more_than_256_images(
+    count: int, batch_size: int, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "free_memory", lambda device: None)
+    images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
+    assert footprint.fitting_batch(supervisor, "fp32") == batch_size
+
+
 @pytest.mark.usefixtures("three_gigabytes")
 def test_auto_takes_the_largest_power_of_two_that_leaves_room(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,10 +220,8 @@ def test_a_step_that_takes_no_more_for_more_images_says_nothing(
 def test_two_small_batches_tell_the_rest_by_a_line(
     images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peaks = {
-        2: (1000, 2000),
-        4: (2500, 6000),
-    }  # kept: 750 an image; in all: 2000, and no less than 0
+    # Kept are 750 an image; in all they take 2000, and without one no less than 0.
+    peaks = {2: (1000, 2000), 4: (2500, 6000)}
     monkeypatch.setattr(footprint, "_peak", lambda _, __, number, ___: peaks[number])
     supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
     weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
