@@ -25,6 +25,7 @@ from super_selfish.supervisors import (
     RotateNetSupervisor,
     Supervisor,
 )
+from super_selfish.training import Callback
 from super_selfish.training import checkpoint as checkpoints
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint
 from tests.conftest import TinyBackbone
@@ -565,8 +566,9 @@ class Disk:
         monkeypatch.setattr(checkpoints, "write_archive", write_unless_full)
 
 
+@pytest.mark.parametrize(("full", "times"), [({3, 4, 5, 6, 7}, 1), ({3, 4, 7, 8}, 2)])
 def test_a_full_disk_does_not_end_a_run_and_is_said_once(
-    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: set[int], times: int, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("super_selfish.training.run.RETRY_AFTER", 0.0)
     disk = Disk(monkeypatch)
@@ -576,14 +578,14 @@ def test_a_full_disk_does_not_end_a_run_and_is_said_once(
 
         def augment(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             self.seen += 1
-            disk.is_full = 3 <= self.seen < 8
+            disk.is_full = self.seen in full
             return super().augment(batch, generator)
 
     supervisor = build(images)
     supervisor.collate_fn = Filling()
     with pytest.warns(UserWarning, match=r"No space left on device\. It goes on, and") as caught:
         supervisor.supervise(**settings(tmp_path, checkpoint_every=1))
-    assert len(caught) == 1
+    assert len(caught) == times
     assert position(tmp_path) == 12
     whole = build(images).supervise(**settings(tmp_path, name=None))
     assert torch.equal(weights(whole), weights(supervisor))
@@ -602,6 +604,28 @@ def test_a_run_that_cannot_be_stored_at_its_end_says_so_and_keeps_the_last_file(
     disk.is_full = False
     supervisor.save(tmp_path / "base")
     assert position(tmp_path) == 12
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_callback_that_fails_at_a_checkpoint_does_not_hide_what_ended_the_run(
+    is_ended: bool, images: Tensor, tmp_path: Path
+) -> None:
+    class Refusing(Callback):
+        def on_checkpoint(self, supervisor: Any, path: Path) -> None:
+            raise RuntimeError("of the checkpoint")
+
+    given = settings(tmp_path, checkpoint_every=None, callbacks=Refusing())
+    if is_ended:
+        supervisor = build(images, at=1, after=sends(signal.SIGINT))
+        with (
+            pytest.warns(UserWarning, match="amid another error: of the checkpoint"),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            supervisor.supervise(**given)
+        assert position(tmp_path) == 2
+    else:
+        with pytest.raises(RuntimeError, match="of the checkpoint"):
+            build(images).supervise(**given)
 
 
 # E30: the former file.
