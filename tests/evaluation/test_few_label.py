@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from super_selfish.evaluation import few_label
 from super_selfish.evaluation.features import open_data
-from super_selfish.evaluation.few_label import FALLBACK, FewLabels
+from super_selfish.evaluation.few_label import FewLabels
 from super_selfish.evaluation.linear import FittedProbe, fit_linear_probe
 from super_selfish.evaluation.scoring import Subject
 
@@ -89,7 +89,7 @@ def test_more_labels_are_better() -> None:
 
 def test_one_image_a_class_is_fitted_with_the_fallback() -> None:
     score = FewLabels(per_class=1, draws=2)(subject())
-    assert score.settings["regularization"] == FALLBACK
+    assert score.settings["regularization"] == 1.0
 
 
 def test_four_penalties_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_what_lies_deeper_than_six_within_one_another_is_told_by_its_type(kind: 
         return value
 
     # A method is one of an object, which has the next one: two levels.
-    deepest = 3 if kind == "a method" else description._DEEPEST
+    deepest = 3 if kind == "a method" else 6
     assert "the innermost" in described("x", nested(deepest)).values()
     assert "the innermost" not in described("x", nested(deepest + 1)).values()
     told = described("x", nested(40))
