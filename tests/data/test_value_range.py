@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from super_selfish.data.conversion import checked_values
 from super_selfish.data.opening import as_source
+from super_selfish.data.probed_numbers import Found, used_share, warn_of_range
 from super_selfish.data.sources import ImageSource, Sample, images_at
-from super_selfish.data.value_range import ValueRange, parse_value_range
+from super_selfish.data.value_range import NoImageError, ValueRange, parse_value_range
 
 COUNT = 6
 
@@ -222,3 +225,42 @@ def test_a_source_keeps_its_range() -> None:
     assert as_source(source) is source
     with pytest.raises(ValueError, match=r"made with value_range=\(0\.0, 1\.0\), but .* \(0\.0, 2"):
         as_source(source, value_range=(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("high", "beyond", "is_told"),
+    [(0.1, 0.05, False), (0.0999, 0.05, True), (0.1, 0.0501, True)],
+)
+def test_a_tenth_is_not_little_and_a_twentieth_not_much(
+    high: float, beyond: float, is_told: bool
+) -> None:
+    found = Found(2, ("float32",), (0.0,), (high,), 0.0, high, beyond)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn_of_range(found, ValueRange((0.0,), (1.0,)))
+    assert bool(told) == is_told
+
+
+def test_the_channel_that_uses_most_tells_how_much_is_used() -> None:
+    found = Found(2, ("uint16",), (0.0, 10.0), (5.0, 40.0), 0.0, 40.0)
+    assert used_share(found, ValueRange((0.0,), (100.0,))) == 0.3
+    assert used_share(found, ValueRange((0.0, 30.0), (100.0, 40.0))) == 1.0
+    assert used_share(found, ValueRange((20.0, 50.0), (30.0, 60.0))) == 0.0
+    assert used_share(found, ValueRange((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))) is None
+    assert used_share(found, None) == 30 / 65535
+    assert used_share(found._replace(low=(5.0,), high=(5.0,)), None) is None
+    assert used_share(found._replace(kinds=("float32",)), None) == 1.0
+
+
+def test_floats_are_clipped_that_leave_their_range_by_a_thousandth_at_most() -> None:
+    image = torch.tensor([-0.00099, 0.5, 1.00099]).view(1, 1, 3)
+    assert torch.equal(checked_values(image), image.clamp(0, 1))
+    for wrong in (-0.0011, 1.0011):
+        with pytest.raises(NoImageError, match=r"must lie in \[0, 1\]"):
+            checked_values(image.where(image == 0.5, torch.tensor(wrong)))
+
+
+@pytest.mark.parametrize(("channels", "is_listed"), [(1, True), (4, True), (5, False)])
+def test_ranges_of_up_to_four_channels_are_listed(channels: int, is_listed: bool) -> None:
+    values = ValueRange(tuple(map(float, range(channels))), (9.0,) * channels)
+    assert ("at most, in each of" not in str(values)) == is_listed
