@@ -7,6 +7,7 @@ from super_selfish.data.opening import as_source
 from super_selfish.data.photographs import photographs
 from super_selfish.data.pictures import Picture, picture
 from super_selfish.data.sources import ImageSource, Sample, Unreadable
+from super_selfish.data.stream_source import StreamSource
 
 __all__ = [
     "Batch",
@@ -17,6 +18,7 @@ __all__ = [
     "Labelled",
     "Picture",
     "Sample",
+    "StreamSource",
     "Unreadable",
     "as_source",
     "photographs",

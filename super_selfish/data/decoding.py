@@ -12,11 +12,12 @@ import tokenize
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from super_selfish.data.arrays import ArrayFrames
@@ -69,20 +70,26 @@ def open_frames(path: Path, pages: Pages = None, *, alpha: bool = False) -> Iter
     Raises:
         Exception: One of `DECODING_ERRORS`.
     """
+    with open_regular(path, whole=False) as file, _frames_in(file, pages, alpha=alpha) as frames:
+        yield frames
+
+
+@contextmanager
+def _frames_in(file: BinaryIO, pages: Pages, *, alpha: bool) -> Iterator[Frames]:
+    """The images that an open file holds."""
     try:
-        with open_regular(path, whole=False) as file:
-            start = file.read(6)
-            file.seek(0)
-            if start.startswith(_TIFF_STARTS):
-                yield TiffFrames(file, alpha=alpha)
-            elif start == _ARRAY_START:
-                yield ArrayFrames(file, pages)
-            elif start.startswith(_ARCHIVE_STARTS):
-                yield ArrayFrames(file, pages, is_archive=True)
-            else:
-                check_whole(file)
-                with open_raster(file) as image:
-                    yield RasterFrames(image, pages, alpha=alpha)
+        start = file.read(6)
+        file.seek(0)
+        if start.startswith(_TIFF_STARTS):
+            yield TiffFrames(file, alpha=alpha)
+        elif start == _ARRAY_START:
+            yield ArrayFrames(file, pages)
+        elif start.startswith(_ARCHIVE_STARTS):
+            yield ArrayFrames(file, pages, is_archive=True)
+        else:
+            check_whole(file)
+            with open_raster(file) as image:
+                yield RasterFrames(image, pages, alpha=alpha)
     except _BROKEN as error:
         raise ValueError(f"the file is broken ({type(error).__name__}: {error})") from error
 
@@ -138,9 +145,49 @@ def read_image(
         if pixels is not None:
             return pixels
     with open_frames(path, pages, alpha=alpha) as frames:
-        if isinstance(frames, RasterFrames) and frames.image.format == "JPEG":
-            return _read_jpeg(frames, cover, pages)
-        return read_chosen(frames, pages, cover)
+        return _read_frames(frames, cover, pages)
+
+
+def read_bytes(
+    data: bytes, cover: Size | None = None, pages: Pages = None, *, alpha: bool = False
+) -> Tensor:
+    """Decodes the content of a file, as `read_image` does.
+
+    Args:
+        data: All bytes of the file.
+        cover: As for `read_image`.
+        pages: As for `read_image`.
+        alpha: As for `read_image`.
+
+    Returns:
+        `[C, H, W]`: the numbers of the file, of their own type.
+
+    Raises:
+        Exception: One of `DECODING_ERRORS`.
+    """
+    shape = plain_shape(data)
+    if shape is not None and not _is_far_too_large(shape, cover):
+        pixels = decode_jpeg(data, shape)
+        if pixels is not None:
+            return pixels
+    try:
+        with TemporaryFile() as file:  # readers ask the system how large a file is
+            file.write(data)
+            file.seek(0)
+            with _frames_in(file, pages, alpha=alpha) as frames:
+                return _read_frames(frames, cover, pages)
+    except UnidentifiedImageError as error:  # which names an object of Python's
+        raise ValueError(f"{len(data)} bytes that are no image of a known format") from error
+
+
+def _read_frames(frames: Frames, cover: Size | None, pages: Pages) -> Tensor:
+    if isinstance(frames, RasterFrames) and frames.image.format == "JPEG":
+        return _read_jpeg(frames, cover, pages)
+    return read_chosen(frames, pages, cover)
+
+
+def _is_far_too_large(shape: Shape, cover: Size | None) -> bool:
+    return cover is not None and min(shape[1:]) >= 4 * max(cover)
 
 
 def _plain_jpeg(path: Path, cover: Size | None) -> bytes | None:
@@ -150,8 +197,7 @@ def _plain_jpeg(path: Path, cover: Size | None) -> bytes | None:
     with open_regular(path, buffering=0) as file:
         data = file.read()
     shape = plain_shape(data)
-    is_far_too_large = shape is not None and cover is not None and min(shape[1:]) >= 4 * max(cover)
-    return None if shape is None or is_far_too_large else data
+    return None if shape is None or _is_far_too_large(shape, cover) else data
 
 
 def _read_jpeg(frames: RasterFrames, cover: Size | None, pages: Pages) -> Tensor:

@@ -70,7 +70,7 @@ class Feed:
             ValueError: If neither an image of a batch nor another one can be read.
             WorkerError: If a process that reads images was killed, or hangs.
         """
-        batches = self.loader.batch_sampler
+        batches = order_of(self.loader)
         if isinstance(batches, EpochBatches):
             batches.start_at(epoch, first_step)
         if epoch > 0 and not self._has_begun:
@@ -95,7 +95,7 @@ class Feed:
             epoch: Number of the epoch, from 0.
             step: Number of the step in it, from 0.
         """
-        batches = copy.copy(self.loader.batch_sampler)  # the loader's own may be amid an epoch
+        batches = copy.copy(order_of(self.loader))  # the loader's own may be amid an epoch
         if not isinstance(batches, EpochBatches):
             return []
         batches.start_at(epoch, step)
@@ -125,6 +125,11 @@ class Feed:
             raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")
         with compiled_augmentation(self.compiles):
             return self.collate_fn.augment(move(batch, self.device), generator)
+
+
+def order_of(loader: DataLoader[Any]) -> Any:
+    """The order of a loader's batches; a stream has one beside its sampler."""
+    return loader.order if hasattr(loader, "order") else loader.batch_sampler
 
 
 def count_images(data: Any) -> int:

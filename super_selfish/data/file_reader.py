@@ -10,7 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.data.conversion import numbers_from
-from super_selfish.data.decoding import DECODING_ERRORS, count_frames, read_header, read_image
+from super_selfish.data.decoding import (
+    DECODING_ERRORS,
+    count_frames,
+    read_bytes,
+    read_header,
+    read_image,
+)
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Pages, Shape
@@ -127,6 +133,23 @@ class FileReader(NamedTuple):
             return self._load(path)
         try:
             return read_image(path, cover, pages, alpha=self.alpha)
+        except DECODING_ERRORS as error:
+            raise ReadingError(error) from error
+
+    def read_content(self, data: bytes, cover: Size | None) -> Tensor:
+        """The same for the content of a file, which a dataset gives.
+
+        Raises:
+            ReadingError: It cannot be decoded.
+            ValueError: The user's own reader wants paths.
+        """
+        if self.loader is not None:
+            raise ValueError(
+                "loader= reads files by their paths, but the dataset gives their bytes: leave it "
+                "out, or have the dataset decode them"
+            )
+        try:
+            return read_bytes(data, cover, self.pages, alpha=self.alpha)
         except DECODING_ERRORS as error:
             raise ReadingError(error) from error
 

@@ -5,6 +5,7 @@ Shapes: `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -157,7 +158,7 @@ class ItemReader:
             item = split_item(given)
         except TypeError as error:
             raise TypeError(f"{self.name(index)}: {error}") from error
-        opened = item.image
+        opened = _content(item.image)
         try:
             if isinstance(opened, Image.Image):
                 opened = numbers_from_opened(opened, self.reader.pages, alpha=self.reader.alpha)
@@ -167,6 +168,8 @@ class ItemReader:
             raise ReadingError(ValueError(_NONE))
         if isinstance(self.items, FileList):
             return self.reader.read(self.items, index, cover), item.label
+        if isinstance(opened, bytes | bytearray | memoryview):
+            return self.reader.read_content(bytes(opened), cover), item.label
         if is_path(opened):
             return self.reader.read_path(opened, cover, self.reader.pages), item.label
         try:
@@ -181,3 +184,10 @@ class ItemReader:
             f"cannot read image {self.name(index)}: {error.reason}; remove it, or skip such "
             "images with on_error='skip' (of the supervisor, or of ImageSource)"
         ) from error.cause
+
+
+def _content(image: object) -> Any:
+    """An image; of what Hugging Face gives that does not decode it, the bytes or the path."""
+    if isinstance(image, Mapping) and {"bytes", "path"} >= image.keys():
+        return image.get("path") if image.get("bytes") is None else image["bytes"]
+    return image

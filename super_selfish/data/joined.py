@@ -32,7 +32,7 @@ class JoinedSource(ImageSource):
         """Joins sources, of which there is at least one."""
         vars(self).update(vars(parts[0]))
         self.parts = list(parts)
-        self.starts = [0, *accumulate(len(part) for part in parts)]
+        self.starts = [0, *accumulate(part.num_images or 0 for part in parts)]  # of a stream none
 
     def __len__(self) -> int:
         """Images of all."""

@@ -50,6 +50,10 @@ def labels_of(source: LabelledSamples, *, instead: str = "") -> Tensor | None:
     Raises:
         ValueError: The labels differ in shape.
     """
+    if not getattr(source, "has_random_access", True):
+        raise ValueError(
+            f"the labels of a {type(source.dataset).__name__} are known only as it passes{instead}"
+        )
     known = source.known_labels() if is_our_source(source) else None
     if isinstance(known, Tensor):
         return as_column(known)

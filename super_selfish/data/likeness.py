@@ -41,6 +41,8 @@ def likeness(source: ImageSource) -> dict[str, Any]:
         One entry, named after what is compared; or none.
     """
     items = source.items
+    if not source.has_random_access:
+        return {}
     if isinstance(items, FileList):
         return {"names of the image files (digest)": _digest(_names(items.files))}
     places = sorted({position * (len(source) - 1) // (_ROWS - 1) for position in range(_ROWS)})
@@ -63,6 +65,8 @@ def label_likeness(source: ImageSource) -> dict[str, Any]:
     Returns:
         One entry; none where there are no labels, or they change from one time to the next.
     """
+    if not source.has_random_access:
+        return {}
     digests = [_labels(source) for _ in range(2)]
     if digests[0] is None or digests[0] != digests[1]:
         return {}

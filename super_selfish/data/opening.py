@@ -11,6 +11,8 @@ from super_selfish.data.frames import Pages
 from super_selfish.data.mistaken import refuse_mistaken
 from super_selfish.data.probed_numbers import resolved
 from super_selfish.data.sources import ImageSource
+from super_selfish.data.stream_source import StreamSource
+from super_selfish.data.streams import is_stream
 from super_selfish.data.value_range import Range, parse_value_range
 from super_selfish.training.counting import plural
 
@@ -28,7 +30,7 @@ def as_source(
     """Makes a source of `data`; one that is a source already passes through.
 
     Args:
-        data: As for `ImageSource`.
+        data: As for `ImageSource`, or a stream, as for `StreamSource`.
         image_size: As for `ImageSource`.
         in_channels: As for `ImageSource`.
         on_error: As for `ImageSource`; left out, "raise", or what a source has.
@@ -41,6 +43,17 @@ def as_source(
     """
     if not isinstance(data, ImageSource):
         refuse_mistaken(data)
+        if is_stream(data):
+            return StreamSource(
+                data,
+                None,
+                image_size,
+                in_channels,
+                on_error=on_error or "raise",
+                value_range=value_range,
+                pages=pages,
+                loader=loader,
+            )
         return ImageSource(
             data,
             image_size,

@@ -13,9 +13,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.data.collate import Collator
+from super_selfish.data.joined import JoinedBatches, JoinedSource
 from super_selfish.data.loaders import EpochBatches, build_loader
 from super_selfish.data.on_device import held_on_device
 from super_selfish.data.sources import ImageSource
+from super_selfish.data.stream_joined import JoinedStreamLoader
+from super_selfish.data.stream_loader import StreamLoader
+from super_selfish.data.stream_order import StreamBatches
+from super_selfish.data.stream_source import INSTEAD, StreamSource
 
 
 class Reading(NamedTuple):
@@ -51,6 +56,15 @@ def open_loader(
             images do not fit the device.
     """
     reading = reading or Reading()
+    if _holds_stream(source):
+        if reading.on_device:
+            raise ValueError(
+                "dataset_on_device keeps all images where the networks are, and nobody has all of "
+                f"a stream: leave it out. {INSTEAD}"
+            )
+        if reading.cache is not None:
+            source.cached(reading.cache)
+        return _open_streams(source, batches, collate_fn, device, num_workers, reading.timeout)
     if reading.cache is None and not reading.on_device:
         pin_memory = device.type not in ("cpu", "mps")
         return build_loader(
@@ -77,3 +91,42 @@ def open_loader(
         )
     source = held_on_device(source, device, num_workers=num_workers, progress=reading.progress)
     return build_loader(source, batches, collate_fn, fills=True)
+
+
+def _holds_stream(source: ImageSource) -> bool:
+    parts = source.parts if isinstance(source, JoinedSource) else [source]
+    return any(isinstance(part, StreamSource) for part in parts)
+
+
+def _open_streams(
+    source: ImageSource,
+    batches: EpochBatches,
+    collate_fn: Any,
+    device: torch.device,
+    num_workers: int,
+    timeout: float,
+) -> Any:
+    """The loader of a stream, or of several sources of which some are streams."""
+    if isinstance(source, StreamSource) and isinstance(batches, StreamBatches):
+        return StreamLoader(
+            source,
+            batches,
+            collate_fn,
+            num_workers=num_workers,
+            pin_memory=device.type not in ("cpu", "mps"),
+            timeout=timeout,
+        )
+    if not isinstance(source, JoinedSource) or not isinstance(batches, JoinedBatches):
+        return build_loader(
+            source, batches, collate_fn, num_workers=num_workers, timeout=timeout, fills=True
+        )
+    each = -(-num_workers // len(source.parts))
+    for order in batches.orders:
+        order.start_at(*divmod(batches.epoch * batches.turns, len(order)))
+    loaders = [
+        _open_streams(part, order, collator, device, each, timeout)
+        for part, order, collator in zip(
+            source.parts, batches.orders, collate_fn.collators, strict=True
+        )
+    ]
+    return JoinedStreamLoader(loaders, batches)

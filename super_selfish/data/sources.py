@@ -77,6 +77,8 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
     found: Found | None = None
     size_remark: str | None = None
     looks_at_numbers = True  # whether the numbers of some images are looked at, before any is read
+    has_random_access = True  # whether every image can be asked for by its position
+    has_index = True  # whether an image has the same position in every epoch
 
     def __init__(
         self,
@@ -183,6 +185,16 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         """The same, where there is something to remark: numbers that are not those of 8 bits."""
         is_usual = self.found is None or (self.values is None and self.found.kinds == ("uint8",))
         return None if is_usual else f"Images: {self.values_in_words}"
+
+    @property
+    def num_images(self) -> int | None:
+        """How many images there are; None of a stream of which nobody knows it."""
+        return len(self)
+
+    @property
+    def at_hand(self) -> int:
+        """How many images, from the first one on, can be asked for by their position."""
+        return len(self)
 
     @property
     def decodes_files(self) -> bool:

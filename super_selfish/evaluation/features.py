@@ -20,6 +20,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource
+from super_selfish.data.stream_source import INSTEAD
 from super_selfish.data.workers import batches_of
 from super_selfish.evaluation.label_checks import as_classes
 from super_selfish.evaluation.rated_network import open_network
@@ -118,7 +119,13 @@ def open_images(
     options = dict(reading or {})
     if isinstance(data, ImageSource):
         options = {"value_range": options.get("value_range")}
-    return as_source(data, image_size, in_channels, **options)
+    source = as_source(data, image_size, in_channels, **options)
+    if not source.has_random_access:
+        raise TypeError(
+            f"evaluation asks for images by their number, and a {type(source.dataset).__name__} "
+            f"gives them one after the other. {INSTEAD}"
+        )
+    return source
 
 
 def extract_features(

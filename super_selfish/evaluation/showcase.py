@@ -80,7 +80,7 @@ def show_algorithm(
     """
     if supervisor.source is None:
         raise ValueError("give the supervisor a dataset: an exhibit shows images of it")
-    total = len(supervisor.source)
+    total = supervisor.source.at_hand
     if index is None:
         chosen = spread_positions(supervisor.source, IMAGES)
     else:

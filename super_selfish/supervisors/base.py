@@ -17,6 +17,7 @@ from super_selfish.data.collate import Collator
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import open_loader
 from super_selfish.data.sources import ImageSource
+from super_selfish.data.stream_order import order_of
 from super_selfish.data.workers import DEFAULT_TIMEOUT
 from super_selfish.losses.counted import counted
 from super_selfish.models.freezing import release
@@ -135,6 +136,7 @@ class Supervisor(Noting):
         lr_scaling: str | None = None,
         keep_last: int = 2,
         overwrite: bool = False,
+        steps_per_epoch: int | None = None,
     ) -> Supervisor:
         """Trains.
 
@@ -231,6 +233,8 @@ class Supervisor(Noting):
             keep_last: Checkpoints that are kept: the newest, and as `name + "-previous.pt"` the one
                 before, which is taken with a warning where the newest is damaged.
             overwrite: Replaces a former run at `name`, and keeps none of its files.
+            steps_per_epoch: How long an epoch is, of a stream of which nobody knows how many images
+                it has. Then an epoch goes on where the last one ended; see `data.StreamSource`.
 
         Returns:
             This supervisor.
@@ -273,10 +277,12 @@ class Supervisor(Noting):
         run, _ = self._running()
         source, batches = self._images_in_order(batch_size, shuffle)
         batches.start_at(run.epochs_before)
-        run.steps_per_epoch = len(batches)
         loader = open_loader(
             source, batches, collate_fn, run.device, num_workers=num_workers, reading=self._reading
         )
+        run.steps_per_epoch = len(batches)
+        run.stream = getattr(loader, "position", None)
+        run.remarks += getattr(loader, "remarks", [])
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
         built = build_optimizer(optimizer, self._parameter_groups(named, lr), named, lr)
         return loader, built, build_schedule(lr_scheduler, built, run.total_updates, run.epochs)
@@ -286,11 +292,14 @@ class Supervisor(Noting):
         run, source = self._running()
         return source, self._order_of(source, batch_size, shuffle, run.seed)
 
-    @staticmethod
-    def _order_of(source: ImageSource, batch_size: int, shuffle: bool, seed: int) -> EpochBatches:
-        return EpochBatches(
-            len(source),
+    def _order_of(
+        self, source: ImageSource, batch_size: int, shuffle: bool, seed: int
+    ) -> EpochBatches:
+        run, _ = self._running()
+        return order_of(
+            source,
             batch_size,
+            steps=run.steps_per_epoch or None,
             shuffle=shuffle,
             seed=seed,
             rank=distributed.rank(),

@@ -226,8 +226,9 @@ class ColorizationSupervisor(Supervisor):
         """Counts the colours of the dataset; says so where there are none."""
         if self.source is None or self.count_colors(self.source):
             return None
+        looked_at = min(self.num_prior_images, self.source.at_hand)
         return (
-            f"none of {min(self.num_prior_images, len(self.source))} images has a colour (of more "
+            f"none of {looked_at} images has a colour (of more "
             f"than {self.gray_below:g} units of a* or b*), so there is nothing to learn: choose an "
             "algorithm that does not need it, such as rotate"
         )
@@ -243,9 +244,9 @@ class ColorizationSupervisor(Supervisor):
             Whether there are colours.
         """
         counts = torch.zeros(len(self.bins.centers), dtype=torch.float64)
-        number = min(self.num_prior_images, len(source))
+        number = min(self.num_prior_images, source.at_hand)
         collator = LabCollator(Unchanged(), self.stride)
-        for chosen in torch.linspace(0, len(source) - 1, number).long().split(_READ_AT_ONCE):
+        for chosen in torch.linspace(0, source.at_hand - 1, number).long().split(_READ_AT_ONCE):
             batch = collator.stack(source.__getitems__(chosen.tolist()))
             if len(batch.index) == 0:  # none of them can be read
                 continue

@@ -32,6 +32,7 @@ from super_selfish.supervisors.refusals import (
     warn_of_classifiers,
 )
 from super_selfish.supervisors.start import Start
+from super_selfish.supervisors.streaming import require_index
 from super_selfish.training.devices import parse_device
 from super_selfish.training.run import Run
 
@@ -92,6 +93,7 @@ class Constructed(Pretrained):
         if image_size is None and in_channels is None:
             image_size, in_channels = stored_images()
         self.source = self.image_options.open(dataset, image_size, in_channels)
+        require_index(type(self), self.source)
         self.value_range = self.image_options.known_range(self.source)
         if self.source is not None:
             self.image_size, self.in_channels = self.source.image_size, self.source.in_channels

@@ -58,13 +58,13 @@ def spread_positions(source: ImageSource, count: int) -> list[int]:
     """Positions of images, spread evenly over a dataset; for one that is skipped, one beside it.
 
     Args:
-        source: Where from.
+        source: Where from; of a stream the first images, which are at hand.
         count: Number of images at most.
 
     Returns:
         Positions of images that can be read, in ascending order.
     """
-    total = len(source)
+    total = source.at_hand
     chosen: list[int] = []
     for start in torch.linspace(0, total - 1, min(count, total)).long().tolist():
         following = ((start + step) % total for step in range(total))

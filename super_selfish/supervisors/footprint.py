@@ -112,7 +112,9 @@ def measure(
         step that wants more images.
     """
     source, collator = supervisor.source, supervisor.collate_fn
-    if source is None or not isinstance(collator, Collator) or len(source) < SMALL[-1]:
+    if source is None or not isinstance(collator, Collator):
+        return None
+    if source.num_images is not None and source.num_images < SMALL[-1]:
         return None
     peaks = []
     with untouched(supervisor):
@@ -289,7 +291,9 @@ def fitting_batch(
     Raises:
         OutOfMemoryError: If there is no room for two images.
     """
-    most = min(LARGEST_AUTO, max(1, len(supervisor.source) // distributed.world_size()))
+    total = supervisor.source.num_images
+    total = LARGEST_AUTO if total is None else max(1, total // distributed.world_size())
+    most = min(LARGEST_AUTO, total)
     devices = [supervisor.device] if devices is None else devices
     free = _free_of_each(devices)
     if free is not None and not surely_fits(supervisor, most, free):

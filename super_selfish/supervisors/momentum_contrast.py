@@ -160,7 +160,7 @@ class MomentumContrastSupervisor(Supervisor):
             **options,
         )
         if queue_size is None:
-            queue_size = default_queue_size(None if self.source is None else len(self.source))
+            queue_size = default_queue_size(None if self.source is None else self.source.num_images)
         self._resolve(queue_size=queue_size)
         augmentation = or_default(self, augmentation, "moco")
         views = two_views(self, augmentation)

@@ -202,7 +202,7 @@ class MultiTaskSupervisor(Supervisor):
     @property
     def collate_fn(self) -> Any:
         """Each task's own, for its images."""
-        lengths = [0 if task.source is None else len(task.source) for task in self.tasks]
+        lengths = [0 if t.source is None else t.source.num_images or 0 for t in self.tasks]
         starts = [0, *accumulate(lengths)][:-1]
         return JoinedCollator([task.collate_fn for task in self.tasks], starts)
 
@@ -336,7 +336,7 @@ class MultiTaskSupervisor(Supervisor):
             groups.append(shown_shares(self.block_shares()))
         for task in self.tasks:
             with _images_of(task, self.source):
-                own = [position % len(task.source) for position in index]
+                own = [position % task.source.at_hand for position in index]
                 groups += task.exhibit(own, seed)[:MOST_GROUPS]
         return groups
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
+from super_selfish.data.feed import order_of
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import Reading
+from super_selfish.data.stream_order import images_of_epoch
 from super_selfish.data.workers import parse_timeout, worker_faults_explained, workers_ended
 from super_selfish.models.number_format import require_no_half
 from super_selfish.supervisors import footprint
@@ -106,7 +108,7 @@ def _prepared_alone(
             _rate(run, given["lr"]),
             given["lr_scheduler"],
         )
-        order = loader.batch_sampler
+        order = order_of(loader)
         run.order = order if isinstance(order, EpochBatches) else None
         tell_settings(supervisor)
         _tell_processes(run, given["lr"])
@@ -148,7 +150,10 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
         "parts": parts,
         "device": device,
         "scaler": gradient_scaler(given["precision"], device),
-        "num_images": len(supervisor.source),
+        "num_images": images_of_epoch(
+            supervisor.source, given["steps_per_epoch"], batch_size, distributed.world_size()
+        ),
+        "steps_per_epoch": given["steps_per_epoch"] or 0,  # until the loader is there
         "buffers": supervisor.buffers,
     }
     later = {"optimizer", "lr_scheduler"}  # what these build is not there yet

@@ -192,7 +192,7 @@ class SwAVSupervisor(Supervisor):
             in_channels=in_channels,
             **options,
         )
-        num_images = None if self.source is None else len(self.source)
+        num_images = None if self.source is None else self.source.num_images
         if num_prototypes is None:
             num_prototypes = default_num_prototypes(num_images)
         if queue_size is None:

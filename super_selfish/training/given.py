@@ -28,7 +28,7 @@ _UNFIT: dict[type, str] = {
     torch.optim.SparseAdam: "takes sparse gradients alone, and networks of images have dense ones",
 }
 # The least that each may be.
-_LEAST = {"epochs": 0, "num_workers": 0, "accumulate": 1, "lr": 0}
+_LEAST = {"epochs": 0, "num_workers": 0, "accumulate": 1, "lr": 0, "steps_per_epoch": 1}
 
 
 def check_setting(name: str, value: Any) -> Any:
@@ -46,7 +46,7 @@ def check_setting(name: str, value: Any) -> Any:
         ValueError: If it is a number, or a name, that makes none.
     """
     least = _LEAST.get(name)
-    if least is not None and not isinstance(value, str):
+    if least is not None and value is not None and not isinstance(value, str):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}")
         if value < least:

@@ -122,6 +122,7 @@ class Run:
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
     watching: Settings = field(default_factory=dict)  # what the monitor measures
     watched_since: int = 0  # epochs before that were measured otherwise
+    stream: Any = None  # where the stream of its images stands, if they come from one
     kept: str | None = None  # which epoch the monitor has kept, and where, in words
 
     def __post_init__(self) -> None:
@@ -417,7 +418,10 @@ class Run:
             step -= step % self.accumulate
             if self._entry is not None and self._entry.epoch == self.epoch:
                 step = max(step, self._entry.step)
-        return {
+        stream = {}
+        if self.stream is not None:
+            stream["stream"] = self.stream.state_dict(self.epochs_before + self.epoch, step)
+        return stream | {
             "settings": self.settings,
             "schedule": self.schedule,
             "watching": self.watching,
@@ -460,6 +464,11 @@ class Run:
                 f"epochs={self.epochs} in total: give more, or load() what is stored"
             )
         self._go_to(state, stored or self.sharing)
+        if self.stream is not None:
+            epoch = self.epochs_before + self.epoch
+            self.stream.load_state_dict(state.get("stream"), epoch, self.step)
+            if self.stream.remark is not None:
+                self.remarks.append(self.stream.remark)
         self.history.load_state_dict(state["history"], self.device)
         is_watched_alike = not differences(state.get("watching", {}), self.watching)
         self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch

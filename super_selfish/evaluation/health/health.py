@@ -258,9 +258,10 @@ def spread_images(source: LabelledSource, most: int | None) -> LabelledSource:
     """
     if most is not None and most < 2:
         raise ValueError(f"num_images must be at least 2, got {most}")
-    total = len(source.images)
-    if most is None or total <= most:
+    total = source.images.at_hand
+    if source.images.has_random_access and (most is None or total <= most):
         return source
+    most = total if most is None else min(most, total)
     chosen = torch.linspace(0, total - 1, most, dtype=torch.float64).round().long()
     labels = None if source.labels is None else source.labels[chosen]
     return LabelledSource(source.images.subset(chosen.tolist()), labels)

@@ -61,8 +61,9 @@ def look_at(supervisor: Supervisor, source: ImageSource, most: int) -> Look | No
     Returns:
         The images that can be read; `None` if none can.
     """
-    total = len(source)
-    chosen = torch.linspace(0, total - 1, min(most, total)).round().long().tolist()
+    there = source.at_hand  # of a stream the first images
+    total = source.num_images or there
+    chosen = torch.linspace(0, there - 1, min(most, there)).round().long().tolist()
     samples = [sample for index in chosen if isinstance(sample := source[index], Sample)]
     if not samples:
         return None
