@@ -123,8 +123,8 @@ class StreamPosition:
             return "The stored run does not say where its stream stood"
         if state["processes"] != self.order.world_size:
             return (
-                f"The stored run read its stream by {plural(state['processes'], 'process')} and "
-                f"this one does by {self.order.world_size}, among which it is split otherwise"
+                "The stored run split its stream among another number of processes "
+                f"({state['processes']}, and now {self.order.world_size})"
             )
         if state["workers"] != self.workers:
             return (
