@@ -38,12 +38,11 @@ from super_selfish.evaluation.label_checks import count_classes, is_multilabel
 from super_selfish.evaluation.metrics import chance_level, commonest_level
 from super_selfish.evaluation.protocols import check_layers, expand_protocols
 from super_selfish.evaluation.rated_network import Network, open_network
-from super_selfish.evaluation.scoring import Score, Subject, check_parts_fit, metric_of
+from super_selfish.evaluation.rating import Rating
+from super_selfish.evaluation.scoring import check_parts_fit, metric_of
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.supervisors.averaging import averaged_backbone
 from super_selfish.training.averaging import Average
-from super_selfish.training.display import DELAY, open_bar, quiet
-from super_selfish.training.distributed import rank
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -70,6 +69,10 @@ def evaluate(
 
     The features of each network are computed once and serve all protocols on frozen features.
     Hyperparameters are chosen on a part of the training part; the test part is read once, last.
+
+    Of several processes (`torchrun`) each computes the features of a part of the images; the first
+    one does what protocols do with them, and all of them return the same. So all of them must call
+    this; one that does so by itself enters `super_selfish.training.alone()` first.
 
     Args:
         backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor:
@@ -143,29 +146,18 @@ def evaluate(
             form = train_source.images
             feature_shape(network.module, form.in_channels, form.image_size)
 
-    scores: dict[str, dict[str, Score]] = {}
-    number = len(networks) * len(columns)
-    with (
-        quiet(not progress),
-        open_bar("Evaluating", number, "score", shown=rank() == 0, delay=DELAY) as bar,
-    ):
-        for name, network in networks.items():
-            subject = Subject(
-                network.module,
-                train_source,
-                test_source,
-                network.preprocess,
-                batch_size,
-                num_workers,
-                seed,
-                None if cache is None else FeatureCache(cache),
-            )
-            scores[name] = {}
-            for column, rate in columns.items():
-                scores[name][column] = rate(subject)
-                bar.update()
-            train_labels, test_labels = subject.train_labels, subject.test_labels
-
+    rating = Rating(
+        networks,
+        columns,
+        train_source,
+        test_source,
+        batch_size,
+        num_workers,
+        seed,
+        None if cache is None else FeatureCache(cache),
+        progress,
+    )
+    scores, train_labels, test_labels = rating()
     classes = count_classes(train_labels)
     has_several = is_multilabel(train_labels)
     return Evaluation(

@@ -9,27 +9,19 @@ Shapes: `N` images, `D` features, `Y` classes, `B` batch, `C, H, W` image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from super_selfish.augmentations.base import to_unit_range
-from super_selfish.data.collate import LabelCollator
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stream_source import INSTEAD
-from super_selfish.data.workers import batches_of
 from super_selfish.evaluation.label_checks import as_classes
+from super_selfish.evaluation.looking import Extraction, device_of, judged, look
 from super_selfish.evaluation.rated_network import open_network
-from super_selfish.models.combined_net import pooled_features
-from super_selfish.training.allocator import kept_memory
-from super_selfish.training.counting import plural
-from super_selfish.training.display import DELAY, open_bar
-from super_selfish.training.distributed import rank
-from super_selfish.training.telling import warn
+from super_selfish.evaluation.shares import look_in_shares
+from super_selfish.training.exchange import exchange, has_others
 
 
 class Features(NamedTuple):
@@ -37,15 +29,6 @@ class Features(NamedTuple):
 
     features: Tensor  # [N, D] float32, CPU
     labels: Tensor | None  # [N] or [N, Y] int64, CPU
-
-
-class Extraction(NamedTuple):
-    """What one pass over a data set gives, before anybody asks whether its labels are classes."""
-
-    features: Tensor  # [N, D] float32, CPU
-    index: Tensor  # type: ignore[assignment]  # [N] int64, positions in the data set
-    labels: list[Tensor | None]  # of each batch, as the items give them
-    no_labels: str  # why a batch has none, if its items have some
 
 
 class LabelledSource(NamedTuple):
@@ -144,6 +127,10 @@ def extract_features(
     The backbone runs in eval mode and without gradients; its training mode (module by module),
     its parameters and its batch-norm statistics are as before when the call returns or raises.
 
+    Of several processes (`torchrun`) each computes the features of a part of the images, by the
+    weights and statistics of the first one, and all of them get the whole. So all of them must call
+    this; one that does so by itself enters `super_selfish.training.alone()` first.
+
     Args:
         backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`, or a supervisor,
             whose `preprocess`, `image_size` and `in_channels` are used unless they are given here.
@@ -169,17 +156,18 @@ def extract_features(
         RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
-    found = extract(
+    found = _look_at(
         backbone,
         data,
+        preprocess,
+        image_size,
+        in_channels,
+        in_shares=True,
         batch_size=batch_size,
         num_workers=num_workers,
-        image_size=image_size,
-        in_channels=in_channels,
         device=device,
-        preprocess=preprocess,
     )
-    return Features(found.features, _classes_of(found))
+    return Features(found.features, classes_of(found))
 
 
 def extract(
@@ -212,73 +200,42 @@ def extract(
         ValueError: If no image can be read, or the backbone returns features that are not finite.
         RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    network = open_network(backbone, preprocess, image_size, in_channels)
-    backbone, preprocess = network.module, network.preprocess
-    source = open_data(data, network.image_size, network.in_channels, network.reading)
-    loader: DataLoader[Any] = DataLoader(
-        source.images,
+    return _look_at(
+        backbone,
+        data,
+        preprocess,
+        image_size,
+        in_channels,
+        in_shares=False,
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=LabelCollator().stack,
-        generator=torch.Generator(),  # seeds the workers; torch's own stream is left alone
+        device=device,
     )
-    device = torch.device(device) if device is not None else _device_of(backbone)
-    features: list[Tensor] = []
-    labels: list[Tensor | None] = []
-    index: list[Tensor] = []
-    unreadable: list[str] = []
-    no_labels = ""
-    with ExitStack() as stack:
-        stack.enter_context(_frozen(backbone, device))
-        if preprocess is not None:
-            stack.enter_context(_frozen(preprocess, device))
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(kept_memory(device))
-        bar = stack.enter_context(
-            open_bar("Features", len(source.images), "img", shown=rank() == 0, delay=DELAY)
-        )
-        for batch in batches_of(loader):
-            bar.update(len(batch.index) + len(batch.unreadable))
-            unreadable += batch.unreadable
-            if len(batch.index) == 0:
-                continue
-            images = to_unit_range(batch.images.to(device, non_blocking=True))  # [B, C, H, W]
-            if preprocess is not None:
-                images = preprocess(images)
-            features.append(features_of(backbone, images).cpu())  # [B, D]
-            index.append(batch.index)
-            labels.append(batch.labels if source.labels is None else source.labels[batch.index])
-            no_labels = no_labels or batch.no_labels
-    if unreadable:
-        warn(f"{plural(len(unreadable), 'image')} left out: {'; '.join(unreadable)}")
-    if not features:
-        raise ValueError("expected at least one readable image, got none")
-    # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.
-    stacked = torch.cat(features)
-    if not torch.isfinite(stacked).all():
-        raise ValueError(
-            "the backbone returned features that are not finite: did training diverge?"
-        )
-    return Extraction(stacked, torch.cat(index), labels, no_labels)
 
 
-def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
-    """Pooled features `[B, D]` in float32 of images `[B, C, H, W]`.
-
-    Raises:
-        RuntimeError: If the backbone raises it; says what images it was given.
-    """
-    try:
-        return pooled_features(backbone, images).float()
-    except RuntimeError as error:
-        channels, height, width = images.shape[1:]
-        raise RuntimeError(
-            f"the backbone {type(backbone).__name__} failed on images of {height}x{width} pixels "
-            f"and {plural(channels, 'channel')} (in_channels= and image_size= bring them to "
-            f"others): {error}"
-        ) from error
+def _look_at(
+    backbone: Any,
+    data: Any,
+    preprocess: nn.Module | None,
+    image_size: int | tuple[int, int] | None,
+    in_channels: int | None,
+    *,
+    in_shares: bool,
+    **settings: Any,
+) -> Extraction:
+    """What a pass over data gives, done by all processes together or by this one."""
+    if settings["batch_size"] < 1:
+        raise ValueError(f"batch_size must be >= 1, got {settings['batch_size']}")
+    network = open_network(backbone, preprocess, image_size, in_channels)
+    source = open_data(data, network.image_size, network.in_channels, network.reading)
+    if in_shares:
+        device = settings["device"]
+        if has_others(device_of(network.module) if device is None else torch.device(device)):
+            with exchange() as others:
+                return look_in_shares(
+                    others, network.module, *source, network.preprocess, **settings
+                )
+    return judged(look(network.module, *source, network.preprocess, **settings))
 
 
 def _is_pair(data: Any) -> bool:
@@ -300,7 +257,7 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, int | str) or getattr(value, "ndim", None) == 0
 
 
-def _classes_of(found: Extraction) -> Tensor | None:
+def classes_of(found: Extraction) -> Tensor | None:
     """Labels of all batches, or `None`; refuses data that are labelled in part."""
     known = [label for label in found.labels if label is not None]
     if not known and not found.no_labels:
@@ -314,27 +271,3 @@ def _classes_of(found: Extraction) -> Tensor | None:
     if len(shapes) > 1:
         raise ValueError(f"labels must be of one shape, got {sorted(shapes)[:5]}")
     return torch.cat(classes)
-
-
-def _device_of(module: nn.Module) -> torch.device:
-    """Device of the first parameter or buffer; the CPU for a module that has none."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        return tensor.device
-    return torch.device("cpu")
-
-
-@contextmanager
-def _frozen(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode on a device for a while; then every submodule's former mode, and the old device."""
-    modes = [(part, part.training) for part in module.modules()]
-    home = _device_of(module)
-    try:
-        module.eval()
-        if device != home:
-            module.to(device)
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        if device != home:
-            module.to(home)

@@ -23,7 +23,7 @@ from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import batches_of
-from super_selfish.evaluation.features import features_of
+from super_selfish.evaluation.looking import features_of
 from super_selfish.models.copying import copy_module
 from super_selfish.models.wrappers import unwrapped
 

@@ -6,7 +6,7 @@ Shapes: `N` training images, `M` test images, `D` features, `Y` classes.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
-from super_selfish.evaluation.features import LabelledSource, extract_features
+from super_selfish.evaluation.features import Features, LabelledSource, extract_features
 from super_selfish.evaluation.label_checks import as_classes, is_multilabel
 
 
@@ -61,6 +61,8 @@ class Subject:
         num_workers: Processes that load images.
         seed: Of everything that a protocol draws.
         cache: Where features are kept from one evaluation to the next, or `None`.
+        extract: Computes the features of `"train"` or `"test"`, where several processes do so
+            together; `None` for this process alone.
     """
 
     backbone: nn.Module
@@ -71,6 +73,7 @@ class Subject:
     num_workers: int = 0
     seed: int = 0
     cache: FeatureCache | None = None
+    extract: Callable[[str], Features] | None = None
 
     @cached_property
     def train_features(self) -> tuple[Tensor, Tensor]:
@@ -116,6 +119,8 @@ class Subject:
             path = self.cache.path(self.backbone, data, self.preprocess)
             stored = self.cache.read(path)
         known = stored
+        if known is None and self.extract is not None:
+            known = self.extract(part)
         if known is None:
             known = extract_features(
                 self.backbone,

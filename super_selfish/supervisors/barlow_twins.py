@@ -33,6 +33,7 @@ from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch, spread_positions
 from super_selfish.supervisors.likenesses import MOST_OTHERS, among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.traffic import Gathered, outputs
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
@@ -168,6 +169,9 @@ class BarlowTwinsSupervisor(Supervisor):
         with torch.no_grad():
             self._measure(standardised(first), standardised(second))
         return self.loss(first, second)
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        return [outputs(self, self.model, images)] * 2  # (B, D), of either view
 
     def _measure(self, first: Tensor, second: Tensor) -> None:
         """Notes what standardised embeddings `[N, D]` have in common."""

@@ -34,6 +34,7 @@ from super_selfish.supervisors.pretrained import Size as Size
 from super_selfish.supervisors.refusals import (
     warn_of_frozen,
 )
+from super_selfish.supervisors.traffic import Gathered
 from super_selfish.training import distributed
 from super_selfish.training.averaging import EMA, Polyak
 from super_selfish.training.farewell import takes_leave
@@ -81,6 +82,7 @@ class Supervisor(Noting):
     | `_after_step(run)` | when the weights have moved, such as by momentum encoders |
     | `_caution(run)` | before the first step, whether a setting does harm |
     | `_health(row)` | after every epoch, whether training fails |
+    | `_gathers(images)` | what several processes send besides gradients |
 
     Supervisors within a supervisor (as attributes of it) are asked the middle three alike, whoever
     trains them; groups and health are for the one that trains to say.
@@ -94,6 +96,7 @@ class Supervisor(Noting):
         return self
 
     clip_norm: float | None = None  # an algorithm's own, where supervise() is given none
+    against_sync_batch_norm: str | None = None  # why an algorithm must not have it, in words
 
     def forward(self, data: Any) -> Losses:
         """The loss of a batch, as `_forward` gives it."""
@@ -131,6 +134,7 @@ class Supervisor(Noting):
         channels_last: bool | None = None,
         compile: bool = False,
         compile_augmentation: bool = False,
+        sync_batch_norm: bool = False,
         on_nan: str = "raise",
         averaging: str | EMA | Polyak | None = None,
         lr_scaling: str | None = None,
@@ -216,6 +220,10 @@ class Supervisor(Noting):
                 time, then faster steps. The modules and their checkpoints stay what they are.
             compile_augmentation: Whether `torch.compile` runs colours and blur of the augmentation:
                 half a minute the first time, then the same views sooner.
+            sync_batch_norm: Whether batch norm takes its statistics over the batches of all
+                processes (torch's `SyncBatchNorm`, on GPUs), as the authors of BYOL, SimCLR, SwAV,
+                SimSiam and Barlow Twins do; MoCo v2 must not. Networks and checkpoints stay what
+                they are; with one process nothing changes.
             on_nan: `"raise"` ends the run at a loss or gradient that is not finite, with the step
                 and the images of its batch in the message and in `name + "-nan.pt"`. `"skip"`
                 leaves such an update out, and counts it in the history; it keeps a copy of buffers.
@@ -408,6 +416,14 @@ class Supervisor(Noting):
             None, or one sentence that says which setting does harm, and what would help.
         """
         return None
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        """What of a step all of several processes get, besides averaged gradients.
+
+        Args:
+            images: Of a process.
+        """
+        return []
 
     def _health(self, row: Row) -> str | None:
         """Judges an epoch.

@@ -54,9 +54,9 @@ class BYOLSupervisor(Supervisor):
 
     Differences from the paper: hidden layers are narrower on small backbones, and the momentum
     starts at 0.99 in runs of up to 300 epochs, as in the authors' presets for short runs. Batch
-    norm is computed for each process by itself. By default Adam trains at a constant rate of 1e-3
-    in batches of 32, instead of LARS at 0.2 times batch size / 256 down a cosine, in batches of
-    4096 (see above).
+    norm is computed for each process by itself, unless `sync_batch_norm=True`. By default Adam
+    trains at a constant rate of 1e-3 in batches of 32, instead of LARS at 0.2 times batch size /
+    256 down a cosine, in batches of 4096 (see above).
 
     The network and the momentum encoder see a batch in two passes, one a view, as the authors' do:
     each view is normalised by itself, and running statistics of batch norm move twice a batch.

@@ -51,6 +51,7 @@ from super_selfish.supervisors.remembering import (
     require_memory_options,
     standstill,
 )
+from super_selfish.supervisors.traffic import INDEX, Gathered, rows
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -296,6 +297,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             changes.append(bank.change(index, of_images))
             self._write_memory(bank.update, everywhere, gather(of_images))
         self._log(memory_change=torch.stack(changes).mean())
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        of_bank = rows(self, images, self.color_bank.rows.shape[1])  # (B, E)
+        return [Gathered(INDEX * images), of_bank, of_bank]
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """The lightness of views, and the entries of the memory of colours next to it."""

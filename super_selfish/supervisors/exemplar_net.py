@@ -28,7 +28,9 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import originals, seen_batch
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.training.history import Row
+from super_selfish.training.memory import in_bytes
 from super_selfish.training.randomness import step_generator
+from super_selfish.training.run import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 MOST_CLASSES = 8000  # unless asked for more; of the paper's choices the smallest
+MANY_CLASSES = 100_000  # beyond them the last layer is what a step costs: 0.4 GB of gradients
 COPIES = 3  # of each image that people are shown
 
 
@@ -105,7 +108,8 @@ class ExemplarNetSupervisor(Supervisor):
             predictor: Head on the features, with one output a class.
             loss: Function of logits and class numbers; default: cross-entropy.
             num_classes: Images that become a class, chosen without replacement. Default: 8000, or
-                the whole dataset where it is smaller.
+                the whole dataset where it is smaller. The last layer has 1024 weights for each: a
+                million classes are 4.1 GB of gradients a step.
             num_transforms: Transformations in the list.
             max_elements: Most primitives of which one is composed.
             probability: That of each of them, in (0, 1].
@@ -189,6 +193,20 @@ class ExemplarNetSupervisor(Supervisor):
     def chance_loss(self, row: Row) -> float | None:
         """`log N`: every image is as likely."""
         return math.log(self.num_classes) if isinstance(self.loss, nn.CrossEntropyLoss) else None
+
+    def _caution(self, run: Run) -> str | None:
+        of_classes = [p for p in self.model.parameters() if p.shape[:1] == (self.num_classes,)]
+        if self.num_classes <= MANY_CLASSES or not of_classes:
+            return None
+        layer = max(of_classes, key=lambda parameter: parameter.nbytes)
+        logits = run.batch_size * self.num_classes * layer.element_size()
+        return (
+            f"{self.num_classes} classes make a last layer of {in_bytes(layer.nbytes)}: every step "
+            "computes as much of gradients (which several processes send one another), Adam keeps "
+            f"twice as much, and the logits of a batch are {in_bytes(logits)}; give "
+            f"num_classes={MANY_CLASSES} or less, or take an algorithm without a class an image, "
+            'such as "moco"'
+        )
 
     def _health(self, row: Row) -> str | None:
         # An image is seen once an epoch: even by heart it takes some to know them all.

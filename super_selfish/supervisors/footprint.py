@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from super_selfish.data.collate import Batch, Collator, LabelCollator
 from super_selfish.models.dry_run import REFUSALS
 from super_selfish.training import distributed
+from super_selfish.training.alone import alone
 from super_selfish.training.averaging import bytes_of
 from super_selfish.training.devices import device_count
 from super_selfish.training.memory import (
@@ -117,7 +118,7 @@ def measure(
     if source.num_images is not None and source.num_images < SMALL[-1]:
         return None
     peaks = []
-    with untouched(supervisor):
+    with alone(), untouched(supervisor):  # another process may have no need to measure
         try:
             for number in SMALL:
                 peaks.append(_peak(supervisor, collator, number, precision))

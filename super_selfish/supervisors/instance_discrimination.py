@@ -43,6 +43,7 @@ from super_selfish.supervisors.remembering import (
     require_memory_options,
     standstill,
 )
+from super_selfish.supervisors.traffic import INDEX, Gathered, rows
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -206,6 +207,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
             spread=spread(embeddings.detach()),
         )
         return loss + self.proximal_weight * proximal
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        return [Gathered(INDEX * images), rows(self, images, self.bank.rows.shape[1])]  # (B, E)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Views, and the entries of the memory next to them."""

@@ -34,9 +34,11 @@ from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import base_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.shuffling import shuffled_keys
+from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.supervisors.two_views import TwoViewCollator
 from super_selfish.training.counting import plural
-from super_selfish.training.distributed import gather
+from super_selfish.training.distributed import world_size
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -74,8 +76,9 @@ class MomentumContrastSupervisor(Supervisor):
     Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
     unless asked for more it never holds more than half the dataset. The momentum is 0.99 in runs of
     at most 300 epochs, as in the authors' recipe for CIFAR, instead of 0.999. The paper shuffles
-    the keys between GPUs so that batch norm cannot tell which key belongs to a query; here the
-    batch is cut into groups, queries in order and keys shuffled, on one device as on many.
+    the keys between GPUs so that batch norm cannot tell which key belongs to a query. So do several
+    processes here; fewer than `norm_groups` cut their batches into groups besides, and one device,
+    or several of one process, do that alone: queries in order and keys shuffled.
     `symmetric=True` takes the mean of both directions, the authors' code for CIFAR the sum. By
     default Adam trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.03
     (momentum 0.9, weight decay 1e-4) down a cosine, in batches of 256; 32 images are too few for
@@ -88,6 +91,9 @@ class MomentumContrastSupervisor(Supervisor):
     title = "MoCo v2"
     question = "Which of many views shows the same image as this one?"
     against_collapse = "lower lr, or raise batch_size"
+    against_sync_batch_norm = (
+        "hides by norms of separate groups which key belongs to a query, and one of all would tell"
+    )
     former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": "moco"}
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -129,8 +135,9 @@ class MomentumContrastSupervisor(Supervisor):
             momentum: Weight of the old momentum encoder in an update, in [0, 1). Default: 0.99 in
                 runs of at most 300 epochs, as in the authors' recipe for CIFAR, else 0.999.
             temperature: Of the default loss. 0.2: MoCo v2, section 3.
-            norm_groups: Groups of a batch for which batch norm is computed separately, of at least
-                16 images each. 8: GPUs of the paper, and splits of the authors' CIFAR recipe.
+            norm_groups: Groups of a batch (of all processes) for which batch norm is computed
+                separately, of at least 16 images each; each process makes one at least. 8: GPUs of
+                the paper, and splits of the authors' CIFAR recipe.
             symmetric: Whether each view is query once and key once, for twice the work; the loss
                 is the mean of both directions (the authors' code for CIFAR: the sum).
             augmentation: Of each view: the name of a recipe, such as `"moco"`, `"simclr"` or
@@ -187,24 +194,34 @@ class MomentumContrastSupervisor(Supervisor):
             loss, keys = (loss + other) / 2, torch.cat([other_keys, keys])
         if self.training:
             # After both directions: a key is no negative of its own view, nor of the other one.
-            self._write_memory(self.queue.enqueue, gather(keys))
+            self._write_memory(self.queue.enqueue, keys)
         return loss
 
     def _contrast(
         self, first: Tensor, second: Tensor, order: Tensor, negatives: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss of the first views as queries, and the keys `[B, E]` of the second ones."""
-        groups = number_of_groups(len(first), self.norm_groups)
+        """Loss of the first views as queries, and the keys `[G, E]` of all second ones."""
+        groups = groups_of_process(len(first), self.norm_groups, world_size())
         queries = F.normalize(in_full(in_groups(self.model, first, groups)), dim=1)  # (B, E)
-        with torch.no_grad():  # keys are targets
-            # Shuffled, so that no group of keys has the statistics of a group of queries.
-            keys = in_full(in_groups(self.momentum_encoder, second[order], groups))
-            keys = F.normalize(keys, dim=1)[order.argsort()]  # (B, E)
+
+        def encode(images: Tensor) -> Tensor:
+            return F.normalize(in_full(in_groups(self.momentum_encoder, images, groups)), dim=1)
+
+        # Shuffled, so that no group of keys has the statistics of a group of queries; between
+        # processes only where there are such statistics. Without gradient: keys are targets.
+        run = self.run if has_batch_norm(self.momentum_encoder) else None
+        keys, everywhere = shuffled_keys(encode, second, order, run)  # (B, E), (G, E)
         with torch.no_grad():
             positive = (queries * keys).sum(dim=1)  # (B,)
             hardest = (queries @ negatives.T).amax(dim=1)  # (B,)
             self._log(accuracy=(positive > hardest).float().mean(), key_spread=spread(keys))
-        return self.loss(queries, keys, negatives), keys
+        return self.loss(queries, keys, negatives), everywhere
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        keys = rows(self, images, self.queue.keys.shape[1])  # (B, E)
+        pixels = self.in_channels * self.image_size[0] * self.image_size[1]
+        shuffled = [rows(self, images, pixels)] if has_batch_norm(self.momentum_encoder) else []
+        return [keys, *shuffled] * (2 if self.symmetric else 1)
 
     def _after_step(self, run: Run) -> None:
         self.momentum_encoder.update(self.model, self.momentum_now(run))
@@ -222,16 +239,16 @@ class MomentumContrastSupervisor(Supervisor):
         return math.log(1 + len(self.queue.keys)) if isinstance(self.loss, InfoNCELoss) else None
 
     def _caution(self, run: Run) -> str | None:
-        groups = number_of_groups(run.batch_size, self.norm_groups)
-        groups = max(groups, len(run.devices))  # each of which makes one at least
+        groups = groups_of_process(run.batch_size, self.norm_groups, run.processes)
+        groups = max(groups, len(run.devices)) * run.processes  # each device makes one at least
         if groups >= FEWEST_GROUPS or not has_batch_norm(self.model):
             return None
-        images = FEWEST_GROUPS * SMALLEST_GROUP
+        images = -(-FEWEST_GROUPS * SMALLEST_GROUP // run.processes)
         return (
-            f"batches of {run.batch_size} make {groups} of the {FEWEST_GROUPS} groups or more that "
-            "are needed, so that batch norm does not tell which key belongs to a query; use "
-            f"batch_size={images} or more and norm_groups={FEWEST_GROUPS} or more, or a "
-            "backbone with layer norm"
+            f"batches of {run.batch_size * run.processes} make {groups} of the {FEWEST_GROUPS} "
+            "groups or more that are needed, so that batch norm does not tell which key belongs to "
+            f"a query; use batch_size={images} or more and norm_groups={FEWEST_GROUPS} or more, or "
+            "a backbone with layer norm"
         )
 
     def _health(self, row: Row) -> str | None:
@@ -259,6 +276,23 @@ def number_of_groups(batch_size: int, norm_groups: int) -> int:
         At least one, of at least 16 images where there are several.
     """
     return max(1, min(norm_groups, batch_size // SMALLEST_GROUP))
+
+
+def groups_of_process(batch_size: int, norm_groups: int, processes: int) -> int:
+    """Groups into which each of several processes cuts its batch.
+
+    As many as the batch of all of them would have, shared out: from `norm_groups` processes on, the
+    groups are those of the processes.
+
+    Args:
+        batch_size: Images in the batch of a process.
+        norm_groups: Most groups of all processes, unless there are more processes.
+        processes: How many there are.
+
+    Returns:
+        At least one.
+    """
+    return max(1, number_of_groups(batch_size * processes, norm_groups) // processes)
 
 
 def default_queue_size(num_images: int | None) -> int:

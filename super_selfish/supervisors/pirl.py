@@ -56,6 +56,7 @@ from super_selfish.supervisors.remembering import (
     require_memory_options,
     standstill,
 )
+from super_selfish.supervisors.traffic import INDEX, Gathered, rows
 from super_selfish.training.distributed import gather
 from super_selfish.training.history import Row
 
@@ -288,6 +289,9 @@ class PIRLSupervisor(Supervisor):
     def _puzzle_net(self) -> CombinedNet:
         # Made anew of registered parts: kept as an attribute, it would register the backbone twice.
         return CombinedNet(self.model.backbone, self.puzzle_predictor, self.model.preprocess)
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        return [Gathered(INDEX * images), rows(self, images, self.bank.rows.shape[1])]  # (B, E)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Puzzles, and the entries of the memory of images next to them."""

@@ -40,6 +40,7 @@ from super_selfish.training.precision import gradient_scaler
 from super_selfish.training.run import Run
 from super_selfish.training.scaling import BASE_IMAGES, scaled_rate
 from super_selfish.training.settings import announce_beginning
+from super_selfish.training.synchronised import require_synchronisable, synchronised
 from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _prepared_alone(
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
     run = supervisor.run = _opened(supervisor, given, parts)
+    if run.sync_batch_norm:
+        _require_synchronisable(supervisor, run)
     if run.name is not None and distributed.rank() == 0:
         require_writable(run.name, run.keep_last)
     supervisor._reading = Reading(
@@ -125,6 +128,7 @@ def _prepared_alone(
             workers_ended(loader),
             run.callbacks.running(supervisor),
             kept_memory(run.device),
+            synchronised(supervisor, run.sync_batch_norm),
             compiled(supervisor, run.compile),
             footprint.fitting_explained(supervisor),
             batches_of_one_explained(),
@@ -159,6 +163,15 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
     later = {"optimizer", "lr_scheduler"}  # what these build is not there yet
     own = {field.name for field in fields(Run)} - later
     return Run(**{name: value for name, value in given.items() if name in own} | made_here)
+
+
+def _require_synchronisable(supervisor: Supervisor, run: Run) -> None:
+    for part in run.parts.values():
+        if part.against_sync_batch_norm is not None:
+            raise ValueError(
+                f"sync_batch_norm=True: {part.title} {part.against_sync_batch_norm}: leave it out"
+            )
+    require_synchronisable(supervisor, run.devices)
 
 
 def _batch_size(

@@ -34,6 +34,7 @@ _SETTINGS = (
     "on_nan",
     "compile",
     "compile_augmentation",
+    "sync_batch_norm",
 )
 
 

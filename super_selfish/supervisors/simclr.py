@@ -30,6 +30,7 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import caution_of_one, collapse, spread
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.traffic import Gathered, outputs
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
 from super_selfish.training.counting import plural
 from super_selfish.training.distributed import gather
@@ -154,6 +155,9 @@ class SimCLRSupervisor(Supervisor):
         with torch.no_grad():
             self._measure(torch.cat([first, second]))
         return self.loss(first, second)
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        return [outputs(self, self.model, images)] * 2  # (B, E), of either view
 
     def _measure(self, embeddings: Tensor) -> None:
         """Notes how many of `[2G, E]` find the other view of their image."""

@@ -52,9 +52,9 @@ class SimSiamSupervisor(Supervisor):
 
     Differences from the paper: heads are narrower on backbones of fewer than 512 features, and
     images of at most 64 pixels get the projector of two layers of the paper's recipe for CIFAR-10.
-    Batch norm is computed for each process by itself. By default Adam trains at a constant rate of
-    1e-3 in batches of 32, instead of SGD at 0.05 times batch size / 256 (momentum 0.9, weight decay
-    1e-4) down a cosine, in batches of 512 (see above).
+    Batch norm is computed for each process by itself, unless `sync_batch_norm=True`. By default
+    Adam trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.05 times batch size
+    / 256 (momentum 0.9, weight decay 1e-4) down a cosine, in batches of 512 (see above).
 
     The network sees a batch in two passes, one a view, as the authors' does: each view is
     normalised by itself, and running statistics of batch norm move twice a batch.

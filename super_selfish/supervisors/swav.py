@@ -48,6 +48,7 @@ from super_selfish.supervisors.multi_crop import (
     require_small_size,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import gather, rank
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
@@ -80,9 +81,9 @@ class SwAVSupervisor(Supervisor):
     frozen for the authors' 313 updates, at most a tenth of the run. Small crops have 96/224 of the
     side of the images, at least 32 pixels where the backbone wants them. Hidden layers are narrower
     on backbones of fewer than 512 features, and batch norm of the projector sees large and small
-    crops apart. Batch norm is computed for each process by itself. By default Adam trains at a
-    constant rate of 1e-3 in batches of 32, instead of LARS at 0.6 (batches of 256) or 4.8 (4096)
-    down a cosine (see above).
+    crops apart. Batch norm is computed for each process by itself, unless `sync_batch_norm=True`.
+    By default Adam trains at a constant rate of 1e-3 in batches of 32, instead of LARS at 0.6
+    (batches of 256) or 4.8 (4096) down a cosine (see above).
 
     The network sees a batch in two passes, one of all large crops, one of all small ones.
     """
@@ -247,6 +248,10 @@ class SwAVSupervisor(Supervisor):
             codes = torch.stack([self._codes(crop, which) for which, crop in enumerate(large)])
             self._measure(large, scores, codes)
         return self.loss(codes, scores)
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        of_crop = rows(self, images, self.prototypes.shape[1])  # (B, E)
+        return [of_crop] * LARGE_CROPS + [rows(self, 1, self.prototypes.shape[0])]  # (1, K)
 
     def _codes(self, embeddings: Tensor, which: int) -> Tensor:
         """Codes `[B, K]` of one large crop, made together with those of all processes.

@@ -33,6 +33,7 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.patch_grid import size_to_show
 from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.supervisors.traffic import Gathered, outputs
 from super_selfish.training.distributed import gather, rank, world_size
 from super_selfish.training.history import Row
 
@@ -189,6 +190,9 @@ class VisualCountingSupervisor(Supervisor):
                 counts=whole.sum(dim=1).mean(),
             )
         return self.loss(whole, parts, others)
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        return [outputs(self, self.model, images)]  # (B, K)
 
     def _count(self, data: WholeAndTiles) -> tuple[Tensor, Tensor]:
         """The counts of halved images, and the sums of those of their tiles."""

@@ -1,5 +1,6 @@
 """Checkpoints, history, randomness, precision, schedules: what every run needs."""
 
+from super_selfish.training.alone import alone
 from super_selfish.training.averaging import EMA, Polyak
 from super_selfish.training.callbacks import Callback, Step
 from super_selfish.training.early_stopping import EarlyStopping
@@ -24,5 +25,6 @@ __all__ = [
     "TensorBoard",
     "WarmupCosine",
     "WeightsAndBiases",
+    "alone",
     "without_decay",
 ]

@@ -95,6 +95,7 @@ class Run:
     accumulate: int = decides()
     clip_norm: float | None = decides()
     num_images: int = decides(0)
+    sync_batch_norm: bool = decides(False)
     epochs_before: int = 0
     epoch: int = 0
     step: int = 0

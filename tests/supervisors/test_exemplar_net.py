@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.collate import Batch
 from super_selfish.data.sources import Sample
-from super_selfish.supervisors import ExemplarNetSupervisor
+from super_selfish.supervisors import ExemplarNetSupervisor, HealthWarning, exemplar_net
 from super_selfish.supervisors.exemplar_net import ExemplarCollator, Exemplars
 from tests.references import cross_entropy_in_loops
 
@@ -163,6 +164,20 @@ def test_health_names_each_way_to_fail(images: Tensor, tiny_backbone: Backbones)
     assert "too easy" in str(supervisor._health({"epoch": 19, "loss": 0.01, "accuracy": 1.0}))
     assert supervisor._health({"epoch": 50, "loss": 0.01, "accuracy": 1.0}) is None
     assert "by chance" in str(supervisor._health({"epoch": 12, "loss": 3.08, "accuracy": 0.04}))
+
+
+def test_what_many_classes_cost_is_said_before_the_first_step(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = ExemplarNetSupervisor(images, tiny_backbone())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", HealthWarning)
+        supervisor.supervise(epochs=0, batch_size=11, name=None)
+    monkeypatch.setattr(exemplar_net, "MANY_CLASSES", 21)
+    # 22 x 1024 weights, and 11 x 22 logits, of four bytes; a million classes are 4.1 GB.
+    said = r"^22 classes make a last layer of 90 kB: .* logits of a batch are 1 kB; give .*=21 or"
+    with pytest.warns(HealthWarning, match=said):
+        supervisor.supervise(epochs=0, batch_size=11, name=None)
 
 
 def test_wrong_arguments_are_refused(images: Tensor, tiny_backbone: Backbones) -> None:

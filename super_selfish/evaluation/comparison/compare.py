@@ -38,12 +38,15 @@ from super_selfish.evaluation.comparison.plan import (
     settings_of,
 )
 from super_selfish.evaluation.comparison.sets import open_sets
+from super_selfish.evaluation.comparison.several import Started, failed_before, started_together
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols
 from super_selfish.evaluation.scoring import check_parts_fit, metric_of, require_labels
 from super_selfish.models.untrained import has_learned
+from super_selfish.training.alone import alone
+from super_selfish.training.counting import plural
 from super_selfish.training.display import open_bar
 
 WAIT = 1.0  # seconds between two looks at what other processes have finished
@@ -88,7 +91,9 @@ def compare(
     calling again does only what is not done yet. A run that Ctrl-C or a power cut has ended amid
     its pretraining goes on from its last checkpoint (in the folder `path`), with the time that is
     left of its budget. Several processes may call with the same `path`: each takes the next run
-    that nobody works on, and all of them return the whole comparison.
+    that nobody works on, and all of them return the whole comparison. So do processes that
+    `torchrun` or `srun` has started together, or tasks of a SLURM array: one run a process, which
+    trains it by itself on an accelerator of its own.
 
     An algorithm that fails, for instance because it needs colour and the images have none, is a
     row of the result that says why.
@@ -127,7 +132,8 @@ def compare(
             these of its mean accuracy, averaged over the sets (Macar and Liu; METHODS.md, 6). Of an
             algorithm with an untrained twin of its own that of the largest base size alone is
             rated: gains are of that.
-        path: Where runs are kept, without an ending; None keeps them in memory only.
+        path: Where runs are kept, without an ending, on a disk that all processes see; None keeps
+            them in memory only, for one process.
         progress: Whether to show how many runs are done: a bar, or in logs a line now and then.
         image_size: Images are brought to this size in pixels, a side or (height, width).
         in_channels: Images are brought to this many channels.
@@ -145,6 +151,7 @@ def compare(
     """
     kinds = algorithms_by_name(algorithms)
     check_budget(budget, epochs)
+    started = started_together(path)
     train_data = open_data(train, image_size, in_channels)
     form = (train_data.images.image_size, train_data.images.in_channels)
     pretrain_data = train_data if pretrain is None else open_data(pretrain, *form)
@@ -178,7 +185,9 @@ def compare(
         numbers_of(kinds, images or {}, base_sizes, len(conditions.pretrain)),
     )
     store = RunStore(path)
-    _work(entries, conditions, store, progress=progress, retry=retry, keep=keep)
+    failed = failed_before(store, conditions.device) if retry else {}
+    with alone():
+        _work(entries, conditions, store, failed, started, shown=progress, keep=keep)
     records = store.read()
     return Comparison(tuple(records[entry.key] for entry in entries), _summary(conditions, entries))
 
@@ -187,25 +196,29 @@ def _work(
     entries: Sequence[Entry],
     conditions: Conditions,
     store: RunStore,
+    failed: dict[str, Record],
+    started: Started,
     *,
-    progress: bool,
-    retry: bool,
+    shown: bool,
     keep: bool,
 ) -> None:
     """Does every run that is not done yet and that no other process does; waits for the others."""
     warm_up(conditions.device)
-    failed = {k: r for k, r in store.read().items() if retry and r["error"] is not None}
 
     def is_open(entry: Entry, records: Mapping[str, Record]) -> bool:
         record = records.get(entry.key)
         return record is None or record == failed.get(entry.key)
 
     # Runs that were done before are no part of this call's rate.
-    shown = sum(not is_open(entry, store.read()) for entry in entries)
-    with open_bar("Comparing", len(entries), "run", shown=progress, initial=shown) as bar:
+    done = sum(not is_open(entry, store.read()) for entry in entries)
+    is_shown = shown and started.rank == 0
+    with open_bar("Comparing", len(entries), "run", shown=is_shown, initial=done) as bar:
+        if started.number > 1:
+            number = plural(len(entries), "run")
+            bar.say(f"{started.number} processes share {number}, one each at a time")
         while remaining := [entry for entry in entries if is_open(entry, store.read())]:
-            bar.update(len(entries) - len(remaining) - shown)
-            shown = len(entries) - len(remaining)
+            bar.update(len(entries) - len(remaining) - done)
+            done = len(entries) - len(remaining)
             for entry in remaining:
                 with store.claim(entry.key) as is_ours:
                     # Once more, now that nobody else can: it may have been finished meanwhile.
@@ -222,7 +235,7 @@ def _work(
             else:
                 bar.label("waiting for other processes")
                 time.sleep(WAIT)
-        bar.update(len(entries) - shown)
+        bar.update(len(entries) - done)
 
 
 def _summary(conditions: Conditions, entries: Sequence[Entry]) -> dict[str, Any]:

@@ -17,12 +17,7 @@ from torch import Tensor, nn
 
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import mild_views
-from super_selfish.evaluation.features import (
-    LabelledSource,
-    extract,
-    features_of,
-    open_data,
-)
+from super_selfish.evaluation.features import LabelledSource, extract, open_data
 from super_selfish.evaluation.health.measures import (
     alignment,
     rankme,
@@ -31,6 +26,7 @@ from super_selfish.evaluation.health.measures import (
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
 from super_selfish.evaluation.health.verdict import CLOSE, Measures, Verdict, judge, judge_images
+from super_selfish.evaluation.looking import features_of
 from super_selfish.evaluation.rated_network import open_network
 from super_selfish.training.counting import plural
 

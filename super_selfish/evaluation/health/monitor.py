@@ -27,6 +27,7 @@ from super_selfish.evaluation.health.twin import TwinMeasures, settling
 from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
 from super_selfish.evaluation.linear import linear_probe, stratified_split
+from super_selfish.training.alone import alone
 from super_selfish.training.display import quiet
 from super_selfish.training.distributed import rank
 from super_selfish.training.further_checkpoints import keep_if_best
@@ -179,7 +180,7 @@ class Monitor:
             return None
         started = time.perf_counter()
         with torch.random.fork_rng(devices=[]):  # a dataset may draw from it when it is read
-            with quiet():  # the run shows itself
+            with alone(), quiet():  # the others wait for it; the run shows itself
                 found = self._measure(supervisor)
         row.update(found)
         row[COST] = time.perf_counter() - started
