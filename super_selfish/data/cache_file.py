@@ -62,22 +62,19 @@ class CacheFile:
         self._length = os.fstat(handle).st_size
         self._closer = weakref.finalize(self, os.close, handle)
 
-    def read(self, indices: list[int]) -> tuple[NDArray[np.uint8], list[int]]:
-        """Reads some images.
+    def read(self, image: NDArray[np.uint8], index: int) -> bool:
+        """Reads an image.
 
         Args:
-            indices: Positions, none negative.
+            image: `[H, W, C]`, in one piece, which is filled.
+            index: Position in the file, not negative.
 
         Returns:
-            `[B, H, W, C]`, and the positions of those that are not as they were written.
+            Whether it is as it was written.
         """
-        images = np.empty((len(indices), self._size), np.uint8)
-        damaged = []
-        for place, index in zip(images, indices, strict=True):
-            length = read_at(self._handle, place, self._start + index * self._size)
-            if length < self._size or zlib.crc32(place.data) != self._sums[index]:
-                damaged.append(index)
-        return images.reshape(len(indices), *self._shape), damaged
+        place = image.reshape(-1)
+        length = read_at(self._handle, place, self._start + index * self._size)
+        return length == self._size and zlib.crc32(place.data) == self._sums[index]
 
     def mend(self, index: int, image: NDArray[np.uint8]) -> bool:
         """Writes one image back, `[H, W, C]`, if it is the one that was written at first.
@@ -163,6 +160,12 @@ def open_file(path: Path, wanted: Note) -> CacheFile | None:
     if found is None:
         os.close(handle)
     return found
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a file says of itself that it is a cache of images, whole or not."""
+    with path.open("rb") as file:
+        return _COMMENT.encode() in file.read(256)
 
 
 def _checked(path: Path, handle: int, wanted: Note) -> CacheFile | None:

@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from super_selfish.data import cache as cache_module
+from super_selfish.data import cache_parts
 from super_selfish.data.cache import CachedImages, open_cache
 from super_selfish.data.cache_file import open_file
 from super_selfish.data.collate import Batch, LabelCollator
 from super_selfish.data.sources import ImageSource, Sample, Unreadable, labels_of
 from super_selfish.training.atomic import write_atomically
+from super_selfish.training.display import Bar
 
 COUNT = 6
 
@@ -49,13 +51,13 @@ def file(tmp_path: Path) -> Path:
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Paths of the caches that were built."""
     built: list[Path] = []
-    build = cache_module._build
+    build = cache_parts._build
 
-    def watch(source: ImageSource, path: Path, *others: Any) -> None:
-        built.append(path)
-        build(source, path, *others)
+    def watch(source: ImageSource, part: cache_parts.Part, bar: Bar) -> None:
+        built.append(part.path)
+        build(source, part, bar)
 
-    monkeypatch.setattr(cache_module, "_build", watch)
+    monkeypatch.setattr(cache_parts, "_build", watch)
     return built
 
 
@@ -243,7 +245,7 @@ def test_an_interrupted_build_leaves_nothing_and_gives_ctrl_c_back(
     source = ImageSource(folder, 32)
     handler = signal.getsignal(signal.SIGINT)
     written: list[Sample] = []
-    to_bytes = cache_module._bytes
+    to_bytes = cache_parts._bytes
 
     def write(sample: Sample, of: ImageSource) -> bytes:
         if not written:
@@ -251,7 +253,7 @@ def test_an_interrupted_build_leaves_nothing_and_gives_ctrl_c_back(
         written.append(sample)
         return to_bytes(sample, of)
 
-    monkeypatch.setattr(cache_module, "_bytes", write)
+    monkeypatch.setattr(cache_parts, "_bytes", write)
     with pytest.raises(KeyboardInterrupt):
         source.cached(file)
     assert len(written) == 1  # it waited for the image at hand, and for no other
@@ -274,9 +276,9 @@ def test_what_a_killed_build_left_behind_is_removed_before_the_disk_is_asked_for
         left.append(sorted(os.listdir(path)))
         return type("Usage", (), {"free": 1 << 30})
 
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", look)
+    monkeypatch.setattr(cache_parts.shutil, "disk_usage", look)
     ImageSource(folder, 32, cache=file)
-    assert left == [[".super-selfish-cache.lock", *kept]]  # by whom it is held meanwhile
+    assert left == [kept]
     assert sorted(os.listdir(file.parent)) == sorted(["cache.npy", *kept])
 
 
@@ -319,7 +321,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(
     source = ImageSource(folder, 32)
     no_decoding(monkeypatch)
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(cache_parts.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"needs 0\.0 GB, but its disk has 0\.0 GB left"):
         source.cached(file)
 
@@ -374,7 +376,11 @@ def test_two_that_build_at_once_both_end_with_the_whole_cache(
     has_locks: bool,
 ) -> None:
     if not has_locks:
-        monkeypatch.setattr(cache_module, "alone_at", lambda path, wait: nullcontext())
+
+        def nobody(path: Path, *, wait: bool = False) -> Any:
+            return nullcontext(True)
+
+        monkeypatch.setattr(cache_parts, "alone_at", nobody)
     start = threading.Barrier(2)
     found: list[CachedImages] = []
 

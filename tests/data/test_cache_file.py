@@ -22,9 +22,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from super_selfish.data import cache_file
-from super_selfish.data.cache import _note
-from super_selfish.data.cache_file import DamagedCacheError, header, open_file
+from super_selfish.data.cache import parts_of
+from super_selfish.data.cache_file import DamagedCacheError, Note, header, open_file
 from super_selfish.data.collate import LabelCollator
+from super_selfish.data.file_states import FileStates
 from super_selfish.data.samples import Batch, Sample
 from super_selfish.data.sources import ImageSource
 
@@ -71,6 +72,12 @@ def expected(folder: Path) -> torch.Tensor:
 
 def images_of(source: ImageSource) -> torch.Tensor:
     return LabelCollator().stack(source.__getitems__(range(COUNT))).images
+
+
+def note_of(folder: Path, file: Path) -> Note:
+    source = ImageSource(folder)
+    (part,) = parts_of(source, file, FileStates(source.items.files))
+    return part.note
 
 
 def start() -> int:
@@ -201,7 +208,7 @@ def test_type_and_shape_of_the_header_are_never_taken(
     """As crafted files of today and of the former format would have it."""
     whole = file.read_bytes()
     head = CRAFTED[kind]
-    note = _note(ImageSource(folder), ImageSource(folder).items)
+    note = note_of(folder, file)
     if is_former:
         text = json.dumps({**note, "format": 1, "unreadable": []}).encode()
         content = head + b"\x41" * COUNT * PIXELS
@@ -230,8 +237,7 @@ NOTES: dict[str, Callable[[dict[str, object]], object]] = {
 
 @pytest.mark.parametrize("kind", NOTES)
 def test_a_note_that_is_not_as_it_should_be_is_damage(folder: Path, file: Path, kind: str) -> None:
-    source = ImageSource(folder)
-    wanted = _note(source, source.items)
+    wanted = note_of(folder, file)
     found = open_file(file, wanted)
     assert found is not None
     note = NOTES[kind]({**found.note, "digest": "0"})
