@@ -67,11 +67,12 @@ def _batches(files: Paths) -> Iterator[list[str]]:
 
 def _states(files: list[str]) -> NDArray[np.int64]:
     """`[n, 2]`: size in bytes, and time of change in nanoseconds; -1 where there is none."""
-    states = np.full((len(files), 2), -1, np.int64)
-    for row, file in zip(states, files, strict=True):
+    states = []
+    for file in files:
         try:
             status = os.stat(file)
         except (OSError, ValueError):  # whoever reads the image will say so
-            continue
-        row[0], row[1] = status.st_size, status.st_mtime_ns
-    return states
+            states.append((-1, -1))
+        else:
+            states.append((status.st_size, status.st_mtime_ns))
+    return np.array(states, np.int64)

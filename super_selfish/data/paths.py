@@ -59,7 +59,10 @@ class Paths(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         """One path, or a list of some."""
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._between(start, stop)
+            return [self[place] for place in range(start, stop, step)]
         place = operator.index(index)
         if not -len(self) <= place < len(self):
             raise IndexError(f"index {place} is out of range for {len(self):,} paths")
@@ -69,15 +72,15 @@ class Paths(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         """One after the other, which is faster than by their numbers."""
         for first in range(0, len(self), _AT_ONCE):
-            starts = self._starts[first : first + _AT_ONCE].tolist()
-            ends = self._ends[first : first + _AT_ONCE].tolist()
-            text = self._text.numpy().data
-            found = [
-                self._prefix + str(text[start:end], *_ENCODING)
-                for start, end in zip(starts, ends, strict=True)
-            ]
-            del text  # see `__init__`
-            yield from found
+            yield from self._between(first, first + _AT_ONCE)
+
+    def _between(self, first: int, last: int) -> list[str]:
+        text, prefix = self._text.numpy().data, self._prefix
+        starts, ends = self._starts[first:last].tolist(), self._ends[first:last].tolist()
+        return [
+            prefix + str(text[start:end], *_ENCODING)
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is a sequence of the same paths, such as a list."""
@@ -145,5 +148,8 @@ class PathsBuilder:
 
 def common_folder(paths: Paths) -> int:
     """The number of letters with which all begin, up to a separator, which is not counted."""
-    # Of all strings the first and the last one, as they are sorted, differ earliest.
-    return len(os.path.dirname(os.path.commonprefix([min(paths), max(paths)])))  # noqa: RUF071
+    common = paths[0]
+    for path in paths:
+        if not path.startswith(common):
+            common = os.path.commonprefix([common, path])  # noqa: RUF071
+    return len(os.path.dirname(common))

@@ -266,9 +266,11 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
 
         The file is built now, if there is none or a source file has changed since (another name,
         size or time), or if images of another size or number of channels are wanted. It is a plain
-        `.npy` of `N * H * W * C` bytes that processes may share and build at the same time. Each
-        image is checked as it is read: one that is damaged is decoded again and written back, with
-        a warning, and so is a file that is damaged as a whole.
+        `.npy` of `N * H * W * C` bytes. More than 2 GB lie in several (`images.00000.npy`, ...): of
+        these only such are built anew in which something has changed. Processes may share them,
+        and build them at the same time, each another one; what a process that was killed had
+        finished stays. Each image is checked as it is read: one that is damaged is decoded again
+        and written back, with a warning, and so is a file that is damaged as a whole.
 
         Args:
             path: The file; `.npy` is added.
