@@ -75,7 +75,7 @@ class Part(NamedTuple):
     note: Note
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """Number of images in it."""
         return int(self.note["shape"][0])
 
@@ -138,7 +138,7 @@ def build_missing(source: Decodes, path: Path, parts: list[Part], *, progress: b
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in missing:
         remove_rests(part.path)  # before the room on the disk is asked for
-    images = sum(part.count for part in missing)
+    images = sum(part.length for part in missing)
     bar = open_bar("Decoding for the cache", images, "img", shown=progress)
     with bar:
         # Others may have begun: what they are building is on the disk already, or they find out.
@@ -177,7 +177,7 @@ def _require_room(path: Path, needed: int) -> None:
 def _make(source: Decodes, part: Part, bar: Bar) -> None:
     """Builds a part, unless another has while this one waited or was busy."""
     if part.is_whole(tell=True):
-        bar.update(part.count)
+        bar.update(part.length)
     else:
         _build(source, part, bar)
 
@@ -203,7 +203,7 @@ def _decoded(source: Decodes, part: Part, bar: Bar) -> Iterator[Sample | Unreada
     Ctrl-C waits for the next of them: in the midst of handing work to a thread it could leave a
     lock behind, for which the thread, and then this process, would wait for ever.
     """
-    last = part.first + part.count
+    last = part.first + part.length
     with Interrupt() as interrupt, ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(part.first, last, _WINDOW):
             window = range(start, min(start + _WINDOW, last))

@@ -96,7 +96,7 @@ def decoded(folder: Path) -> Tensor:
 
 
 def start_of_images(path: Path) -> int:
-    return int(np.load(path, mmap_mode="r").offset)  # type: ignore[attr-defined]
+    return int(np.load(path, mmap_mode="r").offset)
 
 
 def test_parts_hold_as_many_images_as_fit_and_are_not_too_many(
