@@ -99,10 +99,10 @@ class JigsawNetSupervisor(Supervisor):
     Differences from the paper: a 2x2 grid with all of its 24 permutations by default, because nine
     tiles are too hard for small or simple images; the shuffled tiles are merged into one image,
     which the backbone sees in one piece, instead of nine tiles that a network sees one by one, so
-    that any backbone will do; colours are jittered instead of shifted channel by channel. By
-    default Adam trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.01
-    (momentum 0.9, weight decay 5e-4), a tenth of it after every 100,000 of 350,000 iterations, in
-    batches of 256.
+    that any backbone will do; colours are jittered, and shifted channel by channel only if asked
+    (`channel_shift=2 / 64`). By default Adam trains at a constant rate of 1e-3 in batches of 32,
+    instead of SGD at 0.01 (momentum 0.9, weight decay 5e-4), a tenth of it after every 100,000 of
+    350,000 iterations, in batches of 256.
 
     What the backbone saw in training were tiles of one brightness and contrast; `preprocess` makes
     whole images so.
@@ -133,6 +133,7 @@ class JigsawNetSupervisor(Supervisor):
         num_permutations_per_image: int | None = None,
         tile_fraction: float = GAP_FRACTION,
         p_grayscale: float = 0.3,
+        channel_shift: float = 0.0,
         augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -154,6 +155,10 @@ class JigsawNetSupervisor(Supervisor):
                 (0, 1); the rest is the gap. 64 / 75: the paper's proportion.
             p_grayscale: Probability that a tile is gray, unless there is an `augmentation`. 0.3:
                 the paper's share of gray images.
+            channel_shift: How far each colour channel of a tile is moved by itself at most, up or
+                down and left or right, as a fraction of the tile's side, but a pixel at least
+                unless it is 0: so that the fringes of lenses do not tell the place. 2 / 64: the
+                paper. Default: not at all, as colours are jittered.
             augmentation: Done to every tile by itself, before its brightness is normalised: the
                 name of a recipe, an `Augmentation`, or torchvision's transforms, which get tiles
                 and keep their size. Default: `"jigsaw-tile"`, colour jitter and `p_grayscale`.
@@ -184,7 +189,15 @@ class JigsawNetSupervisor(Supervisor):
             *self.image_size, grid
         )  # before the table, which takes long for large ones
         own = None if augmentation is None else view_of(self, augmentation, tile, what="tiles")
-        cutter = TileCutter(grid, tile, own or jigsaw_tile(p_grayscale), tile_fraction)
+        if not 0.0 <= channel_shift < 1.0:
+            raise ValueError(f"channel_shift is a fraction in [0, 1), got {channel_shift}")
+        if channel_shift and self.in_channels == 1:
+            raise ValueError(
+                f"channel_shift={channel_shift} moves channels against each other, but the images "
+                "have one: leave it out"
+            )
+        recipe = own or jigsaw_tile(p_grayscale)
+        cutter = TileCutter(grid, tile, recipe, tile_fraction, channel_shift)
         shown = cutter.crop.tile_size(*self.image_size)
         if shown[0] == tile[0] or shown[1] == tile[1]:
             raise ValueError(

@@ -74,6 +74,7 @@ class TileCutter:
         size: tuple[int, int],
         augmentation: Augmentation,
         fraction: float = GAP_FRACTION,
+        channel_shift: float = 0.0,
     ) -> None:
         """Takes the recipe.
 
@@ -82,8 +83,12 @@ class TileCutter:
             size: (height, width) of the tiles that come out, in pixels.
             augmentation: Of every tile; keeps its size.
             fraction: Side of the part that is shown, as a fraction of the cell's, in (0, 1].
+            channel_shift: How far each channel of a part is moved at most, up or down and left or
+                right, as a fraction of the part's side; a pixel at least unless it is 0. None
+                leaves its cell.
         """
         self.size = size
+        self.channel_shift = channel_shift
         self.augmentation = augmentation
         self.crop = RandomTileCrop(grid, fraction)
 
@@ -100,9 +105,30 @@ class TileCutter:
         batch, channels, height, width = images.shape
         offsets = self.crop.draw((batch, channels, height, width), generator)
         cells = split_grid(images, self.crop.grid)
-        parts = crop_tiles(cells, self.crop.tile_size(height, width), offsets)
+        part = self.crop.tile_size(height, width)
+        if self.channel_shift == 0.0:
+            parts = crop_tiles(cells, part, offsets)
+        else:
+            parts = self._parts_by_channel(cells, part, offsets, generator)
         tiles = resize(parts.flatten(0, 1), self.size)
         return self.augmentation(tiles, generator).unflatten(0, parts.shape[:2])
+
+    def _parts_by_channel(
+        self, cells: Tensor, part: tuple[int, int], offsets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Parts `[B, n, C, h, w]` whose channels lie at places of their own."""
+        channels = cells.shape[2]
+        places = []
+        for axis, side in enumerate(part):
+            most = max(1, round(self.channel_shift * side))
+            last = cells.shape[3 + axis] - side
+            shifts = torch.randint(
+                -most, most + 1, (*offsets.shape[:2], channels), generator=generator
+            )
+            places.append((offsets[:, :, None, axis] + shifts).clamp(0, last))
+        alone = cells.flatten(1, 2)[:, :, None]  # (B, n * C, 1, c_h, c_w)
+        parts = crop_tiles(alone, part, torch.stack(places, dim=3).flatten(1, 2))
+        return parts.unflatten(1, (-1, channels)).squeeze(3)
 
 
 def put_together(

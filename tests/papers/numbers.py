@@ -65,6 +65,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "num_permutations_per_image": Number(None, "0.0.6: 24", None, RESOLVED),
         "tile_fraction": Number(64 / 75, "1.5 R4; text: 64 of 75 at 225, code: 64 of 85 at 255"),
         "p_grayscale": Number(0.3, "2.3; text: 30 % of the images, VISSL: 0.66"),
+        "channel_shift": Number(2 / 64, "2.3; text, section 4.2", 0.0, "colours are jittered"),
         "augmentation": Number(None, "2.3: jitter, and p_grayscale"),
     },
     "denoise": {

@@ -37,6 +37,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("num_permutations", [2, 24], [1, 25]),
         Edge("num_permutations_per_image", [1, 24], [0, 25]),
         Edge("tile_fraction", [0.9], [1.0, 0.0]),
+        Edge("channel_shift", [0.0, TINY, LARGE], [-TINY, 1.0]),
         Edge("p_grayscale", [0.0, 1.0], [-TINY, 1 + TINY]),
     ],
     "aet": [

@@ -117,7 +117,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "evaluation.report.page.write_report": {"most_images": 1000, "seed": 0},
     "evaluation.showcase.show_algorithm": {"seed": 0},
     "supervisors.adversarial.Player": {"lr_factor": 1.0},
-    "supervisors.puzzles.TileCutter": {"fraction": 64 / 75},
+    "supervisors.puzzles.TileCutter": {"fraction": 64 / 75, "channel_shift": 0.0},
 }
 
 

@@ -60,6 +60,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "num_permutations": 30,
         "num_permutations_per_image": 7,
         "tile_fraction": 0.7,
+        "channel_shift": 0.1,
     },
     "moco": {"queue_size": 10, "symmetric": True, "momentum": 0.9, "embedding_size": 12},
     "motion": {"mask_size": 6, "limits": (0.3, 0.6), "positive_weight": 2.0, "scale": (0.8, 1.0)},

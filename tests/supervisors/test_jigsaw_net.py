@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.augmentations.patches import merge_grid
+from super_selfish.augmentations.resampling import Resize
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.models import BottleneckMap
 from super_selfish.supervisors import JigsawNetSupervisor
 from super_selfish.supervisors.jigsaw_net import JigsawTiles
-from super_selfish.supervisors.puzzles import put_together
+from super_selfish.supervisors.puzzles import TileCutter, put_together
+from tests.conftest import TinyBackbone
 from tests.references import cross_entropy_in_loops
 
 Backbones = Callable[..., nn.Module]
@@ -83,6 +85,30 @@ def test_tiles_are_gray_as_often_as_asked(
     tiles = collator.augment(batch, generator).tiles  # (B, n, C, c_h, c_w)
     is_gray = (tiles - tiles.mean(dim=2, keepdim=True)).abs().amax(dim=(2, 3, 4)) < 1e-5
     assert is_gray.float().mean() == share
+
+
+def test_channels_are_moved_by_themselves_within_their_cell(generator: torch.Generator) -> None:
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    places = (32 * rows + columns).expand(200, 3, -1, -1).float() / 1024  # every pixel says where
+    cutter = TileCutter(2, (12, 12), Resize(12), 0.75, 0.17)  # by at most 2 of 12 pixels
+    tiles = cutter(places, generator)
+    assert tiles.shape == (200, 4, 3, 12, 12)
+    first = (tiles[..., 0, 0] * 1024).round().long()  # (B, n, C): the corner of each channel
+    tops, lefts = first // 32, first % 32
+    for corners, cell in ((tops, [0, 0, 1, 1]), (lefts, [0, 1, 0, 1])):
+        own = corners - 16 * torch.tensor(cell).view(1, 4, 1)
+        assert own.min() == 0 and own.max() == 4
+        apart = own[:, :, 0] - own[:, :, 1]
+        assert apart.abs().max() == 4 and -0.2 < apart.float().mean() < 0.2
+    whole = tiles[..., -1, -1] * 1024 - first  # the part is in one piece
+    assert torch.equal(whole.round(), torch.full_like(whole, 11 * 33))
+    same = TileCutter(2, (12, 12), Resize(12), 0.75)(places, generator)
+    assert torch.equal(same[:, :, 0], same[:, :, 2])
+
+
+def test_one_channel_cannot_be_moved_against_others(images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"channel_shift=0.1 moves channels .* have one"):
+        JigsawNetSupervisor(images[:, :1], TinyBackbone(1), channel_shift=0.1)
 
 
 def test_any_image_comes_in_any_permutation(images: Tensor, tiny_backbone: Backbones) -> None:
