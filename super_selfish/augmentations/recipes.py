@@ -18,6 +18,7 @@ channels) leaves images as they are.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -464,9 +465,11 @@ def recipe(
     """
     if isinstance(augmentation, str):
         if augmentation not in recipes:
+            near = difflib.get_close_matches(augmentation, recipes, n=1, cutoff=0.6)
+            guess = f': did you mean "{near[0]}"?' if near else ""
             raise ValueError(
                 f"augmentation is one of {', '.join(sorted(recipes))}, an Augmentation, transforms "
-                f"of torchvision or a function of a batch, got {augmentation!r}"
+                f"of torchvision or a function of a batch, got {augmentation!r}{guess}"
             )
         return recipes[augmentation](size)
     return Compose([Resize(size), adapted(augmentation)])

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import statistics
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.files import IMAGE_ENDINGS
 from super_selfish.data.fitting import fit_size, parse_size
 from super_selfish.data.samples import images_at
@@ -98,6 +101,29 @@ class FramePairs:
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.starts)
+
+    def likeness(self, count: int = 12) -> float:
+        """How alike the frames of a pair are: their correlation, the median of some pairs.
+
+        Of frames in gray, 16 cells a side. Frames without any contrast count as alike.
+
+        Args:
+            count: Pairs to look at, spread over all.
+
+        Returns:
+            About 1 for video, about 0 for pictures that have nothing to do with each other.
+        """
+        chosen = torch.linspace(0, len(self) - 1, min(count, len(self))).long().tolist()
+        found = []
+        for index in chosen:
+            cells = [
+                F.adaptive_avg_pool2d(to_unit_range(frame)[None].mean(dim=1), 16).flatten()
+                for frame in self[index]
+            ]
+            first, second = (frame - frame.mean() for frame in cells)
+            lengths = first.norm() * second.norm()
+            found.append(float(first @ second / lengths) if lengths > 1e-3 else 1.0)
+        return statistics.median(found)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """A frame and a later one."""

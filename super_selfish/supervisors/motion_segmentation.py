@@ -43,6 +43,7 @@ from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
+from super_selfish.training.run import Run
 from super_selfish.training.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 Source = Literal["video", "masks", "synthetic"]
+LEAST_LIKENESS = 0.4  # correlation of the frames of a pair; unrelated pictures have about 0.1
 _WORDS = {
     "video": "found between frames of video",
     "masks": "as the masks of the dataset say",
@@ -376,13 +378,22 @@ class MotionSegmentationSupervisor(Supervisor):
         size = (data.images.shape[-2], data.images.shape[-1])
         shown = [F.interpolate(masks, size=size, mode="nearest") for masks in (truth, said.float())]
         return side_by_side(
-            (data.images, "image"), (shown[0], "moves"), (shown[1], "said\nto move")
+            (data.images, "image"), (shown[0], "moves\n(gray: unsure)"), (shown[1], "said\nto move")
         )
 
     def chance_loss(self, row: Row) -> float | None:
         """`log 2`: every pixel may move or not."""
         is_own = self.loss is masked_binary_cross_entropy and self.positive_weight == 1.0
         return math.log(2) if is_own else None
+
+    def _caution(self, run: Run) -> str | None:
+        likeness = self.dataset.likeness() if isinstance(self.dataset, FramePairs) else 1.0
+        if likeness >= LEAST_LIKENESS:
+            return None
+        return (
+            f"the frames of a pair have little in common (correlation {likeness:.2f}): are these "
+            "frames of video, in the order of their names? For single images leave FramePairs out"
+        )
 
     def _health(self, row: Row) -> str | None:
         if row["usable"] < 0.3:

@@ -128,17 +128,25 @@ def fitting_small_size(network: nn.Module, in_channels: int, image_size: Size) -
         return image_size
 
 
-def require_small_size(network: nn.Module, in_channels: int, small_size: Size) -> None:
-    """Refuses a size of small crops that the network cannot take.
+def require_small_size(
+    network: nn.Module, in_channels: int, small_size: Size, image_size: Size
+) -> None:
+    """Refuses a size of small crops that is larger than the images, or too small for the network.
 
     Args:
         network: Shall take them.
         in_channels: Channels of the images.
         small_size: (height, width) in pixels.
+        image_size: (height, width) of the large crops in pixels.
 
     Raises:
-        ValueError: If it cannot.
+        ValueError: If it is, or it cannot.
     """
+    if small_size[0] > image_size[0] or small_size[1] > image_size[1]:
+        raise ValueError(
+            f"small_size is that of small crops, at most that of the large ones, "
+            f"{image_size[0]}x{image_size[1]} pixels, got {small_size[0]}x{small_size[1]}"
+        )
     try:
         feature_shape(network, in_channels, small_size)
     except ValueError as error:

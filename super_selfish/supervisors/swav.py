@@ -232,7 +232,7 @@ class SwAVSupervisor(Supervisor):
         if small_size is None:
             return fitting_small_size(self.model, self.in_channels, self.image_size)
         size = parse_size(small_size, "small_size")
-        require_small_size(self.model, self.in_channels, size)
+        require_small_size(self.model, self.in_channels, size, self.image_size)
         return size
 
     def _forward(self, data: Crops) -> Tensor:

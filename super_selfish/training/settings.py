@@ -123,7 +123,41 @@ def _differing(
         if name == "order" and sorted(value) != sorted(given.get(name, value)):
             continue  # other parameters, not another order: "trained" says which
         if name in given and not _are_same(value, given[name]):
-            yield name, value, given[name]
+            yield from _parts_that_differ(name, value, given[name])
+
+
+def _parts_that_differ(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The parts of two settings that are not the same, where both are made of the same parts."""
+    if not (_holds_mappings(old) and _holds_mappings(new)):
+        yield name, old, new
+    elif isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
+        for key, value in old.items():
+            if not _are_same(value, new[key]):
+                yield from _parts_that_differ(f"{name}[{key!r}]", value, new[key])
+    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        pairs = [pair for pair in enumerate(zip(old, new, strict=True)) if not _are_same(*pair[1])]
+        if pairs and isinstance(pairs[0][1][0], str):
+            pairs = pairs[:1]  # what follows is that of another thing
+        for place, (value, other) in pairs:
+            yield from _parts_that_differ(f"{name}[{place}]", value, other)
+    else:
+        yield name, _without_contents(old), _without_contents(new)
+
+
+def _holds_mappings(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_holds_mappings, value))
+    return isinstance(value, Mapping)
+
+
+def _without_contents(value: Any) -> Any:
+    """Names of things without their settings, such as of several tasks."""
+    if not isinstance(value, tuple):
+        return value
+    return tuple(
+        part[0] if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) else part
+        for part in value
+    )
 
 
 def refuse_differences(found: Sequence[str], name: object, remedy: str = "Use the same") -> None:

@@ -148,7 +148,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("queue_size", [0], [-1]),
         Edge("queue_after", [0], [-1]),
         Edge("num_small", [0], [-1]),
-        Edge("small_size", [32, (32, 33)], [0, 31, (32,)]),  # of a stride of 32
+        Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
         Edge("augmentation", ["swav", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
     "barlow_twins": [

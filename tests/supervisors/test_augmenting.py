@@ -212,7 +212,7 @@ def test_recipes_take_any_channels_and_torchvision_says_where_it_does_not(
         (lambda batch: batch.mean(), "cannot take images .* must make tensors"),
         (lambda batch: batch[..., 0], "cannot take images .* must make tensors"),
         (lambda batch: batch / 0 if 1 // 0 else batch, "cannot take images .* by zero"),
-        ("mocco", "augmentation is one of .*, simclr, .*, got 'mocco'"),
+        ("mocco", "augmentation is one of .*, simclr, .*, got 'mocco': did you mean \"moco\""),
         (v2.Normalize([0.5], [0.5]), "leave Normalize out"),
     ],
 )

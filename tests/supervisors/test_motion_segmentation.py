@@ -243,3 +243,17 @@ def test_where_motion_comes_from_is_said(
     assert "What moves: objects put into stills" in capsys.readouterr().err
     with pytest.raises(ValueError, match="step=7, but these FramePairs have step=2"):
         MotionSegmentationSupervisor(FramePairs([clip()], 2), tiny_backbone(), step=7)
+
+
+def test_pairs_of_unrelated_stills_are_noticed(images: Tensor, tiny_backbone: Backbones) -> None:
+    stills = torch.stack([image.roll(5 * n, 2).rot90(n, (1, 2)) for n, image in enumerate(images)])
+    noise = (255 * torch.rand(22, 3, 32, 32, generator=step_generator(0))).to(torch.uint8)
+    for frames, is_video in ((clip(), True), (stills, False), (noise, False)):
+        supervisor = MotionSegmentationSupervisor(FramePairs([frames]), tiny_backbone())
+        told = supervisor._caution(None)  # type: ignore[arg-type]
+        assert (told is None) == is_video
+        if told is not None:
+            assert "have little in common (correlation" in told
+    flat = FramePairs([torch.zeros(3, 3, 32, 32, dtype=torch.uint8)])
+    assert flat.likeness() == 1.0
+    assert MotionSegmentationSupervisor(images, tiny_backbone())._caution(None) is None  # type: ignore[arg-type]

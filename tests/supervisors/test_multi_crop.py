@@ -109,3 +109,9 @@ def test_a_pair_is_of_large_and_of_small_crops(images: Tensor, generator: torch.
         SUPERVISORS["swav"](images, TinyBackbone(), augmentation=large, small_size=(20, 16))
     with pytest.raises(ValueError, match="is one for large and small crops, or a pair"):
         SUPERVISORS["swav"](images, TinyBackbone(), augmentation=["moco"] * 3)
+
+
+def test_small_crops_are_no_larger_than_large_ones(images: Tensor) -> None:
+    with pytest.raises(ValueError, match="at most that of the large ones, 32x32 pixels, got 200"):
+        SUPERVISORS["swav"](images, TinyBackbone(), small_size=200)
+    SUPERVISORS["swav"](images, TinyBackbone(), small_size=32)

@@ -553,3 +553,23 @@ def test_a_lasso_on_two_devices_is_that_of_one(
         one.first_losses.zero_()
     torch.testing.assert_close(found[0], found[1])
     assert len(found[0][1]) == len([p for p in one.parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (("rotate", ("jigsaw", {"num_permutations": 6})), "tasks[1][1]['num_permutations']=24, "),
+        (("rotate", "denoise"), "tasks[1][0]='jigsaw', this MultiTaskSupervisor has 'denoise'"),
+        (("rotate",), "tasks=('rotate', 'jigsaw'), this MultiTaskSupervisor has ('rotate',)"),
+    ],
+)
+def test_of_tasks_that_differ_only_that_is_said(
+    other: Any, words: str, images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    settings = {**QUIET, "name": tmp_path / "run"}
+    tasks = ("rotate", "jigsaw")
+    MultiTaskSupervisor(images, tiny_backbone(), tasks=tasks).supervise(epochs=1, **settings)
+    changed = MultiTaskSupervisor(images, tiny_backbone(), tasks=other)
+    with pytest.raises(ValueError, match="cannot resume") as error:
+        changed.supervise(epochs=2, resume=True, **settings)
+    assert words in str(error.value) and len(str(error.value)) < 500

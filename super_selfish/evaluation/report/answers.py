@@ -21,6 +21,7 @@ from super_selfish.supervisors.diagnostics import STEPS_BEFORE_A_VERDICT
 from super_selfish.supervisors.exhibits import NothingToShow, seen_views, spread_positions
 from super_selfish.training.counting import plural
 
+SHEET = "Sheet of images as the network sees them"  # by which pages with images are known
 _VIEWED = 5  # images of which views are shown
 _BESIDE = 8  # views side by side; of more, those of one image are shown in a square
 _NO_IMAGES = "There are no images: give the supervisor a dataset, or report() images=."
@@ -69,7 +70,7 @@ def views(supervisor: Supervisor, seed: int) -> Plate | str:
         rows = shown[0].split(math.isqrt(count - 1) + 1)
         what = f"The {count} views of one image"
     rows = [shrunk(row, len(rows[0])) for row in rows]
-    alt = f"Sheet of images as the network sees them: {what[0].lower()}{what[1:]}"
+    alt = f"{SHEET}: {what[0].lower()}{what[1:]}"
     caption = f"{what}, as drawn with seed {seed}. Every epoch draws others."
     collator = supervisor.collate_fn
     if isinstance(collator, Collator) and collator.note:

@@ -22,6 +22,7 @@ from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.aside import set_file_aside
 from super_selfish.training.checkpoint import beside, write_atomically
+from super_selfish.training.telling import warn
 
 SIGNATURE = "Written by Super Selfish"  # by which our own pages are known
 
@@ -114,7 +115,12 @@ def write_report(
         written=written,
     )
     path = beside(name, ".html")
-    if path.is_file() and f"{SIGNATURE}, ".encode() not in path.read_bytes():
+    if path.is_file() and source is None and answers.SHEET.encode() in path.read_bytes():
+        warn(
+            f"{path} showed images, which the new page cannot, as nobody gives it any: the former "
+            f"one is kept as {set_file_aside(path)}; images= shows them again"
+        )
+    elif path.is_file() and f"{SIGNATURE}, ".encode() not in path.read_bytes():
         set_file_aside(path)  # somebody else's page
     write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
     return path

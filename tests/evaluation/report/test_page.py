@@ -431,3 +431,19 @@ def test_views_curves_and_few_steps_are_explained(
     assert "Black bars" not in text
     supervisor.supervise(epochs=34, batch_size=8, name=None, progress=False)
     assert "steps only" not in Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+
+
+def test_a_page_with_images_is_kept_from_one_without(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train(images, tiny_backbone(), tmp_path / "run")
+    supervisor.report(tmp_path / "run", most_images=FEW)
+    loaded = SUPERVISORS["rotate"](backbone=tiny_backbone()).load(tmp_path / "run")
+    with pytest.warns(UserWarning, match="showed images, which the new page cannot.* is kept as"):
+        loaded.report(tmp_path / "run")
+    pages = sorted(tmp_path.glob("run*.html"))
+    assert len(pages) == 2
+    assert ["Sheet of images" in page.read_text() for page in pages].count(True) == 1
+    loaded.report(tmp_path / "run")  # no page with images is there any more: nothing is said
+    loaded.report(tmp_path / "run", images=images, most_images=FEW)
+    assert len(list(tmp_path.glob("run*.html"))) == 2
