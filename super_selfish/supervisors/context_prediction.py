@@ -31,6 +31,12 @@ from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.exhibits import originals, seen_batch
+from super_selfish.supervisors.pair_places import (
+    NEIGHBOURS,
+    PairPlaces,
+    fitting_places,
+    zoomed_places,
+)
 from super_selfish.supervisors.patch_grid import FRAME, size_to_show
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.supervisors.siamese import answer_pairs, require_answers
@@ -43,15 +49,12 @@ if TYPE_CHECKING:
 
     from super_selfish.supervisors.options import Options
 
-# Rows down and columns right, in the order of the classes, which is that of the authors' code.
-NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 ARROWS = (
     *("\N{NORTH WEST ARROW}", "\N{UPWARDS ARROW}", "\N{NORTH EAST ARROW}"),
     *("\N{LEFTWARDS ARROW}", "\N{RIGHTWARDS ARROW}"),
     *("\N{SOUTH WEST ARROW}", "\N{DOWNWARDS ARROW}", "\N{SOUTH EAST ARROW}"),
 )
 SMALL_IMAGE = 64  # pixels; below, patches are a larger part
-SMALLEST_PATCH = 4  # pixels; smaller ones show nothing
 _OTHER_FRAME = (0.16, 0.38, 0.62)  # blue, of the patch whose place is asked for
 
 
@@ -61,60 +64,32 @@ class PatchPairs(NamedTuple):
     patches: Tensor  # (B, N, 2, C, p, p), about 0.5 on average
     targets: Tensor  # (B, N) int64, row of `NEIGHBOURS`: of the second, seen from the first
     corners: Tensor  # (B, N, 2, 2) int64, top and left, pixels of the image
-
-
-class PairPlaces:
-    """Draws where pairs of patches lie: anywhere in the image, at a gap, jittered."""
-
-    def __init__(self, side: int, gap: int, jitter: int) -> None:
-        """Takes the side of a patch, the gap between two, and how far each is moved, in pixels."""
-        self.side = side
-        self.gap = gap
-        self.jitter = jitter
-
-    def __call__(
-        self, number: int, height: int, width: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Draws.
-
-        Args:
-            number: Of pairs.
-            height: Of the images, in pixels.
-            width: Of the images, in pixels.
-            generator: CPU generator.
-
-        Returns:
-            Targets `[number]`, and corners `[number, 2, 2]`: top and left of the first patch, and
-            of the second one.
-        """
-        targets = torch.randint(len(NEIGHBOURS), (number,), generator=generator)
-        steps = torch.tensor(NEIGHBOURS)[targets] * (self.side + self.gap)  # (number, 2)
-        most = torch.tensor([height - self.side, width - self.side])  # the last place of a patch
-        lowest, highest = (-steps).clamp(min=0), most - steps.clamp(min=0)
-        drawn = torch.rand(number, 2, generator=generator)
-        first = lowest + (drawn * (highest - lowest + 1)).long()
-        corners = torch.stack((first, first + steps), dim=1)  # (number, 2, 2)
-        moved = torch.randint(2 * self.jitter + 1, corners.shape, generator=generator)
-        corners = corners + moved - self.jitter
-        return targets, torch.minimum(corners.clamp(min=0), most)
+    sides: Tensor  # (B,) int64, of the patches, pixels of the image
 
 
 class ContextPredictionCollator(Collator):
     """Cuts pairs of patches out of each image, and changes each patch by itself."""
 
     def __init__(
-        self, places: PairPlaces, num_pairs: int, view: Augmentation, size: tuple[int, int]
+        self,
+        places: Sequence[PairPlaces],
+        num_pairs: int,
+        view: Augmentation,
+        size: tuple[int, int],
+        zoom: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         """Takes the recipe.
 
         Args:
-            places: Where pairs lie.
+            places: Where pairs lie, for patches of each side that may be cut, the largest last.
             num_pairs: Pairs an image.
             view: Of every patch; keeps its size.
             size: (height, width) at which patches are shown, in pixels.
+            zoom: As for the supervisor.
         """
         super().__init__()
-        self.places = places
+        self.places = {place.side: place for place in places}
+        self.zoom = zoom
         self.num_pairs = num_pairs
         self.view = view
         self.size = size
@@ -122,16 +97,46 @@ class ContextPredictionCollator(Collator):
     def augment(self, batch: Batch, generator: torch.Generator) -> PatchPairs:
         """Makes the pairs."""
         images = batch.images
-        number, _, height, width = images.shape
-        targets, corners = self.places(number * self.num_pairs, height, width, generator)
-        corners = corners.view(number, self.num_pairs, 2, 2)
-        patches = cut_windows(images, corners.flatten(1, 2), self.places.side)  # (B, 2 * N, ...)
-        shown = self.view(resize(to_unit_range(patches.flatten(0, 1)), self.size), generator)
+        sides = self._sides(len(images), generator)
+        order = sides.argsort(stable=True)  # those of one side together
+        parts = [
+            self._cut(images, chosen, self.places[int(sides[chosen[0]])], generator)
+            for chosen in order.split(sides.unique(return_counts=True)[1].tolist())
+        ]
+        patches, targets, corners = parts[0]
+        if len(parts) > 1:
+            back = order.argsort()
+            patches, targets, corners = (
+                torch.cat(each)[back.to(each[0].device)] for each in zip(*parts, strict=True)
+            )
+        shown = self.view(patches.flatten(0, 1), generator)
         return PatchPairs(
-            standardize(shown.unflatten(0, (number, -1))).unflatten(1, (self.num_pairs, 2)),
-            targets.view(number, self.num_pairs).to(images.device, non_blocking=True),
+            standardize(shown.unflatten(0, (len(images), -1))).unflatten(1, (self.num_pairs, 2)),
+            targets.to(images.device, non_blocking=True),
             corners.to(images.device, non_blocking=True),
+            sides,
         )
+
+    def _sides(self, number: int, generator: torch.Generator) -> Tensor:
+        """The side of the patches of each image, `[B]`: smaller where the image is enlarged."""
+        largest = max(self.places)
+        low, high = self.zoom
+        if high == 1.0:
+            return torch.full((number,), largest)
+        area = low**2 + (high**2 - low**2) * torch.rand(number, generator=generator)
+        return (largest / area.sqrt()).round().long()
+
+    def _cut(
+        self, images: Tensor, chosen: Tensor, places: PairPlaces, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches `[b, 2 * N, C, h, w]` of some images, targets and corners."""
+        height, width = images.shape[-2:]
+        targets, corners = places(len(chosen) * self.num_pairs, height, width, generator)
+        corners = corners.view(-1, self.num_pairs, 2, 2)
+        some = images if len(chosen) == len(images) else images[chosen.to(images.device)]
+        windows = cut_windows(some, corners.flatten(1, 2), places.side)
+        patches = resize(to_unit_range(windows.flatten(0, 1)), self.size)
+        return patches.unflatten(0, windows.shape[:2]), targets.view(-1, self.num_pairs), corners
 
 
 class ContextPredictionSupervisor(Supervisor):
@@ -142,11 +147,12 @@ class ContextPredictionSupervisor(Supervisor):
     small are enlarged to 32 pixels.
 
     Differences from the paper: patches are a fraction of the image instead of 96 pixels of an image
-    of 150,000 to 450,000, and images are not resized at random; pairs are drawn one by one
-    instead of all those of a random grid; the head is one hidden layer on the features of both
-    patches instead of three behind a layer of each patch; batch norm keeps its scale and shift; the
-    loss is the mean and not the sum. By default Adam trains at a constant rate of 1e-3 in batches
-    of 32 images, which are 128 pairs, instead of SGD at 1e-5 in batches of up to 512 patches.
+    of 150,000 to 450,000, and images are not resized at random unless asked (`zoom=(1, 3 ** 0.5)`);
+    pairs are drawn one by one instead of all those of a random grid; the head is one hidden layer
+    on the features of both patches instead of three behind a layer of each patch; batch norm keeps
+    its scale and shift; the loss is the mean and not the sum. By default Adam trains at a constant
+    rate of 1e-3 in batches of 32 images, which are 128 pairs, instead of SGD at 1e-5 in batches of
+    up to 512 patches.
     """
 
     title = "Context prediction"
@@ -162,6 +168,7 @@ class ContextPredictionSupervisor(Supervisor):
         patch_fraction: float | None = None,
         gap: float = 0.5,
         jitter: float = 7 / 96,
+        zoom: tuple[float, float] = (1.0, 1.0),
         num_pairs: int = 4,
         colors: str = "drop",
         p_low_resolution: float = 0.33,
@@ -187,6 +194,9 @@ class ContextPredictionSupervisor(Supervisor):
                 pixels.
             jitter: How far each patch is moved at most up or down, and left or right, as a fraction
                 of its side, but a pixel at least unless it is 0. 7 / 96: the paper.
+            zoom: How many times as large each image is made before patches are cut, least and
+                largest factor of its sides, at least 1; areas are equally likely. (1, 3 ** 0.5):
+                the paper, whose images have 150,000 to 450,000 pixels. Default: not at all.
             num_pairs: Pairs of patches an image. 4: the authors' code, of grids.
             colors: What becomes of the colours of a patch, unless there is an `augmentation`.
                 `"drop"`: one channel is kept, the others become noise; `"project"`: green is not
@@ -223,11 +233,14 @@ class ContextPredictionSupervisor(Supervisor):
             patch_fraction = 0.375 if min(self.image_size) < SMALL_IMAGE else 0.25
         self._resolve(patch_fraction=patch_fraction)
         self.places = fitting_places(self.image_size, patch_fraction, gap, jitter)
+        smaller = zoomed_places(self.places.side, zoom, gap, jitter)
         patch = (self.places.side, self.places.side)
         backbone = build_backbone(backbone, self.in_channels, patch, self._stem_of(backbone))
         size = size_to_show(backbone, self.in_channels, patch)
         own = None if augmentation is None else view_of(self, augmentation, size, what="patches")
-        self.collate_fn = ContextPredictionCollator(self.places, num_pairs, own or default, size)
+        self.collate_fn = ContextPredictionCollator(
+            [*smaller, self.places], num_pairs, own or default, size, zoom
+        )
 
         def head(features: FeatureShape) -> nn.Module:
             hidden = hidden_width(features.dim) if hidden_size is None else hidden_size
@@ -256,7 +269,8 @@ class ContextPredictionSupervisor(Supervisor):
         groups = []
         for number, image in enumerate(originals(self, index)):
             target, guess = int(data.targets[number, 0]), said[number]
-            both = framed(picture(image, "").image, data.corners[number, 0].cpu(), self.places.side)
+            side = int(data.sides[number])
+            both = framed(picture(image, "").image, data.corners[number, 0].cpu(), side)
             says = f"says {ARROWS[guess]} {verdict(target == guess)}"
             groups.append(
                 [
@@ -287,43 +301,6 @@ class ContextPredictionSupervisor(Supervisor):
                 "small; raise patch_fraction, train longer, or choose another algorithm"
             )
         return None
-
-
-def fitting_places(
-    image_size: tuple[int, int], patch_fraction: float, gap: float, jitter: float
-) -> PairPlaces:
-    """Sizes in pixels of patches, gap and jitter.
-
-    Args:
-        image_size: Height and width of the images, pixels.
-        patch_fraction: Side of a patch, as a fraction of the shorter side of the image.
-        gap: As a fraction of the side of a patch.
-        jitter: As a fraction of the side of a patch.
-
-    Raises:
-        ValueError: If a patch is too small, two do not fit, or jitter leaves no gap.
-    """
-    shorter = min(image_size)
-    if not (0.0 < patch_fraction < 1.0 and 0.0 <= gap < math.inf and 0.0 <= jitter < math.inf):
-        raise ValueError(
-            "patch_fraction must be in (0, 1), gap and jitter at least 0, got "
-            f"{patch_fraction}, {gap} and {jitter}"
-        )
-    side = int(patch_fraction * shorter)
-    space = int(gap * side)
-    moved = max(1, int(jitter * side)) if jitter > 0 else 0
-    if side < SMALLEST_PATCH or 2 * side + space > shorter:
-        raise ValueError(
-            f"two patches of at least {SMALLEST_PATCH} pixels have to fit, with their gap, into "
-            f"images of {image_size[0]}x{image_size[1]}; got patches of {side} and a gap of "
-            f"{space} by patch_fraction={patch_fraction} and gap={gap}"
-        )
-    if space <= 2 * moved:
-        raise ValueError(
-            f"gap={gap} leaves no gap between patches of {side} pixels that are moved by up to "
-            f"{moved}, and edges that run on give the place away: take a larger gap or less jitter"
-        )
-    return PairPlaces(side, space, moved)
 
 
 def framed(image: Tensor, corners: Tensor, side: int) -> Tensor:

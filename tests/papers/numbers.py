@@ -133,6 +133,12 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         ),
         "gap": Number(48 / 96, "3.3; text, section 3; code"),
         "jitter": Number(7 / 96, "3.3; text, section 3; code"),
+        "zoom": Number(
+            (1.0, 3**0.5),
+            "3.3; code: 150,000 to 450,000 pixels",
+            (1.0, 1.0),
+            "patches of small images are small enough",
+        ),
         "num_pairs": Number(4, "3.3; code: grids an image"),
         "colors": Number("drop", "3.3; code; text, section 3.1: or projection"),
         "p_low_resolution": Number(0.33, "3.3; code"),

@@ -74,6 +74,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("patch_fraction", [6 / 32, 0.4374], [0.187, 14 / 32]),
         Edge("gap", [3 / 12, 0.749], [0.249, 9 / 12]),
         Edge("jitter", [0.0, 0.249], [0.25, -TINY]),
+        Edge("zoom", [(1.0, 1.0), (1.0, 1.8)], [(1 - TINY, 1.0), (1.5, 1.4), (1.0, math.inf)]),
         Edge("num_pairs", **COUNT),
         Edge("colors", ["project", "keep"], ["grey"]),
         Edge("p_low_resolution", [0.0, 1.0], [-TINY, 1 + TINY]),

@@ -9,16 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from super_selfish.augmentations.resampling import resize
 from super_selfish.augmentations.warping import affine_matrices, warp
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.supervisors import ContextPredictionSupervisor
-from super_selfish.supervisors.context_prediction import (
-    NEIGHBOURS,
-    PairPlaces,
-    PatchPairs,
-    fitting_places,
-    framed,
-)
+from super_selfish.supervisors.context_prediction import PatchPairs, framed
+from super_selfish.supervisors.pair_places import NEIGHBOURS, PairPlaces, fitting_places
 from super_selfish.supervisors.tile_tone import standardize
 from tests.references import cross_entropy_in_loops
 
@@ -106,6 +102,48 @@ def test_patches_are_the_image_at_their_corners(images: Tensor, tiny_backbone: B
             for patch, (top, left) in zip(pair, places, strict=True):
                 own = image[:, top : top + 12, left : left + 12]
                 torch.testing.assert_close(patch, standardize(own[None, None])[0, 0])
+
+
+def test_patches_of_enlarged_images_are_smaller_parts_enlarged(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = ContextPredictionSupervisor(
+        images, tiny_backbone(), colors="keep", p_low_resolution=0.0, zoom=(1.0, 3**0.5)
+    )
+    data = batch_of(supervisor, images)
+    assert data.patches.shape == (22, 4, 2, 3, 12, 12)
+    assert data.sides.min() >= 7 and data.sides.max() <= 12 and len(data.sides.unique()) > 2
+    every = zip(images / 255, data.patches, data.corners, data.sides.tolist(), strict=True)
+    for image, pairs, corners, side in every:
+        for pair, places in zip(pairs, corners.tolist(), strict=True):
+            for patch, (top, left) in zip(pair, places, strict=True):
+                own = resize(image[None, :, top : top + side, left : left + side], 12)
+                torch.testing.assert_close(patch, standardize(own[None])[0, 0])
+    for corners, targets, side in zip(data.corners, data.targets, data.sides, strict=True):
+        step = side + side // 2
+        apart = corners[:, 1] - corners[:, 0] - torch.tensor(NEIGHBOURS)[targets] * step
+        assert apart.abs().max() <= 2
+    assert float(supervisor(data).detach()) == pytest.approx(math.log(8), rel=0.1)
+
+
+def test_images_are_enlarged_to_equally_likely_areas(generator: torch.Generator) -> None:
+    supervisor: Any = ContextPredictionSupervisor(
+        backbone="narrow-resnet", image_size=400, zoom=(1.0, 2.0)
+    )
+    factors = 100 / supervisor.collate_fn._sides(20_000, generator)
+    shares = torch.histc(factors.square(), 3, 1.0, 4.0) / 20_000
+    torch.testing.assert_close(shares, torch.full((3,), 1 / 3), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("zoom", "words"),
+    [((0.5, 1.0), "two factors of at least 1"), ((1.0, 4.0), "enlarges patches of 3 pixels")],
+)
+def test_factors_that_leave_no_patch_are_refused(
+    zoom: tuple[float, float], words: str, tiny_backbone: Backbones
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        ContextPredictionSupervisor(backbone=tiny_backbone(), image_size=32, zoom=zoom)
 
 
 def test_patches_keep_one_channel_and_have_one_brightness(
