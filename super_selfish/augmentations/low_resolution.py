@@ -29,25 +29,31 @@ class LowResolution(Augmentation):
     features do not hang on details of single pixels; the default range is theirs, of 96 pixels.
     """
 
-    def __init__(self, low: float = 10 / 96, high: float = 95 / 96) -> None:
+    def __init__(self, low: float = 10 / 96, high: float = 95 / 96, least: int = 1) -> None:
         """Takes the range; the area is drawn uniformly, as in the paper.
 
         Args:
             low: Smallest side, as a fraction of the sample's, in (0, 1].
             high: Largest side.
+            least: Pixels that are left of a side at least, if it has as many.
 
         Raises:
-            ValueError: If the range is empty or leaves (0, 1].
+            ValueError: If the range is empty or leaves (0, 1], or `least` is below 1.
         """
+        if least < 1:
+            raise ValueError(f"least must be >= 1 pixel, got {least}")
         if not 0.0 < low <= high <= 1.0:
             raise ValueError(f"sides need 0 < low <= high <= 1, got low {low}, high {high}")
         self.low = low
         self.high = high
+        self.least = least
 
     def draw(self, shape: Shape, generator: torch.Generator) -> SmallerSizes:
-        """Draws the sizes, at least a pixel a side."""
+        """Draws the sizes."""
         sides = uniform(shape[0], self.low**2, self.high**2, generator).sqrt()
-        heights, widths = ((sides * side).round().long().clamp(min=1) for side in shape[2:])
+        heights, widths = (
+            (sides * side).round().long().clamp(min=min(self.least, side)) for side in shape[2:]
+        )
         return SmallerSizes(heights, widths)
 
     def apply(self, images: Tensor, parameters: SmallerSizes) -> Tensor:

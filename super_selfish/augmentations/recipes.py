@@ -59,6 +59,7 @@ Recipe = Callable[[Size], Augmentation]
 RecipeLike = str | Augmentation | Callable[[Tensor], Tensor]  # what an `augmentation=` takes
 
 NATIVE_SIDE = 224  # pixels for which the papers give their blur
+LEAST_PATCH = 10  # pixels a side that are left of a patch: the authors' code of context prediction
 SMALL_SIDE = 32  # pixels up to which images are not blurred
 PIRL_TILE = 64 / 85  # of a cell's side: tiles of 64 pixels, somewhere in the cells of a crop of 255
 
@@ -337,7 +338,9 @@ def context_patch(p_low_resolution: float = 0.33, colors: str = "drop") -> Augme
     Doersch, Gupta and Efros, 2015, arXiv 1505.05192, section 3.1, and the authors' code.
 
     Args:
-        p_low_resolution: Probability that a patch is shrunk and enlarged again.
+        p_low_resolution: Probability that a patch is shrunk and enlarged again. At least ten pixels
+            a side are left, as in the paper, also of patches that are smaller than its 96: of an
+            eighth of a small one nothing could be told.
         colors: `"drop"`: one colour channel is kept, the others become noise; `"project"`: green
             is not told from magenta; `"keep"`: nothing is done.
 
@@ -346,7 +349,8 @@ def context_patch(p_low_resolution: float = 0.33, colors: str = "drop") -> Augme
     """
     if colors not in PATCH_COLORS:
         raise ValueError(f"colors is one of {', '.join(PATCH_COLORS)}, got {colors!r}")
-    return Compose([RandomApply(LowResolution(), p_low_resolution), *PATCH_COLORS[colors]()])
+    smaller = LowResolution(least=LEAST_PATCH)
+    return Compose([RandomApply(smaller, p_low_resolution), *PATCH_COLORS[colors]()])
 
 
 def pirl(size: Size) -> Augmentation:

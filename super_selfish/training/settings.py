@@ -123,7 +123,10 @@ def _differing(
         if name == "order" and sorted(value) != sorted(given.get(name, value)):
             continue  # other parameters, not another order: "trained" says which
         if name in given and not _are_same(value, given[name]):
-            yield from _parts_that_differ(name, value, given[name])
+            if isinstance(value, tuple):  # such as several tasks
+                yield from _parts_that_differ(name, value, given[name])
+            else:
+                yield name, value, given[name]
 
 
 def _parts_that_differ(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -37,6 +37,14 @@ def test_a_pixel_is_left_of_the_smallest_patches(generator: torch.Generator) -> 
     torch.testing.assert_close(flat.mean(), image.mean(), atol=2e-3, rtol=0)
 
 
+def test_of_small_patches_some_pixels_are_left(generator: torch.Generator) -> None:
+    sizes = LowResolution(least=10).draw((500, 3, 12, 8), generator)
+    assert sizes.heights.unique().tolist() == [10, 11, 12]
+    assert sizes.widths.unique().tolist() == [8]  # which has no more
+    large = LowResolution(least=10).draw((500, 3, 96, 96), generator)
+    assert large.heights.min() >= 10 and large.heights.median() > 60  # as without
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.6, 0.5), (0.5, 1.1)])
 def test_sides_that_are_no_fractions_are_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="sides need 0 < low <= high <= 1"):

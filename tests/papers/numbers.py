@@ -398,6 +398,7 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "augmentations.low_resolution.LowResolution": {
         "low": Number(10 / 96, "3.3; Doersch, code: 10 of 96 pixels"),
         "high": Number(95 / 96, "3.3; Doersch, code: 95 of 96 pixels"),
+        "least": Number(1, "3.3: of patches that are larger"),
     },
     "augmentations.recipes.simclr": {"strength": Number(1.0, "1.4 A-SIMCLR; CIFAR: 0.5")},
 }

@@ -231,7 +231,11 @@ PARTS = {
     "LowResolution": Part(
         augmentations.LowResolution,
         {"low": 0.5, "high": 0.5},
-        {"low": ([TINY, 0.5], [0.0, 0.6]), "high": ([1.0], [1 + TINY, 0.4])},
+        {
+            "low": ([TINY, 0.5], [0.0, 0.6]),
+            "high": ([1.0], [1 + TINY, 0.4]),
+            "least": ([1], [0]),
+        },
     ),
     "PixelDropout": Part(augmentations.PixelDropout, {}, {"p": SHARE}),
     "RandomGaussianNoise": Part(
