@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from super_selfish.evaluation.scoring import Score, Subject
 from super_selfish.evaluation.shares import share_of
 from super_selfish.supervisors import HealthWarning, RotateNetSupervisor
 from super_selfish.training import alone
-from super_selfish.training.distributed import join_processes, rank, world_size
+from super_selfish.training.distributed import rank, world_size
 from tests.conftest import TinyBackbone
+from tests.processes import free_port, run_together
 
 WORLD = 2
 NUMBER = 23  # images: 11 and 12
@@ -204,13 +204,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def processes(folder: Path) -> list[dict[str, Any]]:
     """What each process found, in the order of their numbers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    join_processes(torch.device("cpu"))  # does nothing here
-    torch.multiprocessing.start_processes(
-        in_a_process, (port, folder), nprocs=WORLD, start_method="spawn"
-    )
+    run_together(in_a_process, WORLD, free_port(), folder)
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
 
 

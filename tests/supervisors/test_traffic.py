@@ -7,7 +7,6 @@ Each number of processes is started once; each process writes what it found, and
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from super_selfish.supervisors.momentum_contrast import groups_of_process
 from super_selfish.supervisors.shuffling import order_of_all, shuffled_keys
 from super_selfish.supervisors.traffic import Traffic, traffic_of
 from super_selfish.training.distributed import join_processes, rank, world_size
+from tests.processes import free_port, run_together
 from tests.supervisors.test_accumulating import prepared
 from tests.training.test_distributed import pictures
 
@@ -161,12 +161,7 @@ def processes(
 ) -> list[dict[Any, Any]]:
     """What each process found, in the order of their numbers."""
     folder, world = tmp_path_factory.mktemp("traffic"), request.param
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.start_processes(
-        in_a_process, (world, port, folder), nprocs=world, start_method="spawn"
-    )
+    run_together(in_a_process, world, world, free_port(), folder)
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(world)]
 
 

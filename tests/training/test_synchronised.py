@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -13,6 +14,7 @@ from super_selfish.models.standardize import Standardize
 from super_selfish.supervisors import BYOLSupervisor, MomentumContrastSupervisor, Supervisor
 from super_selfish.training import synchronised as module
 from super_selfish.training.synchronised import require_synchronisable, synchronised
+from tests.processes import free_port, run_together
 
 GPU = [torch.device("cuda:0")]
 Backbones = Callable[..., nn.Module]
@@ -107,8 +109,6 @@ def test_moco_wants_norms_apart(images: Tensor, tiny_backbone: Backbones) -> Non
 
 
 def _statistics(rank: int, port: int, folder: Path) -> None:
-    import torch.distributed as dist
-
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to("cuda:0")
     with torch.no_grad():
@@ -126,14 +126,7 @@ def _statistics(rank: int, port: int, folder: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_two_processes_normalise_as_one_with_the_whole_batch(tmp_path: Path) -> None:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.start_processes(
-        _statistics, (port, tmp_path), nprocs=2, start_method="spawn"
-    )
+    run_together(_statistics, 2, free_port(), tmp_path)
     whole = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     with torch.no_grad():
         for parameter in whole.parameters():
