@@ -131,6 +131,17 @@ def estimate_statistics(supervisor: Any, run: Run, batches: Iterable[Any]) -> No
         average.take_statistics()
 
 
+def take_those_of_first(average: Average) -> None:
+    """Gives all processes the statistics of the first one, so that each evaluates the same network.
+
+    Args:
+        average: Its weights are the same everywhere, statistics of batch norm those of a process.
+    """
+    if distributed.is_distributed():
+        for buffer in average.buffers:
+            dist.broadcast(buffer, 0)
+
+
 def _norms_in(network: nn.Module) -> list[Any]:
     """Norms that keep statistics of batches and move them in training."""
     found = [module for module in network.modules() if isinstance(module, _BatchNorm)]

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from super_selfish.data.feed import Feed
-from super_selfish.supervisors.averaging import estimate_statistics
+from super_selfish.supervisors.averaging import estimate_statistics, take_those_of_first
 from super_selfish.supervisors.composing import logged_in
 from super_selfish.supervisors.diagnostics import warn_if_exploded, warn_if_ill
 from super_selfish.supervisors.keeping import Keeper
@@ -126,14 +126,15 @@ class Loop:
     def end(self) -> None:
         """Finishes the averaged weights of a run that is over."""
         run, average = self._run, self._run.average
-        if average is None or not average.wants_statistics:
+        if average is None:
             return
-        if run.epoch < run.epochs and run.stopped_by is None:
-            return  # its time is up
-        self._keeper.store()  # it is over, whatever becomes of the pass
-        with self._keeper.step():
-            batches = self._feed.epoch(run.epochs_before + run.epoch, 0)
-            estimate_statistics(self._supervisor, run, batches)
+        is_at_end = run.epoch >= run.epochs or run.stopped_by is not None  # else its time is up
+        if average.wants_statistics and is_at_end:
+            self._keeper.store()  # it is over, whatever becomes of the pass
+            with self._keeper.step():
+                batches = self._feed.epoch(run.epochs_before + run.epoch, 0)
+                estimate_statistics(self._supervisor, run, batches)
+        take_those_of_first(average)
 
     def _in_parallel(self) -> AbstractContextManager[Callable[[Any], Losses]]:
         """The loss of a batch: of one device, of several, or of this process among others."""

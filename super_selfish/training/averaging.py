@@ -139,6 +139,11 @@ class Average:
         return self._updates > 0
 
     @property
+    def buffers(self) -> list[Tensor]:
+        """What it copies and does not average, such as statistics of batch norm."""
+        return self._pairs.copied
+
+    @property
     def wants_statistics(self) -> bool:
         """Whether a run that ends here owes it statistics of batch norm."""
         return self.is_begun and self.rule.estimates_statistics and not self.has_statistics
