@@ -31,6 +31,7 @@ from super_selfish.training.checkpoint import (
     write_checkpoint,
 )
 from super_selfish.training.finite import listed, not_finite
+from super_selfish.training.first import of_first
 from super_selfish.training.form import is_extra_state, require_storable
 from super_selfish.training.plain import plain_setting
 from super_selfish.training.settings import differences, refuse_differences
@@ -143,7 +144,7 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         State of the stored run, or None.
 
     Raises:
-        FileNotFoundError: If there is no checkpoint.
+        FileNotFoundError: If there is no checkpoint; of several processes, where the first one is.
         ValueError: If it belongs to another class, or wants a network of the user's own.
     """
     state = _read_own(supervisor, name)
@@ -205,10 +206,13 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
 
 def stored_sharing(name: Name) -> Sharing | None:
     """How the images of the run at a name are shared out; None where there is none."""
-    if not has_checkpoint(name):
-        return None
-    run = read_run(checkpoint_path(name))["run"]
-    return None if run is None else Sharing.of(run["settings"])
+
+    def settings() -> dict[str, Any] | None:
+        run = read_run(checkpoint_path(name))["run"] if has_checkpoint(name) else None
+        return None if run is None else dict(run["settings"])
+
+    stored = of_first(settings)
+    return None if stored is None else Sharing.of(stored)
 
 
 def take_weights(supervisor: Pretrained, name: Name) -> None:
@@ -229,8 +233,8 @@ def take_weights(supervisor: Pretrained, name: Name) -> None:
 
 
 def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
-    """The content of a checkpoint of this class."""
-    state = read_run(checkpoint_path(name))
+    """The content of a checkpoint of this class, as the first of several processes reads it."""
+    state = of_first(lambda: read_run(checkpoint_path(name)))
     if state["class"] != type(supervisor).__name__:
         raise ValueError(
             f"{checkpoint_path(name)} holds a {state['class']}, "

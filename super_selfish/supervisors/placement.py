@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from super_selfish.training.devices import (
     accelerator,
@@ -84,17 +84,34 @@ def place_for_training(supervisor: Pretrained, devices: Any = None) -> None:
     if supervisor.is_placed:
         refuse_meta(supervisor.device)
         return
-    tensors = [*supervisor.parameters(), *supervisor.buffers()]
-    away = [tensor.device for tensor in tensors if tensor.device.type != "cpu"]
-    device = away[0] if away else default_device()
-    if _is_of_another_process(device):
-        device = own_device(torch.device(device.type))
+    device = where_to_train(supervisor)
     if isinstance(devices, list) and accelerator() is None:
         raise ValueError(f"devices={devices!r}, but torch finds no accelerator here: leave it out")
-    if isinstance(devices, list) and not away:
+    if isinstance(devices, list) and not _away(supervisor):
         device = parse_device(devices[0])
-    if any(tensor.device != device for tensor in tensors):
+    if any(tensor.device != device for tensor in _tensors(supervisor)):
         nn.Module.to(supervisor, device)
+
+
+def where_to_train(supervisor: Pretrained) -> torch.device:
+    """The device to which training moves networks, unless it is told another one.
+
+    Args:
+        supervisor: Stays where it is.
+    """
+    if supervisor.is_placed:
+        return supervisor.device
+    away = _away(supervisor)
+    device = away[0] if away else default_device()
+    return own_device(torch.device(device.type)) if _is_of_another_process(device) else device
+
+
+def _tensors(supervisor: Pretrained) -> list[Tensor]:
+    return [*supervisor.parameters(), *supervisor.buffers()]
+
+
+def _away(supervisor: Pretrained) -> list[torch.device]:
+    return [each.device for each in _tensors(supervisor) if each.device.type != "cpu"]
 
 
 def _is_of_another_process(device: torch.device) -> bool:

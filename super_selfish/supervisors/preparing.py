@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +33,7 @@ from super_selfish.training.allocator import kept_memory
 from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.checkpoint import has_checkpoint
 from super_selfish.training.counting import plural
+from super_selfish.training.first import held_by_first, in_all, of_first
 from super_selfish.training.locking import lock_of
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.optimizers import by_name
@@ -88,16 +90,17 @@ def _prepared_alone(
     run = supervisor.run = _opened(supervisor, given, parts)
     if run.sync_batch_norm:
         _require_synchronisable(supervisor, run)
-    if run.name is not None and distributed.rank() == 0:
-        require_writable(run.name, run.keep_last)
+    if run.name is not None:
+        name, keep_last = run.path, run.keep_last
+        of_first(lambda: require_writable(name, keep_last))
     supervisor._reading = Reading(
         given["cache"],
         given["dataset_on_device"],
         run.progress and distributed.rank() == 0,
         parse_timeout(given["worker_timeout"]),
     )
-    with lock_of(run.name), lent_run(run):
-        stored = _restored(supervisor, run, given)
+    with held_by_first(lock_of(run.name)), lent_run(run):
+        stored = in_all(lambda: _restored(supervisor, run, given))
         if stored is not None:
             keep_number(run, given["devices"], stored.get("devices", 1))
         lay_out(supervisor, given["channels_last"])
@@ -116,7 +119,7 @@ def _prepared_alone(
         tell_settings(supervisor)
         _tell_processes(run, given["lr"])
         if stored is not None:
-            run.load_state_dict(stored)
+            in_all(partial(run.load_state_dict, stored))
         for part in run.parts.values():
             _tell(part._caution(run))
         tell_devices(supervisor)
@@ -211,13 +214,17 @@ def _restored(supervisor: Supervisor, run: Run, given: Mapping[str, Any]) -> dic
     """Loads what the run begins with; the state of a run that goes on, else None."""
     stored = None
     if run.name is not None:
-        if given["resume"] and has_checkpoint(run.name):
+        name = run.path
+        is_there = (given["resume"] or given["overwrite"]) and of_first(
+            lambda: has_checkpoint(name)
+        )
+        if given["resume"] and is_there:
             stored = resume_supervisor(supervisor, run.name)
         else:
             supervisor._load_pretrained(run.name, given["pretrained"])
             if given["resume"]:
                 announce_beginning(run.name)
-        shall_replace = given["overwrite"] and has_checkpoint(run.name)
+        shall_replace = given["overwrite"] and is_there
         supervisor.files.begin_run(run.name, replaces=shall_replace or stored is not None)
     if stored is None:
         note_start(supervisor, run.name if given["pretrained"] else None)

@@ -19,14 +19,20 @@ from super_selfish.supervisors.averaging import averaged_backbone
 from super_selfish.supervisors.exhibits import views_and_targets
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import Loaded, restore_supervisor, save_supervisor
-from super_selfish.supervisors.placement import SupervisorType
+from super_selfish.supervisors.placement import SupervisorType, where_to_train
 from super_selfish.supervisors.start import Start
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
 from super_selfish.training.averaging import Average
 from super_selfish.training.devices import own_device
+from super_selfish.training.distributed import (
+    is_distributed,
+    is_one_of_several,
+    join_processes,
+)
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
+from super_selfish.training.waiting import wait_for_all
 
 Size = int | tuple[int, int]
 Self = TypeVar("Self", bound="Pretrained")
@@ -229,12 +235,16 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         """Rebuilds the networks of the checkpoint `name + ".pt"` and loads them; needs no dataset.
 
         Networks of the user's own must be given to the constructor again; a loss or an augmentation
-        need not, unless the run shall go on.
+        need not, unless the run shall go on. Of several processes (`torchrun`) the first one reads
+        for all: all of them call this, but for one that has entered `training.alone()`.
 
         Raises:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If it belongs to another class, or wants a network of the user's own.
         """
+        if is_one_of_several() and not is_distributed():
+            join_processes(where_to_train(self))
+        wait_for_all("load()")
         restore_supervisor(self, name)
         return self
 
