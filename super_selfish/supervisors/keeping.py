@@ -28,6 +28,7 @@ from super_selfish.training.counting import plural
 from super_selfish.training.finite import NonFiniteLossError
 from super_selfish.training.form import require_storable
 from super_selfish.training.interrupt import LEAVING, STORING, Interrupt
+from super_selfish.training.later import Later, copied, is_worth_a_copy
 from super_selfish.training.naming import cannot_store, require_room, require_writable
 from super_selfish.training.optimizers import each_of
 from super_selfish.training.plain import plain
@@ -66,7 +67,10 @@ class Keeper:
         self._interrupt = Interrupt(LEAVING, STORING)
         self._has_complained = False
         self._is_failing = False
-        run.attempt = self.attempt
+        self._is_leaving = False
+        self._later = Later()  # writes large checkpoints while the run goes on
+        self._later_step = 0  # that is in it
+        run.attempt, run.settle = self.attempt, self._settle
 
     def __enter__(self) -> Keeper:
         """Tries to store, and takes over the signals.
@@ -96,7 +100,9 @@ class Keeper:
         run = self._run
         self._interrupt.is_whole = False
         self._is_failing = error is not None
+        self._is_leaving = True
         try:
+            self._settle()
             if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
                 self.store(is_last=error is None)
             if error is not None:
@@ -112,6 +118,8 @@ class Keeper:
             NonFiniteLossError: With what is known of the batch.
         """
         run = self._run
+        if self._later.is_done:
+            self._settle()
         if run.is_between_updates:
             run.guard.begin_update()
         self._set_whole(False)
@@ -147,6 +155,7 @@ class Keeper:
         Returns:
             Whether it is written.
         """
+        self._settle()  # one file after the other
         try:
             with self._interrupt.shielded():
                 write()
@@ -205,6 +214,7 @@ class Keeper:
         if not self._writes:
             return
         run = self._run
+        self._settle()
         try:
             run.raise_if_not_finite()
             record = record_of(self._supervisor)
@@ -217,6 +227,8 @@ class Keeper:
             run.history.write_csv(run.path)
 
         if not is_last:
+            if self._begins_later(record):
+                return
             if self.attempt(write):
                 self._wrote()
             else:
@@ -233,6 +245,46 @@ class Keeper:
                 "trained: make room, and call save(name)",
             ) from error
         self._wrote()
+
+    def _begins_later(self, record: dict[str, Any]) -> bool:
+        """Begins to write a large checkpoint beside the run, unless somebody waits for its file."""
+        run, interrupt = self._run, self._interrupt
+        is_awaited = self._is_leaving or interrupt.wants_store or interrupt.requested is not None
+        if is_awaited or run.callbacks.listen_to_checkpoints:
+            return False
+        if run.stored_step is None:  # files of another run have yet to make way
+            return False
+        exact = plain(record, "checkpoint")
+        if not is_worth_a_copy(exact):
+            return False
+        held, write_csv = copied(exact), run.history.csv_writer(run.path)
+
+        def write() -> None:
+            write_record(self._supervisor, run.path, held, run.keep_last)
+            write_csv()
+
+        self._later_step = run.global_step
+        self._later.begin(write)
+        run.began_checkpoint()
+        return True
+
+    def _settle(self) -> None:
+        """Waits until what was begun is written, and says what became of it.
+
+        Raises:
+            TypeError: If something in it cannot be stored.
+        """
+        if not self._later.is_busy:
+            return
+        with self._interrupt.shielded():
+            try:
+                self._later.settle()
+            except OSError as error:
+                self._complain(error)
+                self._run.failed_to_write()
+            else:
+                self._has_complained = False
+                self._run.wrote_checkpoint(self._later_step)
 
     def _wrote(self) -> None:
         run = self._run

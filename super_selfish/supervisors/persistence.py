@@ -105,6 +105,8 @@ def save_supervisor(supervisor: Pretrained, name: Name, *, keep_last: int = 1) -
         TypeError: If something cannot be stored; the former file stays.
         OSError: If the disk does not take it; the former file stays.
     """
+    if supervisor.run is not None:
+        supervisor.run.settle()  # what its checkpoint holds is older
     write_record(supervisor, name, record_of(supervisor), keep_last)
 
 

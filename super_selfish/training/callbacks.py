@@ -185,6 +185,11 @@ class Callbacks:
                 _train(supervisor)
         return [verdict for verdict in verdicts if verdict is not None]
 
+    @property
+    def listen_to_checkpoints(self) -> bool:
+        """Whether somebody wants to be told of them."""
+        return bool(self._listening["on_checkpoint"])
+
     def on_checkpoint(self, supervisor: Any, path: Path) -> None:
         """Tells of a checkpoint."""
         for each in self._listening["on_checkpoint"]:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -178,12 +179,17 @@ class History:
 
     def write_csv(self, name: str | os.PathLike[str]) -> None:
         """Writes the rows beside the checkpoint `name`, with the ending `.csv`."""
+        self.csv_writer(name)()
+
+    def csv_writer(self, name: str | os.PathLike[str]) -> Callable[[], None]:
+        """What writes the rows as they are now, whenever it is called; see `write_csv`."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self.rows)
-        write_atomically(beside(name, ".csv"), lambda file: file.write(text.getvalue().encode()))
+        content = text.getvalue().encode()
+        return lambda: write_atomically(beside(name, ".csv"), lambda file: file.write(content))
 
 
 def _put(row: Row, name: Any, value: Any) -> None:

@@ -56,6 +56,10 @@ def _write(write: Callable[[], object]) -> bool:
     return True
 
 
+def _have_nothing_waiting() -> None:
+    """Has nothing to wait for."""
+
+
 def decides(default: Any = MISSING) -> Any:
     """A setting that decides what a step computes: it must be the same where a run goes on."""
     return field(default=default, metadata={"decides": True})
@@ -118,6 +122,7 @@ class Run:
     is_whole: bool = True  # no step is under way, and no gradients wait for more batches
     infinite_at_start: dict[str, Tensor] = field(default_factory=dict)
     attempt: Callable[[Callable[[], object]], bool] = _write
+    settle: Callable[[], object] = _have_nothing_waiting  # waits for what is being written
     history: History = field(default_factory=History)
     told: Settings = field(default_factory=dict)  # what decides besides
     schedule: Settings = field(default_factory=dict)  # what may change where a run goes on
@@ -401,11 +406,20 @@ class Run:
             return time.monotonic() - self._written >= self._every_seconds
         return False
 
-    def wrote_checkpoint(self) -> None:
-        """Starts the time to the next checkpoint, and notes what is in this one."""
+    def began_checkpoint(self) -> None:
+        """Starts the time to the next checkpoint, while this one is being written."""
         self._written = time.monotonic()
-        self.stored_step = self.global_step
         self._retry_at = None
+
+    def wrote_checkpoint(self, step: int | None = None) -> None:
+        """Notes what is in a checkpoint, and starts the time to the next one.
+
+        Args:
+            step: Of the run when it was begun; without it that is now.
+        """
+        if step is None:
+            self.began_checkpoint()
+        self.stored_step = self.global_step if step is None else step
 
     def failed_to_write(self) -> None:
         """Puts the next checkpoint off for a while, at most the time between two."""
