@@ -190,7 +190,8 @@ def test_who_listens_to_checkpoints_finds_them_written(
 def test_what_a_callback_saves_is_not_replaced_by_what_is_older(
     images: Tensor, tmp_path: Path, written: Written
 ) -> None:
-    may_end, found = threading.Event(), []
+    may_end = threading.Event()
+    found: list[list[int]] = []
 
     def wait(step: int) -> None:
         if step == 4:

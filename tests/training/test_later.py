@@ -11,18 +11,19 @@ from super_selfish.training.later import Later, copied, is_worth_a_copy
 
 
 def test_work_is_done_beside_and_waited_for() -> None:
-    work, may_end, found = Later(), threading.Event(), []
+    work, may_end = Later(), threading.Event()
+    found: list[str] = []
 
     def write() -> None:
         may_end.wait(60)
         found.append(threading.current_thread().name)
 
-    assert not work.is_busy and not work.is_done
+    assert (work.is_busy, work.is_done) == (False, False)
     work.begin(write)
-    assert work.is_busy and not work.is_done and found == []
+    assert (work.is_busy, work.is_done, found) == (True, False, [])
     may_end.set()
     work.settle()
-    assert found == ["checkpoint"] and not work.is_busy and not work.is_done
+    assert (work.is_busy, work.is_done, found) == (False, False, ["checkpoint"])
     work.settle()  # nothing is left to wait for
 
 
