@@ -7,14 +7,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from super_selfish.data.arrays import ARRAY_ENDINGS
+from super_selfish.data.once import once_a_machine
 from super_selfish.data.paths import Paths, PathsBuilder
-from super_selfish.data.patterns import files_that_match, root_of
-from super_selfish.data.scanning import Run, files_below
+from super_selfish.data.patterns import files_that_match, has_any_depth, root_of
+from super_selfish.data.scanning import FolderState, Run, files_below
 from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
 
@@ -100,12 +102,47 @@ class FileList:
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise ValueError(f"expected a folder of images, but {str(root)!r} is missing")
-        return cls._below(root, lambda: files_below(root), every)
+        return cls._shared(root, lambda visited: files_below(root, visited), every)
 
     @classmethod
     def _from_pattern(cls, pattern: str, *, every: bool) -> FileList:
         what = f"files that match {pattern!r}"
-        return cls._below(root_of(pattern), lambda: files_that_match(pattern), every, what)
+        if not has_any_depth(pattern):
+            return cls._below(root_of(pattern), lambda: files_that_match(pattern), every, what)
+        return cls._shared(
+            root_of(pattern), lambda visited: files_that_match(pattern, visited), every, what
+        )
+
+    @classmethod
+    def _shared(
+        cls,
+        root: Path,
+        search: Callable[[list[FolderState]], Iterator[Run]],
+        every: bool,
+        what: str | None = None,
+    ) -> FileList:
+        """What is taken below a folder; of several processes of a machine one looks."""
+
+        def make() -> tuple[dict[str, Any], list[FolderState]]:
+            visited: list[FolderState] = []
+            files = cls._below(root, lambda: search(visited), every, what)
+            return files._state(), visited
+
+        key = "\0".join([os.path.abspath(root), os.fspath(root), what or "", str(every)])
+        return cls._from_state(once_a_machine(key, make))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "files": self.files.state(),
+            "labels": self.labels,
+            "classes": self.classes,
+            "left_out": dict(self.left_out),
+        }
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> FileList:
+        files, left_out = Paths.from_state(state["files"]), Counter(state["left_out"])
+        return cls(files, state["labels"], state["classes"], left_out=left_out)
 
     @classmethod
     def _below(

@@ -11,7 +11,7 @@ import operator
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -99,6 +99,16 @@ class Paths(Sequence[str]):
     def nbytes(self) -> int:
         """Memory that they take, in bytes."""
         return self._text.nbytes + self._starts.nbytes + self._ends.nbytes
+
+    def state(self) -> dict[str, str | Tensor]:
+        """What `from_state` makes the same of."""
+        parts = {"text": self._text, "starts": self._starts, "ends": self._ends}
+        return {"prefix": self._prefix, **parts}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Paths:
+        """The paths that `state` was asked of."""
+        return cls(state["prefix"], state["text"], state["starts"], state["ends"])
 
     def repeated(self, counts: Sequence[int]) -> Paths:
         """Each of them several times, one after the other; the text stands once.

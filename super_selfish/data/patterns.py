@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from super_selfish.data.scanning import Run, files_below
+from super_selfish.data.scanning import FolderState, Run, files_below
 
 
 def root_of(pattern: str) -> Path:
@@ -16,7 +16,12 @@ def root_of(pattern: str) -> Path:
     return _split(pattern)[0]
 
 
-def files_that_match(pattern: str) -> Iterator[Run]:
+def has_any_depth(pattern: str) -> bool:
+    """Whether it names any number of folders."""
+    return "**" in _split(pattern)[1]
+
+
+def files_that_match(pattern: str, visited: list[FolderState] | None = None) -> Iterator[Run]:
     """The files that a pattern names, sorted by the parts of their paths below `root_of(pattern)`.
 
     `**` is any number of folders, of which hidden ones are left out, as hidden files are; without
@@ -24,6 +29,7 @@ def files_that_match(pattern: str) -> Iterator[Run]:
 
     Args:
         pattern: Has at least one of `*`, `?` and `[`.
+        visited: Is given every folder that was read, if the pattern has `**`.
 
     Raises:
         OSError: A folder cannot be read.
@@ -34,7 +40,7 @@ def files_that_match(pattern: str) -> Iterator[Run]:
         return
     if not root.is_dir():
         return
-    for run in files_below(root):  # links to a parent must not loop, as they do in `glob`
+    for run in files_below(root, visited):  # links to a parent must not loop, as they do in `glob`
         names = _matching(run, wanted)
         if names:
             yield Run(run.parts, names)

@@ -31,19 +31,48 @@ class Run(NamedTuple):
     names: list[str]
 
 
+class FolderState(NamedTuple):
+    """By what a folder is known to be as it was: no name came, went or became another.
+
+    Attributes:
+        path: The way to it.
+        number: Of it on its disk.
+        modified: When a name in it changed, in nanoseconds.
+        changed: The same, or when its own rights or times were set, if that is later.
+    """
+
+    path: str
+    number: int
+    modified: int
+    changed: int
+
+
+def state_of_folder(path: str) -> FolderState:
+    """How a folder is now.
+
+    Raises:
+        OSError: It is not there.
+    """
+    status = os.stat(path)
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    return FolderState(path, status.st_ino, status.st_mtime_ns, changed)
+
+
 class _Folder(NamedTuple):
     """What lies in a folder, without what is hidden.
 
     Attributes:
+        state: Before it was read.
         names: Of the files, sorted; in one piece, which takes little memory.
         folders: The names of folders, sorted, and whether each leads elsewhere.
     """
 
+    state: FolderState
     names: bytes
     folders: list[tuple[str, bool]]
 
 
-def files_below(root: Path) -> Iterator[Run]:
+def files_below(root: Path, visited: list[FolderState] | None = None) -> Iterator[Run]:
     """All files below a folder, sorted by the parts of their paths.
 
     Hidden files and folders (whose names begin with a point) are left out. Links to folders are
@@ -51,6 +80,7 @@ def files_below(root: Path) -> Iterator[Run]:
 
     Args:
         root: The folder.
+        visited: Is given every folder that was read, as it was before.
 
     Raises:
         OSError: A folder cannot be read.
@@ -75,6 +105,8 @@ def files_below(root: Path) -> Iterator[Run]:
             if below.real not in found:
                 found.update(_scan(below.path, below.real))
             stack.append((below, _steps(found[below.real])))
+    if visited is not None:
+        visited += [folder.state for folder in found.values()]
 
 
 class _Place(NamedTuple):
@@ -133,6 +165,7 @@ def _scan(path: str, real: str) -> dict[str, _Folder]:
 
 
 def _read(path: str) -> _Folder:
+    state = state_of_folder(path)
     names, folders = [], []
     with os.scandir(path) as entries:
         for entry in entries:
@@ -144,7 +177,7 @@ def _read(path: str) -> _Folder:
                 names.append(entry.name)
     names.sort()
     folders.sort()
-    return _Folder("\0".join(names).encode(*_ENCODING), folders)
+    return _Folder(state, "\0".join(names).encode(*_ENCODING), folders)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
