@@ -230,6 +230,23 @@ def test_it_is_said_once_where_a_run_goes(
     assert "devices" not in capsys.readouterr().err
 
 
+def test_the_seconds_of_a_step_are_the_mean_of_three_after_one_that_warms_up(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = RotateNetSupervisor(images, backbone=TinyBackbone(), device="cpu")
+    supervisor.supervise(**quiet(devices=1))
+    took = iter([100.0, 0.25, 0.5, 0.75])
+    now = 0.0
+
+    def step(data: Any) -> Tensor:
+        nonlocal now
+        now += next(took)
+        return supervisor.model(data).sum()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(spreading.time, "perf_counter", lambda: now)
+    assert spreading._seconds(supervisor, step, images[:2] / 255) == 0.5
+
+
 def test_measuring_which_is_faster_changes_nothing(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
