@@ -241,7 +241,7 @@ def test_the_seconds_of_a_step_are_the_mean_of_three_after_one_that_warms_up(
     def step(data: Any) -> Tensor:
         nonlocal now
         now += next(took)
-        return supervisor.model(data).sum()  # type: ignore[no-any-return]
+        return supervisor.model(data).sum()
 
     monkeypatch.setattr(spreading.time, "perf_counter", lambda: now)
     assert spreading._seconds(supervisor, step, images[:2] / 255) == 0.5
