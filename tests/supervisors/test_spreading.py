@@ -347,6 +347,7 @@ def test_a_number_on_the_device_means_that_one(monkeypatch: pytest.MonkeyPatch) 
 def test_a_process_of_torchrun_has_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = RotateNetSupervisor(backbone=TinyBackbone(), image_size=32, in_channels=3)
     monkeypatch.setattr(devices, "device_count", lambda device: 3)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert len(spreading.devices_for(supervisor, None, compiles=False)[0]) == 1
 

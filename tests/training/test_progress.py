@@ -43,6 +43,7 @@ def run_of(progress: bool, share: float = 0.0) -> Any:
         num_images=8,
         epoch=0,
         step=0,
+        seen=0,
         batch_size=4,
         steps_per_epoch=2,
         progress=progress,
@@ -74,7 +75,7 @@ def test_the_bar_of_a_run_that_goes_on_begins_where_the_run_stands(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run = run_of(True)
-    run.epochs, run.epoch, run.step = 5, 3, 1  # three epochs of 8 images, and a batch of 4
+    run.epochs, run.epoch, run.step, run.seen = 5, 3, 1, 4  # three epochs of 8 images, and 4
     Progress("Run", run, Quiet(), shown=True).close()  # type: ignore[arg-type]
     shown = capsys.readouterr().err
     assert " 70%|" in shown and "| 28.0/40.0 [" in shown
