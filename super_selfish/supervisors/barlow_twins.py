@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 LARGE = 224  # pixels from which embeddings are as wide as the paper's
-FEW_IMAGES = 64  # of a batch; of fewer, correlations are mostly chance
+# Of a batch; of fewer, correlations are mostly chance. Measured: of equally many images of
+# Fashion-MNIST a narrow ResNet learns as much in batches of 32 as in those of 128.
+FEW_IMAGES = 32
 
 
 class BarlowTwinsSupervisor(Supervisor):
@@ -62,8 +64,7 @@ class BarlowTwinsSupervisor(Supervisor):
     zero. Biases and norms have the learning rate of all (0.0048 at 256 images in the authors'
     code). Batch norm within the networks is computed for each process by itself. By default Adam
     trains at a constant rate of 1e-3 in batches of 32, instead of LARS at 0.2 times batch size /
-    256 down a cosine, in batches of 2048 (see above); correlations over 32 images are mostly
-    chance.
+    256 down a cosine, in batches of 2048 (see above).
 
     The network sees a batch in two passes, one a view, as the authors' does: each view is
     normalised by itself, and running statistics of batch norm move twice a batch.

@@ -11,7 +11,7 @@ Shapes: `T` tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +36,7 @@ from super_selfish.supervisors.sharing_backbone import (
     mixture_of,
     shown_shares,
 )
-from super_selfish.training.distributed import gather
+from super_selfish.training.distributed import gather, world_size
 from super_selfish.training.history import Row
 from super_selfish.training.plain import is_plain
 from super_selfish.training.randomness import derive_seed
@@ -165,6 +165,7 @@ class MultiTaskSupervisor(Supervisor):
         )
         self.names: list[str] = []
         self.lasso = lasso
+        self._in_turn: set[int] = set()  # tasks since the last update
         self._door = Door(network, lasso is not None, self.in_channels, self.image_size)
         for task in tasks:
             self._add(task, network, normalize)
@@ -178,6 +179,7 @@ class MultiTaskSupervisor(Supervisor):
                 f"weights must be a positive number for each of {len(tasks)} tasks, got {weights}"
             )
         self.steps = steps
+        self.takes_turns = steps == "alternating" and len(tasks) > 1
         self.normalize_losses = normalize_losses
         self.register_buffer("first_losses", torch.zeros(len(tasks)))
         self._resolve(tasks=_described(self.tasks) or list(tasks))
@@ -291,7 +293,25 @@ class MultiTaskSupervisor(Supervisor):
                 self._log(**{f"{name}.blocks": norm.detach() ** 2})
                 weighed = weighed + self.lasso * norm
             losses.append(weighed)
-        return torch.stack(losses).mean()
+        loss = torch.stack(losses).mean()
+        turn = {number for number, _ in data.parts}
+        self._in_turn |= turn
+        if world_size() > 1:
+            # Torch averages the gradients of all parameters or none; _before_step takes these away.
+            loss = loss + sum(0.0 * own.flatten()[:1].sum() for own in self._only_of_others(turn))
+        return loss
+
+    def _only_of_others(self, turn: Collection[int]) -> list[nn.Parameter]:
+        """Parameters that train, but are of no task whose turn it is."""
+        tasks = self.tasks
+        used = {id(own) for number in turn for own in tasks[number].parameters()}
+        every = dict.fromkeys(own for task in tasks for own in task.parameters())
+        return [own for own in every if own.requires_grad and id(own) not in used]
+
+    def _before_step(self) -> None:
+        for own in self._only_of_others(self._in_turn):
+            own.grad = None  # its task had no turn: it stays, whatever momentum it has
+        self._in_turn.clear()
 
     def block_shares(self) -> dict[str, dict[str, float]]:
         """How much of what a task's head sees comes from each block of the backbone.

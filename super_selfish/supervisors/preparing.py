@@ -104,7 +104,9 @@ def _prepared_alone(
         if stored is not None:
             keep_number(run, given["devices"], stored.get("devices", 1))
         lay_out(supervisor, given["channels_last"])
-        build_optimizer = fused(by_name(given["optimizer"]), list(supervisor.parameters()))
+        build_optimizer = by_name(given["optimizer"])
+        if not supervisor.takes_turns:  # torch's fused SGD wants momentum of all parameters or none
+            build_optimizer = fused(build_optimizer, list(supervisor.parameters()))
         loader, run.optimizer, run.lr_scheduler = supervisor._init_data_optimizer(
             build_optimizer,
             run.batch_size,

@@ -68,6 +68,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         title: Name of the algorithm; without one it goes by its class.
         question: What the algorithm asks of its network, a plain sentence, or nothing.
         paints: Whether the pictures of its `exhibit` are what its network makes of images.
+        takes_turns: Whether some parameters have no gradient in some updates.
         asks_by_number: Whether its network tells the very images of its training, by their number.
     """
 
@@ -87,6 +88,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     arguments: Arguments
     is_placed = False
     is_pinned = False
+    takes_turns = False
     remark: str | None = None
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"

@@ -573,3 +573,14 @@ def test_of_tasks_that_differ_only_that_is_said(
     with pytest.raises(ValueError, match="cannot resume") as error:
         changed.supervise(epochs=2, resume=True, **settings)
     assert words in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("steps", ["alternating", "summed"])
+def test_heads_in_turns_have_momentum_of_their_own(
+    steps: Any, images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = MultiTaskSupervisor(
+        images, tiny_backbone(), tasks=("rotate", "jigsaw"), steps=steps
+    )
+    supervisor.supervise(optimizer="sgd", lr=1e-3, epochs=1, **QUIET)  # has momentum
+    assert supervisor.run is not None and supervisor.run.updates == (6 if steps != "summed" else 3)

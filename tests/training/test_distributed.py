@@ -25,6 +25,7 @@ from super_selfish.models import CombinedNet
 from super_selfish.supervisors import (
     InstanceDiscriminationSupervisor,
     MomentumContrastSupervisor,
+    MultiTaskSupervisor,
     Supervisor,
 )
 from super_selfish.training import Callback, EarlyStopping
@@ -122,6 +123,20 @@ def plain_run(
     supervisor = Supervisor(network, pictures(images), loss, BrightnessCollator(threshold))
     settings = {"lr": 0.5, "optimizer": torch.optim.SGD, "epochs": 3, "name": name, **more}
     supervisor.supervise(batch_size=batch_size, **settings)
+    return supervisor.state_dict()
+
+
+def tasks_run(batch_size: int, steps: Any) -> dict[str, Tensor]:
+    """Weights after two tasks have trained one backbone, each by the momentum of its turns."""
+    torch.manual_seed(0)
+    backbone, images = PlainBackbone(), pictures(24)
+    tasks = [
+        Supervisor(CombinedNet(backbone, nn.Linear(4, 2)), images, loss, BrightnessCollator(at))
+        for at, loss in ((0.3, nn.CrossEntropyLoss()), (0.5, nn.CrossEntropyLoss()))
+    ]
+    supervisor = MultiTaskSupervisor(tasks, steps=steps)
+    sgd = partial(torch.optim.SGD, momentum=0.9)
+    supervisor.supervise(lr=0.1, optimizer=sgd, epochs=2, batch_size=batch_size, name=None)
     return supervisor.state_dict()
 
 
@@ -310,6 +325,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "losses": {name: loss_and_gradient(loss) for name, loss in LOSSES.items()},
             "plain": plain_run(4, seed=number, name=folder / f"run{number}"),
             "accumulated": plain_run(2, accumulate=2),
+            "tasks": {steps: tasks_run(4, steps) for steps in ("alternating", "summed")},
             "weighed": [weighed_run(4), weighed_run(2, accumulate=2)],
             "painting": [painting_run(4), painting_run(2, accumulate=2)],
             "comparing": {name: comparing_run(name, 4) for name in OF_A_BATCH},
@@ -385,6 +401,14 @@ def test_two_processes_train_as_one_with_batches_of_twice_the_size(
     untrained = plain_run(8, epochs=0)
     name = "model.predictor.weight"
     assert (whole[name] - untrained[name]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("steps", ["alternating", "summed"])
+def test_tasks_in_turns_move_only_what_they_use_in_all_processes(
+    steps: str, processes: list[dict[str, Any]]
+) -> None:
+    assert_same(processes[0]["tasks"][steps], processes[1]["tasks"][steps], 0.0)
+    assert_same(processes[0]["tasks"][steps], tasks_run(8, steps), 1e-5)
 
 
 def test_accumulated_batches_of_two_processes_train_as_one(
