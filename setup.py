@@ -43,6 +43,7 @@ setup(
         "mlflow": ["mlflow>=2.9"],
         "video": ["av>=12.0"],
         "flow": ["opencv-python-headless>=4.10"],
+        "streams": ["webdataset>=1.0.2"],
         "export": ["safetensors>=0.4", "onnx>=1.16", "onnxscript>=0.2"],
     },
     classifiers=[

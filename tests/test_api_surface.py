@@ -33,7 +33,7 @@ PUBLIC = {
         "VisualCountingSupervisor",
     ],
     "super_selfish.models": ["Classification", "CombinedNet", "EfficientFeatures"],
-    "super_selfish.data": ["Collator", "ImageSource", "photographs"],
+    "super_selfish.data": ["Collator", "ImageSource", "StreamSource", "photographs"],
     "super_selfish.augmentations": [
         "RECIPES",
         "Augmentation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,3 +48,16 @@ def test_every_file_that_is_named_is_there() -> None:
     root = DESIGN.parents[1]
     for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", DESIGN.read_text()):
         assert (root / "super_selfish" / name).is_file(), name
+
+
+@pytest.mark.filterwarnings("ignore:resnet18 at 32x32")
+def test_the_examples_of_streams_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (DESIGN.parent / "streams.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    assert len(examples) == 3
+    names: dict[str, Any] = {"__name__": "examples"}
+    for example in examples:
+        exec(example, names)
+    assert len(names["features"]) == 12
+    assert names["supervisor"].run.global_step == 6

@@ -121,6 +121,8 @@ class StreamPosition:
         """Why a run cannot go on exactly, or None."""
         if state is None:
             return "The stored run does not say where its stream stood"
+        if self.source.stream.counts_for_all:
+            return None
         if state["processes"] != self.order.world_size:
             return (
                 "The stored run split its stream among another number of processes "
@@ -133,7 +135,7 @@ class StreamPosition:
             )
         if state["again"]:
             return "The stored run had begun its stream again, which has fewer images than was said"
-        if self.source.stream.counts_for_all or self.source.is_repeatable:
+        if self.source.is_repeatable:
             return None
         if self.order.world_size > 1:
             return (
