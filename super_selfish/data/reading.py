@@ -38,7 +38,7 @@ def open_loader(
     collate_fn: Collator | Callable[[list[Any]], Any],
     device: torch.device,
     *,
-    num_workers: int = 0,
+    num_workers: int,
     reading: Reading | None = None,
 ) -> DataLoader[Any]:
     """Builds the loader of a run, and before that the cache, or the tensor on the device.

@@ -106,12 +106,14 @@ def workers_ended(loader: Any) -> Iterator[None]:
 def _code_of_dead(iterator: Any) -> int | None:
     """How the first worker that is no more ended: minus its signal; `None` if all are alive."""
     workers = getattr(iterator, "_workers", [])
+    if not workers:
+        return None
     for _ in range(_LOOKS):
         codes = [worker.exitcode for worker in workers if worker.exitcode is not None]
-        if codes or not workers:
-            break
+        if codes:
+            return min(codes)
         time.sleep(_SECONDS_BETWEEN)
-    return min(codes, default=None) if workers else None
+    return None
 
 
 def _end_workers(iterator: Any) -> None:

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def batches_of(source: ImageSource, *, held: bool, device: torch.device = CPU, **more: Any) -> Any:
     order = EpochBatches(len(source), 4, seed=3, **more)
     reading = Reading(on_device=held, progress=False)
-    return list(open_loader(source, order, LabelCollator(), device, reading=reading))
+    return list(open_loader(source, order, LabelCollator(), device, num_workers=0, reading=reading))
 
 
 def assert_equal(first: list[Batch], second: list[Batch]) -> None:
