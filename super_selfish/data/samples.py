@@ -131,12 +131,10 @@ def images_at(source: Samples, indices: Iterable[int] | Tensor) -> Tensor:
     Raises:
         ValueError: There are no indices, or one of the images cannot be read.
     """
-    chosen = torch.as_tensor(
-        indices if isinstance(indices, Tensor) else list(indices), dtype=torch.int64
-    )
-    if chosen.numel() == 0:
+    chosen = [int(index) for index in indices]
+    if not chosen:
         raise ValueError("expected at least one index, got none")
-    samples = source.__getitems__(chosen.tolist())
+    samples = source.__getitems__(chosen)
     if isinstance(samples, Batch):
         return samples.images
     images = []

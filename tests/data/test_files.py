@@ -256,3 +256,21 @@ def test_everything_opens_pictures_by_the_one_door() -> None:
 
 def test_a_list_of_files_can_be_made_without_a_source(folder: Path) -> None:
     assert len(FileList.from_folder(folder)) == 3
+
+
+@pytest.mark.parametrize("folders", [("cat", "dog"), ("", "")])
+def test_every_page_has_the_class_of_its_file_if_there_are_classes(
+    folders: tuple[str, str], tmp_path: Path
+) -> None:
+    for name, folder, numbers in (
+        ("1.tif", folders[0], (1, 2)),
+        ("2.tif", folders[1], (3,)),
+    ):
+        rows = [np.tile(np.arange(32, dtype=np.uint8) * 7 + shade, (32, 1)) for shade in numbers]
+        pages = [Image.fromarray(pixels) for pixels in rows]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        pages[0].save(tmp_path / folder / name, save_all=True, append_images=pages[1:])
+    source = ImageSource(tmp_path, pages="frames")
+    assert shades(source) == [1, 2, 3]
+    labels = labels_of(source)
+    assert (labels if labels is None else labels.tolist()) == ([0, 0, 1] if folders[0] else None)
