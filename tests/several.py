@@ -19,6 +19,13 @@ PRELOADED = ["tests.several", "super_selfish.supervisors"]
 LONGEST = 300  # seconds until processes count as hanging
 
 
+def context() -> Any:
+    """Forks a process that has imported everything."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(PRELOADED)
+    return made
+
+
 def run_several(
     number: int, work: Callable[..., Any], folder: Path, *args: Any, may_die: bool = False
 ) -> list[Any]:
@@ -35,12 +42,10 @@ def run_several(
     Returns:
         What it gives in each process.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     meeting = folder / f"meeting-{len(list(folder.glob('meeting-*')))}"
     meeting.mkdir()
     processes: list[Any] = [
-        context.Process(target=_joined, args=(rank, number, meeting, work, folder, *args))
+        context().Process(target=_joined, args=(rank, number, meeting, work, folder, *args))
         for rank in range(number)
     ]
     for process in processes:

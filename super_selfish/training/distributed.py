@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,10 +59,18 @@ def join_processes(device: torch.device) -> None:
 
 
 def _init(started: Launch, backend: str) -> None:
+    place: dict[str, Any] = {"rank": started.rank, "world_size": started.world}
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        dist.init_process_group(
-            backend, init_method=started.method, rank=started.rank, world_size=started.world
-        )
+        if attempt == "0":
+            dist.init_process_group(backend, init_method=started.method, **place)
+        else:
+            # torchrun may keep the store in which those that it has ended left their addresses.
+            from torch.distributed.rendezvous import rendezvous  # some builds have no such file
+
+            store, *_ = next(rendezvous(started.method, **place))
+            store = dist.PrefixStore(f"attempt-{attempt}", store)
+            dist.init_process_group(backend, store=store, **place)
     except RuntimeError as error:  # torch's own, of the store where they meet, is one
         where = "" if started.address is None else f" at {started.address}"
         add_note(
