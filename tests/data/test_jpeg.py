@@ -298,3 +298,8 @@ def test_without_a_fast_decoder_pil_reads_all(
     monkeypatch.setattr(jpeg, "_DECODER", None)
     path = saved(tmp_path / "1.jpg", picture())
     assert torch.equal(read_image(path), by_pil(path))
+
+
+def test_the_fastest_decoder_that_is_installed_comes_first() -> None:
+    pytest.importorskip("simplejpeg")
+    assert next(iter(jpeg.available_decoders())) == "simplejpeg"

@@ -59,7 +59,7 @@ HELD_BY = {
         *("augmentations/test_resampling", "augmentations/test_warping"),
     ),
     "data/channels": ("data/test_sources", "data/test_reading"),
-    "data/feed": ("data/test_loaders", "data/test_workers", "training/test_advice"),
+    "data/feed": ("data/test_loaders", "data/test_workers", "training/test_progress"),
     "data/file_reader": ("data/test_user_loaders", "data/test_files"),
     "data/item_reader": ("data/test_sources", "data/test_files", "data/test_samples"),
     "data/items": ("data/test_sources", "data/test_arrays"),
