@@ -12,8 +12,8 @@ import tokenize
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
-from typing import BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO
 
 import tifffile
 import torch
@@ -171,7 +171,8 @@ def read_bytes(
         if pixels is not None:
             return pixels
     try:
-        with TemporaryFile() as file:  # readers ask the system how large a file is
+        with NamedTemporaryFile() as given:  # readers ask for its name, and the system for its size
+            file: Any = given
             file.write(data)
             file.seek(0)
             with _frames_in(file, pages, alpha=alpha) as frames:

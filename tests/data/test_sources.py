@@ -773,3 +773,21 @@ def test_the_label_of_an_item_that_is_none_is_that_of_a_skipped_one() -> None:
     many[50:51] = [None]  # type: ignore[list-item]  # where no look was taken
     with pytest.raises(ValueError, match=r"cannot read image item 50: .*gives None instead"):
         labels_of(ImageSource(many))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_items_may_be_the_bytes_of_files(kind: str, images: Tensor, tmp_path: Path) -> None:
+    files = []
+    for number, image in enumerate(images[:3]):
+        files.append(tmp_path / f"{number}.{kind.lower()}")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(files[-1], kind)
+    given: Any = [[file.read_bytes() for file in files]]
+    given += [[{"image": {"bytes": data, "path": None}, "label": 1} for data in given[0]]]
+    given += [[{"image": {"bytes": None, "path": str(file)}, "label": 1} for file in files]]
+    expected = images_at(ImageSource(files), range(3))
+    for items in given:
+        assert torch.equal(images_at(ImageSource(items), range(3)), expected)
+    with pytest.raises(ValueError, match="reads files by their paths, but the dataset gives their"):
+        ImageSource(given[0], loader=lambda path: images[0])
+    broken = ImageSource([given[0][0], given[0][0][:40]], on_error="skip")
+    assert isinstance(broken[1], Unreadable)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +78,26 @@ def test_at_most_the_buffer_is_read_ahead() -> None:
     for _ in range(10):
         next(loader)
     assert stream.given == 20 + 40  # a block, and one for each that was given
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    class Counted(Numbers):
+        def item(self, number: int) -> Any:
+            image = numbered(number).numpy()
+            alive.add(number)
+            weakref.finalize(image, alive.discard, number)
+            most.append(len(alive))
+            return image
+
+    alive: set[int] = set()
+    most: list[int] = []
+    loader = iter(opened(StreamSource(Counted(1500), 1500, shuffle_buffer=40), shuffle=True))
+    most.clear()
+    for _ in loader:
+        pass
+    assert len(most) == 1500
+    assert max(most) <= 40 + 2 * 4 + 1  # the buffer, and a batch on its way
+    assert max(most[1000:]) <= max(most[:500])
 
 
 def test_a_stream_that_knows_torchs_workers_is_not_split_twice() -> None:
