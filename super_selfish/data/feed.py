@@ -17,6 +17,7 @@ from super_selfish.data.filling import ReadableItems
 from super_selfish.data.left_out import LeftOut
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.workers import batches_of
+from super_selfish.training.distributed import is_distributed
 from super_selfish.training.randomness import derive_seed, seed_torch, step_generator
 
 
@@ -89,21 +90,23 @@ class Feed:
             started = time.perf_counter()
 
     def indices(self, epoch: int, step: int) -> list[int]:
-        """Images of a batch, if the loader has an order that is known before it is read.
+        """Images of a batch, of all processes, if their order is known before they are read.
 
         Args:
             epoch: Number of the epoch, from 0.
             step: Number of the step in it, from 0.
         """
-        batches = copy.copy(order_of(self.loader))  # the loader's own may be amid an epoch
+        batches = order_of(self.loader)
         if not isinstance(batches, EpochBatches):
             return []
-        batches.start_at(epoch, step)
-        return next(iter(batches), [])
+        ranks = range(batches.world_size)
+        return [index for rank in ranks for index in _batch_of(batches.of(rank), epoch, step)]
 
     def _named(self, epoch: int, first_step: int, number: int) -> str:
         """The images of a batch, for a message."""
-        indices = self.indices(epoch, first_step + number)
+        batches, indices = order_of(self.loader), []
+        if isinstance(batches, EpochBatches):  # which may be amid an epoch
+            indices = _batch_of(copy.copy(batches), epoch, first_step + number)
         few = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
         return f"the items {few} of the dataset" if few else f"batch {first_step + number + 1}"
 
@@ -119,7 +122,8 @@ class Feed:
             return move(batch, self.device)
         self.unreadable = batch.unreadable
         self.images = len(batch.index)
-        self.left_out.meet(self.unreadable)
+        if not is_distributed():  # else when all processes have told of theirs
+            self.left_out.meet(self.unreadable)
         if not self.images:
             few = ", ".join(self.unreadable[:3])
             raise ValueError(f"no image of a batch, nor any to take its place, can be read: {few}")
@@ -130,6 +134,11 @@ class Feed:
 def order_of(loader: DataLoader[Any]) -> Any:
     """The order of a loader's batches; a stream has one beside its sampler."""
     return loader.order if hasattr(loader, "order") else loader.batch_sampler
+
+
+def _batch_of(batches: EpochBatches, epoch: int, step: int) -> list[int]:
+    batches.start_at(epoch, step)
+    return next(iter(batches), [])
 
 
 def count_images(data: Any) -> int:

@@ -119,6 +119,16 @@ class JoinedBatches(EpochBatches):
         self.together = together
         self.starts = [0, *accumulate(order.num_images for order in orders)]
 
+    def of(self, rank: int) -> JoinedBatches:
+        """The batches of another process of the run.
+
+        Args:
+            rank: Its number.
+        """
+        other = copy.copy(self)
+        other.rank, other.orders = rank, [order.of(rank) for order in self.orders]
+        return other
+
     def __len__(self) -> int:
         """Batches in a whole epoch."""
         return self.turns if self.together else self.turns * len(self.orders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from super_selfish.training.distributed import rank
 from super_selfish.training.telling import warn
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")  # of an object in a reason: another one every time
@@ -20,8 +21,21 @@ class LeftOut:
         """Number of different images."""
         return len(self._told)
 
+    @property
+    def told(self) -> list[str]:
+        """What is known of each, without addresses."""
+        return sorted(self._told)
+
+    def know(self, others: Iterable[str]) -> None:
+        """Counts those that other processes have met as well.
+
+        Args:
+            others: What they have `told`.
+        """
+        self._told.update(others)
+
     def meet(self, images: Iterable[str]) -> None:
-        """Warns of those that are new.
+        """Warns of those that are new; of several processes, which all are told, the first does.
 
         Args:
             images: Names, each with why it cannot be read.
@@ -32,5 +46,5 @@ class LeftOut:
             if known not in self._told:
                 self._told.add(known)
                 new.append(image)
-        if new:
+        if new and rank() == 0:
             warn(f"left out: {'; '.join(new)}")

@@ -6,6 +6,7 @@ epoch, with any number of workers.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,16 @@ class EpochBatches(Sampler[list[int]]):
         """Sets where the next iteration begins."""
         self.epoch = epoch
         self.first_step = step
+
+    def of(self, rank: int) -> EpochBatches:
+        """The batches of another process of the run.
+
+        Args:
+            rank: Its number.
+        """
+        other = copy.copy(self)
+        other.rank = rank
+        return other
 
     def step_after(self, seen: int) -> int:
         """The step in which an epoch goes on that another number of processes has begun.

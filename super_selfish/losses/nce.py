@@ -148,8 +148,8 @@ class NCELoss(nn.Module):
         Args:
             num_images: `N`, entries of the memory.
             temperature: Above 0.
-            gather: Concatenates a tensor over processes that train together, so that the first
-                batch of all of them fixes one normaliser for all; None for one process.
+            gather: Puts a scalar of each process that trains together beside the others, so that
+                the first batch of all of them fixes one normaliser for all; None for one process.
 
         Raises:
             ValueError: If a number is out of its range.
@@ -174,11 +174,12 @@ class NCELoss(nn.Module):
             queries, keys, negatives, self.temperature, self.num_images, exclude
         )
         if self.training and self.gather is not None:
-            estimates = self.gather(estimate[None])  # (W,), one of each process
+            estimates = self.gather(estimate)  # (W,), one of each process
             estimate = estimates.logsumexp(dim=0) - math.log(len(estimates))
         # Estimated at every step, at little cost: to ask whether it is known would wait for the
         # device.
-        known = torch.where(self.log_normalizer.isinf(), estimate.float(), self.log_normalizer)
+        former = self.log_normalizer
+        known = torch.where(former.isinf(), estimate.to(former), former)
         if self.training:
             self.log_normalizer.copy_(known)
         return noise_contrastive(

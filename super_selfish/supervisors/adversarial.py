@@ -144,7 +144,7 @@ class AdversarialSupervisor(Supervisor, ABC):
         last = list(optimizer)[-1]
         for name, player in optimizer.items():
             rest = run.accumulation.set_apart(loss[name], _held(player), run.scaler.scale, name)
-            scaled = run.scaler.scale(run.accumulation.weigh(rest))
+            scaled = run.scaler.scale(run.accumulation.weigh(rest, name))
             # inputs: the gradient flows through the other players and stays nowhere else.
             scaled.backward(inputs=_held(player), retain_graph=name != last)
 

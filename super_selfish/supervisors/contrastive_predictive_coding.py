@@ -39,7 +39,9 @@ from super_selfish.supervisors.patch_grid import (
     size_to_show,
 )
 from super_selfish.supervisors.refusals import as_numbers, require_counts
+from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.counting import plural
+from super_selfish.training.distributed import first_row, gather
 from super_selfish.training.history import Row
 
 if TYPE_CHECKING:
@@ -121,8 +123,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             context: `"plain"` for four causal convolutions, as in release 0.0.6, or `"residual"`
                 for the paper's five residual blocks (with `context_size=256`).
             logit_scale: Of the default loss. 0.1: the pseudo-code.
-            num_negatives: Negatives of a prediction, drawn from all patches of the batch. Default:
-                all of them.
+            num_negatives: Negatives of a prediction, drawn from all patches of the batch (of each
+                process, where there are several). Default: all, of all processes.
             clip_norm: Largest norm of the gradients, where `supervise()` is given none; None does
                 not clip. 0.01: the paper.
             augmentation: Of every patch by itself: `"cpc"` for the recipe of release 0.0.6, or
@@ -186,23 +188,28 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
         augmentation = or_default(self, augmentation, "cpc")
         view = view_of(self, augmentation, size, cpc_paper, what="patches")
         self.collate_fn = PatchCollator(self.grid, view, num_negatives)
+        self._candidate = (embedding_size, num_negatives is None)  # width; whether all are gathered
 
     def _forward(self, data: Patches) -> Tensor:
         predictions, candidates = self._foretell(data.patches)  # (4, B, K, E, n, n), (Q, E)
-        number, device = len(candidates), candidates.device
-        cells = torch.arange(number, device=device).view(-1, self.grid, self.grid)  # (B, n, n)
+        own, first = len(candidates), 0
+        if data.negatives is None:  # else some of this process, as they were drawn
+            first, candidates = first_row(own), gather(candidates)
+        number = len(candidates)
+        cells = torch.arange(first, first + own, device=candidates.device)
+        cells = cells.view(-1, self.grid, self.grid)  # (B, n, n), of this process
         losses = []
         for direction, foretold in zip(DIRECTIONS, predictions.unbind(), strict=True):
             turned = turn_grid(cells, direction)  # (B, n, n)
             for k, offset in enumerate(self.offsets):
                 # Row i foretells row i + offset; the last rows have nothing ahead.
-                rows = foretold[:, k, :, :-offset].permute(0, 2, 3, 1).flatten(0, 2)  # (P, E)
+                seen = foretold[:, k, :, :-offset].permute(0, 2, 3, 1).flatten(0, 2)  # (P, E)
                 positives = turned[:, offset:].flatten()  # (P,)
                 negatives = None
                 if data.negatives is not None:
                     after = data.negatives.flatten(0, 1)[positives]  # (P, N)
                     negatives = (positives[:, None] + after) % number
-                losses.append(self.loss(rows, candidates, positives, negatives))
+                losses.append(self.loss(seen, candidates, positives, negatives))
         by_direction = torch.stack(losses).view(len(DIRECTIONS), -1).mean(dim=1)
         choices = number if data.negatives is None else 1 + data.negatives.shape[-1]
         self._log(
@@ -211,6 +218,11 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
             information=math.log(choices) - by_direction.detach().mean(),
         )
         return by_direction.mean()
+
+    def _gathers(self, images: int) -> list[Gathered]:
+        width, is_gathered = self._candidate
+        patches = images * self.grid**2
+        return [rows(self, patches, width, has_gradient=True)] if is_gathered else []
 
     def _foretell(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """What each patch foretells, `[4, B, K, E, n, n]`, and what there is to choose from.

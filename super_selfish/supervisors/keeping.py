@@ -10,6 +10,7 @@ import errno
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import Signals
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +137,44 @@ class Keeper:
             KeyboardInterrupt: After Ctrl-C.
             SystemExit: After SIGTERM or SIGHUP.
         """
+        if distributed.is_distributed():  # all do it at once, when they meet
+            return
         run, interrupt = self._run, self._interrupt
-        if run.checkpoint_is_due or (interrupt.wants_store and run.is_whole):
+        self.obey(None, stores=run.checkpoint_is_due or (interrupt.wants_store and run.is_whole))
+
+    @property
+    def requested(self) -> Signals | None:
+        """The signal that asks this process to leave."""
+        return self._interrupt.requested
+
+    @property
+    def wants_to_store(self) -> bool:
+        """Whether this process, of several, wants a checkpoint between two steps."""
+        run = self._run
+        begun = self._later_step if self._later.is_busy else run.stored_step
+        is_new = run.has_advanced and begun != run.global_step
+        is_due = self._writes and is_new and run.checkpoint_is_due
+        return run.is_whole and (self._interrupt.wants_store or is_due)
+
+    def obey(self, wanted: Signals | None, *, stores: bool) -> None:
+        """Stores and leaves, where that is asked for and nothing is under way.
+
+        Args:
+            wanted: A signal that another process got.
+            stores: Whether to store.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM or SIGHUP.
+        """
+        run, interrupt = self._run, self._interrupt
+        if stores:
             self.store()
             if interrupt.wants_store:
                 if self._writes and run.progress and run.stored_step == run.global_step:
                     _logger.warning("%s, as SIGUSR1 asked; the run goes on", place_of(run))
                 interrupt.stored()
+        interrupt.requested = interrupt.requested or wanted
         if run.is_whole:
             interrupt.raise_if_requested()
 
@@ -170,7 +202,9 @@ class Keeper:
         return self._run.name is not None and distributed.rank() == 0
 
     def _set_whole(self, is_whole: bool) -> None:
-        self._run.is_whole = self._interrupt.is_whole = is_whole
+        self._run.is_whole = is_whole
+        # One of several processes never leaves on the spot: the others would wait for it.
+        self._interrupt.is_whole = is_whole and not distributed.is_distributed()
 
     def _try(self) -> None:
         name = self._run.path

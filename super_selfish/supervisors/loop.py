@@ -14,10 +14,12 @@ from super_selfish.supervisors.averaging import estimate_statistics, take_those_
 from super_selfish.supervisors.composing import logged_in
 from super_selfish.supervisors.diagnostics import warn_if_exploded, warn_if_ill
 from super_selfish.supervisors.keeping import Keeper
+from super_selfish.supervisors.meeting import Meeting
 from super_selfish.supervisors.spreading import Spread
 from super_selfish.training import distributed
 from super_selfish.training.advice import Advice
 from super_selfish.training.callbacks import Step
+from super_selfish.training.gradients import parallel
 from super_selfish.training.precision import autocast
 from super_selfish.training.progress import Progress
 from super_selfish.training.run import Losses, total
@@ -42,6 +44,7 @@ class Loop:
         has_cache = not getattr(loader.dataset, "decodes_files", False)
         self._advice = Advice(self._run.batch_size, loader.num_workers, has_cache=has_cache)
         self._keeper = Keeper(supervisor, self._run, self._feed.indices)
+        self._meeting = Meeting(self._run, self._feed, self._keeper)
         self._within = ExitStack()
         self._measured: dict[str, torch.Tensor] = {}
 
@@ -49,9 +52,10 @@ class Loop:
         """Opens the display, tries to store, and takes over the signals."""
         run = self._run
         with ExitStack() as within:
+            within.push(self._meeting.close)
             self._progress = within.enter_context(self._shown())
             within.push(self._conclude)  # after the last checkpoint
-            run.agree_to_stop()
+            self._meeting.settle()
             within.enter_context(torch.random.fork_rng(devices=[]))
             self._supervisor.train()
             within.enter_context(self._keeper)
@@ -59,6 +63,7 @@ class Loop:
             self._forward = within.enter_context(self._in_parallel())
             if run.average is not None:
                 run.average.begin()  # now that all processes have the same weights
+            within.push(self._meeting.part)  # before the run is stored
             self._within = within.pop_all()
         return self
 
@@ -69,14 +74,17 @@ class Loop:
     def batches(self) -> Iterator[Any]:
         """What `_forward` eats, for the steps that are left of the epoch."""
         run = self._run
-        return self._feed.epoch(run.epochs_before + run.epoch, run.step)
+        given = self._feed.epoch(run.epochs_before + run.epoch, run.step)
+        return self._meeting.batches(given)
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """While entered, a step is under way, and nothing is stored."""
+        self._meeting.is_in_step = True
         with self._keeper.step():
             self._run.accumulation.begin(self._feed.images, self._run.batches_in_update)
             yield
+        self._meeting.is_in_step = False
 
     def loss(self, data: Any) -> Losses:
         """What `_forward` says of a batch, in the precision of the run.
@@ -92,6 +100,7 @@ class Loop:
     def note(self, loss: Losses) -> None:
         """Writes a step into the history, and goes to the next one."""
         run = self._run
+        loss = run.accumulation.shown(loss)
         players = loss if isinstance(loss, dict) else {}
         self._measured = {"loss": total(loss), **players, **logged_in(run)}
         run.end_step(self._measured, self._feed)
@@ -102,16 +111,18 @@ class Loop:
         """Shows a step, tells of it, and stores the run if that is due."""
         run = self._run
         self._progress.show(run, self._feed)
+        values = {name: value.detach() for name, value in self._measured.items()}
+        values = self._meeting.mean(values)
         if run.callbacks.listen_at(run.global_step):
-            values = {name: value.detach() for name, value in self._measured.items()}
-            epoch = run.epoch + 1
-            step = Step(run.global_step, epoch, values, run.learning_rate, self._feed.images)
+            epoch, images = run.epoch + 1, distributed.images_of_all(self._feed.images)
+            step = Step(run.global_step, epoch, values, run.learning_rate, images)
             run.callbacks.on_step(self._supervisor, step)
         self._keeper.after_step()
 
     def end_epoch(self) -> None:
         """Closes the epoch's row of the history, and has it judged."""
         run, supervisor = self._run, self._supervisor
+        run.history.join()
         with self._keeper.step():
             row = run.end_epoch()
         illness = supervisor._health(row)
@@ -120,7 +131,7 @@ class Loop:
         warn_if_exploded(row, run)
         for verdict in run.callbacks.on_epoch(supervisor, row):
             warn_if_ill(verdict, run)
-        run.agree_to_stop()
+        self._meeting.settle()
         self._progress.after_epoch()
 
     def end(self) -> None:
@@ -140,7 +151,7 @@ class Loop:
         """The loss of a batch: of one device, of several, or of this process among others."""
         if len(self._run.devices) > 1:
             return nullcontext(Spread(self._supervisor, self._run.devices))
-        return distributed.parallel(self._supervisor)
+        return parallel(self._supervisor, lambda: self._run.updates_now)
 
     def _opened_feed(self, loader: DataLoader[Any]) -> Feed:
         run = self._run

@@ -36,7 +36,7 @@ from super_selfish.supervisors.sharing_backbone import (
     mixture_of,
     shown_shares,
 )
-from super_selfish.training.distributed import gather, world_size
+from super_selfish.training.distributed import gather_one, world_size
 from super_selfish.training.history import Row
 from super_selfish.training.plain import is_plain
 from super_selfish.training.randomness import derive_seed
@@ -334,7 +334,7 @@ class MultiTaskSupervisor(Supervisor):
         first = self.first_losses[number]
         if not self.normalize_losses:
             return torch.ones_like(first)
-        now = gather(loss.reshape(1)).mean().to(first.dtype)
+        now = gather_one(loss).mean().to(first.dtype)
         is_new = (first == 0) & now.isfinite()
         first = torch.where(is_new, torch.where(now >= SMALLEST, now, 1.0), first)
         if self.training:

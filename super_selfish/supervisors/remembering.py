@@ -11,7 +11,7 @@ from super_selfish.data.sources import ImageSource
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
 from super_selfish.supervisors.refusals import require_counts
-from super_selfish.training.distributed import gather
+from super_selfish.training.distributed import gather_one
 
 SPREAD = "Spread of the embeddings: 1 as of independent ones, 0 is collapse."
 MEMORY_CHANGE = "How far a step moves the remembered embeddings of its images."
@@ -46,7 +46,7 @@ def loss_of_form(form: str, num_images: int, temperature: float) -> nn.Module:
         temperature: Of similarities.
     """
     if form == "nce":
-        return NCELoss(num_images, temperature, gather=gather)
+        return NCELoss(num_images, temperature, gather=gather_one)
     return InfoNCELoss(temperature)
 
 

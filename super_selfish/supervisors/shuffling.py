@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from super_selfish.training.distributed import gather, is_distributed, rank
+from super_selfish.training.distributed import first_row, gather, is_distributed
 from super_selfish.training.randomness import step_generator
 from super_selfish.training.run import Run
 
@@ -46,7 +46,8 @@ def shuffled_keys(
         return keys, gather(keys)
     everywhere = gather(images)  # (G, C, H, W)
     order = order_of_all(run, len(everywhere)).to(images.device)  # (G,)
-    mine = slice(rank() * len(images), (rank() + 1) * len(images))
+    first = first_row(len(images))
+    mine = slice(first, first + len(images))
     keys = gather(encode(everywhere[order[mine]]))[order.argsort()]  # (G, E)
     return keys[mine], keys
 

@@ -49,7 +49,7 @@ from super_selfish.supervisors.multi_crop import (
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.traffic import Gathered, rows
-from super_selfish.training.distributed import gather, rank
+from super_selfish.training.distributed import first_row, gather, gather_one
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -260,8 +260,8 @@ class SwAVSupervisor(Supervisor):
             embeddings: `[B, E]`.
             which: Which of the large crops.
         """
-        own = slice(rank() * len(embeddings), (rank() + 1) * len(embeddings))
-        together = gather(embeddings)  # (N, E)
+        together, first = gather(embeddings), first_row(len(embeddings))  # (N, E)
+        own = slice(first, first + len(embeddings))
         candidates, counts = together, None
         if self._is_queue_wanted(len(together)):
             queue: Any = self.queues[which]
@@ -300,7 +300,7 @@ class SwAVSupervisor(Supervisor):
         foretold = scores[:LARGE_CROPS].argmax(dim=2)  # (2, B)
         wanted = codes.flip(0).argmax(dim=2)  # (2, B), of the other large crop
         shares = (scores.flatten(0, 1) / self.temperature).softmax(dim=1)  # (V B, K)
-        shares = gather(shares.mean(dim=0, keepdim=True)).mean(dim=0)  # (K,)
+        shares = gather_one(shares.mean(dim=0)).mean(dim=0)  # (K,)
         self._log(
             accuracy=(foretold == wanted).float().mean(),
             clusters=torch.special.entr(shares).sum().exp(),

@@ -34,7 +34,7 @@ from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.patch_grid import size_to_show
 from super_selfish.supervisors.refusals import require_counts, require_logits
 from super_selfish.supervisors.traffic import Gathered, outputs
-from super_selfish.training.distributed import gather, rank, world_size
+from super_selfish.training.distributed import first_row, gather, rows_of_all
 from super_selfish.training.history import Row
 
 if TYPE_CHECKING:
@@ -250,12 +250,15 @@ def next_ones(rows: Tensor) -> Tensor:
     Raises:
         ValueError: If there is no other image.
     """
-    number, processes = len(rows), world_size()
-    if number * processes < 2:
+    number, lengths = len(rows), rows_of_all(len(rows))
+    processes = len(lengths)
+    if sum(lengths) < 2:
         raise ValueError(
             "counting compares an image with another one: raise batch_size to at least 2"
         )
     # Images are dealt out to processes one by one.
-    everything = gather(rows).unflatten(0, (processes, number)).transpose(0, 1).flatten(0, 1)
-    following = torch.arange(number, device=rows.device) * processes + rank() + 1
-    return everything[following % len(everything)]
+    numbers = [torch.arange(each, device=rows.device) for each in lengths]
+    dealt = [each * processes + process for process, each in enumerate(numbers)]
+    order = torch.cat(dealt).argsort()  # (G,), of the rows that are gathered
+    places = order.argsort()[first_row(number) :][:number]
+    return gather(rows)[order[(places + 1) % len(order)]]

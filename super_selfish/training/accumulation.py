@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from super_selfish.training.distributed import is_distributed, world_size
+from super_selfish.training.distributed import is_distributed, share_of_images, world_size
 
+Losses = Tensor | dict[str, Tensor]
 Number = Tensor | float  # of what a loss is a mean over; a scalar where the losses are
 
 
@@ -39,6 +40,7 @@ class Accumulation:
     def __init__(self, batch_size: int) -> None:
         """Args: batch_size: Images of a full batch."""
         self.batch_size = batch_size
+        self._shown: dict[str | None, Tensor] = {}  # of the present batch; see `shown`
         self._reset()
 
     def _reset(self) -> None:
@@ -63,6 +65,7 @@ class Accumulation:
     ) -> None:
         """Drops an update that was broken off."""
         self._reset()
+        self._shown = {}
 
     def begin(self, images: int, batches_in_update: int) -> None:
         """Notes a batch.
@@ -74,6 +77,7 @@ class Accumulation:
         self._is_one_of_several = batches_in_update > 1
         self._numbers.append(images)
         self._part = None
+        self._shown = {}
 
     def count(self, number: Number, part: Tensor | None = None, player: str | None = None) -> None:
         """Notes what the loss of the present batch is a mean over; see `Supervisor._counts`."""
@@ -115,8 +119,9 @@ class Accumulation:
         if not self._is_one_of_several:
             if not is_distributed():
                 return loss
-            share = part.number * world_size() / _of_all_processes(part.number, loss.device)
-            return loss + part.term * (share - 1)
+            return loss + part.term * (_share_of(part.number, loss) - 1)
+        if is_distributed():
+            self._shown[player] = part.term.detach() * _share_of(part.number, loss)
         own = list(parameters)
         weighed = part.term * (part.number / self.batch_size)
         # No `backward`: what averages over processes waits for one of each parameter.
@@ -128,14 +133,39 @@ class Accumulation:
                 self._apart[parameter] = gradient
         return loss - part.term
 
-    def weigh(self, loss: Tensor) -> Tensor:
-        """A batch's mean over what counts in it, by as much as it counts before `end_update`."""
+    def weigh(self, loss: Tensor, player: str | None = None) -> Tensor:
+        """A batch's mean over what counts in it, by as much as it counts before `end_update`.
+
+        Args:
+            loss: What `set_apart` has left of it.
+            player: Whose it is, where there are several.
+        """
+        if is_distributed():
+            value = loss.detach()
+            number = self._numbers[-1] if self._numbers else 0
+            by_images = self._counts_images or not self._numbers
+            share = share_of_images() if by_images else _share_of(number, loss)
+            self._shown[player] = value * share + self._shown.get(player, 0.0)
+            # Of a loss that is not finite, no gradient is: all processes see it.
+            loss = loss * (1 + (value - value))
+            if not self._is_one_of_several:
+                return loss * share
         if self._is_one_of_several:
             return loss * (self._numbers[-1] / self.batch_size)
-        if self._counts_images or not is_distributed():  # every process has as many images
+        return loss
+
+    def shown(self, loss: Losses) -> Losses:
+        """The losses of the present batch, for the mean over processes that `History` takes.
+
+        Args:
+            loss: Of this process, before it was weighed.
+        """
+        if not self._shown:
             return loss
-        number = self._numbers[-1]
-        return loss * (number * world_size() / _of_all_processes(number, loss.device))
+        share = share_of_images()  # by which all that is measured is weighed there
+        if isinstance(loss, dict):
+            return {name: self._shown[name] / share for name in loss}
+        return self._shown[None] / share
 
     def write(self, write: Callable[..., object], *values: Tensor) -> None:
         """Calls a function when the update is done; at once where it has one batch."""
@@ -179,12 +209,16 @@ class Accumulation:
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
+def _share_of(number: Number, loss: Tensor) -> Tensor:
+    """What a process weighs in a mean over all, by how much counts in its batch."""
+    share = number * world_size() / _of_all_processes(number, loss.device)
+    return torch.as_tensor(share, device=loss.device).to(loss.dtype)
+
+
 def _of_all_processes(number: Number, device: torch.device) -> Any:
     """The sum over all processes that train together."""
     if not is_distributed():
         return number
-    total = torch.as_tensor(number, device=device).clone()
-    if not total.is_floating_point():
-        total = total.float()
+    total = torch.as_tensor(number, dtype=torch.float64, device=device).clone()
     dist.all_reduce(total)
     return total

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from super_selfish.training.alone import is_alone
+from super_selfish.training.control import of_all, open_control
+from super_selfish.training.counting import plural
 from super_selfish.training.devices import require_devices
 from super_selfish.training.launched import Launch, launch
 from super_selfish.training.telling import add_note
@@ -47,6 +47,7 @@ def join_processes(device: torch.device) -> None:
         _init(started, "gloo" if device.type == "cpu" else "nccl")
         atexit.register(_leave)
     if is_distributed():
+        open_control()
         try:
             dist.all_reduce(torch.zeros(1, device=device))
         except RuntimeError as error:
@@ -119,15 +120,6 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
-def any_process(flag: Tensor) -> Tensor:
-    """Whether a flag is up in any process; with one process the flag itself."""
-    if not is_distributed():
-        return flag
-    number = flag.float()
-    dist.all_reduce(number, dist.ReduceOp.MAX)
-    return number > 0
-
-
 def smallest(number: int, device: torch.device) -> int:
     """The smallest of the processes' numbers."""
     if not is_distributed():
@@ -141,163 +133,117 @@ class _Gather(torch.autograd.Function):
     """Concatenates over processes; backward sums the gradients of all processes for a part."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        parts = [torch.empty_like(part) for _ in range(world_size())]
-        dist.all_gather(parts, part.contiguous())
-        ctx.length = len(part)
-        return torch.cat(parts)
+    def forward(ctx: Any, part: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        longest = max(lengths)
+        padded = part.contiguous()
+        if len(part) < longest:
+            padded = part.new_zeros((longest, *part.shape[1:]))
+            padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in lengths]
+        dist.all_gather(parts, padded)
+        ctx.first, ctx.length = sum(lengths[: rank()]), len(part)
+        return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
-        return gradient[rank() * ctx.length : (rank() + 1) * ctx.length]
+        return gradient[ctx.first : ctx.first + ctx.length], None
 
 
 def gather(part: Tensor) -> Tensor:
     """Concatenates a tensor over the processes, in their order, with gradient.
 
-    The mean over processes of losses on the gathered tensor has the gradient of one process that
-    holds the whole batch.
+    The mean over processes of losses on the gathered tensor, weighed by their images, has the
+    gradient of one process that holds the whole batch.
 
     Args:
-        part: `[B, ...]`, of the same shape in every process.
+        part: `[B, ...]`; in a step with as many rows for every image in all processes, which need
+            not have equally many images. Its other dimensions are alike everywhere.
 
     Returns:
-        `[W * B, ...]`.
+        `[G, ...]`, G rows of all processes.
+
+    Raises:
+        ValueError: If in a step the rows do not belong to images; see `gather_one`.
     """
     if not is_distributed():
         return part
-    gathered: Tensor = _Gather.apply(part)
+    gathered: Tensor = _Gather.apply(part, rows_of_all(len(part)))
     return gathered
 
 
-@contextmanager
-def parallel(module: nn.Module) -> Iterator[Callable[[Any], Any]]:
-    """The module, or where several processes train together a call that averages their gradients.
+def gather_one(value: Tensor) -> Tensor:
+    """Puts one value of each process beside the others, in their order, with gradient.
 
-    All processes start with the parameters and buffers of the first one. Later no buffer is sent:
-    what must stay equal (memories, queues) is updated with what `gather` returns. Statistics of
-    batch norm are those of each process, and the first one's are stored.
+    Args:
+        value: `[...]`, of the same shape in every process.
 
-    Parameters that the loss does not reach (many networks have some, where only maps are asked for)
-    show in the first step, and are left alone.
+    Returns:
+        `[W, ...]`, of W processes.
     """
     if not is_distributed():
-        yield module
-        return
-    synchronised = _Synchronised(module)
-    try:
-        yield synchronised
-    finally:
-        synchronised.close()
+        return value[None]
+    gathered: Tensor = _Gather.apply(value[None], (1,) * world_size())
+    return gathered
 
 
-class _Synchronised:
-    """Averages gradients: in the first step after backward, then while it runs, as torch does.
+def first_row(rows: int) -> int:
+    """Where the rows of this process begin among those that `gather` returns.
 
-    `DistributedDataParallel` waits for every parameter that it was built with. So the first step
-    is done without it, to see which parameters get a gradient in any process.
+    Args:
+        rows: Of this process.
     """
+    return sum(rows_of_all(rows)[: rank()])
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self._is_reached: list[bool] = []  # of each parameter, after the first step
-        self._handles: list[Any] = []
-        self._parallel: nn.Module | None = None
-        _send_from_first(module)
 
-    def __call__(self, data: Any) -> Any:
-        """The losses of a batch."""
-        if not self._is_reached:
-            losses = self._module(data)
-            for loss in losses.values() if isinstance(losses, dict) else [losses]:
-                loss.register_hook(self._average_afterwards)
-            return losses
-        if self._parallel is None:
-            self._parallel = self._built()
-        try:
-            return self._parallel(data)
-        except RuntimeError as error:
-            if "finished reduction" not in str(error):
-                raise
-            raise RuntimeError(
-                "a parameter that the first step trained got no gradient in the step before this "
-                "one, for which the other processes would wait: with several processes every step "
-                "must use the same parameters"
-            ) from error
+_shares: tuple[int, ...] | None = None  # images of each process in the step under way
 
-    def close(self) -> None:
-        """Takes the hooks back."""
-        self._parallel = None
-        for handle in self._handles:
-            handle.remove()
 
-    def _average_afterwards(self, gradient: Tensor) -> None:
-        """Runs as backward begins, and has the gradients averaged when it ends."""
-        engine: Any = torch.autograd.Variable
-        engine._execution_engine.queue_callback(self._average)
+def share(images: tuple[int, ...] | None) -> None:
+    """Notes how many images each process has in the step that begins; None: no step is under way.
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Averages what there is; of what is averaged already, the average is the same."""
-        has_gradient = [parameter.grad is not None for parameter in self._parameters]
-        device = self._parameters[0].device
-        processes = torch.tensor(has_gradient, dtype=torch.int32, device=device)
-        dist.all_reduce(processes)
-        self._is_reached = (processes > 0).tolist()
-        for parameter, is_reached in zip(self._parameters, self._is_reached, strict=True):
-            if not is_reached:
-                continue
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            dense = parameter.grad.contiguous()
-            dist.all_reduce(dense)
-            parameter.grad.copy_(dense / world_size())
+    Args:
+        images: The same in all processes.
+    """
+    global _shares
+    _shares = images
 
-    def _built(self) -> nn.Module:
-        """Torch's module of the parameters that are reached; buffers are of no concern to it."""
-        unreached = [
-            parameter
-            for parameter, is_reached in zip(self._parameters, self._is_reached, strict=True)
-            if not is_reached
-        ]
-        for parameter in unreached:
-            self._handles.append(parameter.register_post_accumulate_grad_hook(_refuse))
-        kinds: Any = nn.parallel.DistributedDataParallel
-        kinds._set_params_and_buffers_to_ignore_for_model(
-            self._module, _names_of(self._module, unreached)
+
+def share_of_images() -> float:
+    """What the images of this process weigh in a mean over processes: 1 if all have as many."""
+    if _shares is None or not is_distributed():
+        return 1.0
+    return _shares[rank()] * len(_shares) / sum(_shares)
+
+
+def images_of_all(own: int) -> int:
+    """Images of all processes in the step under way.
+
+    Args:
+        own: Those of this one.
+    """
+    return own if _shares is None else sum(_shares)
+
+
+def rows_of_all(rows: int) -> tuple[int, ...]:
+    """How many rows each process gives to `gather`; in a step that is known, and nothing is asked.
+
+    Args:
+        rows: Of this process.
+
+    Raises:
+        ValueError: If in a step the rows do not belong to images.
+    """
+    if not is_distributed():
+        return (rows,)
+    if _shares is None:
+        return tuple(of_all(rows))
+    own = _shares[rank()]
+    if any(rows * each % own for each in _shares):
+        raise ValueError(
+            f"gather() was given {plural(rows, 'row')} of {plural(own, 'image')}, where the "
+            f"processes have {', '.join(map(str, _shares))}: within a step it takes as many rows "
+            "for every image; gather_one() takes one value of each process"
         )
-        built: nn.Module = kinds(self._module, broadcast_buffers=False)
-        del self._module._ddp_params_and_buffers_to_ignore
-        return built
-
-
-def _names_of(module: nn.Module, parameters: list[nn.Parameter]) -> list[str]:
-    """Names by which torch knows some parameters, and all buffers."""
-    wanted = set(map(id, parameters))
-    names = [
-        name
-        for name, parameter in module.named_parameters(remove_duplicate=False)
-        if id(parameter) in wanted
-    ]
-    names += [name for name, _ in module.named_buffers(remove_duplicate=False)]
-    return names + [f".{name}" for name in names]  # so torch calls those of the module itself
-
-
-def _refuse(parameter: Tensor) -> None:
-    raise RuntimeError(
-        f"a parameter of shape {list(parameter.shape)} gets a gradient, but got none in the first "
-        "step, so that it would differ between the processes: with several processes every step "
-        "must use the same parameters"
-    )
-
-
-@torch.no_grad()
-def _send_from_first(module: nn.Module) -> None:
-    """Gives every process the parameters and buffers of the first one."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        dense = tensor.detach().contiguous()
-        dist.broadcast(dense, 0)
-        tensor.copy_(dense)
+    return tuple(rows * each // own for each in _shares)

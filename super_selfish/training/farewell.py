@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from super_selfish.training import distributed
+from super_selfish.training.agreement import OtherProcessError
 from super_selfish.training.standing import stopped
 
 P = ParamSpec("P")
@@ -42,6 +43,10 @@ def takes_leave(method: Callable[P, R]) -> Callable[P, R]:
             if supervisor.run is not former:
                 show_instead_of_traceback(interruption, stopped(supervisor.run, "Ctrl-C"))
             raise
+        except OtherProcessError as failure:  # whose own traceback is there already
+            said = [f"{type(failure).__name__}: {failure}", *getattr(failure, "__notes__", [])]
+            show_instead_of_traceback(failure, "\n".join(said))
+            raise
         except SystemExit as leaving:
             code = leaving.code
             if isinstance(code, int) and code > 128 and supervisor.run is not former:
@@ -51,7 +56,7 @@ def takes_leave(method: Callable[P, R]) -> Callable[P, R]:
     return taking_leave
 
 
-def show_instead_of_traceback(interruption: KeyboardInterrupt, sentence: str) -> None:
+def show_instead_of_traceback(interruption: BaseException, sentence: str) -> None:
     """Makes Python, and IPython, show a sentence if nobody catches the exception."""
     marked: Any = interruption
     setattr(marked, _SENTENCE, sentence)

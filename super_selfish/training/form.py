@@ -7,6 +7,7 @@ so that no good file is replaced by one that can never be loaded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
@@ -129,7 +134,7 @@ def _is_history(value: Any) -> bool:
         and all(map(_is_row, value["rows"]))
         and _is_words(value.get("sums"), lambda each: isinstance(each, Tensor))
         and all(each.ndim == 0 for each in value["sums"].values())
-        and _is_words(value.get("counts"), _is_count)
+        and _is_words(value.get("counts"), _is_amount)
         and value["counts"].keys() == value["sums"].keys()
         and _is_words(value.get("totals", {}), _is_count)
         and isinstance(value.get("others"), list | tuple)

@@ -3,7 +3,8 @@
 A loss may be finite and its gradient not (the square root of zero has such a one). One step with it
 makes every weight useless, so it is asked for before the weights move. On a CPU the answer is there
 at once. Elsewhere asking would make the device wait at every step: there it is noted, and looked at
-before anything is stored.
+before anything is stored. Of several processes, one with such a loss has such a gradient
+(`Accumulation.weigh`), which all of them share: they need not ask one another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from super_selfish.training import distributed
+from super_selfish.training.distributed import is_distributed
 from super_selfish.training.finite import all_finite
 
 CHOICES = ("raise", "skip")
@@ -71,7 +72,7 @@ class Guard:
         Returns:
             Whether the run may go on; where nobody knows yet it may.
         """
-        if self._waits and not self.skips:
+        if self._waits and not self.skips and not is_distributed():
             return bool(loss.detach().isfinite())
         bad = ~loss.detach().isfinite()
         if self.skips:
@@ -110,7 +111,7 @@ class Guard:
             self.left_out = _step(optimizers, scaler)
             return True, None
         bad = self._is_bad | ~all_finite(gradients_of(optimizers)).to(self._is_bad.device)
-        bad = self.left_out = distributed.any_process(bad)
+        self.left_out = bad
         self._is_bad = torch.zeros_like(self._is_bad)
         moves = self._move_unless(bad, optimizers, scaler)
         self._saved.restore_where(bad, self._buffers(), known=self._waits)

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from super_selfish.training.checkpoint import beside, write_atomically
+from super_selfish.training.control import of_all
+from super_selfish.training.distributed import is_distributed
 from super_selfish.training.form import is_cell
 from super_selfish.training.plain import plain, plain_setting
+from super_selfish.training.pooling import added
 
 Row = dict[str, float]
 
@@ -23,17 +26,22 @@ class History:
     """Rows of finished epochs, and the sums of the epoch that is under way.
 
     Losses are summed on the device where they arise, so that keeping the history costs a step no
-    wait for the device.
+    wait for the device. Of several processes each has the sums of its own; `join` adds them up.
     """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._first_loss: Tensor | None = None  # of this process's first step
+        self._joined_first_loss: float | None = None  # of all processes
         self._start_epoch()
 
     def _start_epoch(self) -> None:
+        self._start_sums()
+        self._joined: dict[str, Any] | None = None  # of all processes, up to the last `join`
+
+    def _start_sums(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int | Tensor] = {}
+        self._counts: dict[str, float | Tensor] = {}
         self._totals: dict[str, Tensor] = {}
         self._images = 0
         self._unreadable = 0
@@ -49,6 +57,7 @@ class History:
         seconds: float,
         waited: float,
         finite_only: bool = False,
+        weight: float = 1.0,
     ) -> None:
         """Adds a step.
 
@@ -59,6 +68,7 @@ class History:
             seconds: Time of the step, with the wait.
             waited: Time for which the networks waited for data, in seconds.
             finite_only: Whether values that are not finite are left out of their mean.
+            weight: Of the images of this process in the mean over processes.
         """
         if self._first_loss is None:
             self._first_loss = values["loss"].detach().float()
@@ -69,11 +79,14 @@ class History:
                     "its mean"
                 )
             value = value.detach().float().reshape(())
-            count: int | Tensor = 1
+            count: float | Tensor = 1
             if finite_only:
                 is_finite = value.isfinite()
                 value = torch.where(is_finite, value, 0.0)
                 count = is_finite.long()
+            if is_distributed():
+                # In doubles: sums that are joined now and then come out the same whenever it was.
+                value, count = value.double() * weight, count * weight
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + count
         self._images += images
@@ -91,14 +104,40 @@ class History:
         events = events.detach().long()
         self._totals[name] = self._totals[name] + events if name in self._totals else events
 
+    def join(self) -> None:
+        """Adds up what all processes have summed since the last time; all call this at once.
+
+        Reads the device. With one process it does nothing.
+        """
+        if not is_distributed():
+            return
+        first = None if self._first_loss is None else float(self._first_loss)
+        said = of_all((self._own(), first))
+        of_first = [loss for _, loss in said if loss is not None]
+        if self._joined_first_loss is None and of_first:
+            self._joined_first_loss = sum(of_first) / len(of_first)
+        self._joined = added([*filter(None, [self._joined]), *(own for own, _ in said)], len(said))
+        self._start_sums()
+
+    def _own(self) -> dict[str, Any]:
+        """The sums of this process, as plain values."""
+        return {
+            "sums": {name: float(total) for name, total in self._sums.items()},
+            "counts": {name: float(count) for name, count in self._counts.items()},
+            "totals": {name: int(total) for name, total in self._totals.items()},
+            "others": [self._images, self._unreadable, self._seconds, self._waited],
+        }
+
     def means(self) -> Row:
         """Means of the epoch so far; reads the device."""
-        counts = {name: float(count) or math.nan for name, count in self._counts.items()}
-        return {name: float(total) / counts[name] for name, total in self._sums.items()}
+        state = self._own() if self._joined is None else self._joined
+        counts = {name: count or math.nan for name, count in state["counts"].items()}
+        return {name: total / counts[name] for name, total in state["sums"].items()}
 
     def totals(self) -> dict[str, int]:
         """Sums of the epoch so far of what is counted; reads the device."""
-        return {name: int(total) for name, total in self._totals.items()}
+        totals: dict[str, int] = (self._own() if self._joined is None else self._joined)["totals"]
+        return totals
 
     def end_epoch(self, epoch: int, learning_rate: float) -> Row:
         """Closes the epoch with a row.
@@ -112,10 +151,11 @@ class History:
             data, and images left out where there were any.
         """
         row: Row = {"epoch": epoch, **self.means(), "lr": learning_rate}
-        row["images_per_second"] = self._images / self._seconds if self._seconds else 0.0
-        row["seconds"] = self._seconds
-        row["waited_for_data"] = self._waited
-        row["unreadable"] = self._unreadable
+        images, unreadable, seconds, waited = self._others()
+        row["images_per_second"] = images / seconds if seconds else 0.0
+        row["seconds"] = seconds
+        row["waited_for_data"] = waited
+        row["unreadable"] = unreadable
         row.update(self.totals())
         self.rows.append(row)
         self._start_epoch()
@@ -146,34 +186,57 @@ class History:
         """Of the first step; of a resumed run the mean of its first epoch. Reads the device."""
         if self.rows and self.rows[0]["epoch"] == 1 and self._first_loss is None:
             return self.rows[0]["loss"]
+        if self._joined_first_loss is not None:
+            return self._joined_first_loss
         return math.nan if self._first_loss is None else float(self._first_loss)
 
     @property
     def waited_fraction(self) -> float:
         """Share of the epoch's time for which the networks waited for data."""
-        return self._waited / self._seconds if self._seconds else 0.0
+        _, _, seconds, waited = self._others()
+        return waited / seconds if seconds else 0.0
+
+    def _others(self) -> list[Any]:
+        """Images, those that could not be read, seconds, and seconds of waiting."""
+        own = [self._images, self._unreadable, self._seconds, self._waited]
+        return own if self._joined is None else self._joined["others"]
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and sums, as plain values and tensors."""
+        rows = [dict(row) for row in self.rows]
+        if self._joined is not None:
+            sums = {
+                name: torch.tensor(value).double() for name, value in self._joined["sums"].items()
+            }
+            counts = {name: _count(count) for name, count in self._joined["counts"].items()}
+            return {"rows": rows, **self._joined, "sums": sums, "counts": counts}
         return {
-            "rows": [dict(row) for row in self.rows],
+            "rows": rows,
             "sums": {name: total.detach().cpu() for name, total in self._sums.items()},
-            "counts": {name: int(count) for name, count in self._counts.items()},
+            "counts": {name: _count(count) for name, count in self._counts.items()},
             "totals": self.totals(),
-            "others": [self._images, self._unreadable, self._seconds, self._waited],
+            "others": self._others(),
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Goes on from a stored history.
 
         Args:
-            state: What `state_dict` returned.
+            state: What `state_dict` returned, of as many processes as there may be.
             device: Where the losses arise.
         """
         self.rows = [dict(row) for row in state["rows"]]
-        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        sums, totals = state["sums"], state.get("totals", {})
+        if is_distributed():
+            self._joined = {
+                "sums": {name: float(total) for name, total in sums.items()},
+                "counts": dict(state["counts"]),
+                "totals": dict(totals),
+                "others": list(state["others"]),
+            }
+            return
+        self._sums = {name: total.float().to(device) for name, total in sums.items()}
         self._counts = dict(state["counts"])
-        totals = state.get("totals", {})
         self._totals = {name: torch.tensor(total, device=device) for name, total in totals.items()}
         self._images, self._unreadable, self._seconds, self._waited = state["others"]
 
@@ -190,6 +253,12 @@ class History:
         writer.writerows(self.rows)
         content = text.getvalue().encode()
         return lambda: write_atomically(beside(name, ".csv"), lambda file: file.write(content))
+
+
+def _count(count: float | Tensor) -> float:
+    """A number of steps, whole unless it is one of a part of the images."""
+    number = float(count)
+    return int(number) if number.is_integer() else number
 
 
 def _put(row: Row, name: Any, value: Any) -> None:

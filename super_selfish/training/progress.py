@@ -9,6 +9,7 @@ from colorama import Fore, Style
 from super_selfish.training.advice import SHARE, Advice
 from super_selfish.training.counting import plural
 from super_selfish.training.display import duration, is_notebook, is_terminal, open_bar
+from super_selfish.training.distributed import images_of_all
 from super_selfish.training.run import Measured, Run
 from super_selfish.training.standing import place_of, stopped
 
@@ -41,12 +42,13 @@ class Progress:
         self._skips = skips
         self._from = f"from epoch {run.epoch + 1} on" if run.epoch or run.step else ""
         self._is_coloured = is_terminal() and not is_notebook()
+        self._done = run.epoch * run.num_images + run.seen
         self._bar = open_bar(
             label,
             run.epochs * run.num_images,
             "img",
             shown=shown,
-            initial=run.epoch * run.num_images + run.seen,
+            initial=self._done,
             state=self._state,
         )
         self._advice = advice if shown else None
@@ -62,7 +64,10 @@ class Progress:
             run: State of the run, after the step.
             feed: Knows the images and times of the step.
         """
-        self._bar.update(feed.images)
+        # What fills up batches, of several processes or in the place of the unreadable, is no more.
+        done = min(self._done + images_of_all(feed.images), (run.epoch + 1) * run.num_images)
+        self._bar.update(done - self._done)
+        self._done = done
         if self._advice is not None and (text := self._advice.after_step(feed)):
             self._bar.say(self._coloured(text, Fore.YELLOW))
             self._advice = None
@@ -84,7 +89,7 @@ class Progress:
         """Says what a run that came to its end has done, and where it lies.
 
         Args:
-            left_out: How many different images this process could not read.
+            left_out: How many different images could not be read.
         """
         run = self._run
         rows = run.history.rows
@@ -97,8 +102,7 @@ class Progress:
         loss = f", loss {rows[-1]['loss']:.4g}" if rows else ""
         missing = ""
         if left_out:
-            where = " by this process" if run.processes > 1 else ""
-            missing = f"; {plural(left_out, 'unreadable image')} left out{where}"
+            missing = f"; {plural(left_out, 'unreadable image')} left out"
         if run.epoch < run.epochs:
             end = f". {stopped(run, run.cause_of_end)}"
         else:

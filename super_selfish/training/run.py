@@ -17,9 +17,10 @@ from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
 from super_selfish.training.averaging import Average, Rule
 from super_selfish.training.callbacks import Callbacks
+from super_selfish.training.control import of_all
 from super_selfish.training.counting import plural
 from super_selfish.training.description import Settings
-from super_selfish.training.distributed import any_process, is_distributed, world_size
+from super_selfish.training.distributed import is_distributed, rank, share_of_images, world_size
 from super_selfish.training.finite import (
     EVERY_UPDATE,
     LOWER,
@@ -150,11 +151,6 @@ class Run:
         self.began = self._written = time.monotonic()
         self._retry_at: float | None = None
         seconds = parse_time(self.time_limit, "time_limit")
-        if seconds is not None and is_distributed():
-            raise ValueError(
-                "time_limit works in one process: several would stop at different steps and wait "
-                "for one another; give epochs="
-            )
         if self.keep_last < 1:
             raise ValueError(f"keep_last must be at least 1 file, got {self.keep_last}")
         self._deadline = math.inf if seconds is None else self._written + seconds
@@ -164,7 +160,7 @@ class Run:
         self.has_exploded = False
         self.devices = self.devices or [self.device]
         self.stored_step: int | None = None  # up to which this call has stored
-        self.all_stop = False  # of several processes
+        self.all_stop = False  # all of several processes have agreed to end
         self.stopped_by: str | None = None  # what wants it to end before its last epoch, in words
         self._entry: Place | None = None  # at which it went on, if no full steps led there
 
@@ -262,6 +258,7 @@ class Run:
             seconds=feed.lap(),
             waited=feed.waited,
             finite_only=self.guard.skips,
+            weight=share_of_images(),
         )
         damaged = sum(DAMAGED in text for text in feed.unreadable)
         if damaged:
@@ -312,10 +309,9 @@ class Run:
         several = each_of(optimizers)
         if not self.guard.may_move(several, self.global_step, self.scaler):
             gradients = {name: p.grad for name, p in named if p.grad is not None}
-            what = f"gradient of {listed(not_finite(gradients))}"
-            raise NonFiniteLossError(self.global_step, what, self.steps_per_epoch)
+            raise NonFiniteLossError(*self._first_bad(gradients), self.steps_per_epoch)
         moved, bad = self.guard.move(several, self.scaler)
-        if bad is not None:
+        if bad is not None and rank() == 0:  # it is so in all processes
             self.history.count("skipped_updates", bad)
         return moved
 
@@ -325,6 +321,19 @@ class Run:
             number = self.epoch * self._updates_in(self.steps_per_epoch)
             number += self.step // self.accumulate
             self.average.update(number, self.total_updates, self.guard.left_out)
+
+    def _first_bad(self, gradients: dict[str, Tensor]) -> tuple[int, str]:
+        """The step of the update that was the first to be not finite, and what of it.
+
+        Of several processes, which all ask this at once, one has a loss that is not, or none.
+        """
+        what = f"gradient of {listed(not_finite(gradients))}"
+        found = of_all(self.guard.first_bad()) if is_distributed() else []
+        bad = [(each[0], number) for number, each in enumerate(found) if each is not None]
+        if not bad:
+            return self.global_step, what
+        step, number = min(bad)
+        return step, f"{LOSS} of process {number}"
 
     def unscale(self, optimizers: dict[str, Any] | Any) -> None:
         """Brings gradients to their own size, where half precision has scaled them.
@@ -356,31 +365,25 @@ class Run:
         """Whether all epochs are done, the time is up, or somebody has stopped it."""
         if self.epoch >= self.epochs:
             return True
-        is_stopped = self.all_stop if is_distributed() else self.stopped_by is not None
-        is_wanted = is_stopped or time.monotonic() >= self._deadline
+        is_wanted = self.stopped_by is not None or self.is_late
+        if is_distributed():  # what one of them wants, or by its own clock, is not enough
+            is_wanted = self.all_stop
         return is_wanted and self.is_between_updates
 
     def stop(self, cause: str) -> None:
         """Ends the run after this update, as if its time were up; what it has learned is stored.
 
-        Where several processes train, all of them end after the epoch in which one calls this.
+        Where several processes train, all of them end before the next step once one calls this.
 
         Args:
             cause: Who stops it and why, in words that follow "Stopped by".
         """
         self.stopped_by = self.stopped_by or cause
 
-    def agree_to_stop(self) -> None:
-        """Where several processes train, has all of them end if one is to; all call this at once.
-
-        What they measure differs, and one that ended alone would leave the others waiting.
-        """
-        if not is_distributed():
-            return
-        wanted = torch.tensor(self.stopped_by is not None, device=self.device)
-        self.all_stop = bool(any_process(wanted))
-        if self.all_stop:
-            self.stop("a callback in another process")
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is up."""
+        return time.monotonic() >= self._deadline
 
     @property
     def cause_of_end(self) -> str:

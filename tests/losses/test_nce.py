@@ -114,7 +114,7 @@ def test_the_normalizer_of_several_processes_is_the_mean_of_theirs(
     queries, keys, others = (unit(n, 8, generator, torch.float32) for n in (4, 4, 6))
     alone, together = (
         NCELoss(20, 0.2),
-        NCELoss(20, 0.2, gather=lambda own: torch.cat([own, own + math.log(3.0)])),
+        NCELoss(20, 0.2, gather=lambda own: torch.stack([own, own + math.log(3.0)])),
     )
     alone(queries, keys, others)
     together.eval()(queries, keys, others)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from super_selfish.data.collate import Batch, Collator
-from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, Supervisor
+from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, MultiTaskSupervisor, Supervisor
 from tests.conftest import TinyBackbone
 
 # What one batch of 22 images shares, and does not belong to an image.
@@ -63,13 +63,20 @@ def prepared(
     if not norms:
         without_norms(supervisor)
     supervisor.double()
+    labels = None
+    if algorithm == "label":
+        labels = LABELS[arguments.get("num_classes", 0)][: len(images)]
+    for task in supervisor.tasks if isinstance(supervisor, MultiTaskSupervisor) else [supervisor]:
+        draw_views(task, images, labels)
+    return supervisor
+
+
+def draw_views(supervisor: Supervisor, images: Tensor, labels: Tensor | None = None) -> None:
     assert isinstance(supervisor.collate_fn, Collator)
-    labels = LABELS[arguments.get("num_classes", 0)] if algorithm == "label" else None
     batch = Batch(images, torch.arange(len(images)), labels)
     data = supervisor.collate_fn.augment(batch, torch.Generator().manual_seed(0))
     data = type(data)(*map(doubled, data))
     supervisor.collate_fn = Prepared(data, len(images))
-    return supervisor
 
 
 def trained(

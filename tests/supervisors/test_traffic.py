@@ -39,6 +39,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
     "swav": {"embedding_size": 12, "num_prototypes": 20, "queue_size": 0, "frozen_updates": 0},
     "counting": {"hidden_size": 20},
+    "cpc": {"embedding_size": 8},
     "instance": {"embedding_size": 8, "num_negatives": 4},
     "pirl": {"embedding_size": 8, "num_negatives": 4},
     "cmc": {"embedding_size": 8, "num_negatives": 4},

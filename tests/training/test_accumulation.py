@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -125,11 +126,32 @@ def test_processes_with_fewer_labels_or_parts_weigh_less(monkeypatch: pytest.Mon
     monkeypatch.setattr(accumulation.dist, "all_reduce", lambda number: number.add_(6.0))
     several, loss = Accumulation(4), torch.tensor(1.0)
     several.begin(4, 1)
-    assert several.weigh(loss) is loss  # every process has as many images
+    assert float(several.weigh(loss)) == 1.0  # every process has as many images
     several.count(2)
     assert float(several.weigh(loss)) == pytest.approx(2 * 2 / 8)
     several.end_update([])
+    monkeypatch.setattr(accumulation, "share_of_images", lambda: 1.5)
+    several.begin(6, 1)
+    assert float(several.weigh(loss)) == 1.5
+    shown = several.shown(loss)
+    assert isinstance(shown, torch.Tensor) and float(shown) == 1.0  # weighed by images later
     several.begin(4, 1)
     several.count(2, torch.tensor(0.25))
     left = several.set_apart(loss, [], lambda loss: loss)
     assert float(left) == pytest.approx(0.75 + 0.25 * 2 * 2 / 8)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_of_one_process_that_is_not_finite_has_no_finite_gradient(
+    bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accumulation, "is_distributed", lambda: True)
+    weight = torch.tensor(2.0, requires_grad=True)
+    several = Accumulation(4)
+    several.begin(4, 1)
+    several.weigh(3 * weight).backward()
+    assert float(weight.grad) == 3.0  # type: ignore[arg-type]
+    weight.grad = None
+    several.begin(4, 1)
+    several.weigh(3 * weight + bad).backward()
+    assert math.isnan(weight.grad)  # type: ignore[arg-type]

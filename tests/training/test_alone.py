@@ -7,6 +7,7 @@ from torch import nn
 
 from super_selfish.training import distributed
 from super_selfish.training.alone import alone, is_alone
+from super_selfish.training.gradients import parallel
 
 
 def test_who_works_alone_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,7 @@ def test_one_of_several_is_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
             assert is_alone()
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
         assert distributed.gather(part) is part
-        with distributed.parallel(layer) as step:
+        with parallel(layer) as step:
             assert step is layer
         raise ZeroDivisionError
     assert (distributed.rank(), distributed.world_size()) == (2, 3)

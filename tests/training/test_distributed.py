@@ -33,10 +33,10 @@ from super_selfish.training.distributed import (
     gather,
     is_distributed,
     join_processes,
-    parallel,
     rank,
     world_size,
 )
+from super_selfish.training.gradients import parallel
 from tests.conftest import TinyBackbone
 from tests.supervisors.test_accumulating import prepared
 

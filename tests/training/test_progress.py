@@ -17,6 +17,7 @@ from super_selfish.data.filling import ReadableItems
 from super_selfish.data.samples import Unreadable
 from super_selfish.supervisors import RotateNetSupervisor
 from super_selfish.training.counting import plural
+from super_selfish.training.distributed import share
 from super_selfish.training.progress import Progress
 
 Backbones = Callable[..., nn.Module]
@@ -68,6 +69,23 @@ def test_advice_is_given_once_without_a_terminal_and_never_to_the_silent(
     assert captured.err.count("more workers\n") == (1 if progress else 0)
     assert "\x1b" not in captured.err  # no colours in a file
     assert captured.out == ""
+
+
+def test_the_bar_of_several_processes_moves_by_the_images_of_all_and_not_beyond_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run = run_of(True)
+    bar = Progress("Run", run, Quiet(), shown=True)  # type: ignore[arg-type]
+    try:
+        share((3, 3))
+        for images in (6, 8, 8):  # the last ones fill up a batch
+            bar.show(run, SimpleNamespace(images=3))
+            assert bar._done == images
+    finally:
+        share(None)
+        bar.close()
+    assert "8.00/8.00" in capsys.readouterr().err
 
 
 def test_the_bar_of_a_run_that_goes_on_begins_where_the_run_stands(
@@ -148,10 +166,10 @@ def test_a_run_that_its_time_limit_ends_says_so_and_how_to_go_on(
     ("processes", "missing"),
     [
         (1, "; 2 unreadable images left out; "),
-        (2, "; 2 unreadable images left out by this process; "),
+        (2, "; 2 unreadable images left out; "),
     ],
 )
-def test_one_process_of_several_tells_what_it_could_not_read(
+def test_what_could_not_be_read_is_told_of_all_processes(
     processes: int, missing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of(True)

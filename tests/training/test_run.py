@@ -215,13 +215,6 @@ def test_settings_are_refused_beyond_the_last_that_makes_sense(
         bare(**wrong)
 
 
-def test_several_processes_know_no_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
-    bare()
-    with pytest.raises(ValueError, match="time_limit works in one process"):
-        bare(time_limit="2h")
-
-
 def test_a_run_without_a_name_has_no_path() -> None:
     assert bare().path == "a"
     with pytest.raises(ValueError, match="this run stores nothing"):
@@ -343,40 +336,22 @@ def test_a_gradient_that_stays_infinite_however_little_it_is_scaled_ends_a_run()
         run.raise_if_not_finite()
 
 
-@pytest.mark.parametrize(
-    ("own", "others", "cause"),
-    [
-        (None, False, "time_limit=None"),
-        (None, True, "a callback in another process"),
-        ("EarlyStopping", True, "EarlyStopping"),
-    ],
-)
-def test_a_run_that_another_process_ends_says_so(
-    own: str | None, others: bool, cause: str, monkeypatch: pytest.MonkeyPatch
+def test_one_of_several_processes_ends_when_all_have_agreed(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
-    told = []
-
-    def any_process(flag: Tensor) -> Tensor:
-        told.append(bool(flag))
-        return torch.tensor(others)
-
-    monkeypatch.setattr("super_selfish.training.run.any_process", any_process)
-    run = bare()
-    if own is not None:
-        run.stop(own)
-        run.stop("another one")
+    run = bare(time_limit="2h")
+    run.stop("EarlyStopping")
+    run.stop("another one")
+    run._deadline = run.began
+    assert run.is_late
     assert not run.is_over()  # the others do not know it yet
-    run.agree_to_stop()
-    assert told == [own is not None]
-    assert (run.all_stop, run.is_over()) == (others, others)
-    assert run.cause_of_end == cause
+    run.all_stop = True
+    assert run.is_over() and run.cause_of_end == "EarlyStopping"
 
 
 def test_one_process_ends_when_it_wants_to() -> None:
     run = bare(time_limit="2h")
-    run.agree_to_stop()
     assert not run.is_over() and run.cause_of_end == "time_limit='2h'"
     run.stop("the user")
-    run.agree_to_stop()
     assert run.is_over() and run.cause_of_end == "the user"

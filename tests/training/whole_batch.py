@@ -1,0 +1,108 @@
+"""Every algorithm in a few steps, by one process or by several, for tests that compare the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from super_selfish.supervisors import SUPERVISORS
+from super_selfish.training import Callback
+from super_selfish.training.callbacks import Step
+from tests.supervisors.test_accumulating import LABELLED, VARIANTS, prepared
+
+IMAGES = 12  # which two, three, and four processes share evenly
+LEARNING_RATE = 0.05
+
+Arguments = Callable[[], dict[str, Any]]
+
+
+def _always(arguments: dict[str, Any]) -> Arguments:
+    return lambda: arguments
+
+
+# What is smaller than by default, or of which there are several kinds.
+OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
+    "context": [{"lambda_adv": 0.5}],
+    "counting": [{"hidden_size": 20}],
+    "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
+    # Queues that all images fill, so that what is replaced does not depend on the processes.
+    "swav": [{"embedding_size": 12, "num_prototypes": 10, "queue_size": 12, "queue_after": 0}],
+    "colorization": [{"gray_below": 85.0}],  # a mean over places of images with strong colours
+    "moco": [{"queue_size": 24}, {"queue_size": 24, "symmetric": True}],
+    "instance": [{}, {"num_negatives": 5}, {"form": "nce"}],
+    "pirl": [{}, {"form": "nce"}],
+    "multi_task": [{"tasks": ("rotate", "simclr"), "steps": s} for s in ("alternating", "summed")],
+}
+CASES: dict[str, tuple[str, Arguments]] = {
+    f"{name} {number}": (name, _always(arguments))
+    for name in sorted(SUPERVISORS)
+    for number, arguments in enumerate(OTHERS.get(name, [{}]))
+}
+CASES |= {
+    f"label, {kind}": ("label", lambda kind=kind: {"finetune": True, **LABELLED[kind]()})  # type: ignore[misc]
+    for kind in LABELLED
+}
+
+
+class Losses(Callback):
+    """Those of each step, as they are shown."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+
+    def on_step(self, supervisor: Any, step: Step) -> None:
+        self.losses.append(step.values["loss"])
+
+
+def steps(case: str, images: Tensor, processes: int) -> dict[str, Any]:
+    """Two updates in float64, with the same views for every image whichever process has it.
+
+    The first one's gradients are averaged in another way than those of the second.
+
+    Args:
+        case: One of `CASES`.
+        images: `IMAGES` of them.
+        processes: That share each batch.
+
+    Returns:
+        Loss of each step over all processes, and what the supervisor holds before and after.
+    """
+    algorithm, arguments = CASES[case]
+    torch.manual_seed(0)
+    supervisor = prepared(algorithm, images, **arguments())
+    noted = Losses()
+    before = {name: value.clone() for name, value in supervisor.state_dict().items()}
+    supervisor.supervise(
+        lr=LEARNING_RATE,
+        optimizer=torch.optim.SGD,
+        epochs=2,
+        batch_size=IMAGES // processes,
+        shuffle=False,
+        name=None,
+        progress=False,
+        callbacks=[noted],
+    )
+    after = dict(supervisor.state_dict())
+    for name in [name for name in after if name.endswith("queue.keys") or ".keys" in name]:
+        after[name] = after[name][after[name][:, 0].argsort()]  # of a batch in any order
+    return {"losses": torch.stack(noted.losses), "before": before, "after": after}
+
+
+def assert_as_one(found: dict[str, Any], whole: dict[str, Any]) -> None:
+    """Asserts that losses and all tensors are those of one process, to 1e-10.
+
+    Args:
+        found: What several processes have come to.
+        whole: What one has.
+    """
+    assert found["losses"].dtype == torch.float64
+    torch.testing.assert_close(found["losses"], whole["losses"], rtol=1e-10, atol=1e-10)
+    moved = 0.0
+    for name, value in whole["after"].items():
+        torch.testing.assert_close(found["after"][name], value, rtol=1e-10, atol=1e-10, msg=name)
+        if value.is_floating_point():
+            moved = max(moved, float((value - whole["before"][name]).abs().max()))
+    assert moved > 1e-6
