@@ -247,8 +247,10 @@ def _tell_processes(run: Run, lr: float) -> None:
     if number == 1:
         return
     together = number * run.batch_size
-    run.remarks.append(
-        f"{number} processes, {number} x {run.batch_size} = {together} images a step; lr={lr:g} "
-        f"is taken as given: where it suits {run.batch_size} images, papers that scale it with the "
-        f"batch would take {number * lr:g}"
-    )
+    said = f"{number} processes, {number} x {run.batch_size} = {together} images a step"
+    if run.lr_scaling is None:  # else it is said what it became
+        said += (
+            f"; lr={lr:g} is taken as given: where it suits {run.batch_size} images, papers that "
+            f"scale it with the batch would take {number * lr:g}, see lr_scaling="
+        )
+    run.remarks.append(said)

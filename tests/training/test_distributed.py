@@ -265,6 +265,15 @@ def averaged_run(batch_size: int, averaging: str, seed: int = 0) -> dict[str, An
     return {"weights": found["weights"], "updates": found["updates"], "last": noted.last}
 
 
+def scaled_remarks() -> list[str]:
+    """What a run says before its first step whose rate follows from its images."""
+    network = CombinedNet(PlainBackbone(), nn.Linear(4, 2))
+    supervisor = Supervisor(network, pictures(), nn.CrossEntropyLoss(), BrightnessCollator(0.3))
+    supervisor.supervise(lr=1.6, lr_scaling="linear", epochs=1, batch_size=4, name=None)
+    assert supervisor.run is not None
+    return supervisor.run.remarks
+
+
 class Noted(Callback):
     """The weights after the last three updates, of the backbone's first layer."""
 
@@ -333,6 +342,7 @@ def in_a_process(number: int, port: int, folder: Path) -> None:
             "refused": [refused(first) for first in (True, False)],
             "stopped": stopped_epochs(),
             "averaged": {kind: averaged_run(4, kind, number) for kind in ("ema", "polyak")},
+            "remarks": scaled_remarks(),
             "flaky": [flaky_run(folder / "flaky", epochs) for epochs in (1, 2)],
             "bank": remembering_run(InstanceDiscriminationSupervisor, form="nce"),
             "queue": remembering_run(MomentumContrastSupervisor, queue_size=10),
@@ -529,3 +539,14 @@ def test_averaged_weights_are_the_same_in_every_process(
     if kind == "polyak":
         expected = torch.stack(first["last"][-2:]).mean(0)
         torch.testing.assert_close(first["weights"]["layers.0.weight"], expected)
+
+
+def test_a_rate_of_several_processes_is_that_of_all_their_images(
+    processes: list[dict[str, Any]],
+) -> None:
+    said = processes[0]["remarks"]
+    assert (
+        'lr_scaling="linear": lr=1.6 for 256 images is 0.05 for the 8 of an update '
+        "(4 images x 2 processes)" in said
+    )
+    assert "2 processes, 2 x 4 = 8 images a step" in said  # and not that lr is taken as given
