@@ -141,7 +141,7 @@ def read_image(
     """
     data = _plain_jpeg(path, cover)
     if data is not None and (shape := plain_shape(data)) is not None:
-        pixels = decode_jpeg(data, shape)
+        pixels = decode_jpeg(data, shape, 1)
         if pixels is not None:
             return pixels
     with open_frames(path, pages, alpha=alpha) as frames:
@@ -167,7 +167,7 @@ def read_bytes(
     """
     shape = plain_shape(data)
     if shape is not None and not _is_far_too_large(shape, cover):
-        pixels = decode_jpeg(data, shape)
+        pixels = decode_jpeg(data, shape, 1)
         if pixels is not None:
             return pixels
     try:

@@ -116,7 +116,7 @@ def shape_by_pil(image: Image.Image) -> Shape | None:
     return _CHANNELS[image.mode], image.height, image.width
 
 
-def decode_jpeg(data: bytes, shape: Shape, factor: int = 1) -> Tensor | None:
+def decode_jpeg(data: bytes, shape: Shape, factor: int) -> Tensor | None:
     """Decodes a JPEG, not turned.
 
     Args:

@@ -280,7 +280,7 @@ def test_a_file_that_the_fast_decoder_gives_up_is_read_by_pil(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(tmp_path / "1.jpg", picture())
-    assert jpeg.decode_jpeg(path.read_bytes()[:500], (3, 60, 83)) is None
+    assert jpeg.decode_jpeg(path.read_bytes()[:500], (3, 60, 83), 1) is None
     monkeypatch.setattr("super_selfish.data.decoding.decode_jpeg", lambda *arguments: None)
     assert torch.equal(read_image(path), by_pil(path))
 
@@ -288,8 +288,8 @@ def test_a_file_that_the_fast_decoder_gives_up_is_read_by_pil(
 @pytest.mark.usefixtures("decoder")
 def test_a_file_that_is_not_what_its_header_promised_is_not_taken(tmp_path: Path) -> None:
     data = saved(tmp_path / "1.jpg", picture()).read_bytes()
-    assert jpeg.decode_jpeg(data, (3, 60, 83)) is not None
-    assert jpeg.decode_jpeg(data, (3, 61, 83)) is None
+    assert jpeg.decode_jpeg(data, (3, 60, 83), 1) is not None
+    assert jpeg.decode_jpeg(data, (3, 61, 83), 1) is None
 
 
 def test_without_a_fast_decoder_pil_reads_all(

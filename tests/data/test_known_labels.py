@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import CIFAR10, MNIST, SVHN, ImageFolder
 
@@ -380,3 +380,22 @@ def test_a_whole_number_is_a_label_if_it_has_sixty_four_bits(label: int, is_one:
     found = as_label(label)
     assert (found is not None) == is_one
     assert found is None or int(found) == label
+
+
+def test_how_long_reading_all_labels_takes_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Slow(Dataset[Any]):
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            nonlocal now
+            now += 1.3
+            return torch.full((3, 32, 32), index, dtype=torch.uint8), index
+
+    source = ImageSource(Slow())
+    monkeypatch.setattr(labels_module.time, "monotonic", lambda: now)
+    with pytest.warns(UserWarning, match=r"by reading all its 100 items, about 2 min") as told:
+        found = labels_of(source)
+    assert len(told) == 1 and found is not None and found.tolist() == list(range(100))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from super_selfish.data.collate import LabelCollator
-from super_selfish.data.loaders import EpochBatches, build_loader
-from super_selfish.data.sources import ImageSource
+from super_selfish.data.loaders import EpochBatches, RawItems, build_loader
+from super_selfish.data.sources import ImageSource, Unreadable
 
 
 def flat(batches: EpochBatches) -> list[int]:
@@ -92,3 +96,26 @@ def test_a_plain_function_gets_the_items_of_the_dataset() -> None:
     loader = build_loader(ImageSource(items), EpochBatches(4, 2), lambda batch: batch)
     assert [len(batch) for batch in loader] == [2, 2]
     assert next(iter(loader))[0][1] == "name"
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_an_item_that_cannot_be_read_ends_the_run_or_is_left_out(on_error: Any) -> None:
+    class Failing(Dataset[Any]):
+        is_broken = False
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Tensor:
+            if self.is_broken:
+                raise OSError("gone")
+            return torch.full((3, 32, 32), 60 * index, dtype=torch.uint8)
+
+    dataset = Failing()
+    items = RawItems(ImageSource(dataset, on_error=on_error))
+    dataset.is_broken = True
+    if on_error == "raise":
+        with pytest.raises(OSError, match="item 2"):
+            items[2]
+    else:
+        assert items[2] == Unreadable(2, "item 2", "OSError: gone")

@@ -255,6 +255,8 @@ def test_the_channel_that_uses_most_tells_how_much_is_used() -> None:
 def test_floats_are_clipped_that_leave_their_range_by_a_thousandth_at_most() -> None:
     image = torch.tensor([-0.00099, 0.5, 1.00099]).view(1, 1, 3)
     assert torch.equal(checked_values(image), image.clamp(0, 1))
+    for part in (image[..., :2], image[..., 1:]):  # beyond one end alone
+        assert torch.equal(checked_values(part), part.clamp(0, 1))
     for wrong in (-0.0011, 1.0011):
         with pytest.raises(NoImageError, match=r"must lie in \[0, 1\]"):
             checked_values(image.where(image == 0.5, torch.tensor(wrong)))

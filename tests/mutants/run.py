@@ -71,6 +71,7 @@ HELD_BY = {
     "data/probed_numbers": ("data/test_value_range",),
     "data/probing": ("data/test_sources", "data/test_value_range", "training/test_progress"),
     "data/regular": ("data/test_files", "test_security"),
+    "data/sources": ("data/test_subset", "data/test_known_labels"),
     "data/stored": ("data/test_cache", "data/test_on_device"),
     "supervisors/base": ("supervisors/test_after_a_probe",),
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
