@@ -44,7 +44,7 @@ class Loop:
         has_cache = not getattr(loader.dataset, "decodes_files", False)
         self._advice = Advice(self._run.batch_size, loader.num_workers, has_cache=has_cache)
         self._keeper = Keeper(supervisor, self._run, self._feed.indices)
-        self._meeting = Meeting(self._run, self._feed, self._keeper)
+        self._meeting = Meeting(self._run, self._feed, self._keeper, supervisor)
         self._within = ExitStack()
         self._measured: dict[str, torch.Tensor] = {}
 
@@ -122,7 +122,7 @@ class Loop:
     def end_epoch(self) -> None:
         """Closes the epoch's row of the history, and has it judged."""
         run, supervisor = self._run, self._supervisor
-        run.history.join()
+        self._meeting.level()
         with self._keeper.step():
             row = run.end_epoch()
         illness = supervisor._health(row)

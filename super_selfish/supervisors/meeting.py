@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from super_selfish.training import distributed
 from super_selfish.training.agreement import (
@@ -21,6 +21,7 @@ from super_selfish.training.control import of_all
 from super_selfish.training.display import INTERVAL
 from super_selfish.training.finite import NonFiniteLossError
 from super_selfish.training.pooling import mean_of_all
+from super_selfish.training.statistics_of_first import send_statistics
 
 if TYPE_CHECKING:
     from super_selfish.data.feed import Feed
@@ -40,8 +41,9 @@ class Meeting:
             error: they wait for its tensors.
     """
 
-    def __init__(self, run: Run, feed: Feed, keeper: Keeper) -> None:
+    def __init__(self, run: Run, feed: Feed, keeper: Keeper, networks: nn.Module) -> None:
         """Takes the parts of a run."""
+        self._networks = networks
         self._run = run
         self._feed = feed
         self._keeper = keeper
@@ -117,6 +119,11 @@ class Meeting:
             distributed.share(agreed.images)
         keeper.obey(agreed.signal, stores=agreed.told.stores > 0)
 
+    def level(self) -> None:
+        """Has all processes know the history of all, and the first one's batch norm."""
+        self._run.history.join()
+        send_statistics(self._networks)
+
     def mean(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """What was measured in a step, of the whole batch, where any process has it listened to.
 
@@ -144,7 +151,7 @@ class Meeting:
             self._end(error)
         else:
             self._has_parted = True
-            self._run.history.join()
+            self.level()
             self._feed.left_out.know(chain.from_iterable(of_all(self._feed.left_out.told)))
 
     def close(self, kind: Any, error: BaseException | None, trace: Any) -> None:

@@ -26,7 +26,7 @@ def parallel(
 
     All processes start with the parameters and buffers of the first one. Later no buffer is sent:
     what must stay equal (memories, queues) is updated with what `gather` returns. Statistics of
-    batch norm are those of each process, and the first one's are stored.
+    batch norm are those of each process until `statistics_of_first` sends the first one's.
 
     Parameters that the loss does not reach (many networks have some, where only maps are asked for)
     show in the first step, and are left alone.

@@ -17,7 +17,7 @@ from super_selfish.training.control import of_all
 from super_selfish.training.distributed import is_distributed
 from super_selfish.training.form import is_cell
 from super_selfish.training.plain import plain, plain_setting
-from super_selfish.training.pooling import added
+from super_selfish.training.pooling import added, scaled
 
 Row = dict[str, float]
 
@@ -218,13 +218,18 @@ class History:
             "others": self._others(),
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], device: torch.device, times: float = 1
+    ) -> None:
         """Goes on from a stored history.
 
         Args:
-            state: What `state_dict` returned, of as many processes as there may be.
+            state: What `state_dict` returned.
             device: Where the losses arise.
+            times: Processes that go on, for each that was there: a step counts once for each.
         """
+        if times != 1:
+            state = scaled(state, times)
         self.rows = [dict(row) for row in state["rows"]]
         sums, totals = state["sums"], state.get("totals", {})
         if is_distributed():

@@ -58,6 +58,18 @@ def added(states: list[dict[str, Any]], processes: int) -> dict[str, Any]:
     }
 
 
+def scaled(state: dict[str, Any], times: float) -> dict[str, Any]:
+    """Sums in which every step counts so many times as much.
+
+    Args:
+        state: As `History.state_dict` gives it.
+        times: Processes that go on, for each that was there.
+    """
+    sums = {name: total * times for name, total in state["sums"].items()}
+    counts = {name: count * times for name, count in state["counts"].items()}
+    return {**state, "sums": sums, "counts": counts}
+
+
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """By name, in the order in which the names come first."""
     names = dict.fromkeys(name for part in parts for name in part)

@@ -487,7 +487,8 @@ class Run:
             self.stream.load_state_dict(state.get("stream"), epoch, self.step)
             if self.stream.remark is not None:
                 self.remarks.append(self.stream.remark)
-        self.history.load_state_dict(state["history"], self.device)
+        times = self.processes / (stored or self.sharing).processes
+        self.history.load_state_dict(state["history"], self.device, times)
         is_watched_alike = not differences(state.get("watching", {}), self.watching)
         self.watched_since = state.get("watched_since", 0) if is_watched_alike else self.epoch
         changes = changed(state.get("schedule", {}), self.schedule)

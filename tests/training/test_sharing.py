@@ -255,6 +255,6 @@ def test_an_automatic_batch_keeps_the_images_of_a_step(
     pretend(monkeypatch, 0, 2)
     trained(images, tmp_path / "base", 1)
     pretend(monkeypatch, 0, processes)
-    monkeypatch.setattr("super_selfish.supervisors.footprint.fitting_batch", lambda *_: 16)
+    monkeypatch.setattr("super_selfish.supervisors.footprint.fitting_batch", lambda *_, **__: 16)
     more = trained(images, tmp_path / "base", batch_size="auto", resume=True, most=1)
     assert more.run is not None and more.run.batch_size == size
