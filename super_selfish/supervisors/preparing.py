@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from super_selfish.supervisors.start import note_start
 from super_selfish.supervisors.under_way import one_at_a_time
 from super_selfish.training import distributed
 from super_selfish.training.acceleration import compiled, fused, lay_out
+from super_selfish.training.alike import require_alike
 from super_selfish.training.allocator import kept_memory
 from super_selfish.training.callbacks import Callbacks
 from super_selfish.training.checkpoint import has_checkpoint
@@ -87,7 +88,7 @@ def _prepared_alone(
     check_averaging(supervisor, given["averaging"], given["epochs"])
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
-    run = supervisor.run = _opened(supervisor, given, parts)
+    run = supervisor.run = in_all(lambda: _opened(supervisor, given, parts))
     if run.sync_batch_norm:
         _require_synchronisable(supervisor, run)
     if run.name is not None:
@@ -107,7 +108,8 @@ def _prepared_alone(
         build_optimizer = by_name(given["optimizer"])
         if not supervisor.takes_turns:  # torch's fused SGD wants momentum of all parameters or none
             build_optimizer = fused(build_optimizer, list(supervisor.parameters()))
-        loader, run.optimizer, run.lr_scheduler = supervisor._init_data_optimizer(
+        build = partial(
+            supervisor._init_data_optimizer,
             build_optimizer,
             run.batch_size,
             run.shuffle,
@@ -116,9 +118,11 @@ def _prepared_alone(
             _rate(run, given["lr"]),
             given["lr_scheduler"],
         )
+        loader, run.optimizer, run.lr_scheduler = in_all(build)
         order = order_of(loader)
         run.order = order if isinstance(order, EpochBatches) else None
         tell_settings(supervisor)
+        require_alike(run.settings | run.schedule)
         _tell_processes(run, given["lr"])
         if stored is not None:
             in_all(partial(run.load_state_dict, stored))
@@ -129,16 +133,16 @@ def _prepared_alone(
             run.remarks.append(needs)
         begin_averaging(supervisor, run, is_resumed=stored is not None)
         supervisor.loaded = None  # from here on these networks are those of this run
-        with (
-            workers_ended(loader),
-            run.callbacks.running(supervisor),
-            kept_memory(run.device),
-            synchronised(supervisor, run.sync_batch_norm),
-            compiled(supervisor, run.compile),
-            footprint.fitting_explained(supervisor),
-            batches_of_one_explained(),
-            worker_faults_explained(loader),
-        ):
+        with ExitStack() as within:
+            within.enter_context(workers_ended(loader))
+            begun = run.callbacks.running(supervisor)
+            in_all(partial(within.enter_context, begun))  # a callback may fail in one process
+            within.enter_context(kept_memory(run.device))
+            within.enter_context(synchronised(supervisor, run.sync_batch_norm))
+            within.enter_context(compiled(supervisor, run.compile))
+            within.enter_context(footprint.fitting_explained(supervisor))
+            within.enter_context(batches_of_one_explained())
+            within.enter_context(worker_faults_explained(loader))
             yield run, loader
 
 

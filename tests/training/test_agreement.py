@@ -55,6 +55,17 @@ class AfterEpoch(Befalls):
             self.does(supervisor)
 
 
+class AtStart(Befalls):
+    def on_start(self, supervisor: Any) -> None:
+        if rank() == self.who:
+            self.does(supervisor)
+
+
+class FailsToBuild:
+    def __call__(self, *given: Any, **settings: Any) -> Any:
+        raise ValueError("of its own")
+
+
 class Slow(Callback):
     def on_step(self, supervisor: Any, step: Any) -> None:
         if rank() == 2:
@@ -165,6 +176,10 @@ CASES: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "last epoch": lambda folder, name: ended(
         folder, name, supervisor_of(), epochs=1, callbacks=[AfterEpoch(fail)]
     ),
+    "start": lambda folder, name: ended(folder, name, supervisor_of(), callbacks=[AtStart(fail)]),
+    "optimizer": lambda folder, name: ended(
+        folder, name, supervisor_of(), optimizer=FailsToBuild() if rank() == 1 else "adam"
+    ),
     "stop": lambda folder, name: ended(folder, name, supervisor_of(), callbacks=[Befalls(stop)]),
     "time": lambda folder, name: ended(
         folder, name, supervisor_of(), epochs=1000, time_limit="1s", callbacks=[Slow()]
@@ -191,6 +206,15 @@ CASES: dict[str, Callable[[Path, str], dict[str, Any]]] = {
         supervisor_of(ImageSource(Flaky(set(range(NUMBER)), after=1), on_error="skip")),
     ),
     "one image": lambda folder, name: ended(folder, name, supervisor_of(pictures(1))),
+    "other images": lambda folder, name: ended(
+        folder, name, supervisor_of(pictures(NUMBER + 12 * rank()))
+    ),
+    "other order": lambda folder, name: ended(
+        folder, name, supervisor_of(pictures(NUMBER).flip(0) if rank() else pictures(NUMBER))
+    ),
+    "other length": lambda folder, name: ended(
+        folder, name, supervisor_of(), epochs=4 + (rank() == 2)
+    ),
     "undisturbed": lambda folder, name: ended(folder, name, supervisor_of()),
 }
 
@@ -332,6 +356,34 @@ def test_fewer_images_than_processes_are_trained_on(processes: list[dict[str, An
     found = [process["one image"] for process in processes]
     assert [each["error"] for each in found] == [""] * WORLD
     assert same_weights(found)
+
+
+@pytest.mark.parametrize("case", ["start", "optimizer"])
+def test_an_error_of_one_process_before_the_first_step_ends_all_with_its_words(
+    case: str, processes: list[dict[str, Any]]
+) -> None:
+    errors = [process[case]["error"] for process in processes]
+    assert errors == ["ValueError: of its own"] * WORLD
+    assert same_weights([process["undisturbed"] for process in processes])  # the next run
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("other images", "images in the dataset=36, process 1 has 48"),
+        ("other order", "images (digest of some)="),
+        ("other length", "epochs=4, process 2 has 5"),
+    ],
+)
+def test_processes_that_would_not_train_alike_are_refused_before_the_first_step(
+    case: str, message: str, processes: list[dict[str, Any]]
+) -> None:
+    errors = {process[case]["error"] for process in processes}
+    assert len(errors) == 1
+    assert errors.pop().startswith(
+        f"ValueError: the processes of a run must train alike, and process 0 has {message}"
+    )
+    assert [process[case]["step"] for process in processes] == [0] * WORLD
 
 
 def test_the_history_is_that_of_the_whole_batch(processes: list[dict[str, Any]]) -> None:
