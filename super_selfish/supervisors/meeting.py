@@ -16,6 +16,7 @@ from super_selfish.training.agreement import (
     OtherProcessError,
     Told,
     agree,
+    reason_of,
 )
 from super_selfish.training.control import of_all
 from super_selfish.training.display import INTERVAL
@@ -194,7 +195,7 @@ class Meeting:
             OtherProcessError: If this one does not.
         """
         self._has_parted = self._knows_failure = True
-        reasons = of_all(None if error is None else f"{type(error).__name__}: {error}")
+        reasons = of_all(None if error is None else reason_of(error))
         self._run.history.join()
         if error is None:
             failed = [number for number, reason in enumerate(reasons) if reason is not None]

@@ -9,6 +9,7 @@ A loss that is not finite needs no word: it makes the gradient not finite, which
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import NamedTuple
 
@@ -76,3 +77,21 @@ def agree(told: Told, wanted: signal.Signals | None = None, images: int = 0) -> 
     wants = [each for each, number in zip(signals, rest, strict=False) if number]
     images_of_all = tuple(rest[len(signals) :])
     return Agreed(Told(*of_told), wants[0] if wants else None, images_of_all)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as other processes are told of it: its kind and its words.
+
+    What a process that reads images has met comes with that one's traceback in its words, which
+    belongs to the output of the process that fails, not to that of all others.
+
+    Args:
+        error: As it was raised.
+    """
+    told = str(error)
+    if re.match(r"Caught \w+ in .*\nOriginal Traceback ", told):  # so torch writes it
+        lines = told.splitlines()
+        indented = [place for place, line in enumerate(lines) if line.startswith("  ")]
+        said = "\n".join(lines[indented[-1] + 1 :] if indented else lines)
+        return f"{said.strip()} (in a process that reads images for it)"
+    return f"{type(error).__name__}: {told}"

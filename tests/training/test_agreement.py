@@ -19,11 +19,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from super_selfish.data import ImageSource
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import Supervisor
 from super_selfish.training import Callback
+from super_selfish.training.agreement import reason_of
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.distributed import gather, gather_one, rank, share
 from tests.training.several import started
@@ -356,6 +358,19 @@ def test_fewer_images_than_processes_are_trained_on(processes: list[dict[str, An
     found = [process["one image"] for process in processes]
     assert [each["error"] for each in found] == [""] * WORLD
     assert same_weights(found)
+
+
+def test_of_what_a_process_that_reads_images_met_others_hear_no_traceback() -> None:
+    images = Flaky({0}, after=10**9)
+    loader = DataLoader(ImageSource(images), num_workers=1)
+    images.after = 0  # a source looks at some of them
+    with pytest.raises(OSError, match="Original Traceback") as caught:
+        next(iter(loader))
+    told = reason_of(caught.value)
+    assert told.startswith("OSError: cannot read image item 0: OSError: gone")
+    assert told.endswith(" (in a process that reads images for it)")
+    assert "\n" not in told
+    assert reason_of(ValueError("of its own")) == "ValueError: of its own"
 
 
 @pytest.mark.parametrize("case", ["start", "optimizer"])
