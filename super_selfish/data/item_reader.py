@@ -180,8 +180,10 @@ class ItemReader:
     def fail(self, index: int, error: ReadingError) -> NoReturn:
         """Says which image cannot be read, why, and what to do."""
         kind = OSError if isinstance(error.cause, OSError) else ValueError
+        name = self.name(index)
+        named = name if name.startswith("image ") else f"image {name}"
         raise kind(
-            f"cannot read image {self.name(index)}: {error.reason}; remove it, or skip such "
+            f"cannot read {named}: {error.reason}; remove it, or skip such "
             "images with on_error='skip' (of the supervisor, or of ImageSource)"
         ) from error.cause
 

@@ -249,10 +249,11 @@ def nothing_for(share: Share) -> str:
         return "the stream gives no image"
     who = f"worker {share.worker} of process {share.rank}" if share.workers > 1 else ""
     who = who or f"process {share.rank}"
+    processes = "1 process" if share.world_size == 1 else f"{share.world_size} processes"
     return (
         f"{who} gets no image of the stream, which has fewer shards than there are readers "
-        f"({share.world_size} processes with {plural(share.workers, 'worker')} each): give fewer "
-        'num_workers, or StreamSource(split="samples")'
+        f"({processes} with {plural(share.workers, 'worker')} each): give "
+        'fewer num_workers, or StreamSource(split="samples")'
     )
 
 

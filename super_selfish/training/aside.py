@@ -36,7 +36,7 @@ class OwnFiles:
             name: Of its checkpoint.
             replaces: Whether it goes on with the run that is stored there, or shall replace it.
         """
-        self._run = checkpoint_path(name)
+        self._run = _place_of(name)
         self._is_due = not replaces
         self._has_made_way = False
 
@@ -51,7 +51,7 @@ class OwnFiles:
         Args:
             name: Of the checkpoint; that of the run, of its best and of its epochs make way once.
         """
-        path = checkpoint_path(name)
+        path = _place_of(name)
         if self._run is not None and _is_of_run(path, self._run):
             self._make_way_once(self._run)
         elif path.is_file() and self._seen.get(path) != _look(path):
@@ -80,9 +80,14 @@ class OwnFiles:
 
     def note(self, name: str | os.PathLike[str]) -> None:
         """Called after a checkpoint was written or loaded."""
-        path = checkpoint_path(name)
+        path = _place_of(name)
         if path.is_file():  # a former one was loaded otherwise
             self._seen[path] = _look(path)
+
+
+def _place_of(name: str | os.PathLike[str]) -> Path:
+    """A checkpoint's path from the root: a run has that, whatever the user calls it by."""
+    return Path(os.path.abspath(checkpoint_path(name)))
 
 
 def _look(path: Path) -> tuple[int, int]:

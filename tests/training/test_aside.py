@@ -242,3 +242,13 @@ def test_a_run_of_its_own_at_a_name_beside_makes_way_though_the_run_goes_on(
     left = names(tmp_path)
     assert {"base.pt", "base-epoch-2.pt"} <= set(left)
     assert "base-best.pt" not in left and "base-best.csv" not in left
+
+
+def test_a_run_knows_its_file_by_a_path_from_here(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    supervisor = rotate(images)
+    supervisor.supervise(**settings(tmp_path))
+    supervisor.save("base")
+    assert names(tmp_path) == ["base.csv", "base.pt"]
