@@ -510,7 +510,8 @@ class Run:
             announce_changes(changes, self.name, self.epoch)
         if stored is not None and stored.processes != self.processes:
             place = Place(self.epoch, self.step, self.seen)
-            announce_sharing(place, stored, self.sharing, self.name, self.learning_rate)
+            rate = (self.learning_rate, self.lr_scaling)
+            announce_sharing(place, stored, self.sharing, self.name, *rate)
 
     def _go_to(self, state: dict[str, Any], stored: Sharing) -> None:
         """Takes the place of a stored run, whose images were shared out so."""

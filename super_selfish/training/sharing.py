@@ -106,7 +106,14 @@ def place_after(
     )
 
 
-def announce_sharing(place: Place, stored: Sharing, own: Sharing, name: object, lr: float) -> None:
+def announce_sharing(
+    place: Place,
+    stored: Sharing,
+    own: Sharing,
+    name: object,
+    lr: float,
+    lr_scaling: str | None = None,
+) -> None:
     """Says once with how many processes a run goes on, and what is another one by that.
 
     Args:
@@ -115,6 +122,7 @@ def announce_sharing(place: Place, stored: Sharing, own: Sharing, name: object, 
         own: How they are now.
         name: Of the checkpoint.
         lr: Its learning rate.
+        lr_scaling: By what rule that follows the images of an update.
     """
     if rank() != 0:
         return
@@ -127,7 +135,8 @@ def announce_sharing(place: Place, stored: Sharing, own: Sharing, name: object, 
     else:
         kept = (
             f"every image of the epoch is seen, but an update has {times:.3g} times as many, for "
-            f"which lr, now {lr:.3g}, may want to be another"
+            f"which lr, now {lr:.3g}, "
+            + (f'is scaled (lr_scaling="{lr_scaling}")' if lr_scaling else "may want to be another")
         )
     _log.warning(
         "%s goes on %sepoch %d in %s, instead of %s: %s. Augmentation is drawn otherwise, and "

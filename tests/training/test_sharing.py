@@ -23,6 +23,7 @@ from super_selfish.data.loaders import EpochBatches
 from super_selfish.supervisors import MultiTaskSupervisor, RotateNetSupervisor
 from super_selfish.training import Callback
 from super_selfish.training.schedules import Cosine
+from super_selfish.training.sharing import Place, Sharing, announce_sharing
 from tests.conftest import TinyBackbone
 
 
@@ -258,3 +259,19 @@ def test_an_automatic_batch_keeps_the_images_of_a_step(
     monkeypatch.setattr("super_selfish.supervisors.footprint.fitting_batch", lambda *_, **__: 16)
     more = trained(images, tmp_path / "base", batch_size="auto", resume=True, most=1)
     assert more.run is not None and more.run.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("lr_scaling", "said"),
+    [
+        (None, "for which lr, now 0.2, may want to be another"),
+        ("linear", 'for which lr, now 0.2, is scaled (lr_scaling="linear")'),
+    ],
+)
+def test_a_rate_that_is_scaled_is_not_said_to_want_another(
+    lr_scaling: str | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, stored, own = Place(0, 2, 32), Sharing(16, 1, 1), Sharing(16, 1, 2)
+    announce_sharing(place, stored, own, "store/base", 0.2, lr_scaling)
+    (line,) = caplog.messages
+    assert f"an update has 2 times as many, {said}" in line
