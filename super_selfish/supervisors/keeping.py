@@ -160,7 +160,7 @@ class Keeper:
         """Stores and leaves, where that is asked for and nothing is under way.
 
         Args:
-            wanted: A signal that another process got.
+            wanted: The signal of which all processes have been told.
             stores: Whether to store.
 
         Raises:
@@ -175,7 +175,9 @@ class Keeper:
                     _logger.warning("%s, as SIGUSR1 asked; the run goes on", place_of(run))
                 interrupt.stored()
         interrupt.requested = interrupt.requested or wanted
-        if run.is_whole:
+        # A signal that came since this process has told the others is told them the next time.
+        is_known_to_all = wanted is not None or not distributed.is_distributed()
+        if run.is_whole and is_known_to_all:
             interrupt.raise_if_requested()
 
     def attempt(self, write: Callable[[], object]) -> bool:

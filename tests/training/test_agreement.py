@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 from super_selfish.data import ImageSource
 from super_selfish.models import CombinedNet
-from super_selfish.supervisors import Supervisor
-from super_selfish.training import Callback
+from super_selfish.supervisors import Supervisor, meeting
+from super_selfish.training import Callback, agreement
 from super_selfish.training.agreement import reason_of
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.distributed import gather, gather_one, rank, share
@@ -155,6 +155,21 @@ def ended(folder: Path, name: str, supervisor: Spoiled, **settings: Any) -> dict
     }
 
 
+def signalled_while_others_listen(folder: Path, name: str) -> dict[str, Any]:
+    """A signal comes when this process has told the others what it wants, amid their sum."""
+    supervisor = supervisor_of()
+
+    def agree(*told: Any) -> Any:
+        agreed = agreement.agree(*told)
+        if rank() == 1 and supervisor.run is not None and supervisor.run.global_step == STEP - 1:
+            kill("SIGTERM", supervisor)
+        return agreed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meeting, "agree", agree)
+        return ended(folder, name, supervisor)
+
+
 CASES: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     **{
         number: lambda folder, name, number=number: ended(  # type: ignore[misc]
@@ -162,6 +177,7 @@ CASES: dict[str, Callable[[Path, str], dict[str, Any]]] = {
         )
         for number in ("SIGINT", "SIGTERM", "SIGUSR1")
     },
+    "between telling and leaving": signalled_while_others_listen,
     "amid an update": lambda folder, name: ended(
         folder,
         name,
@@ -273,6 +289,7 @@ def same_weights(found: list[dict[str, Any]]) -> bool:
     [
         ("SIGINT", STEP, "KeyboardInterrupt: "),
         ("SIGTERM", STEP, "SystemExit: 143"),
+        ("between telling and leaving", STEP, "SystemExit: 143"),
         ("amid an update", STEP + 1, "SystemExit: 143"),  # which are one update
         ("stop", STEP, ""),
         ("SIGUSR1", 12, ""),
