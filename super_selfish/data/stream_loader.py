@@ -330,7 +330,7 @@ class StreamEpoch:
         elif (self._alive and self._is_longer()) or _length(self._stock):
             order = self.order
             self.loader.tell_of_length(
-                f"the stream has more than the {order.num_images} images that num_images says"
+                f"the stream has more than the {plural(order.num_images, 'image')} of num_images"
                 f"{self._whose()}: the rest of it is not seen in an epoch. Say how many it has, or "
                 "give steps_per_epoch=, with which every epoch goes on where the last one ended"
             )

@@ -103,9 +103,11 @@ class Keeper:
         self._is_failing = error is not None
         self._is_leaving = True
         try:
-            self._settle()
-            if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
-                self.store(is_last=error is None)
+            try:
+                self._settle()
+            finally:  # whatever became of the former file, the newest state is stored
+                if run.is_whole and (run.has_advanced or run.epoch >= run.epochs):
+                    self.store(is_last=error is None)
             if error is not None:
                 self._explain(error)
         finally:

@@ -378,7 +378,7 @@ class MotionSegmentationSupervisor(Supervisor):
         size = (data.images.shape[-2], data.images.shape[-1])
         shown = [F.interpolate(masks, size=size, mode="nearest") for masks in (truth, said.float())]
         return side_by_side(
-            (data.images, "image"), (shown[0], "moves\n(gray: unsure)"), (shown[1], "said\nto move")
+            (data.images, "image"), (shown[0], "moves\n(gray: ?)"), (shown[1], "said\nto move")
         )
 
     def chance_loss(self, row: Row) -> float | None:

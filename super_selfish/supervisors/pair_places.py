@@ -109,7 +109,7 @@ def zoomed_places(
     Raises:
         ValueError: If the factors are none, or patches become too small.
     """
-    low, high = zoom
+    low, high = zoom if isinstance(zoom, tuple | list) and len(zoom) == 2 else (math.nan, math.nan)
     if not 1.0 <= low <= high < math.inf:
         raise ValueError(f"zoom is two factors of at least 1, the lower one first, got {zoom}")
     places = []

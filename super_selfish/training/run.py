@@ -517,7 +517,8 @@ class Run:
         """Takes the place of a stored run, whose images were shared out so."""
         self.epoch, step, own = state["epoch"], state["step"], self.sharing
         seen = min(state.get("seen", step * stored.images), self.num_images)
-        if stored != own or seen not in (step * own.images, self.num_images):
+        is_beyond = stored == own and step > self.steps_per_epoch
+        if not is_beyond and (stored != own or seen not in (step * own.images, self.num_images)):
             step = place_after(step, seen, stored, own, self.order, self.name)
             is_usual = seen == step * own.images and step % self.accumulate == 0
             is_inside = 0 < seen < self.num_images and not is_usual

@@ -87,7 +87,8 @@ def test_on_real_clips_what_moves_is_what_changes(name: str) -> None:
 def test_a_name_is_all_that_training_needs(
     name: str, tiny_backbone: Callable[..., nn.Module], tmp_path: Path
 ) -> None:
-    clip = torch.cat(shifted(32, 32, 1, 1)).mul(255).to(torch.uint8)
+    first, second = shifted(32, 32, 1, 1)
+    clip = torch.stack([first[0], second[0]] * 2).mul(255).to(torch.uint8)
     supervisor = MotionSegmentationSupervisor(FramePairs([clip]), tiny_backbone(), flow=name)
     supervisor.supervise(epochs=1, batch_size=3, name=tmp_path / "a", progress=False)
     loaded = MotionSegmentationSupervisor(backbone=tiny_backbone()).load(tmp_path / "a")

@@ -159,7 +159,7 @@ def test_a_stream_that_ends_early_is_told_with_the_numbers_and_begins_again() ->
 
 
 def test_a_longer_stream_is_told_and_cut() -> None:
-    with pytest.warns(UserWarning, match="more than the 8 images that num_images says"):
+    with pytest.warns(UserWarning, match="more than the 8 images of num_images"):
         batches = epoch_of(opened(StreamSource(Numbers(10), 8)))
     assert flat(batches) == list(range(8))
 

@@ -201,6 +201,7 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
                 "devices",
                 "averaging",
                 "lr_scaling",
+                "steps_per_epoch",
             ),
         }, name
 

@@ -146,6 +146,20 @@ def test_what_goes_wrong_beside_is_told_at_the_next_checkpoint(
     assert 4 not in written.states
 
 
+def test_the_last_state_is_stored_whatever_went_wrong_beside(
+    images: Tensor, tmp_path: Path, written: Written
+) -> None:
+    def fail(step: int) -> None:
+        if step == 2 * STEPS and threading.current_thread() is not threading.main_thread():
+            raise BufferError("no room for a sum")
+
+    written.before = fail
+    with pytest.raises(BufferError, match="no room for a sum"):
+        train(build(images), tmp_path)
+    assert written.threads[-2:] == ["checkpoint", "main"]
+    assert position(read_checkpoint(checkpoint_path(tmp_path / "base"))) == 2 * STEPS
+
+
 def test_ctrl_c_waits_for_what_is_being_written_and_stores_the_newest(
     images: Tensor, tmp_path: Path, written: Written
 ) -> None:

@@ -76,7 +76,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "num_counts": COUNTS,
         "margin": (0.0, -1.0, NAN, INF),
         "weight": (0.0, -1.0, NAN, INF),
-        "kernels": ((), ("lanczos",), "area"),
+        "kernels": ((), ("gauss",), "area"),
         "p_grayscale": (-0.1, 1.5, NAN),
         "hidden_size": COUNTS,
         "augmentation": RECIPES,
@@ -88,6 +88,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "num_pairs": COUNTS,
         "colors": ("grey",),
         "p_low_resolution": (-0.1, 1.5, NAN),
+        "zoom": ((0.5, 1.0), (2.0, 1.0), (NAN, 1.0), (1.0, INF), 2.0),
         "hidden_size": COUNTS,
         "augmentation": RECIPES,
     },
@@ -125,6 +126,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "num_permutations_per_image": (25, *COUNTS),
         "tile_fraction": (0.0, 1.0, 1.5, NAN),
         "p_grayscale": (-0.1, 1.5, NAN),
+        "channel_shift": (-0.1, 1.0, NAN),
         "augmentation": RECIPES,
     },
     "moco": {
@@ -183,6 +185,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "augmentation": RECIPES,
     },
     "multi_task": {
+        "lasso": (-0.1, NAN, INF),
         "tasks": (("nothing",), ("bigan",), (("rotate", {"backbone": "x"}),)),
         "weights": ((0.0, 1.0), (1.0,), (-1.0, 1.0), (NAN, 1.0)),
         "steps": ("both", "summed "),
@@ -217,7 +220,7 @@ NO_RANGE = {
     *("image_size", "in_channels", "normalize", "options"),
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
-    *("normalize_losses", "flow"),
+    *("normalize_losses", "flow", "harmonize"),
 }
 CASES = [
     (algorithm, name, value)

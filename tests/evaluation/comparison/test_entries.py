@@ -50,7 +50,7 @@ class Told:
         self.warned = warned
         self.run: Any = SimpleNamespace(
             **{"epoch": epoch, "step": step, "global_step": 5 * epoch + step, "history": history},
-            **{"num_images": 18, "batch_size": 4, "steps_per_epoch": 5},
+            **{"num_images": 18, "seen": min(4 * step, 18), "steps_per_epoch": 5},
         )
 
     def supervise(self, **settings: Any) -> None:
