@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from super_selfish.training.distributed import join_processes
 
-SECONDS = 400.0  # for all of them together, on a machine that does much else
+SECONDS = 900.0  # for all of them together, on a machine that does much else
 
 
 def started(work: Callable[..., Any], number: int, folder: Path) -> list[Any]:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from super_selfish.training.checkpoint import read_run
 
 REPOSITORY = Path(__file__).parents[2]
-SECONDS = 400  # on a machine that does much else
+SECONDS = 900  # on a machine that does much else
 SCRIPT = """
 import torch
 from super_selfish.supervisors import RotateNetSupervisor
