@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 _READ_AT_ONCE = 64  # images, while their colours are counted
-_FEW = 1e-9  # in place of no place at all, by which nothing can be divided
+_FEW = 1e-15  # in place of no place at all, by which nothing can be divided
 
 
 class ColorizationSupervisor(Supervisor):
@@ -273,7 +273,8 @@ class ColorizationSupervisor(Supervisor):
             self._note(logits, data, nearest)
             same = self.bins.mixture.to(shares).log().view(1, -1, 1, 1).expand_as(logits)
             self._log(constant_loss=rebalanced_cross_entropy(same, bins, shares, weights))
-        self._counts(((weights > 0).sum() / nearest[0].numel()).clamp(min=_FEW))
+        strong = (weights > 0).to(weights).sum()
+        self._counts((strong / nearest[0].numel()).clamp(min=_FEW))
         return self.loss(logits, bins, shares, weights)
 
     def _note(self, logits: Tensor, data: LabTargets, nearest: Tensor) -> None:
