@@ -404,12 +404,7 @@ def test_a_batch_of_one_without_statistics_is_explained(images: Tensor) -> None:
         supervisor.supervise(name=None)
 
 
-def test_several_processes_have_no_time_limit(
-    images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("super_selfish.training.run.is_distributed", lambda: True)
-    with pytest.raises(ValueError, match="time_limit works in one process"):
-        flip_supervisor(images).supervise(name=None, time_limit="1min")
+def test_a_time_limit_is_a_time_in_words(images: Tensor) -> None:
     message = 'time_limit is a time such as "30s", "10min" or "2h", got 5'
     with pytest.raises(ValueError, match=message):
         flip_supervisor(images).supervise(name=None, time_limit=5)  # type: ignore[arg-type]

@@ -176,7 +176,7 @@ def test_what_the_first_process_cannot_read_is_said_by_all(processes: list[dict[
         ("damaged", "UnreadableFileError", "damaged.pt cannot be read: it is cut short"),
         ("no weights", "FileNotFoundError", "there is no checkpoint "),
         ("locked", "NameInUseError", "locked.pt is being written by another run"),
-        ("differing", "ValueError", "the stored run has seed=0, this call has 1"),
+        ("differing", "ValueError", "process 0 has seed=0, process 1 has 1"),
     ]:
         one, other = (process[case] for process in processes)
         assert one == other and one[0] == kind and words in one[1], (case, one, other)

@@ -143,15 +143,16 @@ def test_a_run_that_its_time_limit_ends_says_so_and_how_to_go_on(
 ) -> None:
     class Slow(RotateNetSupervisor):
         def _forward(self, data: Any) -> Any:
-            time.sleep(0.6)
+            assert self.run is not None
+            time.sleep(2.1 * self.run.step)  # the second step outlasts the limit by itself
             return super()._forward(data)
 
     supervisor = Slow(images, tiny_backbone(), device="cpu")
-    supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run", time_limit="1s")
+    supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run", time_limit="2s")
     end = capsys.readouterr().err.splitlines()[-1]
     assert end.startswith("Slow: 0 epochs and 2 steps in ") and " in 0 s" not in end
     assert end.endswith(
-        f" s. Stopped by time_limit='1s' in epoch 1 of 3, after 2 of 3 steps: stored at "
+        f" s. Stopped by time_limit='2s' in epoch 1 of 3, after 2 of 3 steps: stored at "
         f"{tmp_path / 'run'}.pt. To go on, call supervise() again with the same arguments and "
         "resume=True."
     )
