@@ -43,21 +43,11 @@ def as_source(
     """
     if not isinstance(data, ImageSource):
         refuse_mistaken(data)
-        if is_stream(data):
-            return StreamSource(
-                data,
-                None,
-                image_size,
-                in_channels,
-                on_error=on_error or "raise",
-                value_range=value_range,
-                pages=pages,
-                loader=loader,
-            )
-        return ImageSource(
+        kind = StreamSource if is_stream(data) else ImageSource
+        return kind(
             data,
-            image_size,
-            in_channels,
+            image_size=image_size,
+            in_channels=in_channels,
             on_error=on_error or "raise",
             value_range=value_range,
             pages=pages,

@@ -19,7 +19,8 @@ from torch.nn.parameter import is_lazy
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.looking import Extraction, Seen, judged, look
 from super_selfish.training.alone import alone
-from super_selfish.training.exchange import Exchange, exchange, has_others, portable
+from super_selfish.training.control import portable
+from super_selfish.training.exchange import Exchange, exchange, has_others
 
 T = TypeVar("T")
 _ASKED, _DONE, _FAILED = "asked", "done", "failed"

@@ -6,7 +6,6 @@ what one of them does by itself, such as fine-tuning, may take long.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from super_selfish.training import control
 from super_selfish.training.distributed import is_distributed, join_processes
 
 WAIT = timedelta(days=1)  # for what others do
@@ -38,15 +38,11 @@ class Exchange:
 
     def from_first(self, value: T) -> T:
         """The first process's value, in every process; those of the others count for nothing."""
-        told = [value]
-        dist.broadcast_object_list(told, 0, group=self._group)
-        return told[0]
+        return control.from_first(value, self._group)
 
     def of_all(self, value: T) -> list[T]:
         """The values of all processes, in their order."""
-        told: list[Any] = [None] * self.size
-        dist.all_gather_object(told, value, group=self._group)
-        return told
+        return control.of_all(value, self._group)
 
     def agreed(self, work: Callable[[], T]) -> T:
         """Does some work, and raises in every process where it has failed in one.
@@ -60,15 +56,7 @@ class Exchange:
         Raises:
             Exception: Of the first process that has failed.
         """
-        error: Exception | None = None
-        try:
-            result = work()
-        except Exception as caught:  # noqa: BLE001  # raised below, here and everywhere
-            error = caught
-        for number, failure in enumerate(self.of_all(None if error is None else portable(error))):
-            if failure is not None:
-                raise error if error is not None and number == self.rank else failure
-        return result
+        return control.agreed(work, self._group)
 
     @torch.no_grad()
     def copy_first(self, tensor: Tensor) -> None:
@@ -110,17 +98,6 @@ def has_others(device: torch.device) -> bool:
     if not is_distributed():
         join_processes(device)
     return is_distributed()
-
-
-def portable(error: BaseException) -> Exception:
-    """An error that can be sent to other processes: itself, or its words."""
-    if isinstance(error, Exception):
-        try:
-            pickle.loads(pickle.dumps(error))  # our own, of this very moment
-        except Exception as why:  # noqa: BLE001  # whatever an error of a user's own does
-            return RuntimeError(f"{type(error).__name__}: {error} ({why})")
-        return error
-    return RuntimeError(f"the first process ended by {type(error).__name__}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ reading or writing is raised in all of them, so that none is left waiting.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
@@ -14,7 +13,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from super_selfish.training.control import copy_first, from_first, of_all, open_control
+from super_selfish.training.control import (
+    agreed,
+    copy_first,
+    from_first,
+    open_control,
+    portable,
+)
 from super_selfish.training.distributed import is_distributed, rank
 
 T = TypeVar("T")
@@ -48,7 +53,7 @@ def of_first(work: Callable[[], T]) -> T:
     except Exception as caught:  # noqa: BLE001, raised below, here and everywhere
         error = caught
     outline = _mapped(result, lambda tensor: _hole(tensor, tensors), Tensor)
-    failure, outline = from_first((_portable(error), outline))
+    failure, outline = from_first((None if error is None else portable(error), outline))
     if failure is not None:
         raise failure if error is None else error
     if rank() != 0:
@@ -73,16 +78,7 @@ def in_all(work: Callable[[], T]) -> T:
     if not is_distributed():
         return work()
     open_control()
-    result: T | None = None
-    error: Exception | None = None
-    try:
-        result = work()
-    except Exception as caught:  # noqa: BLE001, raised below, here and everywhere
-        error = caught
-    for number, failure in enumerate(of_all(_portable(error))):
-        if failure is not None:
-            raise failure if error is None or number != rank() else error
-    return cast(T, result)
+    return agreed(work)
 
 
 @contextmanager
@@ -123,14 +119,3 @@ def _hole(tensor: Tensor, tensors: list[Tensor]) -> _Hole:
 def _filled(hole: _Hole, tensors: list[Tensor]) -> Tensor:
     tensors.append(torch.empty(hole.shape, dtype=hole.dtype))
     return tensors[-1]
-
-
-def _portable(error: Exception | None) -> Exception | None:
-    """An error as it can be sent to other processes: itself, or its words."""
-    if error is None:
-        return None
-    try:
-        is_same = str(pickle.loads(pickle.dumps(error))) == str(error)  # our own, of this moment
-    except Exception:  # noqa: BLE001, whatever an error of somebody else's does
-        is_same = False
-    return error if is_same else RuntimeError(f"{type(error).__name__}: {error}")

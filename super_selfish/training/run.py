@@ -172,7 +172,7 @@ class Run:
     @property
     def images_per_update(self) -> int:
         """Of all batches that make an update, in all processes, where they are full."""
-        return self.batch_size * self.accumulate * self.processes
+        return self.sharing.images * self.accumulate
 
     @property
     def settings(self) -> Settings:
