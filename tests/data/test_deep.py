@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from super_selfish.data.decoding import count_frames, read_header, read_image
-from super_selfish.data.deep import deep_pnm
+from super_selfish.data.deep import deep_png, deep_pnm, lossy_bits
 from super_selfish.data.raster import raster_formats
 from super_selfish.data.sources import ImageSource
 
@@ -219,3 +220,91 @@ def test_the_first_and_the_last_depth_of_a_deep_ppm_are_taken(brightest: int) ->
     for wrong in (b"0 0", b"0 %d 0" % (brightest + 1)):
         with pytest.raises(ValueError, match="too few numbers, or too large ones"):
             deep_pnm(header + wrong)
+
+
+@pytest.mark.parametrize("place", [b"", b"P6"])
+def test_a_ppm_that_ends_in_its_header_is_refused(place: bytes) -> None:
+    with pytest.raises(ValueError, match="its header holds no numbers"):
+        deep_pnm(place)
+    with pytest.raises(EOFError, match="the PPM ends early"):
+        deep_pnm(place + b" # no end of a line")
+
+
+def test_a_comment_of_a_ppm_ends_with_its_line() -> None:
+    found = deep_pnm(b"P3\n#1 of 9\n#2\n 1\t1\n300\n7 8 300 999")  # the last one is of no image
+    assert found.dtype == np.uint16
+    assert found.tolist() == [[[1529, 1748, 65535]]]  # 65535 * n / 300, to the nearest
+
+
+def test_the_header_of_a_deep_png_is_looked_at() -> None:
+    def content(*fields: int, ending: bytes = b"") -> bytes:
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", *fields) + ending)
+        data = chunk(b"IDAT", zlib.compress(bytes(1 + 8)))
+        return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
+
+    assert deep_png(content(1, 1, 16, 2, 0, 0, 0)).tolist() == [[[0, 0, 0]]]
+    for size_and_kind in ((0, 1, 16, 2), (1, 0, 16, 2), (1, 1, 8, 2), (1, 1, 16, 0), (1, 1, 16, 3)):
+        bits, kind = size_and_kind[2:]
+        with pytest.raises(ValueError, match=f"16 bits a channel, got {bits} bits of kind {kind}"):
+            deep_png(content(*size_and_kind, 0, 0, 0))
+    with pytest.raises(ValueError, match="its header has another length"):
+        deep_png(content(1, 1, 16, 2, 0, 0, 0, ending=b"\0"))
+    whole = content(1, 1, 16, 2, 0, 0, 0)
+    with pytest.raises(ValueError, match="its first bytes are others"):
+        deep_png(b"\0" + whole)
+    with pytest.raises(ValueError, match="the checksum of a IHDR is another"):
+        deep_png(whole.replace(struct.pack(">II", 1, 1), struct.pack(">II", 1, 2)))
+
+
+def test_a_deep_png_may_end_with_the_name_of_its_end_and_no_earlier() -> None:
+    whole = png(numbers(4))
+    assert np.array_equal(deep_png(whole[:-4]), numbers(4))  # without a checksum of nothing
+    for length in (len(whole) - 5, len(whole) - 13, 8 + 8 + 13 + 3):  # the last one in the header
+        with pytest.raises(EOFError, match="the PNG ends early"):
+            deep_png(whole[:length])
+
+
+def lossy(kind: str, start: bytes) -> int:
+    """What is found in the first bytes of a file; where it stands in it stays."""
+    file = io.BytesIO(start)
+    file.seek(3)
+    found = lossy_bits(SimpleNamespace(format=kind, fp=file))  # type: ignore[arg-type]
+    assert file.tell() == 3
+    return found
+
+
+@pytest.mark.parametrize("before", [0, 1, 85])
+@pytest.mark.parametrize(("number", "bits"), [(7, 8), (9, 10), (0x89, 10), (15, 16), (37, 38)])
+def test_bits_of_a_jpeg_2000_are_those_of_its_codestream(
+    before: int, number: int, bits: int
+) -> None:
+    # ISO 15444-1, A.5.1: SOC, SIZ, Lsiz, Rsiz, eight sizes, Csiz, and then Ssiz of the first.
+    sizes = struct.pack(">HH8IH", 41, 0, 4, 4, 0, 0, 4, 4, 0, 0, 1)
+    start = bytes(before) + b"\xff\x4f\xff\x51" + sizes
+    assert lossy("JPEG2000", start + bytes([number, 1, 1])) == bits
+    assert lossy("JPEG2000", start + bytes([number])) == bits
+    assert lossy("JPEG2000", start) == 8
+    assert lossy("JPEG2000", bytes(60)) == 8
+
+
+@pytest.mark.parametrize("before", [0, 1, 85])
+@pytest.mark.parametrize(
+    ("flags", "bits"), [(0x00, 8), (0x1F, 8), (0x40, 10), (0x60, 12), (0x4C, 10), (0x6C, 12)]
+)
+def test_bits_of_an_avif_are_those_of_its_configuration(before: int, flags: int, bits: int) -> None:
+    # AV1 in ISOBMFF, 2.3.3: the third byte has a tier, high_bitdepth, twelve_bit, and more.
+    start = bytes(before) + b"av1C" + b"\x81\x20"
+    assert lossy("AVIF", start + bytes([flags, 0])) == bits
+    assert lossy("AVIF", start + bytes([flags])) == bits
+    assert lossy("AVIF", start) == 8
+    assert lossy("AVIF", bytes(4) + b"\x60\x60\x60\x60") == 8  # without the box
+
+
+def test_bits_of_what_was_not_opened_from_a_file_are_eight() -> None:
+    assert lossy_bits(Image.new("RGB", (2, 2))) == 8
+
+
+def test_bits_are_looked_for_in_the_first_64_kibibytes() -> None:
+    box = b"av1C\x81\x20\x60"
+    assert lossy("AVIF", bytes(65536 - len(box)) + box) == 12
+    assert lossy("AVIF", bytes(65537 - len(box)) + box) == 8

@@ -58,11 +58,13 @@ HELD_BY = {
     "augmentations/interpolation": (
         *("augmentations/test_resampling", "augmentations/test_warping"),
     ),
+    "data/conversion": ("data/test_axes", "data/test_transparent_colour", "data/test_value_range"),
     "data/channels": ("data/test_sources", "data/test_reading"),
     "data/feed": ("data/test_loaders", "data/test_workers", "training/test_progress"),
     "data/file_reader": ("data/test_user_loaders", "data/test_files"),
     "data/item_reader": ("data/test_sources", "data/test_files", "data/test_samples"),
     "data/items": ("data/test_sources", "data/test_arrays"),
+    "data/joined": ("supervisors/test_multi_task", "data/test_known_labels"),
     "data/labels": ("data/test_known_labels", "data/test_unneeded_labels", "data/test_sources"),
     "data/left_out": ("data/test_filling", "training/test_progress"),
     "data/likeness": ("supervisors/test_exhibited", "supervisors/test_resuming"),
@@ -70,8 +72,19 @@ HELD_BY = {
     "data/orientation": ("data/test_sources", "data/test_jpeg", "data/test_tiff"),
     "data/probed_numbers": ("data/test_value_range",),
     "data/probing": ("data/test_sources", "data/test_value_range", "training/test_progress"),
+    "data/raster": ("data/test_deep", "data/test_jpeg", "data/test_transparent_colour"),
     "data/regular": ("data/test_files", "test_security"),
     "data/sources": ("data/test_subset", "data/test_known_labels"),
+    **{
+        f"data/{name}": (
+            "data/test_streams",
+            "data/test_stream_kinds",
+            "data/test_stream_libraries",
+        )
+        for name in ("streams", "stream_order", "stream_position", "stream_reader", "stream_source")
+    },
+    "data/stream_joined": ("supervisors/test_multi_task", "data/test_streams"),
+    "data/stream_loader": ("data/test_streams", "data/test_stream_libraries"),
     "data/stored": ("data/test_cache", "data/test_on_device"),
     "supervisors/base": ("supervisors/test_after_a_probe",),
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
