@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
+from super_selfish.evaluation.intervals import CONFIDENCE, Interval, difference, points
 from super_selfish.evaluation.scoring import Score
-from super_selfish.evaluation.verdicts import RESERVE, verdicts
+from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRETRAINED, START, UNTRAINED = "pretrained", "start", "untrained"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 AVERAGED = "averaged"  # the pretrained one with averaged weights
 DIFFERENCE, SINCE_START = "difference", "since start"  # pretrained minus untrained, and minus start
+_SURE = f"{100 * CONFIDENCE:.0f} %"
 _BEFORE = {DIFFERENCE: UNTRAINED, SINCE_START: START}
+_NAMES = {SINCE_START: "the start", DIFFERENCE: "untrained"}  # in sentences, in this order
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,35 @@ class Evaluation:
         return _change(self.pretrained, self.start)
 
     @property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Of "difference" and "since start", by protocol: the difference and its 95 % interval.
+
+        They compare the networks on the same test images and the same draws of labels, see
+        `intervals.difference`. What another training would give is not in them: there was one.
+        """
+        return {
+            change: {
+                name: self._interval(score, self.scores[before][name])
+                for name, score in self.scores[PRETRAINED].items()
+            }
+            for change, before in _BEFORE.items()
+            if before in self.scores
+        }
+
+    def _interval(self, after: Score, before: Score) -> Interval:
+        """Of the values of two scores; by a bound where nobody knows the answers."""
+        if after.answers is None or before.answers is None:
+            return bounded(after.value, before.value, self.test_images)
+        return difference(after.answers, before.answers)
+
+    @property
     def verdict(self) -> list[str]:
-        """Whether it is worse than what it began from, or than untrained, or nobody can tell."""
-        found = verdicts(self.pretrained, self.start, self.untrained, self.test_images)
+        """Whether it is better or worse than what it began from, and than untrained, or neither."""
+        intervals = self.intervals
+        changes = {
+            name: intervals[change] for change, name in _NAMES.items() if change in intervals
+        }
+        found = verdicts(changes, self.test_images)
         if self.knows_untrained:
             return found
         return [*found, RESERVE]
@@ -142,6 +172,10 @@ class Evaluation:
             "others": self.others,
             "difference": self.difference,
             "since_start": self.since_start,
+            "intervals": {
+                change: {name: list(interval[1:]) for name, interval in row.items()}
+                for change, row in self.intervals.items()
+            },
             "verdict": self.verdict,
             "notes": dict(self.notes),
             "spread": self.spread,
@@ -197,32 +231,25 @@ class Evaluation:
         Raises:
             ValueError: If no protocol has that metric.
         """
-        if metric is None:
-            figures = {network: _values(row) for network, row in self.scores.items()}
-        else:
-            figures = {
-                network: {n: s.metrics[metric] for n, s in row.items() if metric in s.metrics}
-                for network, row in self.scores.items()
-            }
-            if not any(figures.values()):
-                known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
-                raise ValueError(f"metric must be one of {known}, got {metric!r}")
+        rows = {
+            network: {name: _cell(score, metric) for name, score in row.items()}
+            for network, row in self.scores.items()
+        }
+        if not any(cell for row in rows.values() for cell in row.values()):
+            known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
+            raise ValueError(f"metric must be one of {known}, got {metric!r}")
         for change, network in _BEFORE.items():
-            if network in figures:
-                before = figures[network]
-                figures[change] = {
-                    name: value - before[name] for name, value in figures[PRETRAINED].items()
+            if network in self.scores:
+                rows[change] = {
+                    name: self._change_cell(score, self.scores[network][name], metric)
+                    for name, score in self.scores[PRETRAINED].items()
                 }
-        spread = self.spread if metric is None else {}
         header = ["", *self.scores[PRETRAINED]]
-        rows = [
-            [network, *(_cell(network, name, figures, spread) for name in header[1:])]
-            for network in figures
-        ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        cells = [header, *([network, *row.values()] for network, row in rows.items())]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-            for row in [header, *rows]
+            for row in cells
         ]
         lines.append(
             f"{self.metric if metric is None else metric.replace('_', ' ')} in %; "
@@ -230,6 +257,16 @@ class Evaluation:
             f"{self.classes} classes" + (self._floor() if metric is None else "")
         )
         return "\n".join([*lines, *self._notes(has_spread=metric is None)])
+
+    def _change_cell(self, after: Score, before: Score, metric: str | None) -> str:
+        """A difference with its interval, if that is known; empty where there is no figure."""
+        if metric is None:
+            return str(self._interval(after, before))
+        if metric not in after.metrics or metric not in before.metrics:
+            return ""
+        if metric in after.measured and metric in before.measured:
+            return str(difference(after.measured[metric], before.measured[metric]))
+        return points(after.metrics[metric] - before.metrics[metric])
 
     def __str__(self) -> str:
         """The table of the values."""
@@ -245,8 +282,12 @@ class Evaluation:
 
     def _notes(self, has_spread: bool) -> list[str]:
         """What is to be said below the table."""
-        lines = [f"{name}: {note}" for name, note in self.notes.items()]
-        return [*self._labels_used(has_spread), *lines, *(self.verdict if has_spread else [])]
+        lines = self._labels_used(has_spread)
+        if self.untrained is not None or self.start is not None:
+            luck = "test images and draws of labels" if lines else "test images"
+            lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
+        lines += [f"{name}: {note}" for name, note in self.notes.items()]
+        return [*lines, *(self.verdict if has_spread else [])]
 
     def _labels_used(self, has_spread: bool) -> list[str]:
         """How many labels the protocols that draw them used."""
@@ -259,7 +300,7 @@ class Evaluation:
             return []
         used = ", ".join(f"{name} = {labels}" for name, (labels, _) in counts.items())
         draws = " or ".join(map(str, sorted({draws for _, draws in counts.values()})))
-        what = "mean \N{PLUS-MINUS SIGN} standard deviation" if has_spread else "mean"
+        what = f"mean {PLUS_MINUS} standard deviation" if has_spread else "mean"
         return [f"labels used: {used}; {what} of {draws} draws"]
 
 
@@ -273,15 +314,9 @@ def _values(row: dict[str, Score]) -> dict[str, float]:
     return {name: score.value for name, score in row.items()}
 
 
-def _cell(
-    network: str,
-    protocol: str,
-    figures: dict[str, dict[str, float]],
-    spread: dict[str, dict[str, float]],
-) -> str:
+def _cell(score: Score, metric: str | None) -> str:
     """A cell of the table in percent; empty where there is no figure."""
-    if protocol not in figures[network]:
-        return ""
-    text = f"{100 * figures[network][protocol]:{'+' if network in _BEFORE else ''}.1f}"
-    deviation = spread.get(network, {}).get(protocol)
-    return text if deviation is None else f"{text} \N{PLUS-MINUS SIGN} {100 * deviation:.1f}"
+    if metric is not None:
+        return f"{100 * score.metrics[metric]:.1f}" if metric in score.metrics else ""
+    text = f"{100 * score.value:.1f}"
+    return text if score.spread is None else f"{text} {PLUS_MINUS} {100 * score.spread:.1f}"

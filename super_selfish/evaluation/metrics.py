@@ -51,6 +51,11 @@ def top_k_accuracy(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP
     Returns:
         The share, in [0, 1].
     """
+    return top_k_places(scores, classes, labels, k).mean().item()
+
+
+def top_k_places(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP) -> Tensor:
+    """What each row counts for in `top_k_accuracy`: `[M]` float64 in [0, 1]."""
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     if scores.shape != (len(labels), len(classes)):
@@ -62,7 +67,7 @@ def top_k_accuracy(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP
     better = (scores > own).sum(dim=1)  # [M]
     equal = (scores == own).sum(dim=1)  # [M], itself among them
     places = ((k - better).double() / equal.clamp(min=1)).clamp(0, 1)
-    return (places * is_label.any(dim=1)).mean().item()
+    return places * is_label.any(dim=1)
 
 
 def confusion_matrix(predictions: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

@@ -17,6 +17,12 @@ from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.features import Features, LabelledSource, extract_features
+from super_selfish.evaluation.influences import (
+    balanced_accuracy_influences,
+    mean_average_precision_influences,
+    share_influences,
+)
+from super_selfish.evaluation.intervals import Measured
 from super_selfish.evaluation.label_checks import as_classes, is_multilabel
 
 
@@ -34,6 +40,9 @@ class Score:
         draws: The value of every draw, where a protocol draws its training images; else empty.
         confusion: Counts `[Y, Y]`, rows are the labels, columns the predictions; classes are those
             of both parts, ascending. `None` for several draws and for multi-label sets.
+        measured: Of each of `metrics` the value of every draw (a single one where nothing is
+            drawn), with the influences of the `M` test images: what intervals are made of. Of a
+            protocol of one's own it may be empty; then differences are judged by a bound.
     """
 
     value: float
@@ -41,6 +50,12 @@ class Score:
     metrics: dict[str, float] = field(default_factory=dict)
     draws: tuple[float, ...] = ()
     confusion: Tensor | None = field(default=None, compare=False, repr=False)
+    measured: dict[str, Measured] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def answers(self) -> Measured | None:
+        """What is measured of the value: the first of `metrics`, if there is such."""
+        return self.measured.get(next(iter(self.metrics), ""))
 
     @property
     def spread(self) -> float | None:
@@ -157,22 +172,39 @@ def score_predictions(
     scores, classes, labels = scores.cpu(), classes.cpu(), labels.cpu()
     if is_multilabel(labels):
         value = metrics.mean_average_precision(scores, labels)
-        return Score(value, settings, {"mean_average_precision": value})
+        name = "mean_average_precision"
+        measured = _once({name: value}, {name: mean_average_precision_influences(scores, labels)})
+        return Score(value, settings, {name: value}, measured=measured)
     predictions = classes[scores.argmax(dim=1)]
     value = metrics.accuracy(predictions, labels)
     figures = {
         "accuracy": value,
         "balanced_accuracy": metrics.balanced_accuracy(predictions, labels),
     }
+    influences = {
+        "accuracy": share_influences(predictions == labels),
+        "balanced_accuracy": balanced_accuracy_influences(predictions, labels),
+    }
     if len(classes) > metrics.TOP:
         figures["top5_accuracy"] = metrics.top_k_accuracy(scores, classes, labels)
+        places = metrics.top_k_places(scores, classes, labels)
+        influences["top5_accuracy"] = share_influences(places)
     every = torch.cat([classes, labels]).unique()
     return Score(
         value,
         settings,
         figures,
         confusion=metrics.confusion_matrix(predictions, labels, every),
+        measured=_once(figures, influences),
     )
+
+
+def _once(figures: dict[str, float], influences: dict[str, Tensor]) -> dict[str, Measured]:
+    """Figures of a single draw, with the influences `[M]` on each."""
+    return {
+        name: Measured(torch.tensor([value], dtype=torch.float64), influences[name][None].float())
+        for name, value in figures.items()
+    }
 
 
 def average_draws(draws: Sequence[Score], settings: dict[str, float]) -> Score:
@@ -187,6 +219,10 @@ def average_draws(draws: Sequence[Score], settings: dict[str, float]) -> Score:
         settings,
         {name: statistics.mean(d.metrics[name] for d in draws) for name in draws[0].metrics},
         tuple(draw.value for draw in draws),
+        measured={
+            name: Measured(*map(torch.cat, zip(*(d.measured[name] for d in draws), strict=True)))
+            for name in draws[0].measured
+        },
     )
 
 
