@@ -32,16 +32,17 @@ class Evaluation:
         scores: What each protocol says of each network: by network ("pretrained", "averaged" where
             there are averaged weights, the names of others, "start" where training began from
             weights, "untrained"), then by protocol.
-        metric: What the figures are: "accuracy" or "mean average precision".
+        metric: What the figures are: "accuracy", "mean average precision" or "mean IoU".
         chance: What guessing reaches: one by the number of classes of the training part, or the
-            mean average precision of one score for all images.
+            mean average precision of one score for all images, or the mean IoU of classes at
+            random.
         train_images: Images that protocols learned from.
         test_images: Images that the figures are of.
         classes: Classes of the training part.
         class_names: Of the rows of every `Score.confusion`; of a multi-label set, of the columns of
             its labels.
-        commonest: Accuracy of always naming the training part's most frequent class; `None` for a
-            multi-label set.
+        commonest: Accuracy, or mean IoU, of always naming the training part's most frequent class;
+            `None` for a multi-label set.
         notes: Which networks "start" and "untrained" are, a line each.
         knows_untrained: Whether "untrained" is known to begin as such networks do.
     """

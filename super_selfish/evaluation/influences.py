@@ -99,6 +99,37 @@ def mean_average_precision_influences(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(each).mean(dim=0)
 
 
+def mean_iou_influences(hits: Tensor, unions: Tensor, is_true: Tensor) -> Tensor:
+    """Of the intersection over union of each class, averaged over those that masks have.
+
+    Args:
+        hits: `[M, Y]` pixels of each image that are of a class and are given it.
+        unions: `[M, Y]` pixels that are of the class or are given it.
+        is_true: `[Y]` whether any pixel of all images is of the class.
+
+    Returns:
+        `[M]` float64.
+    """
+    hits, unions = hits[:, is_true].double(), unions[:, is_true].double()
+    either = unions.sum(dim=0)  # [Y]
+    ious = hits.sum(dim=0) / either
+    return len(hits) * ((hits - ious * unions) / either).mean(dim=1)
+
+
+def ratio_influences(parts: Tensor, wholes: Tensor) -> Tensor:
+    """Of the sum of parts by the sum of wholes, such as right pixels by all pixels.
+
+    Args:
+        parts: `[M]` of each image.
+        wholes: `[M]` of each image.
+
+    Returns:
+        `[M]` float64.
+    """
+    parts, wholes = parts.double(), wholes.double()
+    return len(parts) * (parts - parts.sum() / wholes.sum() * wholes) / wholes.sum()
+
+
 def _sums_to_the_end(values: Tensor) -> Tensor:
     """At each place the sum of what stands there and behind, `[M]`."""
     return values.flip(0).cumsum(0).flip(0)

@@ -13,9 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.masks import Masks
 from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.feature_maps import FeatureMaps
 from super_selfish.evaluation.features import Features, LabelledSource, extract_features
 from super_selfish.evaluation.influences import (
     balanced_accuracy_influences,
@@ -24,6 +26,7 @@ from super_selfish.evaluation.influences import (
 )
 from super_selfish.evaluation.intervals import Measured
 from super_selfish.evaluation.label_checks import as_classes, is_multilabel
+from super_selfish.evaluation.masked_data import check_masks_fit
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,15 @@ class Score:
 
     Attributes:
         value: Accuracy on the test part, in [0, 1]; of a multi-label set the mean average
-            precision. Of several draws the mean.
+            precision, of masks the mean intersection over union. Of several draws the mean.
         settings: What the protocol chose for itself, never on the test part.
         metrics: Further figures of the test part, in [0, 1], by name. "accuracy" (the value once
             more), "balanced_accuracy" and, of six classes or more, "top5_accuracy"; of a
-            multi-label set "mean_average_precision".
+            multi-label set "mean_average_precision"; of masks "mean_iou" and "pixel_accuracy".
         draws: The value of every draw, where a protocol draws its training images; else empty.
-        confusion: Counts `[Y, Y]`, rows are the labels, columns the predictions; classes are those
-            of both parts, ascending. `None` for several draws and for multi-label sets.
+        confusion: Counts `[Y, Y]` of images, or of the pixels of masks; rows are the labels,
+            columns the predictions; classes are those of both parts, ascending. `None` for several
+            draws and for multi-label sets.
         measured: Of each of `metrics` the value of every draw (a single one where nothing is
             drawn), with the influences of the `M` test images: what intervals are made of. Of a
             protocol of one's own it may be empty; then differences are judged by a bound.
@@ -111,6 +115,29 @@ class Subject:
         return self._labels(self.test, "test")
 
     @property
+    def masks(self) -> tuple[Masks, Masks]:
+        """Masks of the training and of the test part, of a protocol with `wants_masks`."""
+        train, test = self.train.masks, self.test.masks
+        if train is None or test is None:
+            raise ValueError("the data were opened without masks")
+        return train, test
+
+    @cached_property
+    def maps(self) -> tuple[FeatureMaps, FeatureMaps]:
+        """Feature maps of the training and of the test part, computed as they are asked for."""
+        train, test = (
+            FeatureMaps(
+                self.backbone,
+                data.images,
+                self.preprocess,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+            )
+            for data in (self.train, self.test)
+        )
+        return train, test
+
+    @property
     def labelled_train(self) -> LabelledSource:
         """The training part with its labels, so that nobody reads images again to know them."""
         if self.train.labels is not None or self.train.images.on_error == "skip":
@@ -173,7 +200,9 @@ def score_predictions(
     if is_multilabel(labels):
         value = metrics.mean_average_precision(scores, labels)
         name = "mean_average_precision"
-        measured = _once({name: value}, {name: mean_average_precision_influences(scores, labels)})
+        measured = measured_once(
+            {name: value}, {name: mean_average_precision_influences(scores, labels)}
+        )
         return Score(value, settings, {name: value}, measured=measured)
     predictions = classes[scores.argmax(dim=1)]
     value = metrics.accuracy(predictions, labels)
@@ -195,11 +224,11 @@ def score_predictions(
         settings,
         figures,
         confusion=metrics.confusion_matrix(predictions, labels, every),
-        measured=_once(figures, influences),
+        measured=measured_once(figures, influences),
     )
 
 
-def _once(figures: dict[str, float], influences: dict[str, Tensor]) -> dict[str, Measured]:
+def measured_once(figures: dict[str, float], influences: dict[str, Tensor]) -> dict[str, Measured]:
     """Figures of a single draw, with the influences `[M]` on each."""
     return {
         name: Measured(torch.tensor([value], dtype=torch.float64), influences[name][None].float())
@@ -243,10 +272,13 @@ def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
         test: As `train`.
 
     Raises:
-        ValueError: If a part has no labels, the labels of both are not of one kind, or one number
-            stands for classes of different names.
+        ValueError: If a part has no labels, the labels of both are not of one kind, one number
+            stands for classes of different names, or training masks have a single class.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
+    if train.masks is not None and test.masks is not None:
+        check_masks_fit(train.masks, test.masks)
+        return
     first, second = _first_label(train, "train"), _first_label(test, "test")
     if first is not None and second is not None and first.shape != second.shape:
         raise ValueError(
@@ -279,7 +311,9 @@ def require_labels(data: LabelledSource, part: str) -> None:
 
 
 def metric_of(train: LabelledSource) -> str:
-    """What scores are, told by the first label: "accuracy", or "mean average precision"."""
+    """What scores are: of masks "mean IoU", else by the first label an accuracy or mAP."""
+    if train.masks is not None:
+        return "mean IoU"
     label = _first_label(train, "train")
     return "accuracy" if label is None or label.dim() == 0 else "mean average precision"
 

@@ -10,12 +10,17 @@ from super_selfish.evaluation.influences import (
     average_precision_influences,
     balanced_accuracy_influences,
     mean_average_precision_influences,
+    mean_iou_influences,
+    ratio_influences,
     share_influences,
 )
 from super_selfish.evaluation.metrics import (
     average_precision,
     balanced_accuracy,
+    confusion_matrix,
     mean_average_precision,
+    mean_iou,
+    pixel_accuracy,
 )
 
 ROWS = 12
@@ -84,3 +89,31 @@ def test_the_variance_is_that_of_a_bootstrap_over_images(generator: torch.Genera
     influences = mean_average_precision_influences(scores, labels)
     expected = (influences.square().mean() / 150).sqrt().item()
     assert drawn.std().item() == pytest.approx(expected, rel=0.12)
+
+
+def test_of_masks_it_is_the_derivative_by_whole_images(generator: torch.Generator) -> None:
+    masks = torch.randint(0, 3, (ROWS, 20), generator=generator)
+    predicted = torch.where(torch.rand(ROWS, 20, generator=generator) < 0.6, masks, 3 - masks)
+    classes = torch.arange(4)  # the last is only ever predicted
+    hits, true, found = (
+        torch.stack([(rows[:, None] == classes).sum(dim=0) for rows in of_image])
+        for of_image in (masks.where(masks == predicted, -1), masks, predicted)
+    )
+    ious = mean_iou_influences(hits, true + found - hits, true.any(dim=0))
+    shares = ratio_influences(hits.sum(dim=1), true.sum(dim=1))
+    assert ious.sum().item() == pytest.approx(0.0, abs=1e-9)
+    for number in range(ROWS):
+        up, down = (
+            confusion_matrix(
+                counted(predicted, number, step).flatten(),
+                counted(masks, number, step).flatten(),
+                classes,
+            )
+            for step in (1, -1)
+        )
+        step = ROWS / 0.002
+        assert ious[number].item() == pytest.approx(
+            step * (mean_iou(up) - mean_iou(down)), abs=1e-4
+        )
+        change = pixel_accuracy(up) - pixel_accuracy(down)
+        assert shares[number].item() == pytest.approx(step * change, abs=1e-4)
