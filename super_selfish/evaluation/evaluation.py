@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
 from super_selfish.evaluation.intervals import CONFIDENCE, Interval, difference, points
+from super_selfish.evaluation.label_curves_figure import plot_label_curves
+from super_selfish.evaluation.labels_saved import (
+    IN_ALL,
+    PER_CLASS,
+    Curve,
+    Saved,
+    Unit,
+    curve_of,
+    headline,
+    labels_saved,
+)
 from super_selfish.evaluation.scoring import Score
 from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
 
@@ -118,6 +131,42 @@ class Evaluation:
         return difference(after.answers, before.answers)
 
     @property
+    def labels_unit(self) -> Unit:
+        """What few-label curves count: labels a class, or images where one has several classes."""
+        return PER_CLASS if self.metric == "accuracy" else IN_ALL
+
+    @cached_property
+    def label_curves(self) -> dict[str, Curve]:
+        """By network what probes on few labels reach, by their number (see `labels_unit`).
+
+        The linear probe on all labels is the last point. Empty where there are not two points.
+        """
+        classes = self.classes if self.labels_unit == PER_CLASS else None
+        curves = {n: curve_of(row, self.train_images, classes) for n, row in self.scores.items()}
+        return {name: curve for name, curve in curves.items() if len(curve) > 1}
+
+    @cached_property
+    def labels_saved(self) -> dict[str, list[Saved]]:
+        """Beside "start" and "untrained": with how many labels these do as well, see `Saved`."""
+        curves = self.label_curves
+        return {
+            name: labels_saved(curves[PRETRAINED], curves[name])
+            for name in (START, UNTRAINED)
+            if name in curves and curves[name].keys() == curves.get(PRETRAINED, {}).keys()
+        }
+
+    @property
+    def labels_verdict(self) -> list[str]:
+        """A sentence for each of `labels_saved`."""
+        found = ((name, headline(saved)) for name, saved in self.labels_saved.items())
+        return [
+            f"labels saved, beside {'the start' if name == START else name}: "
+            f"{best.sentence(self.labels_unit)}"
+            for name, best in found
+            if best is not None
+        ]
+
+    @property
     def verdict(self) -> list[str]:
         """Whether it is better or worse than what it began from, and than untrained, or neither."""
         intervals = self.intervals
@@ -178,6 +227,9 @@ class Evaluation:
                 for change, row in self.intervals.items()
             },
             "verdict": self.verdict,
+            "labels_saved": {
+                name: [_finite(best) for best in saved] for name, saved in self.labels_saved.items()
+            },
             "notes": dict(self.notes),
             "spread": self.spread,
             "metric": self.metric,
@@ -222,6 +274,30 @@ class Evaluation:
             self.scores, path, metric=self.metric, chance=self.chance, notes=self.verdict
         )
 
+    def plot_labels(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draws the few-label curves, and with how many labels the other networks do as well.
+
+        Args:
+            path: The file to write; its ending gives the format. `None` writes nothing.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ValueError: If there are not two numbers of labels: evaluate with
+                `protocols=("few-label",)`.
+            ImportError: If matplotlib is missing.
+        """
+        return plot_label_curves(
+            self.label_curves,
+            path,
+            saved={name: headline(saved) for name, saved in self.labels_saved.items()},
+            metric=self.metric,
+            unit=self.labels_unit,
+            chance=self.chance,
+            notes=self.labels_verdict,
+        )
+
     def table(self, metric: str | None = None) -> str:
         """A table in percent: a row for each network, a column for each protocol.
 
@@ -246,7 +322,8 @@ class Evaluation:
                     for name, score in self.scores[PRETRAINED].items()
                 }
         header = ["", *self.scores[PRETRAINED]]
-        cells = [header, *([network, *row.values()] for network, row in rows.items())]
+        cells = [header]
+        cells += [[n, *(row.get(name, "") for name in header[1:])] for n, row in rows.items()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
@@ -288,7 +365,7 @@ class Evaluation:
             luck = "test images and draws of labels" if lines else "test images"
             lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
         lines += [f"{name}: {note}" for name, note in self.notes.items()]
-        return [*lines, *(self.verdict if has_spread else [])]
+        return [*lines, *([*self.verdict, *self.labels_verdict] if has_spread else [])]
 
     def _labels_used(self, has_spread: bool) -> list[str]:
         """How many labels the protocols that draw them used."""
@@ -308,6 +385,11 @@ class Evaluation:
 def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[str, float] | None:
     """Differences by protocol."""
     return None if before is None else {name: after[name] - before[name] for name in after}
+
+
+def _finite(saved: Saved) -> dict[str, float | None]:
+    """What was saved as plain values; `None` for more than was tried."""
+    return {name: None if value == math.inf else value for name, value in saved._asdict().items()}
 
 
 def _values(row: dict[str, Score]) -> dict[str, float]:
