@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
@@ -313,3 +315,165 @@ def test_a_cache_is_read_with_what_a_system_has(
     source = ImageSource(folder, cache=file)
     assert torch.equal(images_of(source), expected(folder))
     assert isinstance(source.__getitems__([3, 1]), Batch)
+
+
+# The file itself
+
+
+def crafted(file: Path, note: dict[str, object], *, body: bytes, after: bytes = b"") -> None:
+    """A file of a body and a note, which say of each other what they should."""
+    note = {**note, "digest": cache_file._digest(note)}
+    text = json.dumps(note).encode()
+    file.write_bytes(body + text + after + len(text + after).to_bytes(8, "little") + b"SelfishC")
+
+
+def parts(folder: Path, file: Path) -> tuple[Note, dict[str, object], bytes]:
+    """What is wanted, the note of a whole cache, and all that stands before it."""
+    wanted = note_of(folder, file)
+    found = open_file(file, wanted)
+    assert found is not None
+    return wanted, dict(found.note), file.read_bytes()[: start() + COUNT * (PIXELS + 4)]
+
+
+def test_what_of_a_cache_is_damaged_is_said(folder: Path, file: Path) -> None:
+    wanted, note, body = parts(folder, file)
+    table = start() + COUNT * PIXELS
+
+    def said() -> str:
+        with pytest.raises(DamagedCacheError) as caught:
+            open_file(file, wanted)
+        return str(caught.value)
+
+    for longer in (body + b"\0", body[:-1]):
+        crafted(file, note, body=longer)
+        assert said() == "its length is not that of its images"
+    for place in (0, start() - 1):
+        crafted(file, note, body=body[:place] + b"?" + body[place + 1 :])
+        assert said() == "its header is broken"
+    for place in (table, len(body) - 1):
+        changed = bytes([body[place] ^ 1])
+        crafted(file, note, body=body[:place] + changed + body[place + 1 :])
+        assert said() == "its checksums are broken"
+    crafted(file, note, body=body, after=b"}")
+    assert said() == "its note is broken"
+    crafted(file, note, body=body)
+    assert open_file(file, wanted) is not None
+    whole = file.read_bytes()
+    for length, what in ((len(whole) - 1, "its end is missing"), (200, "its end is missing")):
+        file.write_bytes(whole[:length])
+        assert said() == what
+    file.write_bytes(body + (len(body) + 1).to_bytes(8, "little") + b"SelfishC")
+    assert said() == "its note is broken"  # which would begin before the file
+    file.write_bytes(b"SelfishC")
+    with pytest.raises(ValueError, match="is no cache of images, or a broken one"):
+        open_file(file, wanted)
+
+
+def test_a_note_is_read_up_to_its_longest(
+    folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, _, body = parts(folder, file)
+    length = len(file.read_bytes()) - len(body) - 16
+    monkeypatch.setattr(cache_file, "_LONGEST_NOTE", length)
+    assert open_file(file, wanted) is not None
+    monkeypatch.setattr(cache_file, "_LONGEST_NOTE", length - 1)
+    with pytest.raises(DamagedCacheError, match="its note is broken"):
+        open_file(file, wanted)
+
+
+def test_a_cache_of_other_images_is_none_and_is_closed(folder: Path, file: Path) -> None:
+    wanted, note, body = parts(folder, file)
+    handles = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for key in wanted:
+        assert open_file(file, {**wanted, key: "another"}) is None
+    assert open_file(file, {**wanted, "more": 1}) is None
+    assert open_file(file.with_name("nothing.npy"), wanted) is None
+    crafted(file, note, body=body + b"\0")
+    with pytest.raises(DamagedCacheError):
+        open_file(file, wanted)
+    assert not handles or len(os.listdir("/proc/self/fd")) == handles
+    with pytest.raises(ValueError, match="is no file: give the path of a file"):
+        open_file(folder, wanted)
+
+
+def test_a_former_cache_is_one_of_other_images(folder: Path, file: Path) -> None:
+    wanted, note, body = parts(folder, file)
+    text = json.dumps({**note, "format": 1, "unreadable": "any"}).encode()
+    file.write_bytes(body + text + len(text).to_bytes(8, "little") + b"SelfishC")
+    assert open_file(file, wanted) is None  # it had no digest
+
+
+@pytest.mark.parametrize(
+    "entry", [[1, "a"], [1, "a", "b", "c"], ["1", "a", "b"], [True, "a", "b"], "abc", None]
+)
+def test_unreadable_images_are_a_number_a_name_and_a_reason(
+    folder: Path, file: Path, entry: object
+) -> None:
+    wanted, note, body = parts(folder, file)
+    crafted(file, {**note, "unreadable": [[1, "a", "b"]]}, body=body)
+    assert open_file(file, wanted) is not None
+    crafted(file, {**note, "unreadable": [[1, "a", "b"], entry]}, body=body)
+    with pytest.raises(DamagedCacheError, match="its note is broken"):
+        open_file(file, wanted)
+
+
+def test_images_are_read_from_their_place_and_compared(folder: Path, file: Path) -> None:
+    found = open_file(file, note_of(folder, file))
+    assert found is not None
+    images = expected(folder).permute(0, 2, 3, 1).numpy()
+    image = np.empty((SIDE, SIDE, 3), np.uint8)
+    for index in (0, 3, COUNT - 1):
+        assert found.read(image, index)
+        assert np.array_equal(image, images[index])
+    flip(file, start() + 4 * PIXELS - 1)
+    assert not found.read(image, 3)
+    assert found.read(image, 4)
+    os.truncate(file, start() + 4 * PIXELS + 5)
+    assert not found.read(image, 4)
+
+
+def test_only_the_image_that_was_there_is_written_back(folder: Path, file: Path) -> None:
+    found = open_file(file, note_of(folder, file))
+    assert found is not None
+    whole = file.read_bytes()
+    images = expected(folder).permute(0, 2, 3, 1).numpy()
+    flip(file, start() + 2 * PIXELS)
+    for wrong in (images[1], images[2].astype(np.uint16), images[2].reshape(SIDE, -1, 1)):
+        assert not found.mend(2, wrong)
+    assert file.read_bytes() != whole
+    assert found.mend(2, images[2])
+    assert file.read_bytes() == whole
+    flip(file, start() + 2 * PIXELS)
+    with file.open("ab") as more:
+        more.write(b"!")
+    assert not found.mend(2, images[2])  # it has another length by now
+    file.with_name("other").write_bytes(whole)
+    os.replace(file.with_name("other"), file)
+    assert not found.mend(2, images[2])  # it is another file
+
+
+def test_a_cache_says_so_in_its_first_bytes(tmp_path: Path, file: Path) -> None:
+    assert cache_file.is_cache(file)
+    word = b" # a cache of super-selfish"
+    for before, is_one in ((256 - len(word), True), (257 - len(word), False)):
+        (tmp_path / "x").write_bytes(bytes(before) + word)
+        assert cache_file.is_cache(tmp_path / "x") is is_one
+
+
+def test_a_file_is_written_as_it_is_described() -> None:
+    stream = io.BytesIO()
+    note: Note = {"shape": [3, 1, 2, 1], "unreadable": [[1, "a", "b"]]}
+    cache_file.write_file(stream, note, [b"\1\2", None, b"\3\4"])
+    content = stream.getvalue()
+    head = len(header([3, 1, 2, 1]))
+    assert content[head : head + 6] == b"\1\2\0\0\3\4"
+    sums = np.frombuffer(content[head + 6 : head + 18], "<u4").tolist()
+    assert sums == [zlib.crc32(b"\1\2"), 0, zlib.crc32(b"\3\4")]
+    length = int.from_bytes(content[-16:-8], "little")
+    assert content[-8:] == b"SelfishC"
+    assert len(content) == head + 18 + length + 16
+    stored = json.loads(content[-16 - length : -16])
+    assert stored["sums"] == hashlib.sha256(content[head + 6 : head + 18]).hexdigest()
+    digest = stored.pop("digest")
+    assert digest == hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+    assert stored == {**note, "sums": stored["sums"]}

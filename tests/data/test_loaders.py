@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from super_selfish.data.collate import LabelCollator
+from super_selfish.data.filling import FilledBatches
 from super_selfish.data.loaders import EpochBatches, RawItems, build_loader
 from super_selfish.data.sources import ImageSource, Unreadable
+from super_selfish.training.randomness import step_generator
 
 
 def flat(batches: EpochBatches) -> list[int]:
@@ -119,3 +121,86 @@ def test_an_item_that_cannot_be_read_ends_the_run_or_is_left_out(on_error: Any) 
             items[2]
     else:
         assert items[2] == Unreadable(2, "item 2", "OSError: gone")
+
+
+@pytest.mark.parametrize(("size", "processes"), [(4, 1), (4, 2), (1, 1), (1, 3)])
+@pytest.mark.parametrize("number", [7, 16, 17, 40])
+def test_an_epoch_that_others_began_goes_on_after_what_they_have_seen(
+    number: int, size: int, processes: int
+) -> None:
+    def made(rank: int = 0) -> EpochBatches:
+        return EpochBatches(number, size, seed=1, rank=rank, world_size=processes)
+
+    order = flat(EpochBatches(number, number, seed=1))
+    fewest = processes * min(2, size)
+    for seen in range(number + 2):
+        step = made().step_after(seen)
+        if seen >= number:
+            assert step == len(made())
+            continue
+        natural = min(seen // (size * processes), len(made()) - 1)
+        is_small = (natural + 1) * size * processes - seen < fewest
+        assert step == natural + (is_small and natural < len(made()) - 1)
+        ranks = [made(rank) for rank in range(processes)]
+        for each in ranks:
+            each.enter(0, step, seen)
+            each.start_at(0, step)
+        first = [next(iter(each)) for each in ranks]
+        assert {len(batch) for batch in first} == {len(first[0])}
+        assert len(first[0]) >= min(2, size)
+        together = [index for group in zip(*first, strict=True) for index in group]
+        end = number if step == len(made()) - 1 else (step + 1) * size * processes
+        assert together[: end - seen] == order[seen:end]
+        whole = list(made())
+        assert list(ranks[0])[1:] == whole[step + 1 :]  # those after it are as ever
+        ranks[0].start_at(1, step)
+        assert list(ranks[0]) == list(_of_epoch(made(), 1))[step:]
+
+
+def _of_epoch(order: EpochBatches, epoch: int) -> EpochBatches:
+    order.start_at(epoch)
+    return order
+
+
+def test_a_batch_begins_where_it_always_does_until_it_is_entered() -> None:
+    order = EpochBatches(12, 4, shuffle=False)
+    assert next(iter(order)) == [0, 1, 2, 3]
+    order.enter(0, 1, 5)
+    assert list(order) == [[0, 1, 2, 3], [5, 6, 7], [8, 9, 10, 11]]
+    assert (order.epoch, order.first_step, order.seed, order.rank, order.world_size) == (0,) * 4 + (
+        1,
+    )
+    assert EpochBatches(12, 4).shuffle
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_loader_keeps_its_workers_and_seeds_them_by_run_and_epoch(num_workers: int) -> None:
+    source = ImageSource(torch.zeros(8, 3, 32, 32, dtype=torch.uint8))
+    order = EpochBatches(8, 4, seed=6)
+    order.start_at(3)
+    loader = build_loader(source, order, LabelCollator(), num_workers=num_workers, timeout=5)
+    assert loader.persistent_workers == (num_workers > 0)
+    assert loader.timeout == (5 if num_workers else 0)
+    assert loader.generator is not None
+    assert loader.generator.initial_seed() == step_generator(6, 3).initial_seed()
+    assert not loader.pin_memory
+    plain = build_loader(source, order, LabelCollator())
+    assert (plain.num_workers, plain.timeout) == (0, 0)
+    assert build_loader(source, order, LabelCollator(), pin_memory=True).pin_memory
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("fills", [False, True])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_are_filled_where_images_may_be_skipped(
+    on_error: Any, fills: bool, processes: int
+) -> None:
+    source = ImageSource(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), on_error=on_error)
+    order = EpochBatches(8, 4, world_size=processes)
+    items: Any = build_loader(source, order, LabelCollator(), fills=fills).dataset
+    if fills and on_error == "skip":
+        assert isinstance(items, FilledBatches)
+        assert items.items is source
+        assert items.to_full_size == (processes > 1)
+    else:
+        assert items is source

@@ -155,3 +155,52 @@ def test_arrays_are_not_changed_by_holding_them(images: Tensor) -> None:
     before = array.copy()
     batches_of(ImageSource(array), held=True)[0].images.zero_()
     assert np.array_equal(array, before)
+
+
+def test_images_may_take_nine_tenths_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_device, "free_memory", lambda device: free)
+    for dtype, bytes_each in ((torch.uint8, 3 * 32 * 32), (torch.float32, 4 * 3 * 32 * 32)):
+        images = torch.zeros(9, 3, 32, 32, dtype=dtype)
+        images[:, 0] = 255 if dtype == torch.uint8 else 1
+        source = ImageSource(images)
+        free = 10 * bytes_each
+        held_on_device(source, CPU, progress=False)
+        free -= 2
+        with pytest.raises(ValueError, match=r"9 images of \(3, 32, 32\) need 0.00 GB"):
+            held_on_device(source, CPU, progress=False)
+    free = int(1.2e7)
+    many = ImageSource(torch.eye(3).view(3, 3, 1, 1).expand(-1, -1, 1000, 1000))
+    with pytest.raises(ValueError, match=r"need 0\.04 GB on cpu, where 0\.01 GB are free"):
+        held_on_device(many, CPU, progress=False)
+
+
+def test_labels_lie_with_the_images_where_all_have_one() -> None:
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[..., 0] = 255
+    items = [(image, number * 7) for number, image in enumerate(images)]
+    held = held_on_device(ImageSource(items), CPU, progress=False)
+    assert held.stored is not None and held.stored.labels is not None
+    assert held.stored.labels.tolist() == [0, 7, 14, 21]
+    broken = [*items[:2], (b"no image", 3), items[3]]
+    held = held_on_device(ImageSource(broken, 32, 3, on_error="skip"), CPU, progress=False)
+    assert held.stored is not None and held.stored.labels is not None
+    assert held.stored.labels.tolist() == [0, 7, 0, 21]
+    assert held.stored.unreadable == {2}
+    partly: list[Any] = [*items[:2], images[2], items[3]]
+    held = held_on_device(ImageSource(partly), CPU, progress=False)
+    assert held.stored is not None and held.stored.labels is None
+
+
+def test_labels_of_several_shapes_are_left_to_the_items() -> None:
+    images = torch.zeros(258, 3, 32, 32, dtype=torch.uint8)
+    images[..., 0] = 255
+    items = [(image, [1] if place < 256 else [1, 2]) for place, image in enumerate(images)]
+    held = held_on_device(ImageSource(items), CPU, progress=False)  # two batches
+    assert held.stored is not None and held.stored.labels is None
+
+
+def test_a_source_is_left_as_it_was() -> None:
+    source = ImageSource(torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
+    held = held_on_device(source, CPU, progress=False)
+    assert source.stored is None
+    assert held.stored is not None and held is not source

@@ -9,7 +9,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from super_selfish.data import Batch, Collator, ImageSource, to_unit_range
+from super_selfish.data.cache import CachedImages
 from super_selfish.data.collate import Labelled
+from super_selfish.data.loaders import EpochBatches
+from super_selfish.data.reading import Reading, open_loader
+from super_selfish.data.stored import HeldImages
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import Supervisor
 from tests.conftest import TinyBackbone
@@ -83,3 +87,27 @@ def test_a_plain_function_that_collates_gets_neither(
 ) -> None:
     with pytest.raises(ValueError, match=f"{option} keeps images ready for a Collator"):
         run(images, lambda items: items, **{option: value})
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_images_are_read_from_where_they_were_put(
+    folder: Path, tmp_path: Path, on_device: bool, is_cached: bool
+) -> None:
+    source = ImageSource(folder, 32)
+    order = EpochBatches(len(source), 4)
+    cache = tmp_path / "cache" if is_cached else None
+    loader = open_loader(
+        source,
+        order,
+        Halves(),
+        torch.device("cpu"),
+        num_workers=2,
+        reading=Reading(cache=cache, on_device=on_device, timeout=9, progress=False),
+    )
+    kind = HeldImages if on_device else CachedImages if is_cached else type(None)
+    found: Any = loader.dataset
+    assert isinstance(found.stored, kind)
+    assert loader.num_workers == (0 if on_device else 2)
+    assert loader.timeout == (0 if on_device else 9)
+    assert loader.batch_sampler is order

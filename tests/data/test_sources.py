@@ -791,3 +791,16 @@ def test_items_may_be_the_bytes_of_files(kind: str, images: Tensor, tmp_path: Pa
         ImageSource(given[0], loader=lambda path: images[0])
     broken = ImageSource([given[0][0], given[0][0][:40]], on_error="skip")
     assert isinstance(broken[1], Unreadable)
+
+
+@pytest.mark.parametrize("form", ["tensor", "list"])
+def test_several_positions_are_checked_as_one_is(form: str) -> None:
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0] = torch.tensor([0, 80, 160, 255], dtype=torch.uint8).view(4, 1, 1)
+    source = ImageSource(images if form == "tensor" else list(images))
+    given = source.__getitems__([-1, 1, -4])
+    assert [sample.index for sample in given] == [3, 1, 0]
+    assert [int(sample.image[0, 0, 0]) for sample in given] == [255, 80, 0]  # type: ignore[union-attr]
+    for wrong in (4, -5):
+        with pytest.raises(IndexError):
+            source.__getitems__([0, wrong])

@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from super_selfish.data.samples import DatasetError
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import (
     WorkerError,
+    batches_of,
     parse_timeout,
     worker_faults_explained,
     workers_ended,
@@ -172,3 +175,113 @@ def test_no_process_that_reads_images_is_left_after_a_run(images: Tensor) -> Non
     assert set(multiprocessing.active_children()) <= before
     with workers_ended(object()):  # whatever has none stays as it is
         pass
+
+
+@pytest.mark.parametrize(
+    ("codes", "how"),
+    [
+        (None, r"was killed \(Aborted\), most often by a fault in a library"),
+        ([None, 0], r"was killed \(Aborted\)"),  # which ended well does not tell more
+        ([1, -9], r"was killed \(Killed\), most often by the system"),
+        ([-7], r"was killed \(Bus error\), most often since /dev/shm is full"),
+    ],
+)
+@needs_signals
+def test_how_a_worker_ended_is_told_by_the_worst_of_them(codes: Any, how: str) -> None:
+    with pytest.raises(WorkerError, match=how), worker_faults_explained(of_codes(codes)):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Aborted. ")
+
+
+def of_codes(codes: Any) -> Any:
+    """What torch iterates over, with workers that have ended so; each end is noted."""
+    workers = [] if codes is None else [SimpleNamespace(exitcode=code) for code in codes]
+    ended: list[bool] = []
+    return SimpleNamespace(
+        _workers=workers, _shutdown_workers=lambda: ended.append(True), ended=ended
+    )
+
+
+def test_what_breaks_off_is_of_a_worker_only_where_one_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("super_selfish.data.workers._SECONDS_BETWEEN", 0.001)
+    dead = of_codes([3])
+    with pytest.raises(WorkerError, match=r"ended \(exit code 3\), most often by an exit in"):
+        with worker_faults_explained(SimpleNamespace(_iterator=dead)):
+            raise ConnectionResetError("reset")
+    assert dead.ended == [True]
+    for alive in (of_codes([None]), of_codes([]), None):
+        with pytest.raises(EOFError, match="mine"), worker_faults_explained(alive):
+            raise EOFError("mine")
+    with pytest.raises(RuntimeError, match="mine"), worker_faults_explained(dead):
+        raise RuntimeError("mine")
+
+
+def test_workers_are_looked_at_until_one_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late:
+        looks = 0
+
+        @property
+        def exitcode(self) -> int | None:
+            self.looks += 1
+            return 4 if self.looks > 30 else None
+
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    late = Late()
+    with pytest.raises(EOFError), worker_faults_explained(SimpleNamespace(_workers=[late])):
+        raise EOFError
+    assert (late.looks, slept) == (20, [0.05] * 20)  # a second in all
+    with pytest.raises(WorkerError, match="exit code 4"):
+        with worker_faults_explained(SimpleNamespace(_workers=[late])):
+            raise EOFError
+
+
+def test_workers_are_ended_though_torch_interrupts_it() -> None:
+    class Interrupted:
+        _workers = (1, 2)
+        tries = 0
+        said = "DataLoader worker (pid 7) is killed by signal"
+
+        def _shutdown_workers(self) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise RuntimeError(self.said)
+
+    loader = SimpleNamespace(_iterator=Interrupted())
+    reader = loader._iterator
+    with workers_ended(loader):
+        assert reader.tries == 0
+    assert reader.tries == 3
+    assert loader._iterator is None
+    with workers_ended(object()):
+        pass
+    other = Interrupted()
+    other.said = "something else"
+    with pytest.raises(RuntimeError, match="something else"):
+        with workers_ended(SimpleNamespace(_iterator=other)):
+            pass
+
+
+def test_batches_are_counted_for_who_describes_them() -> None:
+    class Loader:
+        def __iter__(self) -> Any:
+            yield "a"
+            yield "b"
+            raise RuntimeError("DataLoader timed out after 2.5 seconds")
+
+    batches = batches_of(Loader(), lambda number: f"number {number}")  # type: ignore[arg-type]
+    assert [next(batches), next(batches)] == ["a", "b"]
+    with pytest.raises(WorkerError, match=r"within 2.5 s.* It was to give number 2\.$") as caught:
+        next(batches)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(WorkerError, match=r"all of it\.$"):
+        list(batches_of(Loader()))  # type: ignore[arg-type]
+
+
+def test_seconds_may_be_of_any_kind_of_number() -> None:
+    assert parse_timeout(np.float32(0.5)) == 0.5
+    assert type(parse_timeout(5)) is float
+    for wrong in ([5], -0.5, float("nan")):
+        with pytest.raises(ValueError, match="worker_timeout is a number of seconds"):
+            parse_timeout(wrong)  # type: ignore[arg-type]
