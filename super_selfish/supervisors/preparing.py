@@ -22,6 +22,7 @@ from super_selfish.supervisors.averaging import begin_averaging, check_averaging
 from super_selfish.supervisors.composing import lent_run, parts_of
 from super_selfish.supervisors.deciding import tell_settings
 from super_selfish.supervisors.diagnostics import HealthWarning, batches_of_one_explained
+from super_selfish.supervisors.pace import settle_precision
 from super_selfish.supervisors.persistence import resume_supervisor, stored_sharing
 from super_selfish.supervisors.placement import place_for_training
 from super_selfish.supervisors.spreading import devices_for, keep_number, tell_devices
@@ -39,7 +40,7 @@ from super_selfish.training.locking import lock_of
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.optimizers import by_name
 from super_selfish.training.plain import plain_setting
-from super_selfish.training.precision import gradient_scaler
+from super_selfish.training.precision import AUTO, gradient_scaler
 from super_selfish.training.run import Run
 from super_selfish.training.scaling import BASE_IMAGES, scaled_rate
 from super_selfish.training.settings import announce_beginning
@@ -105,6 +106,7 @@ def _prepared_alone(
         if stored is not None:
             keep_number(run, given["devices"], stored.get("devices", 1))
         lay_out(supervisor, given["channels_last"])
+        settle_precision(supervisor, run, given["precision"], stored)
         build_optimizer = by_name(given["optimizer"])
         if not supervisor.takes_turns:  # torch's fused SGD wants momentum of all parameters or none
             build_optimizer = fused(build_optimizer, list(supervisor.parameters()))
@@ -151,8 +153,10 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
     if given["name"] is not None:
         given["name"] = fixed_name(given["name"])
     device = supervisor.device
+    # Until what "auto" stands for is measured, that which needs more memory.
+    precision = "fp32" if given["precision"] == AUTO else given["precision"]
     devices, why_one = devices_for(supervisor, given["devices"], compiles=given["compile"])
-    batch_size, chosen = _batch_size(supervisor, given, devices)
+    batch_size, chosen = _batch_size(supervisor, given | {"precision": precision}, devices)
     remarks = [remark for remark in (chosen, why_one) if remark is not None]
     made_here = {
         "batch_size": batch_size,
@@ -162,7 +166,8 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
         "callbacks": Callbacks(given["callbacks"], given["monitor"]),
         "parts": parts,
         "device": device,
-        "scaler": gradient_scaler(given["precision"], device),
+        "precision": precision,
+        "scaler": gradient_scaler(precision, device),
         "num_images": images_of_epoch(
             supervisor.source, given["steps_per_epoch"], batch_size, distributed.world_size()
         ),

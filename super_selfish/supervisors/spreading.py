@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,19 @@ from super_selfish.models.dry_run import REFUSALS
 from super_selfish.models.holders import splittable_networks
 from super_selfish.models.replicas import Replicas
 from super_selfish.supervisors import footprint
+from super_selfish.supervisors.pace import seconds_a_step
 from super_selfish.training import distributed
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import devices_from
 from super_selfish.training.memory import is_lack_of_memory
-from super_selfish.training.precision import autocast
 from super_selfish.training.randomness import seed_device
-from super_selfish.training.run import Losses, Run, total
+from super_selfish.training.run import Losses, Run
 from super_selfish.training.telling import warn
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
 
 LONG = 200  # steps of a run for which it is worth measuring whether one device is faster
-TIMED = 3  # steps of each kind, after a first one that is not timed
 
 
 def devices_for(
@@ -140,36 +138,19 @@ def _seconds_a_step(supervisor: Supervisor) -> tuple[float, float] | None:
         data = footprint.example(supervisor, min(run.batch_size, run.num_images))
         if data is None:
             return None
+
+        def each(forward: Callable[[Any], Losses]) -> float:
+            return seconds_a_step(supervisor, forward, data, run.precision, run.devices)
+
         try:
             return (
-                _seconds(supervisor, supervisor, data),
-                _seconds(supervisor, Spread(supervisor, run.devices), data),
+                each(supervisor),
+                each(Spread(supervisor, run.devices)),
             )
         except REFUSALS as error:  # the first real step will say it
             if is_lack_of_memory(error):
                 raise
             return None
-
-
-def _seconds(supervisor: Supervisor, forward: Callable[[Any], Losses], data: Any) -> float:
-    run: Any = supervisor.run
-    weights = [p for p in supervisor.parameters() if p.requires_grad]
-    began = 0.0
-    for step in range(TIMED + 1):
-        if step == 1:
-            _wait_for(run.devices)
-            began = time.perf_counter()
-        with autocast(run.precision, run.device):
-            loss = forward(data)
-        torch.autograd.grad(total(loss), weights, allow_unused=True)
-    _wait_for(run.devices)
-    return (time.perf_counter() - began) / TIMED
-
-
-def _wait_for(devices: Sequence[torch.device]) -> None:
-    for device in devices:
-        if device.type != "cpu":
-            torch.get_device_module(device).synchronize(device)
 
 
 class Spread:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from super_selfish.training.averaging import averaging_of
 from super_selfish.training.callbacks import EVENTS, is_monitor, listens
 from super_selfish.training.optimizers import OPTIMIZERS, wants_names
-from super_selfish.training.precision import DTYPES
+from super_selfish.training.precision import AUTO, DTYPES
 from super_selfish.training.scaling import scaling_of
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
@@ -124,8 +124,8 @@ def _precision(given: Any) -> Any:
     names = {dtype: name for name, dtype in DTYPES.items()}
     if isinstance(given, torch.dtype) and given in names:
         return names[given]
-    if given not in DTYPES:
-        raise ValueError(f"precision is one of {sorted(DTYPES)}, got {given!r}")
+    if given != AUTO and given not in DTYPES:
+        raise ValueError(f"precision is one of {[*sorted(DTYPES), AUTO]}, got {given!r}")
     return given
 
 

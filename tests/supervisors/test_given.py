@@ -114,7 +114,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"precision": "bfloat16"},
         ValueError,
-        "precision is one of ['bf16', 'fp16', 'fp32'], got 'bfloat16'",
+        "precision is one of ['bf16', 'fp16', 'fp32', 'auto'], got 'bfloat16'",
     ),
     (
         {"cache": True},

@@ -215,7 +215,7 @@ def test_it_is_said_once_where_a_run_goes(
     use_cpu_replicas(monkeypatch, 2)
     monkeypatch.setattr(spreading, "LONG", 5)
     times = iter([0.01, 0.02, 0.02, 0.01])
-    monkeypatch.setattr(spreading, "_seconds", lambda *_: next(times))
+    monkeypatch.setattr(spreading, "seconds_a_step", lambda *_: next(times))
     said = (
         "On 2 devices, cpu and cpu, which share each batch; torchrun --nproc-per-node=2 is faster"
     )
@@ -228,23 +228,6 @@ def test_it_is_said_once_where_a_run_goes(
     assert said in capsys.readouterr().err.splitlines()
     supervisor.supervise(**quiet(progress=True, devices=1))
     assert "devices" not in capsys.readouterr().err
-
-
-def test_the_seconds_of_a_step_are_the_mean_of_three_after_one_that_warms_up(
-    images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    supervisor = RotateNetSupervisor(images, backbone=TinyBackbone(), device="cpu")
-    supervisor.supervise(**quiet(devices=1))
-    took = iter([100.0, 0.25, 0.5, 0.75])
-    now = 0.0
-
-    def step(data: Any) -> Tensor:
-        nonlocal now
-        now += next(took)
-        return supervisor.model(data).sum()
-
-    monkeypatch.setattr(spreading.time, "perf_counter", lambda: now)
-    assert spreading._seconds(supervisor, step, images[:2] / 255) == 0.5
 
 
 def test_measuring_which_is_faster_changes_nothing(
