@@ -495,3 +495,18 @@ def counting_in_loops(
         apart = sum((a - b) ** 2 for a, b in zip(other, summed, strict=True))
         total += same + weight * max(0.0, margin - apart)
     return total / len(whole)
+
+
+def mean_iou_in_loops(predicted: Tensor, masks: Tensor, ignored: int = 255) -> tuple[float, float]:
+    """Mean intersection over union of the classes of the masks, and accuracy, pixel by pixel."""
+    pairs = [
+        (p, m)
+        for p, m in zip(predicted.flatten().tolist(), masks.flatten().tolist(), strict=True)
+        if m != ignored
+    ]
+    ious = []
+    for label in sorted({m for _, m in pairs}):
+        both = sum(p == label and m == label for p, m in pairs)
+        either = sum(label in (p, m) for p, m in pairs)
+        ious.append(both / either)
+    return sum(ious) / len(ious), sum(p == m for p, m in pairs) / len(pairs)

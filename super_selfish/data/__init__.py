@@ -3,6 +3,7 @@
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.clips import FramePairs
 from super_selfish.data.collate import Batch, Collator, LabelCollator, Labelled
+from super_selfish.data.mask_folder import MaskFolder
 from super_selfish.data.opening import as_source
 from super_selfish.data.photographs import photographs
 from super_selfish.data.pictures import Picture, picture
@@ -16,6 +17,7 @@ __all__ = [
     "ImageSource",
     "LabelCollator",
     "Labelled",
+    "MaskFolder",
     "Picture",
     "Sample",
     "StreamSource",

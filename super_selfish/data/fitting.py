@@ -78,12 +78,13 @@ def fit_channels(image: Tensor, in_channels: int) -> Tensor:
     )
 
 
-def fit_size(image: Tensor, size: Size) -> Tensor:
+def fit_size(image: Tensor, size: Size, *, nearest: bool = False) -> Tensor:
     """Resizes until the image covers `size`, then crops the centre.
 
     Args:
         image: `[..., C, H, W]`; uint8, uint16 or float32.
         size: `(height, width)` wanted, in pixels.
+        nearest: Whether each pixel is the nearest one of the image instead, as masks want it.
 
     Returns:
         `[..., C, height, width]`, of the same type; `image` itself where its size fits.
@@ -102,9 +103,12 @@ def fit_size(image: Tensor, size: Size) -> Tensor:
         batch = image if image.ndim == 4 else _as_batch(image)
         if batch.dtype != torch.uint8:
             batch = batch.to(torch.float32)
-        resized = F.interpolate(
-            batch, size=covering, mode="bilinear", align_corners=False, antialias=True
-        )
+        if nearest:
+            resized = F.interpolate(batch, size=covering, mode="nearest-exact")
+        else:
+            resized = F.interpolate(
+                batch, size=covering, mode="bilinear", align_corners=False, antialias=True
+            )
         image = _rounded_to(image.dtype, resized if image.ndim == 4 else resized[0])
     return _middle(image, height, width)
 

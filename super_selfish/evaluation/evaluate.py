@@ -33,10 +33,17 @@ from super_selfish.evaluation.evaluation import (
     Evaluation,
 )
 from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.feature_maps import require_map
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.label_checks import count_classes, is_multilabel
-from super_selfish.evaluation.metrics import chance_level, commonest_level
-from super_selfish.evaluation.protocols import check_layers, expand_protocols
+from super_selfish.evaluation.masked_data import open_masked
+from super_selfish.evaluation.metrics import (
+    chance_iou,
+    chance_level,
+    commonest_iou,
+    commonest_level,
+)
+from super_selfish.evaluation.protocols import check_layers, expand_protocols, want_masks
 from super_selfish.evaluation.rated_network import Network, open_network
 from super_selfish.evaluation.rating import Rating
 from super_selfish.evaluation.scoring import check_parts_fit, metric_of
@@ -81,13 +88,15 @@ def evaluate(
             their own, "averaged".
         train: Labelled images that protocols learn from: whatever `as_source` takes, or a pair
             `(images, labels)`. A label is an integer, or a row of zeros and ones where an image
-            may have several classes; the figures are then mean average precisions.
+            may have several classes; the figures are then mean average precisions. For
+            "segmentation" a mask: see `open_masked` for the forms, `MaskFolder` for folders.
         test: Labelled images that accuracies are of, of the same kind; they are brought to the
             size and channels of `train`.
         protocols: Names from `PROTOCOLS`, in the order of the columns: "knn", "linear",
             "finetune", "1%", "10%", "5-per-class", ...; "few-label" stands for all of the latter.
             Also "2%", "20-per-class", or "finetune-from-blocks.2", with any number or layer: what
-            comes before that layer is frozen.
+            comes before that layer is frozen. "segmentation", "segmentation-20-images" and
+            "segmentation-5%" rate the maps of a backbone by masks; their figure is mean IoU.
         untrained: "twin" for the network before training: the backbone's own first weights where
             a supervisor was given a new network, else one that is drawn anew as its class draws it
             (the table says which); a module, or a function that makes one; `None` for no
@@ -117,6 +126,8 @@ def evaluate(
         TypeError: If `backbone`, `untrained`, `start` or one of `others` is none of the above.
     """
     columns = expand_protocols(protocols)
+    has_masks = want_masks(columns)
+    opened = open_masked if has_masks else open_data
     rated = open_network(backbone, preprocess, image_size, in_channels)
     networks = {PRETRAINED: rated}
     average = getattr(backbone, "averaged", None)  # of a supervisor
@@ -127,9 +138,9 @@ def evaluate(
         START: start_network(start, backbone, rated.module),
         UNTRAINED: untrained_network(untrained, rated.module, seed),
     }
-    train_source = open_data(train, rated.image_size, rated.in_channels, rated.reading)
+    train_source = opened(train, rated.image_size, rated.in_channels, rated.reading)
     size, channels = train_source.images.image_size, train_source.images.in_channels
-    test_source = open_data(test, size, channels, rated.reading)
+    test_source = opened(test, size, channels, rated.reading)
     check_parts_fit(train_source, test_source)
     notes: dict[str, str] = {}
     for name, baseline in baselines.items():
@@ -145,6 +156,8 @@ def evaluate(
             # The first is asked at once anyway; these would be after all protocols of the first.
             form = train_source.images
             feature_shape(network.module, form.in_channels, form.image_size)
+        if has_masks:
+            require_map(network, train_source.images, name)
 
     rating = Rating(
         networks,
@@ -158,20 +171,49 @@ def evaluate(
         progress,
     )
     scores, train_labels, test_labels = rating()
-    classes = count_classes(train_labels)
-    has_several = is_multilabel(train_labels)
+    if train_labels is None or test_labels is None:
+        facts = _facts_of_masks(train_source, test_source)
+    else:
+        facts = _facts_of_labels(train_source, train_labels, test_labels)
     return Evaluation(
         scores=scores,
         metric=metric_of(train_source),
-        chance=chance_level(test_labels, classes),
-        commonest=None if has_several else commonest_level(train_labels, test_labels),
-        train_images=len(train_labels),
-        test_images=len(test_labels),
-        classes=classes,
-        class_names=_class_names(train_source, train_labels, test_labels),
         notes=notes,
         knows_untrained=all(b is None or b.is_known for b in baselines.values()),
+        **facts,
     )
+
+
+def _facts_of_labels(
+    train: LabelledSource, train_labels: torch.Tensor, test_labels: torch.Tensor
+) -> dict[str, Any]:
+    """What is known of the data without a network."""
+    classes = count_classes(train_labels)
+    has_several = is_multilabel(train_labels)
+    return {
+        "chance": chance_level(test_labels, classes),
+        "commonest": None if has_several else commonest_level(train_labels, test_labels),
+        "train_images": len(train_labels),
+        "test_images": len(test_labels),
+        "classes": classes,
+        "class_names": _class_names(train, train_labels, test_labels),
+    }
+
+
+def _facts_of_masks(train: LabelledSource, test: LabelledSource) -> dict[str, Any]:
+    """The same of images with masks."""
+    assert train.masks is not None and test.masks is not None  # noqa: S101
+    counts, test_counts = train.masks.counts, test.masks.counts
+    names = {**test.masks.names, **train.masks.names}
+    classes = (counts + test_counts).nonzero().flatten().tolist()
+    return {
+        "chance": chance_iou(counts, test_counts),
+        "commonest": commonest_iou(counts, test_counts),
+        "train_images": len(train.images),
+        "test_images": len(test.images),
+        "classes": len(train.masks.classes),
+        "class_names": tuple(names.get(number, str(number)) for number in classes),
+    }
 
 
 def _other_networks(

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
+from super_selfish.evaluation.intervals import CONFIDENCE, Interval, difference, points
+from super_selfish.evaluation.label_curves_figure import plot_label_curves
+from super_selfish.evaluation.labels_saved import (
+    IN_ALL,
+    PER_CLASS,
+    Curve,
+    Saved,
+    Unit,
+    curve_of,
+    headline,
+    labels_saved,
+)
 from super_selfish.evaluation.scoring import Score
-from super_selfish.evaluation.verdicts import RESERVE, verdicts
+from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRETRAINED, START, UNTRAINED = "pretrained", "start", "untrained"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 AVERAGED = "averaged"  # the pretrained one with averaged weights
 DIFFERENCE, SINCE_START = "difference", "since start"  # pretrained minus untrained, and minus start
+_SURE = f"{100 * CONFIDENCE:.0f} %"
 _BEFORE = {DIFFERENCE: UNTRAINED, SINCE_START: START}
+_NAMES = {SINCE_START: "the start", DIFFERENCE: "untrained"}  # in sentences, in this order
 
 
 @dataclass(frozen=True)
@@ -28,16 +45,17 @@ class Evaluation:
         scores: What each protocol says of each network: by network ("pretrained", "averaged" where
             there are averaged weights, the names of others, "start" where training began from
             weights, "untrained"), then by protocol.
-        metric: What the figures are: "accuracy" or "mean average precision".
+        metric: What the figures are: "accuracy", "mean average precision" or "mean IoU".
         chance: What guessing reaches: one by the number of classes of the training part, or the
-            mean average precision of one score for all images.
+            mean average precision of one score for all images, or the mean IoU of classes at
+            random.
         train_images: Images that protocols learned from.
         test_images: Images that the figures are of.
         classes: Classes of the training part.
         class_names: Of the rows of every `Score.confusion`; of a multi-label set, of the columns of
             its labels.
-        commonest: Accuracy of always naming the training part's most frequent class; `None` for a
-            multi-label set.
+        commonest: Accuracy, or mean IoU, of always naming the training part's most frequent class;
+            `None` for a multi-label set.
         notes: Which networks "start" and "untrained" are, a line each.
         knows_untrained: Whether "untrained" is known to begin as such networks do.
     """
@@ -91,9 +109,71 @@ class Evaluation:
         return _change(self.pretrained, self.start)
 
     @property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Of "difference" and "since start", by protocol: the difference and its 95 % interval.
+
+        They compare the networks on the same test images and the same draws of labels, see
+        `intervals.difference`. What another training would give is not in them: there was one.
+        """
+        return {
+            change: {
+                name: self._interval(score, self.scores[before][name])
+                for name, score in self.scores[PRETRAINED].items()
+            }
+            for change, before in _BEFORE.items()
+            if before in self.scores
+        }
+
+    def _interval(self, after: Score, before: Score) -> Interval:
+        """Of the values of two scores; by a bound where nobody knows the answers."""
+        if after.answers is None or before.answers is None:
+            return bounded(after.value, before.value, self.test_images)
+        return difference(after.answers, before.answers)
+
+    @property
+    def labels_unit(self) -> Unit:
+        """What few-label curves count: labels a class, or images where one has several classes."""
+        return PER_CLASS if self.metric == "accuracy" else IN_ALL
+
+    @cached_property
+    def label_curves(self) -> dict[str, Curve]:
+        """By network what probes on few labels reach, by their number (see `labels_unit`).
+
+        The linear probe on all labels is the last point. Empty where there are not two points.
+        """
+        classes = self.classes if self.labels_unit == PER_CLASS else None
+        curves = {n: curve_of(row, self.train_images, classes) for n, row in self.scores.items()}
+        return {name: curve for name, curve in curves.items() if len(curve) > 1}
+
+    @cached_property
+    def labels_saved(self) -> dict[str, list[Saved]]:
+        """Beside "start" and "untrained": with how many labels these do as well, see `Saved`."""
+        curves = self.label_curves
+        return {
+            name: labels_saved(curves[PRETRAINED], curves[name])
+            for name in (START, UNTRAINED)
+            if name in curves and curves[name].keys() == curves.get(PRETRAINED, {}).keys()
+        }
+
+    @property
+    def labels_verdict(self) -> list[str]:
+        """A sentence for each of `labels_saved`."""
+        found = ((name, headline(saved)) for name, saved in self.labels_saved.items())
+        return [
+            f"labels saved, beside {'the start' if name == START else name}: "
+            f"{best.sentence(self.labels_unit)}"
+            for name, best in found
+            if best is not None
+        ]
+
+    @property
     def verdict(self) -> list[str]:
-        """Whether it is worse than what it began from, or than untrained, or nobody can tell."""
-        found = verdicts(self.pretrained, self.start, self.untrained, self.test_images)
+        """Whether it is better or worse than what it began from, and than untrained, or neither."""
+        intervals = self.intervals
+        changes = {
+            name: intervals[change] for change, name in _NAMES.items() if change in intervals
+        }
+        found = verdicts(changes, self.test_images)
         if self.knows_untrained:
             return found
         return [*found, RESERVE]
@@ -142,7 +222,14 @@ class Evaluation:
             "others": self.others,
             "difference": self.difference,
             "since_start": self.since_start,
+            "intervals": {
+                change: {name: list(interval[1:]) for name, interval in row.items()}
+                for change, row in self.intervals.items()
+            },
             "verdict": self.verdict,
+            "labels_saved": {
+                name: [_finite(best) for best in saved] for name, saved in self.labels_saved.items()
+            },
             "notes": dict(self.notes),
             "spread": self.spread,
             "metric": self.metric,
@@ -187,6 +274,30 @@ class Evaluation:
             self.scores, path, metric=self.metric, chance=self.chance, notes=self.verdict
         )
 
+    def plot_labels(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draws the few-label curves, and with how many labels the other networks do as well.
+
+        Args:
+            path: The file to write; its ending gives the format. `None` writes nothing.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ValueError: If there are not two numbers of labels: evaluate with
+                `protocols=("few-label",)`.
+            ImportError: If matplotlib is missing.
+        """
+        return plot_label_curves(
+            self.label_curves,
+            path,
+            saved={name: headline(saved) for name, saved in self.labels_saved.items()},
+            metric=self.metric,
+            unit=self.labels_unit,
+            chance=self.chance,
+            notes=self.labels_verdict,
+        )
+
     def table(self, metric: str | None = None) -> str:
         """A table in percent: a row for each network, a column for each protocol.
 
@@ -197,32 +308,26 @@ class Evaluation:
         Raises:
             ValueError: If no protocol has that metric.
         """
-        if metric is None:
-            figures = {network: _values(row) for network, row in self.scores.items()}
-        else:
-            figures = {
-                network: {n: s.metrics[metric] for n, s in row.items() if metric in s.metrics}
-                for network, row in self.scores.items()
-            }
-            if not any(figures.values()):
-                known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
-                raise ValueError(f"metric must be one of {known}, got {metric!r}")
+        rows = {
+            network: {name: _cell(score, metric) for name, score in row.items()}
+            for network, row in self.scores.items()
+        }
+        if not any(cell for row in rows.values() for cell in row.values()):
+            known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
+            raise ValueError(f"metric must be one of {known}, got {metric!r}")
         for change, network in _BEFORE.items():
-            if network in figures:
-                before = figures[network]
-                figures[change] = {
-                    name: value - before[name] for name, value in figures[PRETRAINED].items()
+            if network in self.scores:
+                rows[change] = {
+                    name: self._change_cell(score, self.scores[network][name], metric)
+                    for name, score in self.scores[PRETRAINED].items()
                 }
-        spread = self.spread if metric is None else {}
         header = ["", *self.scores[PRETRAINED]]
-        rows = [
-            [network, *(_cell(network, name, figures, spread) for name in header[1:])]
-            for network in figures
-        ]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        cells = [header]
+        cells += [[n, *(row.get(name, "") for name in header[1:])] for n, row in rows.items()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-            for row in [header, *rows]
+            for row in cells
         ]
         lines.append(
             f"{self.metric if metric is None else metric.replace('_', ' ')} in %; "
@@ -230,6 +335,16 @@ class Evaluation:
             f"{self.classes} classes" + (self._floor() if metric is None else "")
         )
         return "\n".join([*lines, *self._notes(has_spread=metric is None)])
+
+    def _change_cell(self, after: Score, before: Score, metric: str | None) -> str:
+        """A difference with its interval, if that is known; empty where there is no figure."""
+        if metric is None:
+            return str(self._interval(after, before))
+        if metric not in after.metrics or metric not in before.metrics:
+            return ""
+        if metric in after.measured and metric in before.measured:
+            return str(difference(after.measured[metric], before.measured[metric]))
+        return points(after.metrics[metric] - before.metrics[metric])
 
     def __str__(self) -> str:
         """The table of the values."""
@@ -245,8 +360,12 @@ class Evaluation:
 
     def _notes(self, has_spread: bool) -> list[str]:
         """What is to be said below the table."""
-        lines = [f"{name}: {note}" for name, note in self.notes.items()]
-        return [*self._labels_used(has_spread), *lines, *(self.verdict if has_spread else [])]
+        lines = self._labels_used(has_spread)
+        if self.untrained is not None or self.start is not None:
+            luck = "test images and draws of labels" if lines else "test images"
+            lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
+        lines += [f"{name}: {note}" for name, note in self.notes.items()]
+        return [*lines, *([*self.verdict, *self.labels_verdict] if has_spread else [])]
 
     def _labels_used(self, has_spread: bool) -> list[str]:
         """How many labels the protocols that draw them used."""
@@ -259,7 +378,7 @@ class Evaluation:
             return []
         used = ", ".join(f"{name} = {labels}" for name, (labels, _) in counts.items())
         draws = " or ".join(map(str, sorted({draws for _, draws in counts.values()})))
-        what = "mean \N{PLUS-MINUS SIGN} standard deviation" if has_spread else "mean"
+        what = f"mean {PLUS_MINUS} standard deviation" if has_spread else "mean"
         return [f"labels used: {used}; {what} of {draws} draws"]
 
 
@@ -268,20 +387,19 @@ def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[st
     return None if before is None else {name: after[name] - before[name] for name in after}
 
 
+def _finite(saved: Saved) -> dict[str, float | None]:
+    """What was saved as plain values; `None` for more than was tried."""
+    return {name: None if value == math.inf else value for name, value in saved._asdict().items()}
+
+
 def _values(row: dict[str, Score]) -> dict[str, float]:
     """The value of every protocol."""
     return {name: score.value for name, score in row.items()}
 
 
-def _cell(
-    network: str,
-    protocol: str,
-    figures: dict[str, dict[str, float]],
-    spread: dict[str, dict[str, float]],
-) -> str:
+def _cell(score: Score, metric: str | None) -> str:
     """A cell of the table in percent; empty where there is no figure."""
-    if protocol not in figures[network]:
-        return ""
-    text = f"{100 * figures[network][protocol]:{'+' if network in _BEFORE else ''}.1f}"
-    deviation = spread.get(network, {}).get(protocol)
-    return text if deviation is None else f"{text} \N{PLUS-MINUS SIGN} {100 * deviation:.1f}"
+    if metric is not None:
+        return f"{100 * score.metrics[metric]:.1f}" if metric in score.metrics else ""
+    text = f"{100 * score.value:.1f}"
+    return text if score.spread is None else f"{text} {PLUS_MINUS} {100 * score.spread:.1f}"

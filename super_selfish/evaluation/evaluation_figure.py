@@ -28,6 +28,7 @@ _OTHERS = ("#edae49", "#66a182", "#8d6a9f", "#2e4057")
 _BASELINES = {"start": "#93a1a8", "untrained": "#c9ced1"}
 _GROUP = 0.8  # share of a group that its bars take
 _BAR = 0.36  # inches
+_NAME = 14  # letters of a protocol
 _MARGINS = 1.6  # inches
 _LETTER, _LINE = 0.075, 0.14  # inches: width of a letter, height of a line of the notes
 
@@ -81,7 +82,7 @@ def plot_scores(
     if chance is not None:
         line = axes.axhline(100 * chance, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
         legend.append((line, "chance"))
-    axes.set_xticks(range(len(protocols)), protocols)
+    axes.set_xticks(range(len(protocols)), [_broken(name) for name in protocols])
     axes.set_xlim(-0.55, len(protocols) - 0.45)
     tops = [
         score.value + (score.spread or 0.0) for row in scores.values() for score in row.values()
@@ -105,6 +106,11 @@ def plot_scores(
         borderpad=0,
     )
     return save_figure(figure, path)
+
+
+def _broken(name: str) -> str:
+    """A name in lines that are no wider than a group of bars."""
+    return "\n".join(textwrap.wrap(name, _NAME)) or name
 
 
 def _draw_bar(axes: Axes, center: float, width: float, score: Score, color: str) -> Artist:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.masks import Masks
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stream_source import INSTEAD
@@ -32,10 +33,11 @@ class Features(NamedTuple):
 
 
 class LabelledSource(NamedTuple):
-    """Opened data: the images, and the labels if they came apart from them."""
+    """Opened data: the images, and the labels if they came apart from them, or masks."""
 
     images: ImageSource
     labels: Tensor | None  # [N] or [N, Y] int64
+    masks: Masks | None = None  # of data that `open_masked` opens
 
 
 def open_data(
@@ -64,7 +66,7 @@ def open_data(
     """
     if isinstance(data, LabelledSource):
         images = open_images(data.images, image_size, in_channels, reading)
-        return LabelledSource(images, data.labels)
+        return data._replace(images=images)
     if not _is_pair(data):
         return LabelledSource(open_images(data, image_size, in_channels, reading), None)
     if isinstance(data[0], Iterator):
@@ -233,9 +235,9 @@ def _look_at(
         if has_others(device_of(network.module) if device is None else torch.device(device)):
             with exchange() as others:
                 return look_in_shares(
-                    others, network.module, *source, network.preprocess, **settings
+                    others, network.module, *source[:2], network.preprocess, **settings
                 )
-    return judged(look(network.module, *source, network.preprocess, **settings))
+    return judged(look(network.module, *source[:2], network.preprocess, **settings))
 
 
 def _is_pair(data: Any) -> bool:

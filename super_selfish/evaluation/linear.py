@@ -169,7 +169,7 @@ def fit_linear_probe(
     if len(strengths) > 1:
         fitted, held_out = stratified_split(targets, validation, seed)
         if len(held_out) > 0 and (targets.dim() == 1 or targets[held_out].any()):
-            path = _regularization_path(
+            path = regularization_path(
                 LogisticRegression(features[fitted], targets[fitted], len(classes)), strengths
             )
             figures = {
@@ -215,7 +215,7 @@ def stratified_split(labels: Tensor, validation: float, seed: int) -> tuple[Tens
     return (~is_held_out).nonzero().flatten(), is_held_out.nonzero().flatten()
 
 
-def _regularization_path(
+def regularization_path(
     problem: LogisticRegression, strengths: Sequence[float]
 ) -> dict[float, LinearClassifier]:
     """Classifiers from the strongest to the weakest penalty, each starting where the last ended."""

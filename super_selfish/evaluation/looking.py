@@ -5,7 +5,7 @@ Shapes: `N` images, `D` features, `B` batch, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.data.collate import LabelCollator
+from super_selfish.data.samples import Batch
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import batches_of
 from super_selfish.models.combined_net import pooled_features
@@ -32,6 +33,9 @@ class Extraction(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # [N] int64, positions in the data set
     labels: list[Tensor | None]  # of each batch, as the items give them
     no_labels: str  # why a batch has none, if its items have some
+
+
+Ask = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Seen(NamedTuple):
@@ -68,6 +72,63 @@ def look(
     Raises:
         RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
     """
+    features: list[Tensor] = []
+    found: list[Tensor | None] = []
+    index: list[Tensor] = []
+    no_labels = ""
+
+    def take(batch: Batch, answer: Tensor) -> None:
+        nonlocal no_labels
+        features.append(answer.cpu())  # [B, D]
+        index.append(batch.index)
+        found.append(batch.labels if labels is None else labels[batch.index])
+        no_labels = no_labels or batch.no_labels
+
+    unreadable = show(
+        backbone,
+        images,
+        preprocess,
+        pooled_features,
+        take,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+    )
+    # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.
+    stacked = torch.cat(features) if features else None
+    positions = torch.cat(index) if index else torch.empty(0, dtype=torch.int64)
+    return Seen(stacked, positions, found, no_labels, unreadable)
+
+
+def show(
+    backbone: nn.Module,
+    images: ImageSource,
+    preprocess: nn.Module | None,
+    ask: Ask,
+    take: Callable[[Batch, Tensor], None],
+    *,
+    batch_size: int,
+    num_workers: int,
+    device: torch.device | str | None = None,
+) -> list[str]:
+    """Shows images to a backbone, batch by batch.
+
+    Args:
+        backbone: As for `look`.
+        images: In their order.
+        preprocess: As for `look`.
+        ask: What is asked of the backbone: `pooled_features` or `feature_map`.
+        take: Called with each batch and the answer, float32 on the device, in inference mode.
+        batch_size: As for `look`.
+        num_workers: As for `look`.
+        device: As for `look`.
+
+    Returns:
+        What could not be read and was left out, and why.
+
+    Raises:
+        RuntimeError: If the backbone fails, perhaps since it takes no images of this form.
+    """
     loader: DataLoader[Any] = DataLoader(
         images,
         batch_size=batch_size,
@@ -76,11 +137,7 @@ def look(
         generator=torch.Generator(),  # seeds the workers; torch's own stream is left alone
     )
     device = torch.device(device) if device is not None else device_of(backbone)
-    features: list[Tensor] = []
-    found: list[Tensor | None] = []
-    index: list[Tensor] = []
     unreadable: list[str] = []
-    no_labels = ""
     with ExitStack() as stack:
         stack.enter_context(_frozen(backbone, device))
         if preprocess is not None:
@@ -98,14 +155,8 @@ def look(
             shown = to_unit_range(batch.images.to(device, non_blocking=True))  # [B, C, H, W]
             if preprocess is not None:
                 shown = preprocess(shown)
-            features.append(features_of(backbone, shown).cpu())  # [B, D]
-            index.append(batch.index)
-            found.append(batch.labels if labels is None else labels[batch.index])
-            no_labels = no_labels or batch.no_labels
-    # Concatenated outside of inference mode: the result is an ordinary tensor, fit for autograd.
-    stacked = torch.cat(features) if features else None
-    positions = torch.cat(index) if index else torch.empty(0, dtype=torch.int64)
-    return Seen(stacked, positions, found, no_labels, unreadable)
+            take(batch, features_of(backbone, shown, ask))
+    return unreadable
 
 
 def judged(seen: Seen) -> Extraction:
@@ -125,14 +176,14 @@ def judged(seen: Seen) -> Extraction:
     return Extraction(seen.features, seen.index, seen.labels, seen.no_labels)
 
 
-def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
-    """Pooled features `[B, D]` in float32 of images `[B, C, H, W]`.
+def features_of(backbone: nn.Module, images: Tensor, ask: Ask = pooled_features) -> Tensor:
+    """Pooled features `[B, D]` in float32 of images `[B, C, H, W]`, or what else is asked for.
 
     Raises:
         RuntimeError: If the backbone raises it; says what images it was given.
     """
     try:
-        return pooled_features(backbone, images).float()
+        return ask(backbone, images).float()
     except RuntimeError as error:
         channels, height, width = images.shape[1:]
         raise RuntimeError(

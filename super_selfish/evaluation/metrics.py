@@ -51,6 +51,11 @@ def top_k_accuracy(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP
     Returns:
         The share, in [0, 1].
     """
+    return top_k_places(scores, classes, labels, k).mean().item()
+
+
+def top_k_places(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP) -> Tensor:
+    """What each row counts for in `top_k_accuracy`: `[M]` float64 in [0, 1]."""
     if k < 1:
         raise ValueError(f"k must be >= 1, got {k}")
     if scores.shape != (len(labels), len(classes)):
@@ -62,7 +67,7 @@ def top_k_accuracy(scores: Tensor, classes: Tensor, labels: Tensor, k: int = TOP
     better = (scores > own).sum(dim=1)  # [M]
     equal = (scores == own).sum(dim=1)  # [M], itself among them
     places = ((k - better).double() / equal.clamp(min=1)).clamp(0, 1)
-    return (places * is_label.any(dim=1)).mean().item()
+    return places * is_label.any(dim=1)
 
 
 def confusion_matrix(predictions: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
@@ -80,6 +85,44 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, classes: Tensor) -> Te
     total = len(classes)
     cells = torch.searchsorted(classes, labels) * total + torch.searchsorted(classes, predictions)
     return cells.bincount(minlength=total * total).view(total, total).cpu()
+
+
+def pixel_accuracy(confusion: Tensor) -> float:
+    """Share of pixels that are given their class, in [0, 1].
+
+    Args:
+        confusion: `[Y, Y]` counts, rows are the labels, columns the predictions.
+    """
+    return (confusion.diagonal().sum().double() / confusion.sum()).item()
+
+
+def class_ious(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, over all pixels of a data set together.
+
+    IoU_c = n_cc / (sum_j n_cj + sum_i n_ic - n_cc), with n_ij pixels of class i taken for j (Long,
+    Shelhamer and Darrell, 2015).
+
+    Args:
+        confusion: `[Y, Y]` counts, rows are the labels, columns the predictions.
+
+    Returns:
+        `[Y]` float64 in [0, 1]; NaN for a class that no label is.
+    """
+    counts = confusion.double()
+    hits, true, found = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    return torch.where(true > 0, hits / (true + found - hits), torch.nan)
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """Mean of `class_ious`, in [0, 1].
+
+    A class that is only ever predicted is not part of the mean: so all networks are judged by the
+    same classes. Its pixels are missed by the class that they are.
+
+    Args:
+        confusion: As for `class_ious`.
+    """
+    return class_ious(confusion).nanmean().item()
 
 
 def average_precision(scores: Tensor, is_positive: Tensor) -> float:
@@ -144,6 +187,33 @@ def chance_level(labels: Tensor, classes: int | None = None) -> float:
     if labels.dim() == 1:
         return 1 / (len(labels.unique()) if classes is None else classes)
     return mean_average_precision(torch.zeros_like(labels, dtype=torch.float32), labels)
+
+
+def chance_iou(train_counts: Tensor, counts: Tensor) -> float:
+    """Mean IoU of naming classes of the training part at random, each as often.
+
+    Of a class that f of the pixels are, and a guess among K, the intersection is f / K and the
+    union f + 1 / K - f / K.
+
+    Args:
+        train_counts: `[Y]` pixels of each class in the training part.
+        counts: `[Y]` those of the test part.
+    """
+    shares = counts.double() / counts.sum()
+    guess = (train_counts > 0).double() / (train_counts > 0).sum()
+    ious = shares * guess / (shares + guess - shares * guess)
+    return ious[counts > 0].mean().item()
+
+
+def commonest_iou(train_counts: Tensor, counts: Tensor) -> float:
+    """Mean IoU of naming the training part's most frequent class at every pixel.
+
+    Args:
+        train_counts: As for `chance_iou`.
+        counts: As for `chance_iou`.
+    """
+    share = counts[train_counts.argmax()].double() / counts.sum()
+    return (share / (counts > 0).sum()).item()
 
 
 def commonest_level(train_labels: Tensor, labels: Tensor) -> float:

@@ -1,7 +1,8 @@
 """The protocols by name: each is a function from a `Subject` to a `Score`.
 
-Those with a number or a layer in their name need no line here: "0.5%", "20-per-class" and
-"finetune-from-blocks.2" (layers before `blocks.2` are frozen) are built from it. One's own joins by
+Those with a number or a layer in their name need no line here: "0.5%", "20-per-class",
+"segmentation-20-images" and "finetune-from-blocks.2" (layers before `blocks.2` are frozen) are
+built from it. One that learns from masks has an attribute `wants_masks`. One's own joins by
 its line: `PROTOCOLS["thrice"] = FewLabels(per_class=5, draws=3)`, or
 `PROTOCOLS["quick"] = partial(rate_finetune, lrs=(1e-3,), max_updates=50)`.
 """
@@ -9,7 +10,7 @@ its line: `PROTOCOLS["thrice"] = FewLabels(per_class=5, draws=3)`, or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import nn
@@ -20,6 +21,7 @@ from super_selfish.evaluation.knn import default_neighbours, knn_scores
 from super_selfish.evaluation.label_checks import count_classes, is_multilabel
 from super_selfish.evaluation.linear import fit_linear_probe
 from super_selfish.evaluation.scoring import Score, Subject, score_predictions
+from super_selfish.evaluation.segmentation import Segmentation
 from super_selfish.models.freezing import check_layer
 from super_selfish.training.spelling import did_you_mean
 
@@ -89,6 +91,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "1-per-class": FewLabels(per_class=1),
     "5-per-class": FewLabels(per_class=5),
     "10-per-class": FewLabels(per_class=10),
+    "segmentation": Segmentation(),
 }
 
 # Names that stand for several protocols.
@@ -102,6 +105,8 @@ FINETUNE_FROM = "finetune-from-"
 _FAMILIES: tuple[tuple[str, Callable[[str], Protocol]], ...] = (
     (r"(\d+(?:\.\d+)?)%", lambda share: FewLabels(share=float(share) / 100)),
     (r"(\d+)-per-class", lambda images: FewLabels(per_class=int(images))),
+    (r"segmentation-(\d+(?:\.\d+)?)%", lambda share: Segmentation(share=float(share) / 100)),
+    (r"segmentation-(\d+)-images", lambda images: Segmentation(images=int(images))),
     (FINETUNE_FROM + "(.+)", lambda layer: partial(rate_finetune, freeze_until=layer)),
 )
 
@@ -126,7 +131,8 @@ def expand_protocols(names: Sequence[str]) -> dict[str, Protocol]:
 
     Args:
         names: From `PROTOCOLS` and `PROTOCOL_GROUPS`, or "2%", "20-per-class",
-            "finetune-from-LAYER" with any number or layer.
+            "segmentation-20-images", "segmentation-5%", "finetune-from-LAYER" with any number or
+            layer.
 
     Raises:
         TypeError: If `names` is a string.
@@ -139,7 +145,10 @@ def expand_protocols(names: Sequence[str]) -> dict[str, Protocol]:
     known = {name: protocol for name, protocol in found.items() if protocol is not None}
     if not known or len(known) < len(found):
         names_known = [*PROTOCOLS, *PROTOCOL_GROUPS]
-        families = f'"2%", "20-per-class" (any number) or "{FINETUNE_FROM}LAYER"'
+        families = (
+            '"2%", "20-per-class", "segmentation-20-images", "segmentation-5%" (any number) or '
+            f'"{FINETUNE_FROM}LAYER"'
+        )
         unknown = [name for name in found if name not in known]
         near = [did_you_mean(str(name), names_known) for name in unknown]
         meant = ", ".join(repr(name) for name in dict.fromkeys(near) if name)
@@ -148,6 +157,24 @@ def expand_protocols(names: Sequence[str]) -> dict[str, Protocol]:
             f"protocols must be some of {names_known}, or {families}, got {unknown}{guess}"
         )
     return known
+
+
+def want_masks(columns: Mapping[str, Protocol]) -> bool:
+    """Whether protocols learn from masks rather than from labels.
+
+    Args:
+        columns: By name, at least one.
+
+    Raises:
+        ValueError: If some do and some do not.
+    """
+    dense = [name for name, rate in columns.items() if getattr(rate, "wants_masks", False)]
+    if 0 < len(dense) < len(columns):
+        others = [name for name in columns if name not in dense]
+        raise ValueError(
+            f"{dense} want masks, but {others} want one label an image: ask for them in two calls"
+        )
+    return bool(dense)
 
 
 def check_layers(names: Sequence[str], backbone: nn.Module) -> None:

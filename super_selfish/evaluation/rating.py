@@ -37,8 +37,8 @@ class Rated(NamedTuple):
     """What was found."""
 
     scores: dict[str, dict[str, Score]]  # by network, then by protocol
-    train_labels: Tensor  # [N] or [N, Y] int64
-    test_labels: Tensor  # [M] or [M, Y] int64
+    train_labels: Tensor | None  # [N] or [N, Y] int64; None of masks
+    test_labels: Tensor | None  # [M] or [M, Y] int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,8 @@ class Rating:
                 for column, rate in self.columns.items():
                     scores[name][column] = rate(subject)
                     bar.update()
+        if self.train.masks is not None:
+            return Rated(scores, None, None)
         return Rated(scores, subject.train_labels, subject.test_labels)
 
     def _features(self, others: Exchange | None, asked: Asked) -> Features:
@@ -114,7 +116,7 @@ class Rating:
         found = look_in_shares(
             others,
             network.module,
-            *data,
+            *data[:2],
             network.preprocess,
             wanted=is_first,
             batch_size=self.batch_size,

@@ -13,11 +13,20 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.masks import Masks
 from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
+from super_selfish.evaluation.feature_maps import FeatureMaps
 from super_selfish.evaluation.features import Features, LabelledSource, extract_features
+from super_selfish.evaluation.influences import (
+    balanced_accuracy_influences,
+    mean_average_precision_influences,
+    share_influences,
+)
+from super_selfish.evaluation.intervals import Measured
 from super_selfish.evaluation.label_checks import as_classes, is_multilabel
+from super_selfish.evaluation.masked_data import check_masks_fit
 
 
 @dataclass(frozen=True)
@@ -26,14 +35,18 @@ class Score:
 
     Attributes:
         value: Accuracy on the test part, in [0, 1]; of a multi-label set the mean average
-            precision. Of several draws the mean.
+            precision, of masks the mean intersection over union. Of several draws the mean.
         settings: What the protocol chose for itself, never on the test part.
         metrics: Further figures of the test part, in [0, 1], by name. "accuracy" (the value once
             more), "balanced_accuracy" and, of six classes or more, "top5_accuracy"; of a
-            multi-label set "mean_average_precision".
+            multi-label set "mean_average_precision"; of masks "mean_iou" and "pixel_accuracy".
         draws: The value of every draw, where a protocol draws its training images; else empty.
-        confusion: Counts `[Y, Y]`, rows are the labels, columns the predictions; classes are those
-            of both parts, ascending. `None` for several draws and for multi-label sets.
+        confusion: Counts `[Y, Y]` of images, or of the pixels of masks; rows are the labels,
+            columns the predictions; classes are those of both parts, ascending. `None` for several
+            draws and for multi-label sets.
+        measured: Of each of `metrics` the value of every draw (a single one where nothing is
+            drawn), with the influences of the `M` test images: what intervals are made of. Of a
+            protocol of one's own it may be empty; then differences are judged by a bound.
     """
 
     value: float
@@ -41,6 +54,12 @@ class Score:
     metrics: dict[str, float] = field(default_factory=dict)
     draws: tuple[float, ...] = ()
     confusion: Tensor | None = field(default=None, compare=False, repr=False)
+    measured: dict[str, Measured] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def answers(self) -> Measured | None:
+        """What is measured of the value: the first of `metrics`, if there is such."""
+        return self.measured.get(next(iter(self.metrics), ""))
 
     @property
     def spread(self) -> float | None:
@@ -94,6 +113,29 @@ class Subject:
     def test_labels(self) -> Tensor:
         """Labels `[M]` or `[M, Y]` of the test part; no image is shown to the network."""
         return self._labels(self.test, "test")
+
+    @property
+    def masks(self) -> tuple[Masks, Masks]:
+        """Masks of the training and of the test part, of a protocol with `wants_masks`."""
+        train, test = self.train.masks, self.test.masks
+        if train is None or test is None:
+            raise ValueError("the data were opened without masks")
+        return train, test
+
+    @cached_property
+    def maps(self) -> tuple[FeatureMaps, FeatureMaps]:
+        """Feature maps of the training and of the test part, computed as they are asked for."""
+        train, test = (
+            FeatureMaps(
+                self.backbone,
+                data.images,
+                self.preprocess,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+            )
+            for data in (self.train, self.test)
+        )
+        return train, test
 
     @property
     def labelled_train(self) -> LabelledSource:
@@ -157,22 +199,41 @@ def score_predictions(
     scores, classes, labels = scores.cpu(), classes.cpu(), labels.cpu()
     if is_multilabel(labels):
         value = metrics.mean_average_precision(scores, labels)
-        return Score(value, settings, {"mean_average_precision": value})
+        name = "mean_average_precision"
+        measured = measured_once(
+            {name: value}, {name: mean_average_precision_influences(scores, labels)}
+        )
+        return Score(value, settings, {name: value}, measured=measured)
     predictions = classes[scores.argmax(dim=1)]
     value = metrics.accuracy(predictions, labels)
     figures = {
         "accuracy": value,
         "balanced_accuracy": metrics.balanced_accuracy(predictions, labels),
     }
+    influences = {
+        "accuracy": share_influences(predictions == labels),
+        "balanced_accuracy": balanced_accuracy_influences(predictions, labels),
+    }
     if len(classes) > metrics.TOP:
         figures["top5_accuracy"] = metrics.top_k_accuracy(scores, classes, labels)
+        places = metrics.top_k_places(scores, classes, labels)
+        influences["top5_accuracy"] = share_influences(places)
     every = torch.cat([classes, labels]).unique()
     return Score(
         value,
         settings,
         figures,
         confusion=metrics.confusion_matrix(predictions, labels, every),
+        measured=measured_once(figures, influences),
     )
+
+
+def measured_once(figures: dict[str, float], influences: dict[str, Tensor]) -> dict[str, Measured]:
+    """Figures of a single draw, with the influences `[M]` on each."""
+    return {
+        name: Measured(torch.tensor([value], dtype=torch.float64), influences[name][None].float())
+        for name, value in figures.items()
+    }
 
 
 def average_draws(draws: Sequence[Score], settings: dict[str, float]) -> Score:
@@ -187,6 +248,10 @@ def average_draws(draws: Sequence[Score], settings: dict[str, float]) -> Score:
         settings,
         {name: statistics.mean(d.metrics[name] for d in draws) for name in draws[0].metrics},
         tuple(draw.value for draw in draws),
+        measured={
+            name: Measured(*map(torch.cat, zip(*(d.measured[name] for d in draws), strict=True)))
+            for name in draws[0].measured
+        },
     )
 
 
@@ -207,10 +272,13 @@ def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
         test: As `train`.
 
     Raises:
-        ValueError: If a part has no labels, the labels of both are not of one kind, or one number
-            stands for classes of different names.
+        ValueError: If a part has no labels, the labels of both are not of one kind, one number
+            stands for classes of different names, or training masks have a single class.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
+    if train.masks is not None and test.masks is not None:
+        check_masks_fit(train.masks, test.masks)
+        return
     first, second = _first_label(train, "train"), _first_label(test, "test")
     if first is not None and second is not None and first.shape != second.shape:
         raise ValueError(
@@ -243,7 +311,9 @@ def require_labels(data: LabelledSource, part: str) -> None:
 
 
 def metric_of(train: LabelledSource) -> str:
-    """What scores are, told by the first label: "accuracy", or "mean average precision"."""
+    """What scores are: of masks "mean IoU", else by the first label an accuracy or mAP."""
+    if train.masks is not None:
+        return "mean IoU"
     label = _first_label(train, "train")
     return "accuracy" if label is None or label.dim() == 0 else "mean average precision"
 

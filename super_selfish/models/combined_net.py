@@ -161,7 +161,7 @@ def as_map(backbone: nn.Module, output: object, images: Tensor) -> Tensor:
     if features.ndim == 3:
         return _grid_of_tokens(backbone, features, images)
     raise TypeError(
-        f"this predictor wants a map [B, D, h, w], but {type(unwrapped(backbone)).__name__} gives "
+        f"who asks wants a map [B, D, h, w], but {type(unwrapped(backbone)).__name__} gives "
         f"{list(features.shape)}: give the backbone a forward_features(images) -> [B, D, h, w], "
         "or take a backbone that is not pooled"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from super_selfish.supervisors.arguments import (
     constructor_keywords,
     record_arguments,
 )
+from super_selfish.supervisors.defaults import RATE
 from super_selfish.supervisors.loop import Loop
 from super_selfish.supervisors.noting import Noting
 from super_selfish.supervisors.persistence import take_weights
@@ -80,6 +81,7 @@ class Supervisor(Noting):
     | `_parameter_groups(named, lr)` | for the groups that the optimizer gets |
     | `_before_step()` | when the gradients of an update are there |
     | `_after_step(run)` | when the weights have moved, such as by momentum encoders |
+    | `_fit_to_run(run)` | before anything of a new run is built, for what its length decides |
     | `_caution(run)` | before the first step, whether a setting does harm |
     | `_health(row)` | after every epoch, whether training fails |
     | `_gathers(images)` | what several processes send besides gradients |
@@ -95,6 +97,7 @@ class Supervisor(Noting):
         object.__setattr__(self, "arguments", record_arguments(cls, args, kwargs))
         return self
 
+    default_lr: ClassVar[float] = RATE  # where supervise() is given none
     clip_norm: float | None = None  # an algorithm's own, where supervise() is given none
     against_sync_batch_norm: str | None = None  # why an algorithm must not have it, in words
 
@@ -107,7 +110,7 @@ class Supervisor(Noting):
     @arguments_checked(check_setting, check_together)
     def supervise(
         self,
-        lr: float = 1e-3,
+        lr: float | None = None,
         optimizer: Callable[..., Optimizer] | str = torch.optim.Adam,
         epochs: int = 10,
         batch_size: int | str = 32,
@@ -148,7 +151,8 @@ class Supervisor(Noting):
         the augmentation of the epochs that come after those it has seen, and replays none.
 
         Args:
-            lr: Learning rate; see `lr_scaling`.
+            lr: Learning rate; see `lr_scaling`. Default: 1e-3, Adam's own; 2e-4 for visual counting
+                and 3e-4 for BiGAN. A line at the start says it.
             optimizer: Called with the parameters and `lr` (and `named_parameters`, a dict, if it
                 takes that); those of torch with `fused=True` too, where they and the device know
                 it. Or a name: `"adam"` and `"adamw"` as torch has them, `"sgd"` with momentum 0.9
@@ -408,6 +412,17 @@ class Supervisor(Noting):
         Args:
             run: Of this supervisor, or of the one that it is a part of.
         """
+
+    def _fit_to_run(self, run: Run) -> dict[str, Any]:
+        """Decides what arguments that were left at None are in a run that is about to begin.
+
+        Args:
+            run: With its settings; its loader and optimizer are not there yet.
+
+        Returns:
+            What was decided, by argument, to be told.
+        """
+        return {}
 
     def _caution(self, run: Run) -> str | None:
         """Judges the settings of a run that is about to begin.

@@ -34,6 +34,7 @@ from super_selfish.supervisors.adversarial import (
 )
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.defaults import BIGAN_RATE
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
@@ -80,13 +81,14 @@ class BiGanSupervisor(AdversarialSupervisor):
     two batches it would hide it. The generator ends in a sigmoid, for pixels in [0, 1], instead of
     a tanh. A player's loss is the sum of its two terms, of which the authors' code takes the mean:
     with SGD that is twice the rate. Both players move at once. By default Adam trains at a constant
-    rate of 1e-3 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in the second
+    rate of 3e-4 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in the second
     half, in batches of 128; beta is 0.5 as there. Layers start as torch draws them.
     """
 
     title = "BiGAN"
     question = "Which numbers would make the generator draw this image?"
     paints = True
+    default_lr = BIGAN_RATE
     former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
 
     meanings: ClassVar[Mapping[str, str]] = {

@@ -27,8 +27,9 @@ from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shap
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import WARMED, warmed_momentum
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.following import base_momentum, updates_before
+from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
+
+MOMENTUM = 0.996  # with which the paper begins
 
 
 class BYOLSupervisor(Supervisor):
@@ -53,10 +56,10 @@ class BYOLSupervisor(Supervisor):
     small batches.
 
     Differences from the paper: hidden layers are narrower on small backbones, and the momentum
-    starts at 0.99 in runs of up to 300 epochs, as in the authors' presets for short runs. Batch
-    norm is computed for each process by itself, unless `sync_batch_norm=True`. By default Adam
-    trains at a constant rate of 1e-3 in batches of 32, instead of LARS at 0.2 times batch size /
-    256 down a cosine, in batches of 4096 (see above).
+    comes up to the paper's through the first 2,240 updates. Batch norm is computed for each process
+    by itself, unless `sync_batch_norm=True`. By default Adam trains at a constant rate of 1e-3 in
+    batches of 32, instead of LARS at 0.2 times batch size / 256 down a cosine, in batches of 4096
+    (see above).
 
     The network and the momentum encoder see a batch in two passes, one a view, as the authors' do:
     each view is normalised by itself, and running statistics of batch norm move twice a batch.
@@ -108,7 +111,8 @@ class BYOLSupervisor(Supervisor):
             hidden_size: Width of the hidden layers of both heads. Default: 4096 (section 3.3) for
                 features of at least 1024, else four times the features, at least 512.
             momentum: Weight of the old momentum encoder in the first update, in [0, 1]; it rises to
-                1 over the run. Default: 0.99 in runs of at most 300 epochs, else 0.996.
+                1 over the run. Default: the paper's 0.996, which rises so, but after `t` updates at
+                most `(1 + t) / (10 + t)`.
             augmentation: A pair, one for each view, or one for both: the name of a recipe, such as
                 `"byol-1"`, `"byol-2"` or `"simclr"`, an `Augmentation`, or torchvision's
                 transforms. `"byol"` or None: the pair `("byol-1", "byol-2")`.
@@ -176,8 +180,15 @@ class BYOLSupervisor(Supervisor):
         Returns:
             The momentum, in [0, 1].
         """
-        base = base_momentum(run, self.momentum, of_long_runs=0.996)
-        return momentum_at(updates_before(run), run.total_updates, base)
+        updates = updates_before(run)
+        if self.momentum is not None:
+            return momentum_at(updates, run.total_updates, self.momentum)
+        return warmed_momentum(momentum_at(updates, run.total_updates, MOMENTUM), updates)
+
+    def _fit_to_run(self, run: Run) -> dict[str, Any]:
+        return (
+            {} if self.momentum is not None else {"momentum": f"{WARMED} {MOMENTUM}, rising to 1"}
+        )
 
     def _foretell(self, views: Tensor) -> Tensor:
         return self.prediction_head(self.model(views))  # (B, E)

@@ -30,8 +30,9 @@ from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import WARMED, warmed_momentum
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.following import base_momentum
+from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.shuffling import shuffled_keys
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 FEWEST_GROUPS = 4  # below them queries and keys share too many statistics
 SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
+MOMENTUM = 0.999  # of the paper
 MANY_IMAGES = 100_000  # beyond them the queue is the paper's
 
 
@@ -74,8 +76,8 @@ class MomentumContrastSupervisor(Supervisor):
     """Contrasts two views of an image against a queue of earlier images (MoCo v2).
 
     Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
-    unless asked for more it never holds more than half the dataset. The momentum is 0.99 in runs of
-    at most 300 epochs, as in the authors' recipe for CIFAR, instead of 0.999. The paper shuffles
+    unless asked for more it never holds more than half the dataset. The momentum rises to the
+    paper's 0.999 through the first 9,000 updates. The paper shuffles
     the keys between GPUs so that batch norm cannot tell which key belongs to a query. So do several
     processes here; fewer than `norm_groups` cut their batches into groups besides, and one device,
     or several of one process, do that alone: queries in order and keys shuffled.
@@ -132,8 +134,8 @@ class MomentumContrastSupervisor(Supervisor):
             embedding_size: Width of the space in which views are compared.
             queue_size: Keys in the queue. Default: 4096, for more than 100,000 images 65536; at
                 most half the dataset.
-            momentum: Weight of the old momentum encoder in an update, in [0, 1). Default: 0.99 in
-                runs of at most 300 epochs, as in the authors' recipe for CIFAR, else 0.999.
+            momentum: Weight of the old momentum encoder in an update, in [0, 1). Default: after `t`
+                updates `(1 + t) / (10 + t)`, at most the paper's 0.999.
             temperature: Of the default loss. 0.2: MoCo v2, section 3.
             norm_groups: Groups of a batch (of all processes) for which batch norm is computed
                 separately, of at least 16 images each; each process makes one at least. 8: GPUs of
@@ -227,8 +229,20 @@ class MomentumContrastSupervisor(Supervisor):
         self.momentum_encoder.update(self.model, self.momentum_now(run))
 
     def momentum_now(self, run: Run) -> float:
-        """Weight of the old momentum encoder in every update of a run, in [0, 1)."""
-        return base_momentum(run, self.momentum, of_long_runs=0.999)
+        """Weight of the old momentum encoder in the update under way, from where the run stands.
+
+        Args:
+            run: The run, before its position moves on.
+
+        Returns:
+            The momentum, in [0, 1).
+        """
+        if self.momentum is not None:
+            return self.momentum
+        return warmed_momentum(MOMENTUM, updates_before(run))
+
+    def _fit_to_run(self, run: Run) -> dict[str, Any]:
+        return {} if self.momentum is not None else {"momentum": f"{WARMED} {MOMENTUM}"}
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Views, and the keys of other views next to them."""

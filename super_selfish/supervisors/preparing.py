@@ -89,6 +89,10 @@ def _prepared_alone(
     check_averaging(supervisor, given["averaging"], given["epochs"])
     distributed.join_processes(supervisor.device)
     given = dict(given) | {name: plain_setting(given[name]) for name in _PLAIN}
+    chosen: dict[str, Any] = {}
+    if given["lr"] is None:
+        given["lr"] = min(part.default_lr for part in parts.values())
+        chosen["lr"] = given["lr"]
     run = supervisor.run = in_all(lambda: _opened(supervisor, given, parts))
     if run.sync_batch_norm:
         _require_synchronisable(supervisor, run)
@@ -105,6 +109,10 @@ def _prepared_alone(
         stored = in_all(lambda: _restored(supervisor, run, given))
         if stored is not None:
             keep_number(run, given["devices"], stored.get("devices", 1))
+        chosen |= _fitted(run)
+        if chosen:
+            said = ", ".join(f"{name}={value}" for name, value in chosen.items())
+            run.remarks.append(f"chosen for this run: {said}")
         lay_out(supervisor, given["channels_last"])
         settle_precision(supervisor, run, given["precision"], stored)
         build_optimizer = by_name(given["optimizer"])
@@ -177,6 +185,15 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
     later = {"optimizer", "lr_scheduler"}  # what these build is not there yet
     own = {field.name for field in fields(Run)} - later
     return Run(**{name: value for name, value in given.items() if name in own} | made_here)
+
+
+def _fitted(run: Run) -> dict[str, Any]:
+    """What the parts of a run decide by its length, those of parts within behind their names."""
+    found = {}
+    for name, part in run.parts.items():
+        prefix = f"{name}." if name else ""
+        found.update({f"{prefix}{k}": value for k, value in part._fit_to_run(run).items()})
+    return found
 
 
 def _require_synchronisable(supervisor: Supervisor, run: Run) -> None:

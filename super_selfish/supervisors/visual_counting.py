@@ -30,6 +30,7 @@ from super_selfish.models import MLP, FeatureShape, build_backbone
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import COUNTING_RATE
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.patch_grid import size_to_show
 from super_selfish.supervisors.refusals import require_counts, require_logits
@@ -85,13 +86,14 @@ class VisualCountingSupervisor(Supervisor):
 
     Differences from the paper: any backbone with a hidden layer and batch norm instead of an
     AlexNet without, whose fc6 and fc7 they are; the first counts are small; crops are of random
-    size. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead of 1e-4 in
+    size. By default Adam trains at a constant rate of 2e-4 in batches of 32, instead of 1e-4 in
     batches of 512.
     """
 
     title = "Visual counting"
     question = "Of which image are these the four quarters?"
     against_collapse = "lower lr, or raise weight"
+    default_lr = COUNTING_RATE
 
     meanings: ClassVar[Mapping[str, str]] = {
         "same": "Squared distance of an image's counts from the sum of those of its tiles.",

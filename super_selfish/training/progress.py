@@ -54,7 +54,7 @@ class Progress:
         self._advice = advice if shown else None
         if not self._is_coloured and not run.is_over():
             self._bar.say(self._opening())
-        for remark in run.remarks:
+        for remark in [] if run.is_over() else run.remarks:
             self._bar.say(remark)
 
     def show(self, run: Run, feed: Measured) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from super_selfish.evaluation import evaluate
 from super_selfish.evaluation.baselines import start_network, twin_of, untrained_network
+from super_selfish.evaluation.intervals import Interval
 from super_selfish.evaluation.norm_statistics import ADAPTED
-from super_selfish.evaluation.verdicts import least_difference, verdicts
+from super_selfish.evaluation.verdicts import bounded, least_difference, verdicts
 from super_selfish.models import CombinedNet
 from super_selfish.models.beginnings import looks_trained, weights_of
 from super_selfish.supervisors import LabelSupervisor, RotateNetSupervisor
@@ -270,43 +271,48 @@ def test_the_model_of_ones_own_pretext_task_is_remembered(
     assert equal(found.network, first)
 
 
+def changes(**of_protocol: float) -> dict[str, Interval]:
+    """Differences that are sure to five points."""
+    return {p: Interval(value, value - 0.05, value + 0.05) for p, value in of_protocol.items()}
+
+
 def test_verdicts_say_what_is_better_and_worse() -> None:
-    after = {"knn": 0.30, "linear": 0.50}
-    assert verdicts(after, {"knn": 0.40, "linear": 0.40}, {"knn": 0.2, "linear": 0.2}, 1000) == [
-        "worse than the start: knn −10.0 points"  # noqa: RUF001
+    found = {"the start": changes(knn=-0.1, linear=0.1), "untrained": changes(knn=0.1, linear=0.2)}
+    assert verdicts(found, 1000) == [
+        "worse than the start: knn −10.0 [−15.0, −5.0] points",  # noqa: RUF001
+        "better than untrained: knn +10.0 [+5.0, +15.0], linear +20.0 [+15.0, +25.0] points",
     ]
-    assert verdicts(after, None, {"knn": 0.6, "linear": 0.6}, 1000) == [
-        "worse than untrained: knn −30.0, linear −10.0 points"  # noqa: RUF001
-    ]
-    assert verdicts(after, {"knn": 0.2, "linear": 0.4}, None, 1000) == [
-        "better than the start: knn +10.0, linear +10.0 points"
-    ]
-    assert verdicts(after, after, None, 1000) == ["the same as the start by every protocol"]
-    assert verdicts(after, None, after, 1000) == ["the same as untrained by every protocol"]
+    same = {"the start": changes(knn=0.0, linear=0.0)}
+    assert verdicts(same, 1000) == ["the same as the start by every protocol"]
+    assert verdicts({}, 1000) == []
 
 
-def test_gains_and_losses_that_the_test_images_do_not_tell_are_named_alike() -> None:
-    after = {"knn": 0.56, "linear": 0.50, "finetune": 0.9}
-    before = {"knn": 0.50, "linear": 0.58, "finetune": 0.6}
-    for start, untrained, name in ((None, before, "untrained"), (before, None, "the start")):
-        *others, last = verdicts(after, start, untrained, 100)
-        assert last == (
-            f"100 test images do not tell it from {name} by knn (+6.0 points, where it takes "
-            "13.8), linear (−8.0, 13.8)"  # noqa: RUF001
-        )
-        assert others == (["better than the start: finetune +30.0 points"] if start else [])
-    assert verdicts({"knn": 0.3}, {"knn": 0.3}, {"knn": 0.2}, 1000) == [
-        "the same as the start by every protocol"
+@pytest.mark.parametrize("name", ["untrained", "the start"])
+def test_gains_and_losses_that_may_be_noise_are_named_alike(name: str) -> None:
+    found = {name: changes(knn=0.04, linear=-0.03, finetune=0.3)}
+    assert verdicts(found, 1234) == [
+        f"better than {name}: finetune +30.0 [+25.0, +35.0] points",
+        f"within noise of {name}: knn +4.0 [−1.0, +9.0], linear −3.0 [−8.0, +2.0] points on "  # noqa: RUF001
+        "1,234 test images",
     ]
 
 
-def test_a_difference_is_told_from_196_standard_deviations_on() -> None:
+@pytest.mark.parametrize(("value", "word"), [(0.0501, "better"), (-0.0501, "worse")])
+def test_a_difference_is_told_whose_interval_is_on_one_side_of_zero(
+    value: float, word: str
+) -> None:
+    assert verdicts({"untrained": changes(knn=value)}, 9)[0].startswith(f"{word} than untrained")
+    near = value - 0.0002 if value > 0 else value + 0.0002
+    assert verdicts({"untrained": changes(knn=near)}, 9)[0].startswith("within noise of untrained")
+
+
+def test_without_answers_a_difference_is_told_from_196_standard_deviations_on() -> None:
     least = 1.96 * (2 * 0.5 * 0.5 / 200) ** 0.5  # 0.098, of shares near a half
     assert least_difference(0.5, 0.5, 200) == pytest.approx(least)
-    assert verdicts({"knn": 0.5 + 0.097}, None, {"knn": 0.5}, 200)[0].startswith("200 test images")
-    assert verdicts({"knn": 0.5 + 0.098}, None, {"knn": 0.5}, 200) == []
-    assert verdicts({"knn": 0.5 - 0.097}, None, {"knn": 0.5}, 200)[0].startswith("200 test images")
-    assert verdicts({"knn": 0.5 - 0.098}, None, {"knn": 0.5}, 200)[0].startswith("worse")
+    reach = 1.96 * ((0.25 + 0.6 * 0.4) / 200) ** 0.5
+    assert bounded(0.6, 0.5, 200) == pytest.approx((0.1, 0.1 - reach, 0.1 + reach))
+    assert [bounded(after, 0.5, 200).is_told for after in (0.597, 0.598)] == [False, True]
+    assert [bounded(after, 0.5, 200).is_told for after in (0.403, 0.402)] == [False, True]
 
 
 def test_the_bound_holds_for_the_same_network_on_other_images() -> None:

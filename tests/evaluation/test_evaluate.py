@@ -77,12 +77,51 @@ def test_a_good_backbone_is_told_from_one_that_learned_nothing() -> None:
 def test_the_table_has_a_row_for_each_network() -> None:
     lines = str(evaluate(MeanColor(), TRAIN, TEST, untrained=Blind())).splitlines()
     assert lines == [
-        "              knn  linear",
-        "pretrained  100.0   100.0",
-        "untrained    33.3    33.3",
-        "difference  +66.7   +66.7",
+        "                             knn                linear",
+        "pretrained                 100.0                 100.0",
+        "untrained                   33.3                  33.3",
+        "difference  +66.7 [+47.9, +85.5]  +66.7 [+47.9, +85.5]",
         "accuracy in %; 60 training and 30 test images, 3 classes, chance 33.3",
+        "in brackets: 95 % interval, both networks on the same test images",
+        "better than untrained: knn +66.7 [+47.9, +85.5], linear +66.7 [+47.9, +85.5] points",
     ]
+
+
+def test_networks_are_compared_image_by_image() -> None:
+    evaluation = evaluate(MeanColor(), TRAIN, TEST, untrained=Blind(), protocols=["knn"])
+    found = evaluation.intervals["difference"]["knn"]
+    reach = 2.04523 * ((30 * (2 / 3) * (1 / 3) + 2) / 32**2) ** 0.5  # 29 degrees of freedom
+    assert found == pytest.approx((2 / 3, 2 / 3 - reach, 2 / 3 + reach), abs=1e-5)
+    assert evaluation.as_dict()["intervals"] == {"difference": {"knn": [found.low, found.high]}}
+    table = evaluation.table("balanced_accuracy").splitlines()
+    # Of every class all images are answered alike: two images more of each network are all luck.
+    assert table[3] == "difference  +66.7 [+57.6, +75.7]"
+    assert "in brackets: 95 % interval" in table[5]
+
+
+def test_intervals_of_few_labels_are_over_draws_as_well() -> None:
+    found = evaluate(MeanColor(), TRAIN, TEST, untrained=Blind(), protocols=["2-per-class"])
+    score = found.scores["pretrained"]["2-per-class"]
+    for name in ("accuracy", "balanced_accuracy"):
+        values, influences = score.measured[name]
+        assert influences.shape == (5, 30) and values.mean() == pytest.approx(score.metrics[name])
+    assert score.answers is not None and tuple(score.answers.values.tolist()) == score.draws
+    assert "same test images and draws of labels" in str(found)
+
+
+def test_several_classes_an_image_have_intervals_too() -> None:
+    several = torch.nn.functional.one_hot(TRAIN[1], 4)[:, :3]
+    tested = torch.nn.functional.one_hot(TEST[1], 4)[:, :3]
+    train, test = (TRAIN[0], several), (TEST[0], tested)
+    found = evaluate(MeanColor(), train, test, untrained=Blind(), protocols=["linear"])
+    interval = found.intervals["difference"]["linear"]
+    assert interval.value == pytest.approx(2 / 3) and interval.is_told
+    # Of one score for all images every class has the influences of its share.
+    is_one = tested.double()
+    influences = (is_one - is_one.mean(dim=0)).mean(dim=1)
+    squares = float(influences.square().sum())
+    reach = 2.04523 * ((squares + 2) / 32**2) ** 0.5
+    assert interval.high - interval.value == pytest.approx(reach, abs=1e-5)
 
 
 def test_without_an_untrained_network_there_is_one_row() -> None:

@@ -53,13 +53,15 @@ def test_the_spread_of_the_difference_is_that_of_the_draws_one_by_one() -> None:
 
 def test_the_table_shows_spread_and_labels() -> None:
     assert str(EVALUATION).splitlines() == [
-        "              knn           1%",
-        "pretrained   80.0  60.0 ± 14.1",
-        "imagenet     90.0   70.0 ± 0.0",
-        "untrained    40.0   35.0 ± 7.1",
-        "difference  +40.0  +25.0 ± 7.1",
+        "                             knn                    1%",
+        "pretrained                  80.0           60.0 ± 14.1",
+        "imagenet                    90.0            70.0 ± 0.0",
+        "untrained                   40.0            35.0 ± 7.1",
+        "difference  +40.0 [+27.6, +52.4]  +25.0 [+11.6, +38.4]",
         "accuracy in %; 600 training and 100 test images, 4 classes, chance 25.0",
         "labels used: 1% = 6; mean ± standard deviation of 2 draws",
+        "in brackets: 95 % interval, both networks on the same test images and draws of labels",
+        "better than untrained: knn +40.0 [+27.6, +52.4], 1% +25.0 [+11.6, +38.4] points",
     ]
 
 
@@ -133,11 +135,9 @@ def test_the_figure_says_which_gains_the_test_images_do_not_tell() -> None:
     pytest.importorskip("matplotlib")
     scores = {"pretrained": {"knn": Score(0.56, {})}, "untrained": {"knn": Score(0.5, {})}}
     found = Evaluation(scores, "accuracy", 0.1, 240, 100, 10)
-    words = (
-        "100 test images do not tell it from untrained by knn (+6.0 points, where it takes 13.8)"
-    )
+    words = "within noise of untrained: knn +6.0 [−7.8, +19.8] points on 100 test images"  # noqa: RUF001
     assert str(found).splitlines()[-1] == words
     assert found.plot().axes[0].get_xlabel().replace("\n", " ") == words
     many = Evaluation(scores, "accuracy", 0.1, 240, 2000, 10)
-    assert many.verdict == []
-    assert many.plot().axes[0].get_xlabel() == ""
+    assert many.verdict == ["better than untrained: knn +6.0 [+2.9, +9.1] points"]
+    assert many.plot().axes[0].get_xlabel() == many.verdict[0]

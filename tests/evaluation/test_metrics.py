@@ -10,12 +10,18 @@ from super_selfish.evaluation.metrics import (
     accuracy,
     average_precision,
     balanced_accuracy,
+    chance_iou,
     chance_level,
+    class_ious,
+    commonest_iou,
     commonest_level,
     confusion_matrix,
     mean_average_precision,
+    mean_iou,
+    pixel_accuracy,
     top_k_accuracy,
 )
+from tests.references import mean_iou_in_loops
 
 
 def guesses(generator: torch.Generator, samples: int = 300) -> tuple[Tensor, Tensor]:
@@ -136,3 +142,40 @@ def test_every_figure_is_a_number(generator: torch.Generator) -> None:
         top_k_accuracy(torch.zeros(4, 1), torch.tensor([0]), labels),
     ]
     assert not any(math.isnan(figure) for figure in figures)
+
+
+def test_intersection_over_union_is_that_of_the_loops(generator: torch.Generator) -> None:
+    predictions, labels = guesses(generator)
+    confusion = confusion_matrix(predictions, labels, torch.arange(7))
+    iou, share = mean_iou_in_loops(predictions, labels)
+    assert mean_iou(confusion) == pytest.approx(iou)
+    assert pixel_accuracy(confusion) == pytest.approx(share)
+    assert 0.1 < iou < share < 0.9
+
+
+def test_intersection_over_union_agrees_with_scikit_learn(generator: torch.Generator) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    predictions, labels = guesses(generator)
+    found = class_ious(confusion_matrix(predictions, labels, torch.arange(7)))
+    assert found.tolist() == pytest.approx(sklearn.jaccard_score(labels, predictions, average=None))
+
+
+def test_a_class_that_no_pixel_is_lowers_the_others_only() -> None:
+    confusion = torch.tensor([[6, 0, 2], [0, 0, 0], [1, 1, 2]])
+    assert class_ious(confusion)[[0, 2]].tolist() == pytest.approx([6 / 9, 2 / 6])
+    assert class_ious(confusion)[1].isnan()
+    assert mean_iou(confusion) == pytest.approx((6 / 9 + 2 / 6) / 2)
+    assert pixel_accuracy(confusion) == pytest.approx(8 / 12)
+
+
+def test_chance_of_masks_is_what_guesses_reach(generator: torch.Generator) -> None:
+    shares = torch.tensor([0.6, 0.3, 0.1, 0.0])
+    labels = torch.multinomial(shares, 400_000, replacement=True, generator=generator)
+    counts = labels.bincount(minlength=5)
+    train_counts = torch.tensor([5, 9, 0, 7, 0])  # three classes, of which one is not tested
+    known = torch.tensor([0, 1, 3])
+    guessed = known[torch.randint(3, (400_000,), generator=generator)]
+    reached = mean_iou(confusion_matrix(guessed, labels, torch.arange(5)))
+    assert chance_iou(train_counts, counts) == pytest.approx(reached, abs=2e-3)
+    commonest = mean_iou(confusion_matrix(torch.ones_like(labels), labels, torch.arange(5)))
+    assert commonest_iou(train_counts, counts) == pytest.approx(commonest)

@@ -20,7 +20,9 @@ from super_selfish.evaluation.protocols import (
     expand_protocols,
     find_protocol,
     rate_finetune,
+    want_masks,
 )
+from super_selfish.evaluation.segmentation import Segmentation
 
 
 def test_a_name_with_a_number_is_the_protocol_of_that_number() -> None:
@@ -34,6 +36,8 @@ def test_a_name_with_a_number_is_the_protocol_of_that_number() -> None:
     assert find_protocol("2.5%") == FewLabels(share=0.025)
     assert find_protocol("20-per-class") == FewLabels(per_class=20)
     assert find_protocol("knn") is PROTOCOLS["knn"]
+    assert find_protocol("segmentation-2.5%") == Segmentation(share=0.025)
+    assert find_protocol("segmentation-20-images") == Segmentation(images=20)
     named: Any = find_protocol("finetune-from-layer3.0")
     assert named.func is rate_finetune and named.keywords == {"freeze_until": "layer3.0"}
     assert [find_protocol(name) for name in ("x5%", "per-class", "finetune-from-")] == [None] * 3
@@ -99,3 +103,11 @@ def test_fine_tuning_chooses_a_rate_where_images_can_be_held_out(
         **{"images": ("b", "train", "test"), "preprocess": "p", "lrs": rates, "max_updates": 9},
         **{"backbone_lr_factor": 0.2, "freeze_until": "x", "num_workers": 4, "seed": 5},
     }
+
+
+def test_protocols_want_masks_or_labels() -> None:
+    assert want_masks(expand_protocols(["segmentation", "segmentation-3-images"]))
+    assert not want_masks(expand_protocols(["knn", "few-label", "finetune"]))
+    mixed = expand_protocols(["segmentation", "5%", "knn"])
+    with pytest.raises(ValueError, match=r"\['segmentation'\] want masks, but \['5%', 'knn'\]"):
+        want_masks(mixed)

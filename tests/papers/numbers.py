@@ -282,7 +282,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
 }
 
 SUPERVISE = {
-    "lr": Number(None, "2; 0.0.6", 1e-3, "Adam's own"),
+    "lr": Number(1e-3, "2; 0.0.6; Adam's own", None, RESOLVED),
     "epochs": Number(None, "2; 0.0.6", 10, "as in 0.0.6"),
     "batch_size": Number(None, "2; 0.0.6", 32, "as in 0.0.6"),
     "shuffle": Number(True, "2"),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from super_selfish.models import momentum_at
 from super_selfish.models.heads import hidden_width, suited_width
 from super_selfish.supervisors import SUPERVISORS, swav
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
@@ -139,23 +140,36 @@ def test_the_head_that_counts_is_as_wide_as_the_papers_for_large_backbones() -> 
     assert SIGNATURES["counting"]["hidden_size"].paper == 4096
 
 
-@pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.996)])
-def test_byol_s_momentum_begins_at_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
-    run = SimpleNamespace(
-        epochs=epochs, total_updates=10 * epochs, epoch=0, step=0, accumulate=1, updates=0
+def at(epoch: int, step: int, *, epochs: int, steps: int = 10) -> Any:
+    """A run of so many epochs of so many steps that stands there."""
+    return SimpleNamespace(
+        epochs=epochs, total_updates=steps * epochs, epoch=epoch, step=step, accumulate=1
     )
-    assert built("byol", 32).momentum_now(run) == pytest.approx(momentum)
-    assert SIGNATURES["byol"]["momentum"].paper == 0.996
 
 
-@pytest.mark.parametrize(
-    ("epochs", "momentum"), [(1, 0.99), (300, 0.99), (301, 0.999), (800, 0.999), (UNLIMITED, 0.99)]
-)
-def test_moco_s_momentum_is_the_paper_s_in_long_runs(epochs: int, momentum: float) -> None:
-    run: Any = SimpleNamespace(epochs=epochs)
-    assert built("moco", 32).momentum_now(run) == momentum
-    assert built("moco", 32, momentum=0.7).momentum_now(run) == 0.7
-    assert SIGNATURES["moco"]["momentum"].paper == 0.999
+def test_byol_s_momentum_is_the_paper_s_once_as_much_was_seen() -> None:
+    published = SIGNATURES["byol"]["momentum"].paper
+    assert published == 0.996
+    byol = built("byol", 32)
+    assert byol.momentum_now(at(0, 0, epochs=10**6)) == 0.1
+    assert byol.momentum_now(at(223, 9, epochs=10**6)) == 2240 / 2249 < published
+    for epoch in (225, 5 * 10**5, 10**6 - 1):
+        run = at(epoch, 0, epochs=10**6)
+        at_most = (10 * epoch + 1) / (10 * epoch + 10)
+        expected = min(momentum_at(10 * epoch, 10**7, published), at_most)
+        assert byol.momentum_now(run) == expected >= published
+    assert built("byol", 32, momentum=0.7).momentum_now(at(0, 0, epochs=1)) == pytest.approx(0.7)
+
+
+def test_moco_s_momentum_is_the_paper_s_once_as_much_was_seen() -> None:
+    published = SIGNATURES["moco"]["momentum"].paper
+    assert published == 0.999
+    moco = built("moco", 32)
+    assert moco.momentum_now(at(0, 0, epochs=1)) == 0.1
+    assert moco.momentum_now(at(898, 9, epochs=1000)) == 8990 / 8999 < published
+    assert moco.momentum_now(at(899, 0, epochs=1000)) == published
+    assert moco.momentum_now(at(899, 0, epochs=UNLIMITED)) == published
+    assert built("moco", 32, momentum=0.7).momentum_now(at(0, 0, epochs=1)) == 0.7
 
 
 def test_byol_s_momentum_rises_to_one_along_half_a_cosine() -> None:

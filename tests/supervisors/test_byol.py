@@ -113,17 +113,6 @@ def test_accumulated_batches_are_one_step_of_the_momentum(
     assert used == pytest.approx([momentum_at(step, 4, 0.5) for step in range(4)])
 
 
-@pytest.mark.parametrize(("epochs", "base"), [(300, 0.99), (301, 0.996)])
-def test_longer_runs_have_a_slower_average(
-    images: Tensor, tiny_backbone: Backbones, epochs: int, base: float
-) -> None:
-    supervisor = small(images, tiny_backbone())
-    supervisor.supervise(epochs=0, name=None)
-    assert supervisor.run is not None
-    supervisor.run.epochs = epochs
-    assert supervisor.momentum_now(supervisor.run) == base
-
-
 def test_views_are_asymmetric(images: Tensor, tiny_backbone: Backbones) -> None:
     def is_solarised(view: Augmentation) -> bool:
         assert isinstance(view, Compose)

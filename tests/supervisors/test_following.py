@@ -1,4 +1,4 @@
-"""How slowly momentum encoders follow."""
+"""How far a run has come."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from typing import Any
 
 import pytest
 
-from super_selfish.supervisors.following import base_momentum
-from super_selfish.training.run import UNLIMITED
+from super_selfish.supervisors.following import updates_before
 
 
 @pytest.mark.parametrize(
-    ("epochs", "given", "momentum"),
-    [
-        (1, None, 0.99),
-        (300, None, 0.99),
-        (301, None, 0.9995),
-        (UNLIMITED - 1, None, 0.9995),
-        (UNLIMITED, None, 0.99),  # ends when its time is up
-        (1, 0.7, 0.7),
-        (1000, 0.0, 0.0),
-    ],
+    ("epoch", "step", "accumulate", "updates"),
+    [(0, 0, 1, 0), (0, 6, 1, 6), (2, 1, 1, 15), (0, 3, 4, 0), (0, 4, 4, 1), (2, 4, 4, 5)],
 )
-def test_short_runs_are_followed_faster(epochs: int, given: float | None, momentum: float) -> None:
-    run: Any = SimpleNamespace(epochs=epochs)
-    assert base_momentum(run, given, of_long_runs=0.9995) == momentum
+def test_updates_are_counted_over_epochs_and_batches(
+    epoch: int, step: int, accumulate: int, updates: int
+) -> None:
+    total = 10 * -(-7 // accumulate)  # epochs of 7 steps
+    run: Any = SimpleNamespace(
+        epochs=10, total_updates=total, epoch=epoch, step=step, accumulate=accumulate
+    )
+    assert updates_before(run) == updates

@@ -173,7 +173,7 @@ def test_auto_takes_the_largest_power_of_two_that_leaves_room(
     assert supervisor.run.batch_size == 16  # as the run that goes on
     supervisor.supervise(epochs=1, name=None, **settings)  # type: ignore[arg-type]
     assert supervisor.run.batch_size == 64  # of 88 images
-    assert supervisor.run.remarks == ['batch_size="auto" took 64 images a step']
+    assert supervisor.run.remarks[0] == 'batch_size="auto" took 64 images a step'
     monkeypatch.setattr(footprint, "free_memory", lambda device: GB // 4)
     with pytest.raises(OutOfMemoryError) as caught:
         supervisor.supervise(epochs=1, name=None, **settings)  # type: ignore[arg-type]

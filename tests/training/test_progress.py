@@ -119,7 +119,8 @@ def test_a_log_says_what_begins_how_it_goes_and_where_it_lies(
     supervisor = RotateNetSupervisor(images, tiny_backbone(), device="cpu")
     supervisor.supervise(epochs=3, batch_size=8, name=tmp_path / "run")
     captured = capsys.readouterr()
-    start, first, end = captured.err.splitlines()
+    start, chosen, first, end = captured.err.splitlines()
+    assert chosen == "chosen for this run: lr=0.001"
     place = f"stored at {tmp_path / 'run'}.pt"
     assert start == (f"RotateNetSupervisor: 22 images, 3 epochs of 3 steps on cpu; will be {place}")
     loss = supervisor.history[0]["loss"]

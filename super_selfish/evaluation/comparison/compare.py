@@ -41,8 +41,9 @@ from super_selfish.evaluation.comparison.sets import open_sets
 from super_selfish.evaluation.comparison.several import Started, failed_before, started_together
 from super_selfish.evaluation.comparison.store import Record, RunStore
 from super_selfish.evaluation.features import open_data
+from super_selfish.evaluation.masked_data import open_masked
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
-from super_selfish.evaluation.protocols import expand_protocols
+from super_selfish.evaluation.protocols import expand_protocols, want_masks
 from super_selfish.evaluation.scoring import check_parts_fit, metric_of, require_labels
 from super_selfish.models.untrained import has_learned
 from super_selfish.training.alone import alone
@@ -103,7 +104,7 @@ def compare(
             algorithm may take part with several `options`. `"supervised"` is pretraining with the
             labels of as many of the same images: a `LabelSupervisor` that trains backbone and head
             at one learning rate.
-        train: Labelled images that protocols learn from: as for `evaluate`.
+        train: Labelled images that protocols learn from, or images with masks: as for `evaluate`.
         test: Labelled images that accuracies are of. With `downstream` it may be left out: then
             networks are rated on the downstream sets alone.
         budget: Time of pretraining of each run, such as `"10min"`. Processes that work side by
@@ -152,18 +153,20 @@ def compare(
     kinds = algorithms_by_name(algorithms)
     check_budget(budget, epochs)
     started = started_together(path)
-    train_data = open_data(train, image_size, in_channels)
+    columns = expand_protocols(protocols)
+    opened = open_masked if want_masks(columns) else open_data
+    train_data = opened(train, image_size, in_channels)
     form = (train_data.images.image_size, train_data.images.in_channels)
     pretrain_data = train_data if pretrain is None else open_data(pretrain, *form)
-    sets = open_sets(downstream, *form)
+    sets = open_sets(downstream, *form, opened)
     if test is None and not sets:
         raise ValueError("give test=, the labelled images that accuracies are of, or downstream=")
     conditions = Conditions(
         train=train_data,
-        test=None if test is None else open_data(test, *form),
+        test=None if test is None else opened(test, *form),
         pretrain=pretrain_data.images,
         backbone=backbone,
-        protocols=tuple(expand_protocols(protocols)),
+        protocols=tuple(columns),
         budget=budget,
         epochs=epochs,
         device=device_of(device, backbone),

@@ -40,7 +40,7 @@ from super_selfish.evaluation.comparison.table_cells import (
     number,
     percent,
 )
-from super_selfish.evaluation.verdicts import RESERVE, verdicts
+from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
 from super_selfish.training.checkpoint import write_atomically
 from super_selfish.training.counting import plural
 
@@ -222,12 +222,15 @@ class Comparison:
         for name, tested in {"": images, **counts}.items():
             if tested is None:
                 continue
-            columns = columns_of(name, after)
-            own, begun, first = (
-                {protocol: known[column] for protocol, column in columns.items() if column in known}
-                for known in (after, start, before)
-            )
-            found = verdicts(own, begun or None, first or None, tested)  # the same for all seeds
+            changes = {
+                of: {
+                    protocol: bounded(after[column], known[column], tested)  # whatever the seeds
+                    for protocol, column in columns_of(name, after).items()
+                    if column in known
+                }
+                for of, known in (("the start", start), ("untrained", before))
+            }
+            found = verdicts({of: row for of, row in changes.items() if row}, tested)
             told += [
                 f"{name}: {text}" if name else text
                 for text in found

@@ -62,7 +62,7 @@ def describe(value: Any) -> Any:
 
 def describe_data(data: LabelledSource | ImageSource) -> Any:
     """Size and form of a data set, labels, some of its images, all in memory or files."""
-    source, labels = (data, None) if isinstance(data, ImageSource) else data
+    source, labels, masks = (data, None, None) if isinstance(data, ImageSource) else data
     labels = source.given_labels if labels is None else labels
     last = len(source) - 1
     probes = [source[last * number // (_PROBES - 1)] for number in range(_PROBES)]
@@ -73,6 +73,7 @@ def describe_data(data: LabelledSource | ImageSource) -> Any:
         [p.name if isinstance(p, Unreadable) else describe([p.image, p.label]) for p in probes],
         describe(labels),
         _describe_items(source.items),
+        *([] if masks is None else [describe(masks.numbers)]),
     ]
 
 

@@ -5,7 +5,7 @@ An accuracy is filed under a column: its protocol and, on a downstream set, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from super_selfish.evaluation.features import LabelledSource, open_data
@@ -29,7 +29,10 @@ def columns_of(name: str, columns: Iterable[str]) -> dict[str, str]:
 
 
 def open_sets(
-    downstream: Mapping[str, Any] | None, image_size: tuple[int, int], in_channels: int
+    downstream: Mapping[str, Any] | None,
+    image_size: tuple[int, int],
+    in_channels: int,
+    read: Callable[..., LabelledSource] = open_data,
 ) -> dict[str, Parts]:
     """Opens downstream sets, with images of the size and channels of pretraining.
 
@@ -37,6 +40,7 @@ def open_sets(
         downstream: A pair `(train, test)` by the name of each set, each part as for `evaluate`.
         image_size: Height and width, pixels.
         in_channels: Channels.
+        read: `open_data`, or `open_masked` where protocols learn from masks.
 
     Returns:
         Both parts of each.
@@ -65,7 +69,7 @@ def open_sets(
                 f"got {type(parts).__name__}"
             )
         try:
-            train, test = (open_data(part, image_size, in_channels) for part in parts)
+            train, test = (read(part, image_size, in_channels) for part in parts)
             check_parts_fit(train, test)
         except ValueError as error:
             raise ValueError(f"downstream[{name!r}]: {error}") from error

@@ -242,7 +242,7 @@ class Monitor:
         if self._source is None:
             raise RuntimeError("start(supervisor) comes before after_epoch()")
         if not self._is_read:
-            images, labels = self._source
+            images, labels, _ = self._source
             batch = LabelCollator().stack([images[index] for index in range(len(images))])
             kept = as_source(batch.images, supervisor.image_size, supervisor.in_channels)
             self._source = LabelledSource(kept, None if labels is None else labels[batch.index])

@@ -118,15 +118,17 @@ def test_seeds_make_no_more_test_images() -> None:
     runs += [record("better", seed, 0.6) for seed in range(4)]
     runs += [record("worse", seed, 0.45) for seed in range(4)]
     found = Comparison(tuple(runs), {**SETTINGS, "test_images": 100})
+    minus = "\N{MINUS SIGN}"
     assert found.notes == [
-        "better: 100 test images do not tell it from untrained by knn (+10.0 points, where it "
-        "takes 13.7), linear (+10.0, 13.1)",
-        "worse: 100 test images do not tell it from untrained by knn (\N{MINUS SIGN}5.0 points, "
-        "where it takes 13.8), linear (\N{MINUS SIGN}5.0, 13.7)",
+        f"better: within noise of untrained: knn +10.0 [{minus}3.7, +23.7], linear +10.0 "
+        f"[{minus}3.1, +23.1] points on 100 test images",
+        f"worse: within noise of untrained: knn {minus}5.0 [{minus}18.8, +8.8], linear {minus}5.0 "
+        f"[{minus}18.7, +8.7] points on 100 test images",
     ]
     many = Comparison(tuple(runs), {**SETTINGS, "test_images": 2000})
     assert many.notes == [
-        "worse: worse than untrained: knn \N{MINUS SIGN}5.0, linear \N{MINUS SIGN}5.0 points"
+        f"worse: worse than untrained: knn {minus}5.0 [{minus}8.1, {minus}1.9], linear {minus}5.0 "
+        f"[{minus}8.1, {minus}1.9] points"
     ]
 
 
