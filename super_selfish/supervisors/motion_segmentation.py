@@ -215,8 +215,9 @@ class MotionSegmentationSupervisor(Supervisor):
 
     What moves is found in **video** (`FramePairs(folder_of_frames)`, or a video file) by comparing
     a frame with a later one; is given as **masks** (items are images with masks); or is
-    **synthetic**, where there are only stills: an object from another image is put into each, with
-    soft edges and the colours of its place.
+    **synthetic**, where there are only stills: what stands out in another image is put into each,
+    with its own outline and colours, somewhere else than it was; where nothing stands out, a part
+    with a drawn outline in the colours of its place.
 
     Differences from the paper: masks come from matching blocks, of which the camera's affine motion
     is subtracted (`flow=` has optical flow), instead of an unsupervised method that follows them
@@ -250,7 +251,7 @@ class MotionSegmentationSupervisor(Supervisor):
         flow: Flow | str | None = None,
         mask_size: Size | None = None,
         limits: tuple[float, float] = (0.4, 0.7),
-        shift: tuple[float, float] = (0.05, 0.2),
+        shift: tuple[float, float] = (0.05, 0.4),
         positive_weight: float = 1.0,
         scale: tuple[float, float] = (0.5, 1.0),
         augmentation: RecipeLike | None = None,
