@@ -51,8 +51,14 @@ PUBLIC = {
         "simclr",
     ],
     "super_selfish.memory": ["KeyQueue", "MemoryBank"],
-    "super_selfish.evaluation": ["evaluate", "extract_features", "knn_accuracy", "linear_probe"],
-    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor"],
+    "super_selfish.evaluation": [
+        "check",
+        "evaluate",
+        "extract_features",
+        "knn_accuracy",
+        "linear_probe",
+    ],
+    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor", "check"],
 }
 
 

@@ -1,5 +1,6 @@
 """Did it help? Protocols, health, the comparison of algorithms, pictures and reports."""
 
+from super_selfish.evaluation.checking import Check, check
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
@@ -30,6 +31,7 @@ from super_selfish.supervisors.exhibits import seen_views
 
 __all__ = [
     "PROTOCOLS",
+    "Check",
     "Comparison",
     "Embedding",
     "Evaluation",
@@ -42,6 +44,7 @@ __all__ = [
     "Monitor",
     "Score",
     "Subject",
+    "check",
     "compare",
     "default_neighbours",
     "embed",

@@ -1,0 +1,5 @@
+"""Look before training: copies, test images among the others, empty and broken images."""
+
+from super_selfish.evaluation.checking.check import Check, check
+
+__all__ = ["Check", "check"]
