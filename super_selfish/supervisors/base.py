@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from super_selfish.data.collate import Collator
+from super_selfish.data.growing import GrowingBatches, Growth
 from super_selfish.data.loaders import EpochBatches
 from super_selfish.data.reading import open_loader
 from super_selfish.data.sources import ImageSource
@@ -98,6 +99,7 @@ class Supervisor(Noting):
         return self
 
     default_lr: ClassVar[float] = RATE  # where supervise() is given none
+    growth: Growth | None = None  # where images join one by one
     clip_norm: float | None = None  # an algorithm's own, where supervise() is given none
     against_sync_batch_norm: str | None = None  # why an algorithm must not have it, in words
 
@@ -311,15 +313,15 @@ class Supervisor(Noting):
         self, source: ImageSource, batch_size: int, shuffle: bool, seed: int
     ) -> EpochBatches:
         run, _ = self._running()
-        return order_of(
-            source,
-            batch_size,
-            steps=run.steps_per_epoch or None,
-            shuffle=shuffle,
-            seed=seed,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-        )
+        place: dict[str, Any] = {
+            "shuffle": shuffle,
+            "seed": seed,
+            "rank": distributed.rank(),
+            "world_size": distributed.world_size(),
+        }
+        if self.growth is not None:
+            return GrowingBatches(self.growth, len(source), batch_size, **place)
+        return order_of(source, batch_size, steps=run.steps_per_epoch or None, **place)
 
     def _parameter_groups(self, named: dict[str, nn.Parameter], lr: float) -> list[dict[str, Any]]:
         """Groups of parameters with settings of their own, as an optimizer of torch takes them.

@@ -37,6 +37,7 @@ from super_selfish.supervisors.color_split import (
     require_color,
     split_backbone,
 )
+from super_selfish.supervisors.defaults import VIEWS_PER_IMAGE
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.likenesses import cosines, from_memory
@@ -44,7 +45,9 @@ from super_selfish.supervisors.refusals import require_embedding
 from super_selfish.supervisors.remembering import (
     MEMORY_CHANGE,
     SPREAD,
+    among_joined,
     draw_negatives,
+    growth_of_memory,
     guessing_loss,
     loss_of_form,
     memory_size,
@@ -106,11 +109,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     terms; but then they can outrun their memories: where all embeddings move together, what is new
     is told from what is old, and images are not told apart. The health check watches for that.
 
-    Differences from the paper: lightness and colour come from two views of the image and the strong
-    augmentation of CPC, instead of one mildly augmented view (`augmentation="paper"`); the loss is
+    Differences from the paper: images join the memories one by one (`views_per_image`); the loss is
     a softmax, which the authors' code offers, instead of noise-contrastive estimation
     (`form="nce"`); 3136 negatives, shared by the batch, instead of 16384; the projector has a
-    hidden layer. Views that the augmentation has turned gray are kept. By default Adam trains at a
+    hidden layer. By default Adam trains at a
     constant rate of 1e-3 in batches of 32, instead of SGD at 0.03 (momentum 0.9, weight decay
     1e-4), a tenth of it after epochs 120, 160 and 200 of 240, in batches of 128.
     """
@@ -118,6 +120,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
     title = "CMC"
     question = "Which of all remembered colours belong to this lightness?"
     asks_by_number = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"views_per_image": 0}
     against_collapse = "lower lr, or raise batch_size"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -140,12 +143,13 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         *,
         embedding_size: int = 128,
         num_images: int | None = None,
+        views_per_image: int = VIEWS_PER_IMAGE,
         num_negatives: int = 3136,
         temperature: float = 0.07,
         form: Literal["softmax", "nce"] = "softmax",
         bank_momentum: float = 0.5,
         positives: Literal["memory", "batch"] = "memory",
-        augmentation: RecipeLike | None = "cpc",
+        augmentation: RecipeLike | None = "paper",
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -162,6 +166,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 default: what `form` says.
             embedding_size: Width of the space in which halves are compared.
             num_images: Entries of each memory. Default: the images of the dataset.
+            views_per_image: Views of an image, on average, before another one joins: a short run
+                knows some images well instead of all of them not at all. 0: all from the start, as
+                in the paper.
             num_negatives: Entries that a step compares with, drawn for the whole batch; the whole
                 memory, each entry once, where the dataset is no larger.
             temperature: Of the default loss. 0.07: section 4; the authors have 0.1 on STL-10.
@@ -173,10 +180,11 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
                 MoCo and BYOL call `momentum` is that of an old network.
             positives: What an embedding must be close to: `"memory"`, the other half's embedding
                 that is remembered, or `"batch"`, that of now.
-            augmentation: `"cpc"` (or None), the name of another recipe, an `Augmentation`, or
-                torchvision's transforms, by which two views are made, the lightness of each with
-                the colours of the other; or `"paper"` (or `"cmc"`), one random crop with flip,
-                whose lightness and colours are compared.
+            augmentation: `"paper"` (or None, or `"cmc"`), one random crop with flip, whose
+                lightness and colours are compared; or the name of another recipe such as `"cpc"`,
+                an `Augmentation`, or torchvision's transforms, by which two views are made, the
+                lightness of each with the colours of the other. Views that it has turned gray are
+                kept.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images, which are 3.
             normalize: None, `"imagenet"` or `(mean, std)`, for a network of your own that wants it.
@@ -191,6 +199,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         require_memory_options(
             bank_momentum=bank_momentum,
             form=form,
+            views_per_image=views_per_image,
             num_negatives=num_negatives,
             embedding_size=embedding_size,
         )
@@ -200,7 +209,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
         require_color(type(self).__name__, self.in_channels)
-        augmentation = or_default(self, augmentation, "cpc")
+        augmentation = or_default(self, augmentation, "paper")
         view = view_of(self, augmentation, self.image_size, cmc)
         num_views = 1 if augmentation in ("paper", "cmc") else 2
         num_images = memory_size(self.source, num_images, type(self))
@@ -227,6 +236,9 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         self.model = CombinedNet(halves, SplitHead(predictor, twin, dim, wants_map=False))
         self.lightness_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=0)
         self.color_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=1)
+        self.growth = growth_of_memory(num_images, views_per_image)
+        joining = None if self.growth is None else self.growth.members
+        self.register_buffer("joining", joining, persistent=False)
         self.num_negatives = num_negatives
         self.collate_fn = MultiviewCollator(view, num_views, num_images, num_negatives)
 
@@ -254,9 +266,10 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         # Of the other view, where there are two.
         color = color.unflatten(0, (batch, num_views)).flip(1).flatten(0, 1)
         index = data.index.repeat_interleave(num_views)  # (B V,)
-        own = MemoryBank.own_entry_mask(index, data.negatives)  # (B V, K)
-        other_colors = self.color_bank.lookup(data.negatives)  # (K, E)
-        other_lightnesses = self.lightness_bank.lookup(data.negatives)  # (K, E)
+        drawn = among_joined(self, data.negatives)  # (K,)
+        own = MemoryBank.own_entry_mask(index, drawn)  # (B V, K)
+        other_colors = self.color_bank.lookup(drawn)  # (K, E)
+        other_lightnesses = self.lightness_bank.lookup(drawn)  # (K, E)
         colors, lightnesses = color, lightness  # what is to be found, (B V, E)
         if self.positives == "memory":
             colors, lightnesses = self.color_bank.lookup(index), self.lightness_bank.lookup(index)

@@ -29,3 +29,15 @@ def warmed_momentum(published: float, updates: int) -> float:
         updates: `t`, done before this one.
     """
     return min(published, (1 + updates) / (10 + updates))
+
+
+# Of algorithms that remember every image. Two minutes on a core show a network some tens of
+# thousands of images: of 60,000 each would be seen once, when all that is remembered of it is
+# random. Of 5,000, 5 to 17 times, all three learned (benchmarks/results/comparison_learning.md).
+VIEWS_PER_IMAGE = 10
+FEWEST_REMEMBERED = 1024  # images from the start
+
+# Of exemplars. The paper has 100 to 150 copies of a class at once, and an epoch here shows one: of
+# 8000 classes two minutes show 8, of 500, which learned in the same benchmark, 135.
+VIEWS_PER_CLASS = 100
+FEWEST_CLASSES = 256  # from the start

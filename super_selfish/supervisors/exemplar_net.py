@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import to_unit_range
 from super_selfish.augmentations.composites import FixedComposites
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.growing import Growth, drawn_order
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.full_precision import in_full
 from super_selfish.models import Classification
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import FEWEST_CLASSES, VIEWS_PER_CLASS
 from super_selfish.supervisors.exhibits import originals, seen_batch
 from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.supervisors.remembering import joined_now
 from super_selfish.training.history import Row
 from super_selfish.training.memory import in_bytes
 from super_selfish.training.randomness import step_generator
@@ -65,23 +68,27 @@ class ExemplarCollator(Collator):
 class ExemplarNetSupervisor(Supervisor):
     """Classifies transformed copies of images by the image that they were made of.
 
-    An epoch shows each chosen image once. Which images were chosen is part of a checkpoint. There
-    is no `augmentation=`: the transformations are the task (`num_transforms`, `max_elements`, `p`).
+    Images become classes one by one (`views_per_class`). Which images were chosen is part of a
+    checkpoint. There is no `augmentation=`: the transformations are the task (`num_transforms`,
+    `max_elements`, `probability`).
 
     Differences from the paper: whole images instead of patches where gradients are strong; a fixed
     list of transformations for all classes instead of one for each; they are stronger, and made of
     the primitives of CPC v2, grayscale, elastic deformation and scaling instead of those of the
-    paper; the head is an MLP (features, 1024, 1024, classes). An epoch shows one copy of an image;
-    there is no dropout. By default Adam trains at a constant rate of 1e-3 in batches of 32, instead
-    of SGD at 0.01 (momentum 0.9) that falls to 1e-4.
+    paper; the head is an MLP (features, 1024, 1024, classes). An epoch shows as many copies as
+    there are images, and these become classes one by one; there is no dropout. By default Adam
+    trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.01 (momentum 0.9) that
+    falls to 1e-4.
     """
 
     title = "ExemplarNet"
     question = "Of which image of the dataset is this a copy?"
+    former_arguments: ClassVar[Mapping[str, Any]] = {"views_per_class": 0}
     former_names: ClassVar[Mapping[str, str]] = {"p": "probability"}
     asks_by_number = True
 
     chosen: Tensor  # (N,) int64, positions in the dataset, by class
+    places: Tensor | None  # (N,) int64, when an image becomes a class, by class
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class ExemplarNetSupervisor(Supervisor):
         loss: Callable[..., Tensor] | None = None,
         *,
         num_classes: int | None = None,
+        views_per_class: int = VIEWS_PER_CLASS,
         num_transforms: int = 100,
         max_elements: int = 10,
         probability: float = 0.5,
@@ -110,6 +118,9 @@ class ExemplarNetSupervisor(Supervisor):
             num_classes: Images that become a class, chosen without replacement. Default: 8000, or
                 the whole dataset where it is smaller. The last layer has 1024 weights for each: a
                 million classes are 4.1 GB of gradients a step.
+            views_per_class: Copies of an image that are shown, on average, before another one
+                becomes a class, from 256 on: a short run learns to tell some images well instead of
+                all of them not at all. 0: all are classes from the start, as in the paper.
             num_transforms: Transformations in the list.
             max_elements: Most primitives of which one is composed.
             probability: That of each of them, in (0, 1].
@@ -127,6 +138,7 @@ class ExemplarNetSupervisor(Supervisor):
         require_counts(
             num_classes=num_classes, num_transforms=num_transforms, max_elements=max_elements
         )
+        require_counts(0, views_per_class=views_per_class)
         super().__init__(
             None,
             dataset,
@@ -153,6 +165,10 @@ class ExemplarNetSupervisor(Supervisor):
             chosen = order[:num_classes].sort().values
             self.source = self.source.subset(chosen.tolist())
         self.register_buffer("chosen", chosen)
+        if views_per_class > 0:
+            self.growth = Growth(views_per_class, FEWEST_CLASSES, drawn_order(num_classes))
+        places = None if self.growth is None else self.growth.members.argsort()
+        self.register_buffer("places", places, persistent=False)
         self.register_load_state_dict_post_hook(_show_the_chosen)
         self.model = self._combine(
             backbone,
@@ -169,9 +185,20 @@ class ExemplarNetSupervisor(Supervisor):
         )
 
     def _forward(self, data: Exemplars) -> Tensor:
-        logits = self.model(data.views)  # (B, N)
+        logits = self._among_joined(self.model(data.views), data.targets)  # (B, N)
         self._log(accuracy=(logits.argmax(dim=1) == data.targets).float().mean())
         return self.loss(in_full(logits), data.targets)
+
+    def _among_joined(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The logits, of which those of images that are no classes yet do not count.
+
+        A loss of the user's own gets them as they are.
+        """
+        joined, is_known = joined_now(self), isinstance(self.loss, nn.CrossEntropyLoss)
+        if joined is None or self.places is None or not is_known:
+            return logits
+        latest = self.places[targets].max()  # one may stand for an unreadable image
+        return logits.masked_fill(self.places > latest.clamp(min=joined - 1), -torch.inf)
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Three images, and copies of each with the number of the image that the network names."""
@@ -191,8 +218,14 @@ class ExemplarNetSupervisor(Supervisor):
         return groups
 
     def chance_loss(self, row: Row) -> float | None:
-        """`log N`: every image is as likely."""
-        return math.log(self.num_classes) if isinstance(self.loss, nn.CrossEntropyLoss) else None
+        """`log N`: every image that is a class by then is as likely."""
+        is_known = isinstance(self.loss, nn.CrossEntropyLoss)
+        return math.log(self._classes_after(row)) if is_known else None
+
+    def _classes_after(self, row: Row) -> int:
+        if self.growth is None:
+            return self.num_classes
+        return self.growth.joined(round(row["epoch"] * self.num_classes))
 
     def _caution(self, run: Run) -> str | None:
         of_classes = [p for p in self.model.parameters() if p.shape[:1] == (self.num_classes,)]
@@ -209,18 +242,19 @@ class ExemplarNetSupervisor(Supervisor):
         )
 
     def _health(self, row: Row) -> str | None:
+        classes = self._classes_after(row)
         # An image is seen once an epoch: even by heart it takes some to know them all.
-        if row["epoch"] <= 20 and row["accuracy"] > 0.99:
+        if classes == self.num_classes and row["epoch"] <= 20 and row["accuracy"] > 0.99:
             return (
                 f"{row['accuracy']:.1%} of the images are recognised after {row['epoch']:.0f} "
                 "epochs: this is too easy to teach much; raise num_classes, max_elements or "
                 "probability"
             )
         # log N is the loss of a network that knows nothing.
-        if row["epoch"] >= 10 and row["loss"] > 0.98 * math.log(self.num_classes):
+        if row["epoch"] >= 10 and row["loss"] > 0.98 * math.log(classes):
             return (
                 f"images are recognised no better than by chance (loss {row['loss']:.2f} of "
-                f"{math.log(self.num_classes):.2f}): look for copies of the same image in the "
+                f"{math.log(classes):.2f}): look for copies of the same image in the "
                 "dataset; lower num_classes, max_elements or probability, or change lr"
             )
         return None

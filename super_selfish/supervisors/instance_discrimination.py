@@ -29,6 +29,7 @@ from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP
 from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import VIEWS_PER_IMAGE
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.likenesses import cosines, from_memory
@@ -36,7 +37,9 @@ from super_selfish.supervisors.refusals import require_embedding
 from super_selfish.supervisors.remembering import (
     MEMORY_CHANGE,
     SPREAD,
+    among_joined,
     draw_negatives,
+    growth_of_memory,
     guessing_loss,
     loss_of_form,
     memory_size,
@@ -85,8 +88,8 @@ class InstanceDiscriminationSupervisor(Supervisor):
     as in the authors' later model; `form="nce"` is the paper's. 500 negatives instead of 4096,
     shared by the batch, an image's own entry masked. The proximal term has weight 0.01, as in
     release 0.0.6, instead of 30, which the paper uses to steady its NCE. The head is an MLP
-    (features, 1024, 1024, 128) instead of one linear layer. The augmentation is that of CPC v2;
-    `augmentation="paper"` is that of the authors. By default Adam trains at a constant rate of 1e-3
+    (features, 1024, 1024, 128) instead of one linear layer. Images join the memory one by
+    one (`views_per_image`). By default Adam trains at a constant rate of 1e-3
     in batches of 32, instead of SGD at 0.03 (momentum 0.9, weight decay 1e-4), a tenth of it from
     epoch 120 of 200 on, in batches of 256.
     """
@@ -94,6 +97,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
     title = "Instance discrimination"
     question = "Which of all remembered images is this a view of?"
     asks_by_number = True
+    former_arguments: ClassVar[Mapping[str, Any]] = {"views_per_image": 0}
     against_collapse = "lower lr, or raise batch_size or num_negatives"
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -116,8 +120,9 @@ class InstanceDiscriminationSupervisor(Supervisor):
         bank_momentum: float = 0.5,
         form: str = "softmax",
         proximal_weight: float = 0.01,
-        augmentation: RecipeLike | None = "cpc",
+        augmentation: RecipeLike | None = "paper",
         num_images: int | None = None,
+        views_per_image: int = VIEWS_PER_IMAGE,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -142,9 +147,13 @@ class InstanceDiscriminationSupervisor(Supervisor):
                 the authors; section 3.2 has it of some batches.
             proximal_weight: Of the squared distance between an embedding and its own entry, which
                 keeps embeddings from jumping (section 3.3); 0 for none.
-            augmentation: Of the view: the name of a recipe, such as `"cpc"` or `"paper"` (that of
-                the authors), an `Augmentation`, or torchvision's transforms. None: `"cpc"`.
+            augmentation: Of the view: the name of a recipe, such as `"paper"` (that of the
+                authors) or `"cpc"`, an `Augmentation`, or torchvision's transforms. None:
+                `"paper"`.
             num_images: Entries of the memory. Default: the images of the dataset.
+            views_per_image: Views of an image, on average, before another one joins: a short run
+                knows some images well instead of all of them not at all. 0: all from the start, as
+                in the paper.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -158,6 +167,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         require_memory_options(
             bank_momentum=bank_momentum,
             form=form,
+            views_per_image=views_per_image,
             num_negatives=num_negatives,
             embedding_size=embedding_size,
         )
@@ -166,7 +176,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         super().__init__(
             None, dataset, loss, image_size=image_size, in_channels=in_channels, **options
         )
-        augmentation = or_default(self, augmentation, "cpc")
+        augmentation = or_default(self, augmentation, "paper")
         view = view_of(self, augmentation, self.image_size, instance_discrimination)
         num_images = memory_size(self.source, num_images, type(self))
         self._resolve(num_images=num_images)
@@ -182,14 +192,18 @@ class InstanceDiscriminationSupervisor(Supervisor):
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.growth = growth_of_memory(num_images, views_per_image)
+        joining = None if self.growth is None else self.growth.members
+        self.register_buffer("joining", joining, persistent=False)
         self.num_negatives = num_negatives
         self.collate_fn = InstanceCollator(view, num_images, num_negatives)
 
     def _forward(self, data: InstanceViews) -> Tensor:
         embeddings = F.normalize(in_full(self.model(data.views)), dim=1)  # (B, E)
         memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
-        negatives = self.bank.lookup(data.negatives)  # (K, E)
-        own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
+        drawn = among_joined(self, data.negatives)  # (K,)
+        negatives = self.bank.lookup(drawn)  # (K, E)
+        own = self.bank.own_entry_mask(data.index, drawn)  # (B, K)
         loss = self.loss(embeddings, memories, negatives, own)
         change = self.bank.change(data.index, embeddings)
         if self.training:

@@ -274,8 +274,8 @@ class MultiTaskSupervisor(Supervisor):
         # Every task has an order of its own; the first one that of a run by itself.
         seeds = [run.seed if n == 0 else derive_seed(run.seed, n) for n in range(len(sources))]
         orders = [
-            self._order_of(source, batch_size, shuffle, seed)
-            for source, seed in zip(sources, seeds, strict=True)
+            task._order_of(source, batch_size, shuffle, seed)
+            for task, source, seed in zip(self.tasks, sources, seeds, strict=True)
         ]
         batches = JoinedBatches(orders, together=self.steps == "summed")
         run.num_images = batches.num_images

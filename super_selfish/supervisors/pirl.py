@@ -36,6 +36,7 @@ from super_selfish.memory import MemoryBank
 from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
 from super_selfish.supervisors.augmenting import Pair, or_default, pair_of, view_of
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import VIEWS_PER_IMAGE
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.likenesses import cosines, from_memory
@@ -49,7 +50,9 @@ from super_selfish.supervisors.refusals import require_embedding
 from super_selfish.supervisors.remembering import (
     MEMORY_CHANGE,
     SPREAD,
+    among_joined,
     draw_negatives,
+    growth_of_memory,
     guessing_loss,
     loss_of_form,
     memory_size,
@@ -125,14 +128,15 @@ class PIRLSupervisor(Supervisor):
     nine tiles embedded one by one, and its head an MLP like that of the image (features, 1024,
     1024, 128) instead of a linear layer a tile and one more; the permutation is one of 1000 that
     lie far from one another, instead of any; the loss is InfoNCE, `form="nce"` is the paper's; 3136
-    negatives instead of 32000, the same for all images of a batch, an image's own entry masked; the
-    augmentation is that of CPC v2, `augmentation="paper"` is that of the authors. By default Adam
+    negatives instead of 32000, the same for all images of a batch, an image's own entry masked;
+    images join the memory one by one (`views_per_image`). By default Adam
     trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.12 (momentum 0.9, weight
     decay 1e-4) down a cosine to 1.2e-4, in batches of 1024.
     """
 
     title = "PIRL"
     question = "Which of all remembered images is this the puzzle of?"
+    former_arguments: ClassVar[Mapping[str, Any]] = {"views_per_image": 0}
     former_names: ClassVar[Mapping[str, str]] = {"total_perms": "num_permutations"}
     asks_by_number = True
     against_collapse = "lower lr, or raise batch_size or num_negatives"
@@ -164,8 +168,9 @@ class PIRLSupervisor(Supervisor):
         form: str = "softmax",
         puzzle_weight: float = 0.5,
         bank_momentum: float = 0.5,
-        augmentation: RecipeLike | Pair | None = "cpc",
+        augmentation: RecipeLike | Pair | None = "paper",
         num_images: int | None = None,
+        views_per_image: int = VIEWS_PER_IMAGE,
         image_size: Size | None = None,
         in_channels: int | None = None,
         normalize: Any = None,
@@ -194,9 +199,12 @@ class PIRLSupervisor(Supervisor):
                 MoCo and BYOL call `momentum` is that of an old network.
             augmentation: Of the plain view and of every tile: the name of a recipe, such as
                 `"cpc"`, an `Augmentation`, torchvision's transforms, or a pair of these, one for
-                the view and one for tiles; or `"paper"` for the recipe of the paper, by which
-                puzzles are cut from a crop of their own. None: `"cpc"`.
+                the view and one for tiles; or `"paper"`, also for None, for the recipe of the
+                paper, by which puzzles are cut from a crop of their own.
             num_images: Entries of the memory. Default: the images of the dataset.
+            views_per_image: Views of an image, on average, before another one joins: a short run
+                knows some images well instead of all of them not at all. 0: all from the start, as
+                in the paper.
             image_size: Side or (height, width) in pixels.
             in_channels: Channels of the images.
             normalize: None, `"imagenet"` or `(mean, std)`, for a backbone that wants it.
@@ -212,6 +220,7 @@ class PIRLSupervisor(Supervisor):
         require_memory_options(
             bank_momentum=bank_momentum,
             form=form,
+            views_per_image=views_per_image,
             num_negatives=num_negatives,
             embedding_size=embedding_size,
             grid=grid,
@@ -223,7 +232,7 @@ class PIRLSupervisor(Supervisor):
         num_images = memory_size(self.source, num_images, type(self))
         if grid is None:
             grid = 3 if min(self.image_size) // 3 >= SMALLEST_CELL else 2
-        augmentation = or_default(self, augmentation, "cpc")
+        augmentation = or_default(self, augmentation, "paper")
         recipes = puzzle_recipes(self, augmentation, grid)  # before the table: refuses at once
         self.register_buffer("permutations", permutation_table(grid, num_permutations))
         count = len(self.permutations)
@@ -247,6 +256,9 @@ class PIRLSupervisor(Supervisor):
         if has_own_puzzle_head:
             require_embedding(self, "puzzle_predictor", self._puzzle_net, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
+        self.growth = growth_of_memory(num_images, views_per_image)
+        joining = None if self.growth is None else self.growth.members
+        self.register_buffer("joining", joining, persistent=False)
         self.num_negatives = num_negatives
         self.collate_fn = PuzzleCollator(*recipes, count, num_images, num_negatives)
 
@@ -260,8 +272,9 @@ class PIRLSupervisor(Supervisor):
         puzzles = F.normalize(in_full(self._puzzle_net(mosaics)), dim=1)  # (B, E)
 
         memories = self.bank.lookup(data.index)  # (B, E), a copy: not yet of this step
-        negatives = self.bank.lookup(data.negatives)  # (K, E)
-        own = self.bank.own_entry_mask(data.index, data.negatives)  # (B, K)
+        drawn = among_joined(self, data.negatives)  # (K,)
+        negatives = self.bank.lookup(drawn)  # (K, E)
+        own = self.bank.own_entry_mask(data.index, drawn)  # (B, K)
         puzzle_loss = self.loss(puzzles, memories, negatives, own)
         image_loss = self.loss(images, memories, negatives, own)
         change = self.bank.change(data.index, images)

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.growing import GrowingBatches, Growth, drawn_order
 from super_selfish.data.sources import ImageSource
 from super_selfish.losses import InfoNCELoss
 from super_selfish.losses.nce import NCELoss
+from super_selfish.supervisors.defaults import FEWEST_REMEMBERED
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.distributed import gather_one
+
+if TYPE_CHECKING:
+    from super_selfish.supervisors.base import Supervisor
 
 SPREAD = "Spread of the embeddings: 1 as of independent ones, 0 is collapse."
 MEMORY_CHANGE = "How far a step moves the remembered embeddings of its images."
 _STILL = 1e-3  # of the length of an entry; a memory that moves by less learns nothing
 
 
-def require_memory_options(*, bank_momentum: float, form: str, **counts: int | None) -> None:
+def require_memory_options(
+    *, bank_momentum: float, form: str, views_per_image: int, **counts: int | None
+) -> None:
     """Refuses what cannot be; a constructor calls it first.
 
     Args:
         bank_momentum: Weight of an old entry in its update.
         form: Of the default loss.
+        views_per_image: Before another image joins; 0 for none that join later.
         counts: Numbers of things, as for `require_counts`.
 
     Raises:
         ValueError: If one is out of its range.
     """
     require_counts(**counts)
+    require_counts(0, views_per_image=views_per_image)
     if not 0.0 <= bank_momentum < 1.0:
         raise ValueError(f"bank_momentum must be in [0, 1), got {bank_momentum}")
     if form not in ("softmax", "nce"):
@@ -108,6 +118,51 @@ def guessing_loss(loss: object, num_images: int, num_negatives: int) -> float | 
         `log(1 + K)`, or `log N` for the whole memory; None for a loss whose chance is not known.
     """
     return math.log(min(1 + num_negatives, num_images)) if isinstance(loss, InfoNCELoss) else None
+
+
+def growth_of_memory(num_images: int, views_per_image: int) -> Growth | None:
+    """How soon images join a memory; None where all are in it from the start.
+
+    Args:
+        num_images: Entries of the memory.
+        views_per_image: See the supervisors.
+    """
+    if views_per_image == 0:
+        return None
+    return Growth(views_per_image, FEWEST_REMEMBERED, drawn_order(num_images))
+
+
+def joined_now(supervisor: Supervisor) -> int | None:
+    """How many images have joined before the step under way; None where all have.
+
+    Also where several tasks take turns, whose run does not tell how far each of them is.
+
+    Args:
+        supervisor: May train.
+    """
+    run = supervisor.run
+    if run is None or not isinstance(run.order, GrowingBatches):
+        return None
+    joined = run.order.joined(run.epochs_before + run.epoch, run.step)
+    return joined if joined < run.order.num_images else None
+
+
+def among_joined(supervisor: Supervisor, drawn: Tensor) -> Tensor:
+    """Entries that are drawn of all images, brought among those that have joined.
+
+    The others are still as they were drawn: to be told from them teaches nothing.
+
+    Args:
+        supervisor: With its images in the order in which they join, the buffer `joining`.
+        drawn: `[K]`, int64, of all.
+
+    Returns:
+        `[K]`, int64.
+    """
+    joined, joining = joined_now(supervisor), supervisor.joining
+    if joined is None or not isinstance(joining, Tensor):
+        return drawn
+    return joining[drawn * joined // len(joining)]
 
 
 def draw_negatives(num_images: int, num_negatives: int, generator: torch.Generator) -> Tensor:

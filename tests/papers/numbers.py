@@ -36,6 +36,7 @@ class Number(NamedTuple):
 RESOLVED = "None stands for a number that depends on the data; test_resolved.py holds it"
 SMALL = "small images and small datasets are what this library is for"
 POOL = "the strong recipe of CPC v2 serves where a paper is silent, as in 0.0.6"
+FEW_STEPS = "a short run sees too little of each of many"
 ONE_BATCH = "as many as keep a step cheap on one device; shared by the batch"
 
 # Arguments that are no numbers of an algorithm: data, networks, and options of all supervisors.
@@ -54,6 +55,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
     },
     "exemplar": {
         "num_classes": Number(8000, "2.2; text: 8000 to 32000", None, RESOLVED),
+        "views_per_class": Number(0, "2.2: all from the start", 100, FEW_STEPS),
         "num_transforms": Number(100, "2.2; text: 100 to 150 copies a class"),
         "max_elements": Number(None, "0.0.6: max_elms", 10, "other primitives than the paper's"),
         "probability": Number(None, "0.0.6", 0.5, "other primitives than the paper's"),
@@ -167,7 +169,8 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "bank_momentum": Number(0.5, "2.8; code; 0.0.6 replaced"),
         "form": Number("nce", "2.8; text", "softmax", "the authors' later model, which is better"),
         "proximal_weight": Number(30.0, "2.8; text, section 3.3", 0.01, "steadies NCE; 0.0.6"),
-        "augmentation": Number("paper", "1.4 A-ID; code", "cpc", POOL),
+        "views_per_image": Number(0, "2.8: all from the start", 10, FEW_STEPS),
+        "augmentation": Number("paper", "1.4 A-ID; code"),
     },
     "cpc": {
         "grid": Number(6, "2.9; text: 6 x 6 of 80 pixels at 260", None, RESOLVED),
@@ -196,7 +199,8 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "form": Number("nce", "2.11; code", "softmax", "better, says the authors' readme"),
         "bank_momentum": Number(0.5, "2.11; code"),
         "positives": Number("memory", "2.11; code; 0.0.6: batch"),
-        "augmentation": Number("paper", "2.11; code: RRC(0.2), flip", "cpc", POOL),
+        "views_per_image": Number(0, "2.11: all from the start", 10, FEW_STEPS),
+        "augmentation": Number("paper", "2.11; code: RRC(0.2), flip"),
     },
     "byol": {
         "embedding_size": Number(256, "2.12; text, section 3.3"),
@@ -277,7 +281,8 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "form": Number("nce", "2.13", "softmax", "as for the other memories"),
         "puzzle_weight": Number(0.5, "2.13: lambda"),
         "bank_momentum": Number(0.5, "2.13"),
-        "augmentation": Number("paper", "1.4 A-PIRL", "cpc", POOL),
+        "views_per_image": Number(0, "2.13: all from the start", 10, FEW_STEPS),
+        "augmentation": Number("paper", "1.4 A-PIRL"),
     },
 }
 

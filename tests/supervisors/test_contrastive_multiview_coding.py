@@ -131,7 +131,7 @@ def test_remembered_positives_train_both_halves_as_well(
 def test_an_embedding_is_looked_for_among_those_of_its_step(
     images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    supervisor = CMC(images, tiny_backbone()).eval()
+    supervisor = CMC(images, tiny_backbone(), augmentation="cpc").eval()
     data = batch_of(supervisor, images[:6])
     supervisor(data)
     views = [embeddings(supervisor, data.views[:, view]) for view in range(2)]
@@ -192,7 +192,7 @@ def test_memories_keep_their_length_and_change_where_images_were_seen(
 def test_each_memory_blends_its_own_halfs_mean_over_views(
     images: Tensor, tiny_backbone: Backbones
 ) -> None:
-    supervisor = CMC(images, tiny_backbone(), bank_momentum=0.25)
+    supervisor = CMC(images, tiny_backbone(), bank_momentum=0.25, augmentation="cpc")
     data = batch_of(supervisor, images[:4])
     for norm in (m for m in supervisor.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.eval()  # so that the views one by one are as they are together

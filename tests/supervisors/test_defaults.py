@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from super_selfish.supervisors import SUPERVISORS, MultiTaskSupervisor, Supervisor
+from super_selfish.data.growing import drawn_order
+from super_selfish.memory import MemoryBank
+from super_selfish.supervisors import (
+    SUPERVISORS,
+    MultiTaskSupervisor,
+    Supervisor,
+    exemplar_net,
+    remembering,
+)
 from super_selfish.supervisors.defaults import warmed_momentum
 
 NO_STEPS: dict[str, Any] = {"epochs": 0, "name": None, "progress": False}
@@ -122,3 +131,139 @@ def test_what_parts_decide_is_told_by_their_names(images: Tensor, tiny_backbone:
     both.supervise(lr=0.1, **NO_STEPS)
     assert both.run is not None
     assert both.run.remarks == ["chosen for this run: parts=0, inner.parts=0"]
+
+
+MEMORIES = ["instance", "pirl", "cmc"]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Growth begins with four images."""
+    monkeypatch.setattr(remembering, "FEWEST_REMEMBERED", 4)
+    monkeypatch.setattr(exemplar_net, "FEWEST_CLASSES", 4)
+
+
+def moved(before: Tensor, after: Tensor) -> list[int]:
+    """Rows that are not as they were."""
+    return (before != after).any(dim=1).nonzero().flatten().tolist()
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("algorithm", MEMORIES)
+def test_a_memory_gets_its_images_one_by_one(
+    algorithm: str, images: Tensor, tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = SUPERVISORS[algorithm](images, tiny_backbone(), views_per_image=2, num_negatives=9)
+    bank = supervisor.color_bank if algorithm == "cmc" else supervisor.bank
+    begun = bank.rows.clone()
+    drawn: list[Tensor] = []
+    own_entry_mask = bank.own_entry_mask
+
+    def spied(index: Tensor, negatives: Tensor) -> Tensor:
+        drawn.append(negatives)
+        return own_entry_mask(index, negatives)
+
+    monkeypatch.setattr(MemoryBank, "own_entry_mask", staticmethod(spied))
+    order = drawn_order(22).tolist()
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)  # 4, 4, 4, 6, 8, 10
+    assert supervisor.run is not None and supervisor.run.steps_per_epoch == 6
+    for step, joined in enumerate([4, 4, 4, 6, 8, 10]):
+        assert set(drawn[step].tolist()) <= set(order[:joined])
+    assert len(set(drawn[-1].tolist())) >= 4
+    seen = set(moved(begun, bank.rows))
+    assert seen <= set(order[:10]) and len(seen) > 4
+    supervisor.supervise(epochs=2, batch_size=4, name=None, progress=False)  # all of them
+    assert set(moved(begun, bank.rows)) == set(range(22))
+    assert drawn[-1].max() < 22 and remembering.joined_now(supervisor) is None
+
+
+@pytest.mark.parametrize("algorithm", MEMORIES)
+def test_all_images_are_in_a_memory_from_the_start_as_in_the_paper(
+    algorithm: str, images: Tensor, tiny_backbone: Any
+) -> None:
+    supervisor = SUPERVISORS[algorithm](images, tiny_backbone(), views_per_image=0)
+    bank = supervisor.color_bank if algorithm == "cmc" else supervisor.bank
+    begun = bank.rows.clone()
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
+    assert moved(begun, bank.rows) == list(range(22))
+
+
+@pytest.mark.usefixtures("few")
+def test_exemplars_become_classes_one_by_one(images: Tensor, tiny_backbone: Any) -> None:
+    asked: list[Tensor] = []
+
+    class Noting(nn.CrossEntropyLoss):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            asked.append(logits.detach())
+            return super().forward(logits, targets)
+
+    supervisor = SUPERVISORS["exemplar"](
+        images, tiny_backbone(), loss=Noting(), views_per_class=2, num_transforms=2
+    )
+    order = drawn_order(22).tolist()
+    supervisor.supervise(epochs=3, batch_size=4, name=None, progress=False)
+    for step in range(12):
+        joined = min(22, max(4, (22 * (step // 6) + 4 * (step % 6)) // 2))
+        counts = torch.isfinite(asked[step]).all(dim=0).nonzero().flatten().tolist()
+        assert sorted(counts) == sorted(order[:joined])
+    assert torch.isfinite(asked[-1]).all()
+    supervisor = SUPERVISORS["exemplar"](
+        images, tiny_backbone(), loss=Noting(), views_per_class=0, num_transforms=2
+    )
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
+    assert torch.isfinite(asked[-6]).all()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_class_that_takes_the_place_of_an_unreadable_one_counts(
+    images: Tensor, tiny_backbone: Any
+) -> None:
+    supervisor: Any = SUPERVISORS["exemplar"](images, tiny_backbone(), views_per_class=2)
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
+    supervisor.run.epoch = 0
+    order = drawn_order(22)
+    logits = supervisor._among_joined(torch.zeros(2, 22), order[[0, 9]])
+    assert sorted(order[:10].tolist()) == torch.isfinite(logits[0]).nonzero().flatten().tolist()
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("epoch", "classes"), [(1, 11), (2, 22), (5, 22)])
+def test_exemplars_are_judged_by_the_classes_that_there_are(
+    epoch: int, classes: int, images: Tensor, tiny_backbone: Any
+) -> None:
+    supervisor: Any = SUPERVISORS["exemplar"](images, tiny_backbone(), views_per_class=2)
+    row = {"epoch": epoch, "loss": 0.1, "accuracy": 0.995}
+    assert supervisor.chance_loss(row) == pytest.approx(math.log(classes))
+    assert (supervisor._health(row) is None) == (classes < 22)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("algorithm", ["instance", "exemplar"])
+def test_images_join_in_a_run_that_goes_on_as_in_one_that_never_stopped(
+    algorithm: str, images: Tensor, tiny_backbone: Any, tmp_path: Any
+) -> None:
+    small = {"num_transforms": 2, "views_per_class": 3}
+    options = small if algorithm == "exemplar" else {"views_per_image": 3}
+
+    def trained(name: str, *, stops: bool) -> Any:
+        for epochs in (1, 3) if stops else (3,):
+            torch.manual_seed(0)
+            supervisor = SUPERVISORS[algorithm](images, tiny_backbone(), **options)
+            given: dict[str, Any] = {"name": tmp_path / name, "progress": False}
+            supervisor.supervise(epochs=epochs, batch_size=8, resume=True, **given)
+        return SUPERVISORS[algorithm](None, tiny_backbone()).load(tmp_path / name)
+
+    whole, parts = trained("whole", stops=False), trained("parts", stops=True)
+    assert whole.arguments.items() >= options.items()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name]), name
+
+
+def test_tasks_in_turns_get_their_images_one_by_one(
+    images: Tensor, tiny_backbone: Any, few: None
+) -> None:
+    instance = ("instance", {"views_per_image": 5})
+    supervisor: Any = MultiTaskSupervisor(images, tiny_backbone(), tasks=["rotate", instance])
+    begun = supervisor.tasks[1].bank.rows.clone()
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
+    assert set(moved(begun, supervisor.tasks[1].bank.rows)) == set(drawn_order(22)[:4].tolist())
