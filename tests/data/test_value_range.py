@@ -266,3 +266,110 @@ def test_floats_are_clipped_that_leave_their_range_by_a_thousandth_at_most() -> 
 def test_ranges_of_up_to_four_channels_are_listed(channels: int, is_listed: bool) -> None:
     values = ValueRange(tuple(map(float, range(channels))), (9.0,) * channels)
     assert ("at most, in each of" not in str(values)) == is_listed
+
+
+@pytest.mark.parametrize(
+    ("given", "width", "becomes"),
+    [
+        *((torch.uint8, 255, torch.uint8), (torch.uint8, 256, torch.uint16)),
+        *((torch.uint8, 65535, torch.uint16), (torch.uint8, 65536, torch.float32)),
+        *((torch.int8, 200, torch.uint16), (torch.int16, 65535, torch.uint16)),
+        *((torch.int16, 65536, torch.float32), (torch.uint16, 200, torch.uint16)),
+        *((torch.int32, 200, torch.float32), (torch.float32, 200, torch.float32)),
+    ],
+)
+def test_so_many_steps_as_lose_no_level_of_the_widest_channel(
+    given: torch.dtype, width: int, becomes: torch.dtype
+) -> None:
+    low, high = 10.0, 10.0 + width
+    images = torch.tensor([5, 10, 60]).to(given).view(1, 1, 3).expand(2, 1, 3)
+    found = ValueRange((low, 50.0), (high, 70.0)).apply(images)
+    assert found.dtype == becomes
+    white = {torch.uint8: 255, torch.uint16: 65535}.get(becomes, 1)
+    first = 0 if becomes == torch.float32 else 0.5
+    expected = torch.tensor([[[0.0, 0.0, 50 / width]], [[0.0, 0.0, 0.5]]]) * white
+    assert (found.double() - expected).abs().max() <= first + 1e-6
+
+
+def test_numbers_of_their_types_own_range_stay_themselves() -> None:
+    for dtype, white in ((torch.uint8, 255.0), (torch.uint16, 65535.0)):
+        images = torch.ones(1, 2, 2).to(dtype)
+        assert ValueRange((0.0,), (white,)).apply(images) is images
+        for low, high in ((1.0, white), (0.0, white - 1)):
+            assert ValueRange((low,), (high,)).apply(images) is not images
+    floats = torch.ones(1, 2, 2)
+    assert ValueRange((0.0,), (255.0,)).apply(floats)[0, 0, 0] == pytest.approx(1 / 255)
+    assert floats[0, 0, 0] == 1  # which are left as they were
+
+
+def test_large_numbers_are_told_apart() -> None:
+    images = torch.tensor([2**40, 2**40 + 1], dtype=torch.int64).view(1, 1, 2)
+    for dtype in (torch.int64, torch.float64):
+        found = ValueRange((2.0**40,), (2.0**40 + 4,)).apply(images.to(dtype))
+        assert found.flatten().tolist() == [0.0, 0.25]
+    ints = torch.tensor([2**30, 2**30 + 1], dtype=torch.int32).view(1, 1, 2)
+    assert ValueRange((2.0**30,), (2.0**30 + 4,)).apply(ints).flatten().tolist() == [0.0, 0.25]
+
+
+def test_a_strict_range_takes_its_ends_and_no_more() -> None:
+    strict = ValueRange((1.0, 2.0), (8.0, 9.0), is_strict=True)
+    strict.apply(torch.tensor([1.0, 9.0]).view(1, 1, 2).expand(2, 1, 2))
+    for low, high in ((0.5, 9.0), (1.0, 9.5)):
+        image = torch.tensor([low, high]).view(1, 1, 2).expand(2, 1, 2)
+        with pytest.raises(ValueError, match=rf"to {high:g}: give value_range=\({low:g}, {high:g}"):
+            strict.apply(image)
+    strict._replace(is_strict=False).apply(torch.tensor([0.0, 99.0]).view(1, 1, 2).repeat(2, 1, 1))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_not_finite_are_refused(wrong: float) -> None:
+    with pytest.raises(NoImageError, match="must be finite, got NaN or infinity"):
+        ValueRange((0.0,), (1.0,)).apply(torch.tensor([[[0.5, wrong]]]))
+
+
+@pytest.mark.parametrize(
+    ("given", "low", "high"),
+    [
+        ((0, 5), (0.0,), (5.0,)),
+        ([0, [5, 6]], (0.0, 0.0), (5.0, 6.0)),
+        (((1, 2), 5), (1.0, 2.0), (5.0, 5.0)),
+        ((np.array([1, 2]), torch.tensor([3, 4])), (1.0, 2.0), (3.0, 4.0)),
+        ((np.float32(1), torch.tensor(3)), (1.0,), (3.0,)),
+        (([1], [3]), (1.0,), (3.0,)),
+    ],
+)
+def test_bounds_are_numbers_or_one_a_channel(given: Any, low: Any, high: Any) -> None:
+    assert parse_value_range(given) == ValueRange(low, high)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (((0, 0), (1, 2, 3)), "must have as many low as high bounds"),
+        (((), ()), "must have as many low as high bounds"),
+        ((1, 1), "must be finite numbers with low < high"),
+        (((0, 2), (1, 2)), "must be finite numbers with low < high"),
+        ((float("-inf"), 1), "must be finite numbers"),
+        ((0, float("nan")), "must be finite numbers"),
+        ("bit", r"must be \(low, high\), the numbers that are black and white, .*got 'bit'"),
+        ((1, 2, 3), r"must be \(low, high\)"),
+        ((1, None), r"must be \(low, high\)"),
+    ],
+)
+def test_why_a_range_makes_no_sense_is_said(wrong: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=f"value_range {said}"):
+        parse_value_range(wrong)
+
+
+def test_a_range_is_written_as_a_user_does() -> None:
+    assert ValueRange((0.0,), (5.0,)).plain == (0.0, 5.0)
+    assert ValueRange((0.0, 1.0), (5.0, 6.0)).plain == ((0.0, 1.0), (5.0, 6.0))
+    assert str(ValueRange((-1000.0,), (400.5,))) == "-1000 to 400.5"
+    assert str(ValueRange((0.0, 1.0), (5.0, 6.0))) == "0 to 5; 1 to 6 (channel by channel)"
+    five = ValueRange((3.0, 1.0, 2.0, 3.0, 4.0), (5.0, 9.0, 7.0, 6.0, 5.0))
+    assert str(five) == "1 to 9 at most, in each of 5 channels a range of its own,"
+    given = ValueRange((0.0,), (5.0,))
+    assert parse_value_range(given) is given
+    assert [parse_value_range(word) for word in (None, "bits", "percentile")] == [
+        *(None, "bits", "percentile")
+    ]

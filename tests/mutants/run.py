@@ -59,7 +59,10 @@ HELD_BY = {
         *("augmentations/test_resampling", "augmentations/test_warping"),
     ),
     "data/conversion": ("data/test_axes", "data/test_transparent_colour", "data/test_value_range"),
-    "data/channels": ("data/test_sources", "data/test_reading"),
+    "data/channels": ("data/test_sources",),
+    "data/decoding": ("data/test_jpeg", "data/test_deep", "data/test_arrays", "data/test_fuzz"),
+    "data/frames": ("data/test_tiff", "data/test_deep"),
+    "data/opening": ("data/test_sources", "data/test_value_range"),
     "data/feed": ("data/test_loaders", "data/test_workers", "training/test_progress"),
     "data/file_reader": ("data/test_user_loaders", "data/test_files"),
     "data/item_reader": ("data/test_sources", "data/test_files", "data/test_samples"),
@@ -74,7 +77,7 @@ HELD_BY = {
     "data/probing": ("data/test_sources", "data/test_value_range", "training/test_progress"),
     "data/raster": ("data/test_deep", "data/test_jpeg", "data/test_transparent_colour"),
     "data/regular": ("data/test_files", "test_security"),
-    "data/sources": ("data/test_subset", "data/test_known_labels"),
+    "data/sources": ("data/test_subset", "data/test_known_labels", "data/test_value_range"),
     **{
         f"data/{name}": (
             "data/test_streams",
@@ -85,6 +88,7 @@ HELD_BY = {
     },
     "data/stream_joined": ("supervisors/test_multi_task", "data/test_streams"),
     "data/stream_loader": ("data/test_streams", "data/test_stream_libraries"),
+    "data/tiff": ("data/test_tiff_pages",),
     "data/stored": ("data/test_cache", "data/test_on_device"),
     "supervisors/base": ("supervisors/test_after_a_probe",),
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
