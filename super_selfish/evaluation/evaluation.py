@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
-from super_selfish.evaluation.intervals import CONFIDENCE, Interval, difference, points
+from super_selfish.evaluation.evaluation_table import evaluation_table
+from super_selfish.evaluation.intervals import Interval, difference
 from super_selfish.evaluation.label_curves_figure import plot_label_curves
 from super_selfish.evaluation.labels_saved import (
     IN_ALL,
@@ -21,6 +21,7 @@ from super_selfish.evaluation.labels_saved import (
     curve_of,
     headline,
     labels_saved,
+    labels_sentences,
 )
 from super_selfish.evaluation.scoring import Score
 from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRETRAINED, START, UNTRAINED = "pretrained", "start", "untrained"
-PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 AVERAGED = "averaged"  # the pretrained one with averaged weights
 DIFFERENCE, SINCE_START = "difference", "since start"  # pretrained minus untrained, and minus start
-_SURE = f"{100 * CONFIDENCE:.0f} %"
 _BEFORE = {DIFFERENCE: UNTRAINED, SINCE_START: START}
 _NAMES = {SINCE_START: "the start", DIFFERENCE: "untrained"}  # in sentences, in this order
 
@@ -135,14 +134,19 @@ class Evaluation:
         """What few-label curves count: labels a class, or images where one has several classes."""
         return PER_CLASS if self.metric == "accuracy" else IN_ALL
 
+    @property
+    def classes_of_labels(self) -> int | None:
+        """Among which labels are divided; `None` where images are counted."""
+        return self.classes if self.labels_unit == PER_CLASS else None
+
     @cached_property
     def label_curves(self) -> dict[str, Curve]:
         """By network what probes on few labels reach, by their number (see `labels_unit`).
 
         The linear probe on all labels is the last point. Empty where there are not two points.
         """
-        classes = self.classes if self.labels_unit == PER_CLASS else None
-        curves = {n: curve_of(row, self.train_images, classes) for n, row in self.scores.items()}
+        number, classes = self.train_images, self.classes_of_labels
+        curves = {name: curve_of(row, number, classes) for name, row in self.scores.items()}
         return {name: curve for name, curve in curves.items() if len(curve) > 1}
 
     @cached_property
@@ -158,13 +162,7 @@ class Evaluation:
     @property
     def labels_verdict(self) -> list[str]:
         """A sentence for each of `labels_saved`."""
-        found = ((name, headline(saved)) for name, saved in self.labels_saved.items())
-        return [
-            f"labels saved, beside {'the start' if name == START else name}: "
-            f"{best.sentence(self.labels_unit)}"
-            for name, best in found
-            if best is not None
-        ]
+        return labels_sentences(self.labels_saved, self.labels_unit)
 
     @property
     def verdict(self) -> list[str]:
@@ -228,7 +226,8 @@ class Evaluation:
             },
             "verdict": self.verdict,
             "labels_saved": {
-                name: [_finite(best) for best in saved] for name, saved in self.labels_saved.items()
+                name: [best.as_dict() for best in saved]
+                for name, saved in self.labels_saved.items()
             },
             "notes": dict(self.notes),
             "spread": self.spread,
@@ -308,78 +307,11 @@ class Evaluation:
         Raises:
             ValueError: If no protocol has that metric.
         """
-        rows = {
-            network: {name: _cell(score, metric) for name, score in row.items()}
-            for network, row in self.scores.items()
-        }
-        if not any(cell for row in rows.values() for cell in row.values()):
-            known = sorted({m for s in self.scores[PRETRAINED].values() for m in s.metrics})
-            raise ValueError(f"metric must be one of {known}, got {metric!r}")
-        for change, network in _BEFORE.items():
-            if network in self.scores:
-                rows[change] = {
-                    name: self._change_cell(score, self.scores[network][name], metric)
-                    for name, score in self.scores[PRETRAINED].items()
-                }
-        header = ["", *self.scores[PRETRAINED]]
-        cells = [header]
-        cells += [[n, *(row.get(name, "") for name in header[1:])] for n, row in rows.items()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-            for row in cells
-        ]
-        lines.append(
-            f"{self.metric if metric is None else metric.replace('_', ' ')} in %; "
-            f"{self.train_images} training and {self.test_images} test images, "
-            f"{self.classes} classes" + (self._floor() if metric is None else "")
-        )
-        return "\n".join([*lines, *self._notes(has_spread=metric is None)])
-
-    def _change_cell(self, after: Score, before: Score, metric: str | None) -> str:
-        """A difference with its interval, if that is known; empty where there is no figure."""
-        if metric is None:
-            return str(self._interval(after, before))
-        if metric not in after.metrics or metric not in before.metrics:
-            return ""
-        if metric in after.measured and metric in before.measured:
-            return str(difference(after.measured[metric], before.measured[metric]))
-        return points(after.metrics[metric] - before.metrics[metric])
+        return evaluation_table(self, metric, _BEFORE)
 
     def __str__(self) -> str:
         """The table of the values."""
         return self.table()
-
-    def _floor(self) -> str:
-        """What needs no look at an image; of the commonest class only where it is more common."""
-        text = f", chance {100 * self.chance:.1f}"
-        deviation = (self.chance * (1 - self.chance) / self.test_images) ** 0.5  # of a share
-        if self.commonest is None or self.commonest <= self.chance + 2 * deviation:
-            return text
-        return f"{text}, always the commonest class {100 * self.commonest:.1f}"
-
-    def _notes(self, has_spread: bool) -> list[str]:
-        """What is to be said below the table."""
-        lines = self._labels_used(has_spread)
-        if self.untrained is not None or self.start is not None:
-            luck = "test images and draws of labels" if lines else "test images"
-            lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
-        lines += [f"{name}: {note}" for name, note in self.notes.items()]
-        return [*lines, *([*self.verdict, *self.labels_verdict] if has_spread else [])]
-
-    def _labels_used(self, has_spread: bool) -> list[str]:
-        """How many labels the protocols that draw them used."""
-        counts = {
-            name: (int(score.settings["labels"]), int(score.settings["draws"]))
-            for name, score in self.scores[PRETRAINED].items()
-            if {"labels", "draws"} <= score.settings.keys()
-        }
-        if not counts:
-            return []
-        used = ", ".join(f"{name} = {labels}" for name, (labels, _) in counts.items())
-        draws = " or ".join(map(str, sorted({draws for _, draws in counts.values()})))
-        what = f"mean {PLUS_MINUS} standard deviation" if has_spread else "mean"
-        return [f"labels used: {used}; {what} of {draws} draws"]
 
 
 def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[str, float] | None:
@@ -387,19 +319,6 @@ def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[st
     return None if before is None else {name: after[name] - before[name] for name in after}
 
 
-def _finite(saved: Saved) -> dict[str, float | None]:
-    """What was saved as plain values; `None` for more than was tried."""
-    return {name: None if value == math.inf else value for name, value in saved._asdict().items()}
-
-
 def _values(row: dict[str, Score]) -> dict[str, float]:
     """The value of every protocol."""
     return {name: score.value for name, score in row.items()}
-
-
-def _cell(score: Score, metric: str | None) -> str:
-    """A cell of the table in percent; empty where there is no figure."""
-    if metric is not None:
-        return f"{100 * score.metrics[metric]:.1f}" if metric in score.metrics else ""
-    text = f"{100 * score.value:.1f}"
-    return text if score.spread is None else f"{text} {PLUS_MINUS} {100 * score.spread:.1f}"

@@ -88,10 +88,20 @@ def difference(after: Measured, before: Measured) -> Interval:
     by_images = (images**2 * shared_covariance(influences, influences) + 2) / (images + 2) ** 2
     reach = _quantile(max(1, images - 1)) ** 2 * by_images
     if draws > 1:
-        reach += _quantile(draws - 1) ** 2 * changes.var().item() / draws
+        reach += of_seeds(changes.std().item(), draws) ** 2
     reach **= 0.5
     value = changes.mean().item()
     return Interval(value, value - reach, value + reach)
+
+
+def of_seeds(deviation: float, number: int) -> float:
+    """How far the mean of so many draws or seeds may be from that of very many.
+
+    Args:
+        deviation: Sample standard deviation of the draws.
+        number: Of draws, >= 2.
+    """
+    return _quantile(number - 1) * deviation / number**0.5
 
 
 def shared_covariance(first: Tensor, second: Tensor) -> float:

@@ -56,6 +56,11 @@ class Saved(NamedTuple):
         """Whether it is more than chance makes."""
         return not self.low <= self.labels <= self.high
 
+    def as_dict(self) -> dict[str, float | None]:
+        """As plain values; `None` for more than was tried."""
+        values = self._asdict().items()
+        return {name: None if value == math.inf else value for name, value in values}
+
     def sentence(self, unit: Unit = PER_CLASS) -> str:
         """Such as "10 labels a class now do what 40 did (28 to 55)".
 
@@ -134,11 +139,18 @@ def curve_of(scores: Mapping[str, Score], train_images: int, classes: int | None
     """
     curve: dict[float, Measured] = {}
     for name, score in scores.items():
-        labels = score.settings.get("labels") if score.draws else None
-        labels = float(train_images) if name == "linear" else labels
+        labels = labels_of(name, score, train_images, classes)
         if labels is not None and score.answers is not None:
-            curve.setdefault(labels / (classes or 1), score.answers)
+            curve.setdefault(labels, score.answers)
     return dict(sorted(curve.items()))
+
+
+def labels_of(protocol: str, score: Score, train_images: int, classes: int | None) -> float | None:
+    """How many labels a protocol had, if it is a point of a curve; as for `curve_of`."""
+    labels = score.settings.get("labels") if score.draws else None
+    if protocol == "linear":
+        labels = float(train_images)
+    return None if labels is None else labels / (classes or 1)
 
 
 def headline(saved: Sequence[Saved]) -> Saved | None:
@@ -154,6 +166,16 @@ def headline(saved: Sequence[Saved]) -> Saved | None:
     if not known:
         return next(iter(saved), None)
     return min(known, key=lambda found: found.high / found.low)
+
+
+def labels_sentences(saved: Mapping[str, Sequence[Saved]], unit: Unit = PER_CLASS) -> list[str]:
+    """A sentence for each network that labels are saved beside, such as "untrained"."""
+    found = ((name, headline(each)) for name, each in saved.items())
+    return [
+        f"labels saved, beside {'the start' if name == 'start' else name}: {best.sentence(unit)}"
+        for name, best in found
+        if best is not None
+    ]
 
 
 def _equivalents(points: Tensor, labels: Sequence[float]) -> Tensor:

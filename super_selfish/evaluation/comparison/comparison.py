@@ -6,14 +6,25 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from super_selfish.evaluation.comparison.answers import PACKED, Answered
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
+from super_selfish.evaluation.comparison.leaderboard_table import (
+    leaderboard_cells,
+    leaderboard_numbers,
+)
 from super_selfish.evaluation.comparison.sets import columns_of
+from super_selfish.evaluation.comparison.significance import (
+    few_seeds,
+    near_the_first,
+    saved_labels,
+    with_intervals,
+)
 from super_selfish.evaluation.comparison.standings import (
     START,
     UNTRAINED,
@@ -24,30 +35,32 @@ from super_selfish.evaluation.comparison.standings import (
 )
 from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.comparison.study import (
-    chance_of,
     downstream_columns,
-    reference_rows,
     sensitivity_of,
-    study_cells,
 )
 from super_selfish.evaluation.comparison.study_figure import plot_study
 from super_selfish.evaluation.comparison.table_cells import (
     HEALTHY,
-    NOTHING,
     PLUS_MINUS,
-    costs,
-    health_of,
-    number,
-    percent,
 )
-from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
+from super_selfish.evaluation.intervals import CONFIDENCE, Interval
+from super_selfish.evaluation.label_curves_figure import plot_label_curves
+from super_selfish.evaluation.labels_saved import (
+    IN_ALL,
+    PER_CLASS,
+    Saved,
+    Unit,
+    headline,
+    labels_sentences,
+)
+from super_selfish.evaluation.verdicts import RESERVE, verdicts
 from super_selfish.training.checkpoint import write_atomically
 from super_selfish.training.counting import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SINCE_START = "since start"
+_CURVES = 8
 _STARTED = "; all began with the weights of the given network, which were trained before"
 
 
@@ -66,7 +79,40 @@ class Comparison:
     @cached_property
     def leaderboard(self) -> list[Standing]:
         """An entry for each algorithm: the one that gained most over its twin first."""
-        return standings(self.runs)
+        images = self._test_images
+        return [with_intervals(entry, self._answered, images) for entry in standings(self.runs)]
+
+    @cached_property
+    def _answered(self) -> Answered:
+        return Answered(self.runs)
+
+    @property
+    def _test_images(self) -> dict[str, int]:
+        """How many a column's accuracies are of, where that is known."""
+        sets = {"": self.settings.get("test_images")}
+        sets |= {n: c["test_images"] for n, c in self.settings.get("downstream", {}).items()}
+        return {
+            column: number
+            for name, number in sets.items()
+            if number is not None
+            for column in columns_of(name, self.protocols).values()
+        }
+
+    @property
+    def labels_unit(self) -> Unit:
+        """What few-label curves count: labels a class, or images where one has several classes."""
+        return PER_CLASS if self.metric == "accuracy" else IN_ALL
+
+    @cached_property
+    def labels_saved(self) -> dict[str, dict[str, list[Saved]]]:
+        """By algorithm, beside "start" and "untrained": with how many labels these do as well.
+
+        On the labelled set of the comparison itself, from two protocols on few labels or more; see
+        `Saved`.
+        """
+        good = (entry.algorithm for entry in self.leaderboard if not entry.has_failed)
+        found = {name: saved_labels(name, self._answered) for name in good}
+        return {name: saved for name, saved in found.items() if saved}
 
     @cached_property
     def untrained(self) -> dict[str, Spread]:
@@ -96,7 +142,7 @@ class Comparison:
         failed, or were pretrained on one number of images only, are not among them.
         """
         own = {name: [name] for name in self.protocols}
-        columns = self._downstream_columns or own
+        columns = self.columns_downstream or own
         return {
             entry.algorithm: {
                 protocol: value
@@ -108,7 +154,8 @@ class Comparison:
         }
 
     @property
-    def _downstream_columns(self) -> dict[str, list[str]]:
+    def columns_downstream(self) -> dict[str, list[str]]:
+        """The columns of all downstream sets, by protocol."""
         return downstream_columns(self.downstream, self.protocols)
 
     @property
@@ -123,19 +170,23 @@ class Comparison:
         return str(self.settings.get("metric", "accuracy"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, fit for JSON."""
+        """Everything as plain values, fit for JSON; but for the answers image by image."""
         return {
             "settings": dict(self.settings),
             "untrained": {name: value._asdict() for name, value in self.untrained.items()},
             "start": {name: value._asdict() for name, value in self.start.items()},
             "leaderboard": [_plain(dataclasses.asdict(entry)) for entry in self.leaderboard],
             **({"sensitivity": self.sensitivity} if self.downstream else {}),
-            "runs": [dict(run) for run in self.runs],
+            "labels_saved": {
+                algorithm: {name: [best.as_dict() for best in each] for name, each in saved.items()}
+                for algorithm, saved in self.labels_saved.items()
+            },
+            "runs": [{n: v for n, v in run.items() if n not in PACKED} for run in self.runs],
         }
 
     def __str__(self) -> str:
         """The leaderboard in aligned columns, and what is to be said of single algorithms."""
-        header, *rows = self._cells()
+        header, *rows = leaderboard_cells(self)
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
@@ -148,6 +199,8 @@ class Comparison:
         """What the numbers are, and what all runs shared, in one line."""
         shared = self.settings
         text = f"{self.metric} in %, {PLUS_MINUS} standard deviation over seeds"
+        if any(entry.gain_interval for entry in self.leaderboard):
+            text += f"; in brackets: {100 * CONFIDENCE:.0f} % interval over test images and seeds"
         if not shared:
             return text
         epochs = shared["epochs"]
@@ -194,15 +247,18 @@ class Comparison:
     def notes(self) -> list[str]:
         """What is to be said of failed, doubtful and unhealthy runs, a line for each sentence.
 
-        Before them, where nobody knows whether the untrained network is one, the reserve for all.
+        Before them what is to be said of all: that nobody knows whether the untrained network is
+        one, that seeds are few, and which algorithms may be as good as the first.
         """
         of_all = [] if self.settings.get("knows_untrained", True) else [RESERVE]
+        of_all += few_seeds(self.leaderboard) + near_the_first(self.leaderboard, self._answered)
         return of_all + [
             f"{entry.algorithm}: {text}"
             for entry in self.leaderboard
             for text in (
                 *(f"failed: {error}" for error in entry.errors),
                 *self._doubts(entry),
+                *labels_sentences(self.labels_saved.get(entry.algorithm, {}), self.labels_unit),
                 *(f"while training: {warning}" for warning in entry.warnings),
                 *(verdict for verdict in entry.verdicts if not verdict.startswith(HEALTHY)),
             )
@@ -210,27 +266,19 @@ class Comparison:
 
     def _doubts(self, entry: Standing) -> list[str]:
         """Where an algorithm made the network worse than before, or where nobody can tell."""
-        images = self.settings.get("test_images")
-        if not entry.accuracy or (images is None and not self.downstream):
-            return []
-        after, start, before = (
-            {name: value.mean for name, value in found.items()}
-            for found in (entry.accuracy, entry.start, entry.untrained)
-        )
-        counts = {name: c["test_images"] for name, c in self.settings.get("downstream", {}).items()}
         told = []
-        for name, tested in {"": images, **counts}.items():
-            if tested is None:
-                continue
+        tested = self._test_images
+        for name in ("", *self.downstream):
+            columns = columns_of(name, [column for column in entry.accuracy if column in tested])
             changes = {
-                of: {
-                    protocol: bounded(after[column], known[column], tested)  # whatever the seeds
-                    for protocol, column in columns_of(name, after).items()
-                    if column in known
-                }
-                for of, known in (("the start", start), ("untrained", before))
+                of: {p: known[column] for p, column in columns.items() if column in known}
+                for of, known in (
+                    ("the start", entry.since_start_interval),
+                    ("untrained", entry.gain_interval),
+                )
             }
-            found = verdicts({of: row for of, row in changes.items() if row}, tested)
+            images = next((tested[column] for column in columns.values()), 0)
+            found = verdicts({of: row for of, row in changes.items() if row}, images)
             told += [
                 f"{name}: {text}" if name else text
                 for text in found
@@ -247,7 +295,7 @@ class Comparison:
         Returns:
             The text.
         """
-        header, *rows = self._cells()
+        header, *rows = leaderboard_cells(self)
         lines = [
             _markdown_row(header),
             _markdown_row(["---", *("---:" for _ in header[1:])]),
@@ -268,7 +316,7 @@ class Comparison:
         Returns:
             The text. A row for each algorithm; what is not known is empty.
         """
-        rows = [dict(self._numbers(entry)) for entry in self.leaderboard]
+        rows = [dict(leaderboard_numbers(self, entry)) for entry in self.leaderboard]
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -289,7 +337,7 @@ class Comparison:
             ImportError: If matplotlib is missing.
         """
         if self.downstream:
-            columns = self._downstream_columns
+            columns = self.columns_downstream
             return plot_study(self.leaderboard, columns, path, metric=self.metric)
         return plot_leaderboard(
             self.leaderboard,
@@ -298,86 +346,36 @@ class Comparison:
             test_images=self.settings.get("test_images"),
         )
 
-    def _cells(self) -> list[list[str]]:
-        """The table: header, untrained network, start, algorithms."""
-        protocols = self.protocols
-        if self.downstream:
-            references = reference_rows(self.untrained, self.start)
-            own = list(columns_of("", protocols))
-            return study_cells(self.leaderboard, references, self._downstream_columns, own)
-        sensitive = any(entry.sensitivity for entry in self.leaderboard)
-        header = ["algorithm", "seeds"]
-        for name in protocols:
-            header += [name, "gain", *([SINCE_START] if self.start else [])]
-        header += [*costs(Standing(UNTRAINED)), "steps", "health (rank)"]
-        if sensitive:
-            header += [f"{name} sensitivity" for name in protocols]
-        rows = []
-        for kind, known in ((UNTRAINED, self.untrained), (START, self.start)):
-            if kind == START and not known:
-                continue
-            row = [kind, ""]
-            for name in protocols:
-                row += [percent(known.get(name)), "", *([""] if self.start else [])]
-            row += ["", "", "", "", self._health_of(kind)]
-            rows.append(row + [""] * (len(header) - len(row)))
-        for entry in self.leaderboard:
-            row = [entry.algorithm, str(len(entry.seeds)) if entry.seeds else "failed"]
-            for name in protocols:
-                row += [
-                    percent(entry.accuracy.get(name)),
-                    percent(entry.gain.get(name), signed=True),
-                ]
-                if self.start:
-                    row += [percent(entry.since_start.get(name), signed=True)]
-            row += [*costs(entry).values(), number(entry.steps), health_of(entry)]
-            if sensitive:
-                found = entry.sensitivity or {}
-                row += [
-                    f"{100 * found[name]:.1f}" if name in found else NOTHING for name in protocols
-                ]
-            rows.append(row)
-        return [header, *rows]
+    def plot_labels(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draws few-label curves of the best eight algorithms, the start and the untrained network.
 
-    def _health_of(self, kind: str) -> str:
-        """The health of the untrained networks, or of the start, to compare with."""
-        found = [r["health"] for r in self.runs if r["algorithm"] == kind and r["health"]]
-        if not found:
-            return ""
-        rank = spread([health["rankme"] for health in found])
-        return health_of(
-            Standing(kind, rank=rank, verdicts=tuple(health["verdict"] for health in found))
+        Args:
+            path: The file to write; its ending gives the format. None writes nothing.
+
+        Returns:
+            The figure; an arrow shows what the first algorithm saves.
+
+        Raises:
+            ValueError: If there are not two numbers of labels: compare with
+                `protocols=("few-label",)`.
+            ImportError: If matplotlib is missing.
+        """
+        algorithms = list(self.labels_saved)[:_CURVES]
+        networks = {name: self._answered.of(name) for name in algorithms}
+        for kind in (START, UNTRAINED):
+            before = self._answered.before(algorithms[0], kind) if algorithms else {}
+            networks |= {kind: before} if before else {}
+        saved = self.labels_saved[algorithms[0]] if algorithms else {}
+        return plot_label_curves(
+            {name: self._answered.curve(answers) for name, answers in networks.items()},
+            path,
+            saved={name: headline(each) for name, each in saved.items()},
+            metric=self.metric,
+            unit=self.labels_unit,
+            notes=[f"{algorithms[0]}: {text}" for text in labels_sentences(saved, self.labels_unit)]
+            if algorithms
+            else (),
         )
-
-    def _numbers(self, entry: Standing) -> Iterator[tuple[str, Any]]:
-        """A row of the CSV, column by column."""
-        yield "algorithm", entry.algorithm
-        yield "seeds", len(entry.seeds)
-        yield "images", entry.images
-        for name in self.protocols:
-            for kind, found in (
-                ("", entry.accuracy),
-                ("_untrained", entry.untrained),
-                ("_gain", entry.gain),
-                *(
-                    (("_start", entry.start), ("_since_start", entry.since_start))
-                    * bool(self.start)
-                ),
-            ):
-                mean, deviation = found.get(name, (None, None))
-                yield name + kind, mean
-                yield name + kind + "_std", deviation
-            yield name + "_sensitivity", (entry.sensitivity or {}).get(name)
-        for name, columns in self._downstream_columns.items():
-            yield f"{name}_mean_sensitivity", sensitivity_of(entry, columns)
-            yield f"{name}_sensitivity_by_chance", chance_of(entry, columns)
-        for name in ("images_per_second", "peak_memory", "minutes", "steps", "epochs", "loss"):
-            known = getattr(entry, name)
-            yield name, None if known is None else known.mean
-        yield "rank", None if entry.rank is None else entry.rank.mean
-        yield "health", " ".join(entry.verdicts)
-        yield "warnings", " ".join(entry.warnings)
-        yield "error", " ".join(entry.errors)
 
 
 def _parts(counts: Mapping[str, int]) -> str:
@@ -398,7 +396,7 @@ def _write(path: str | os.PathLike[str] | None, text: str) -> str:
 
 def _plain(value: Any) -> Any:
     """Spreads as dicts, tuples as lists, keys as text."""
-    if isinstance(value, Spread):
+    if isinstance(value, Spread | Interval):
         return value._asdict()
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.comparison.answers import answers_of
 from super_selfish.evaluation.comparison.resources import PeakMemory, machine
 from super_selfish.evaluation.comparison.sets import Parts, column_of
 from super_selfish.evaluation.comparison.standings import UNTRAINED
@@ -223,6 +224,7 @@ def do_run(entry: Entry, conditions: Conditions, checkpoint: Path | None) -> Rec
         "twin": entry.twin,
         "start": entry.start,
         "accuracy": None,
+        "answers": None,
         "untrained": None,
         "start_accuracy": None,
         "health": None,
@@ -282,13 +284,15 @@ def _pretrain_and_rate(
         twin = None if entry.start is None else untrained_twin(first, entry.seed)
         settled = adapted(first, trained, shown, preprocess, seed=entry.seed)
         first = first if settled is None else settled
-        accuracy = _rate(first, preprocess, conditions, entry.seed)["accuracy"]
+        rated = _rate(first, preprocess, conditions, entry.seed)
         if twin is not None:
-            result["start_accuracy"], result["start"] = accuracy, None
+            result |= {"start_accuracy": rated["accuracy"], "start_answers": rated["answers"]}
+            result["start"] = None
             settled = adapted(twin, trained, shown, preprocess, seed=entry.seed)
             twin = twin if settled is None else settled
-            accuracy = _rate(twin, preprocess, conditions, entry.seed)["accuracy"]
-        result["untrained"], result["twin"] = accuracy, None
+            rated = _rate(twin, preprocess, conditions, entry.seed)
+        result |= {"untrained": rated["accuracy"], "untrained_answers": rated["answers"]}
+        result["twin"] = None
     return result
 
 
@@ -362,8 +366,9 @@ def seconds_of(checkpoint: Path) -> float:
 def _rate(
     network: nn.Module, preprocess: nn.Module | None, conditions: Conditions, seed: int
 ) -> dict[str, Any]:
-    """Accuracies of a backbone by set and protocol, and its health."""
+    """Accuracies of a backbone by set and protocol, image by image, and its health."""
     accuracy: dict[str, float] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for name, (train, test) in conditions.sets.items():
         rated = evaluate(
             network,
@@ -375,9 +380,10 @@ def _rate(
             seed=seed,
         )
         accuracy |= {column_of(name, p): value for p, value in rated.pretrained.items()}
+        answers |= answers_of(rated, name)
     unseen = conditions.train if conditions.test is None else conditions.test
     judged = health(network, unseen.images, num_images=_PROBED, preprocess=preprocess, seed=0)
-    return {"accuracy": accuracy, "health": judged.as_dict()}
+    return {"accuracy": accuracy, "answers": answers, "health": judged.as_dict()}
 
 
 def _sentences(caught: list[warnings.WarningMessage]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.comparison.standings import Spread, Standing
-from super_selfish.evaluation.comparison.table_cells import HEALTHY, costs, health_of
+from super_selfish.evaluation.comparison.table_cells import HEALTHY, change, costs, health_of
 from super_selfish.evaluation.sheets import (
     ACCENT,
     FONT,
@@ -32,7 +32,7 @@ GAIN = "#00798c"
 _BAR = 0.36  # of the distance between two rows
 _ROW = 0.3  # inches
 _WIDTH = 3.6  # inches of a panel, without its gains
-_GAIN = 0.9  # inches, right of every panel
+_GAIN = 1.35  # inches, right of every panel
 _COLUMN = 0.85  # inches of "images/s", "memory MB", "minutes"
 _CURVES = 3.0  # inches: height of the panels of curves
 _LETTER = 0.07  # inches: width of an average letter
@@ -60,9 +60,11 @@ def plot_leaderboard(
     """Draws a panel for each protocol: a bar from untrained to pretrained for each algorithm.
 
     A stroke marks the weights that pretraining began from, where these were trained before. A bar
-    is grey where so few test images cannot tell both its ends apart (`least_difference`).
-    Thin lines are standard deviations over seeds; behind each bar stands the gain, and behind the
-    last panel what pretraining took, and what its health is with the effective rank. Where
+    is grey where the difference is within noise: 0 is in its 95 % interval or, where nobody knows
+    that, so few test images cannot tell both its ends apart (`least_difference`).
+    Thin lines are standard deviations over seeds; behind each bar stands the gain with its
+    interval, and behind the last panel what pretraining took, and what its health is with the
+    effective rank. Where
     pretraining was repeated with several numbers of images, a second row of panels shows the
     mean accuracy by that number, and the legend the sensitivity.
 
@@ -70,7 +72,7 @@ def plot_leaderboard(
         leaderboard: From the top down.
         path: The file to write; its ending gives the format. None writes nothing.
         metric: What the figures are.
-        test_images: Images that they are of; None takes every difference as told.
+        test_images: Images that they are of; None takes differences without interval as told.
 
     Returns:
         The figure.
@@ -134,7 +136,7 @@ def _complaints(
             found += textwrap.wrap(words, letters, subsequent_indent="    ")
     good = (entry for entry in leaderboard if not entry.has_failed)
     if any(not _is_told(entry, protocol, test_images) for entry in good for protocol in protocols):
-        found.append(f"grey: a difference that {test_images:,} test images do not tell")
+        found.append("grey: within noise, a difference of 0 is in the 95 % interval")
     return found
 
 
@@ -167,11 +169,8 @@ def _draw_bars(
             axes.plot(100 * start.mean, row, marker="|", markersize=13, color=INK, zorder=3)
         _draw_end(axes, row, after, color, filled=True)
         if protocol in entry.gain:
-            gain = entry.gain[protocol]
-            text = f"{100 * gain.mean:+.1f}".replace("-", MINUS)
-            if gain.deviation is not None:
-                text += f" \N{PLUS-MINUS SIGN} {100 * gain.deviation:.1f}"
-            _write_behind(axes, row, text, 6, color)
+            text = change(entry.gain_interval.get(protocol), entry.gain[protocol])
+            _write_behind(axes, row, text.replace("-", MINUS), 6, color)
     low, high = min(ends), max(ends)
     margin = 0.04 * max(high - low, 1.0)
     axes.set_xlim(low - margin, high + margin)
@@ -207,6 +206,9 @@ def _draw_bars(
 def _is_told(entry: Standing, protocol: str, test_images: int | None) -> bool:
     """Whether what the colour of a bar says is no chance of the test images."""
     reference = entry.start.get(protocol, entry.untrained.get(protocol))
+    intervals = entry.since_start_interval if protocol in entry.start else entry.gain_interval
+    if protocol in intervals:
+        return intervals[protocol].is_told
     if test_images is None or reference is None:
         return True
     after, before = entry.accuracy[protocol].mean, reference.mean

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from super_selfish.evaluation.intervals import Interval
+
 UNTRAINED, START = "untrained", "start"
 
 
@@ -36,6 +38,8 @@ class Standing:
         gain: Accuracy minus that of the twin, seed by seed.
         start: The same of the weights that pretraining began from, if these were trained before.
         since_start: Accuracy minus that of the start, seed by seed.
+        gain_interval: By protocol the gain with its 95 % interval, where that is known.
+        since_start_interval: The same of `since_start`.
         images_per_second: Of pretraining.
         peak_memory: Bytes that pretraining added; None if it could not be measured.
         minutes: Of pretraining.
@@ -71,6 +75,8 @@ class Standing:
     by_size: dict[int, dict[str, Spread]] = field(default_factory=dict)
     sensitivity: dict[str, float] | None = None
     errors: tuple[str, ...] = ()
+    gain_interval: dict[str, Interval] = field(default_factory=dict)
+    since_start_interval: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def has_failed(self) -> bool:
@@ -117,17 +123,22 @@ def standings(records: Iterable[Mapping[str, Any]]) -> list[Standing]:
     return sorted(found, key=lambda standing: (standing.has_failed, -standing.mean_gain))
 
 
+def chosen_runs(records: Iterable[Mapping[str, Any]], algorithm: str) -> list[Mapping[str, Any]]:
+    """The runs on which an algorithm stands: with the most images, by seed; none that failed."""
+    good = [r for r in records if r["algorithm"] == algorithm and r["error"] is None]
+    most = max((run["base_size"] for run in good if run["base_size"] is not None), default=None)
+    return sorted((r for r in good if r["base_size"] == most), key=lambda run: run["seed"])
+
+
 def _standing(
     algorithm: str, runs: list[Mapping[str, Any]], twins: Mapping[str, Mapping[str, Any]]
 ) -> Standing:
     """Sums up the runs of one algorithm."""
     errors = _each_once(run["error"] for run in runs if run["error"] is not None)
-    good = [run for run in runs if run["error"] is None]
-    if not good:
+    chosen = chosen_runs(runs, algorithm)
+    if not chosen:
         return Standing(algorithm, errors=errors)
-    by_size = _by_size(good)
-    most = max(by_size, default=None)
-    chosen = sorted((r for r in good if r["base_size"] == most), key=lambda run: run["seed"])
+    by_size = _by_size([run for run in runs if run["error"] is None])
     from_untrained = _befores(chosen, twins, "untrained", "twin")
     from_start = _befores(chosen, twins, "start_accuracy", "start")
     return Standing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from super_selfish.evaluation.comparison.standings import Spread, Standing
+from super_selfish.evaluation.intervals import Interval
 
 HEALTHY = "healthy"  # how a verdict begins that nothing need be said of
 MB = 1_000_000  # bytes
@@ -27,6 +28,11 @@ def percent(value: Spread | None, *, signed: bool = False) -> str:
     if value.deviation is None:
         return text
     return f"{text} {PLUS_MINUS} {100 * value.deviation:.1f}"
+
+
+def change(interval: Interval | None, value: Spread | None) -> str:
+    """Such as `"+9.1 [+7.2, +11.0]"`; as `percent` where there is no interval."""
+    return percent(value, signed=True) if interval is None else str(interval)
 
 
 def number(value: Spread | None, *, digits: int = 0, scale: float = 1.0) -> str:

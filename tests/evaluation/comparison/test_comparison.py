@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.leaderboard_table import leaderboard_cells
 
 SETTINGS = {
     "budget": "10min",
@@ -104,7 +105,8 @@ def test_prints_as_an_aligned_table(comparison: Comparison) -> None:
         *("memory", "MB", "minutes", "steps", "health", "(rank)"),
     ]
     assert "60.0 ± 10.0" in untrained
-    assert "+10.3 ± 0.6" in good
+    assert "+10.3 [\N{MINUS SIGN}8.3, +29.0]" in good
+    assert "in brackets: 95 % interval over test images and seeds; TinyNet" in text
     assert "250" in good
     assert "healthy (21.0)" in good
     assert "TinyNet of 1,234 parameters, pretrained for 10min a run on 5,000 images" in text
@@ -136,12 +138,12 @@ def test_gains_that_the_test_images_do_not_tell_are_grey_in_the_figure() -> None
     pytest.importorskip("matplotlib")
     runs = (record("untrained", 0, 0.5), record("moco", 0, 0.6))
     for images, feet in (
-        (100, ["grey: a difference that 100 test images do not tell"]),
+        (100, ["grey: within noise, a difference of 0 is in the 95 % interval"]),
         (1000, []),
     ):
         figure = Comparison(runs, {**SETTINGS, "test_images": images}).plot()
         assert [text.get_text() for text in figure.texts] == feet
-        gain = next(t for t in figure.axes[0].texts if t.get_text() == "+10.0")
+        gain = next(t for t in figure.axes[0].texts if t.get_text().startswith("+10.0 ["))
         assert gain.get_color() == ("#666666" if feet else "#00798c")
 
 
@@ -252,17 +254,18 @@ def test_gains_over_a_network_that_may_be_no_untrained_one_are_with_reserve(
 def test_weights_that_were_trained_before_have_a_line_and_columns_of_their_own() -> None:
     runs = [record("untrained", 0, 0.5), record("start", 0, 0.55, health=None)]
     runs += [record("moco", 0, 0.6, start="start-0-None"), record("failed", 0, None, error="no")]
-    table = Comparison(tuple(runs), SETTINGS)._cells()
+    table = leaderboard_cells(Comparison(tuple(runs), SETTINGS))
     assert [row[0] for row in table] == ["algorithm", "untrained", "start", "moco", "failed"]
     header = table[0]
     assert header[:5] == ["algorithm", "seeds", "knn", "gain", "since start"]
     assert {len(row) for row in table} == {len(header)}
     assert table[1][1:5] == ["", "50.0", "", ""]
     assert table[2][1:5] == ["", "55.0", "", ""]
-    assert table[3][1:5] == ["1", "60.0", "+10.0", "+5.0"]
+    assert table[3][1:3] == ["1", "60.0"]
+    assert [cell.partition(" [")[0] for cell in table[3][3:5]] == ["+10.0", "+5.0"]
     health = header.index("health (rank)")
     assert [row[health] for row in table[1:4]] == ["healthy (20.0)", "", "healthy (20.0)"]
-    without = Comparison((runs[0], runs[2]), SETTINGS)._cells()
+    without = leaderboard_cells(Comparison((runs[0], runs[2]), SETTINGS))
     assert [row[0] for row in without] == ["algorithm", "untrained", "moco"]
     assert "since start" not in without[0]
     assert "all began with the weights" in Comparison(tuple(runs), SETTINGS).conditions
@@ -270,7 +273,7 @@ def test_weights_that_were_trained_before_have_a_line_and_columns_of_their_own()
 
 def test_sensitivity_is_told_where_it_is_known(study: Comparison) -> None:
     one = record("rotate", 0, 0.5)
-    table = Comparison((*study.runs, one), SETTINGS)._cells()
+    table = leaderboard_cells(Comparison((*study.runs, one), SETTINGS))
     header, rows = table[0], {row[0]: row for row in table[1:]}
     knn, linear = header.index("knn sensitivity"), header.index("linear sensitivity")
     assert [rows["moco"][knn], rows["moco"][linear]] == ["8.2", "8.2"]

@@ -266,11 +266,14 @@ def test_sets_of_two_kinds_of_labels_are_refused() -> None:
 
 
 def test_a_stored_comparison_of_before_is_read(tmp_path: Path) -> None:
-    """A line as `compare` wrote it before there were downstream sets."""
-    old = run(tmp_path / "c", test=labelled(12, 1), downstream=None)
+    """A line as `compare` wrote it before there were downstream sets, and answers."""
+    run(tmp_path / "c", test=labelled(12, 1), downstream=None)
     lines = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines] == KEYS
+    assert all(list(line.pop("answers")) == ["knn"] for line in lines)
     assert set(lines[1]) == FIELDS
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     built = len(Brightness.built)
-    assert run(tmp_path / "c", test=labelled(12, 1), downstream=None).runs == old.runs
+    found = run(tmp_path / "c", test=labelled(12, 1), downstream=None)
+    assert list(found.runs) == lines and "knn" in found.leaderboard[0].gain_interval
     assert len(Brightness.built) == built
