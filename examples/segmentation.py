@@ -3,10 +3,11 @@
     python examples/segmentation.py
     python examples/segmentation.py --images 20   # fewer labelled images
 
-About a minute on one CPU core. The images are mosaics of four textures (brick, grass,
+About two minutes on one CPU core. The images are mosaics of four textures (brick, grass,
 gravel, coins) that are cut from photographs of scikit-image, so that the class of every pixel is
-known exactly, without a download and without a threshold of somebody's choice. A small decoder
-learns on the map of the backbone, `forward_features`; the backbone learns with it, more slowly.
+known exactly, without a download and without a threshold of somebody's choice. First the protocol
+"segmentation": a linear head on the frozen map, which says what the backbone itself knows. Then a
+small decoder learns on the map, `forward_features`; the backbone learns with it, more slowly.
 Prints the intersection over union on mosaics of unseen regions of the photographs, and writes
 --out: images, true masks, predicted masks (red brick, green grass, blue gravel, yellow coins).
 
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from super_selfish.data import photographs
-from super_selfish.evaluation import plot_views
+from super_selfish.evaluation import evaluate, plot_views
+from super_selfish.evaluation.metrics import confusion_matrix, mean_iou
 from super_selfish.models import ImageDecoder, NarrowResNet, untrained_twin
 from super_selfish.supervisors import LabelSupervisor, MomentumContrastSupervisor
 
@@ -64,15 +66,6 @@ def segment(backbone: nn.Module, train: TensorDataset, test: Tensor, device: str
     return torch.cat([supervisor.predict(some / 255).argmax(1).cpu() for some in test.split(64)])
 
 
-def mean_iou(predicted: Tensor, true: Tensor) -> float:
-    """Intersection over union of each class, averaged."""
-    values = []
-    for texture in range(len(TEXTURES)):
-        here, there = predicted == texture, true == texture
-        values.append((here & there).sum() / (here | there).sum())
-    return torch.stack(values).mean().item()
-
-
 def main() -> None:
     """Pretrains, segments, prints, draws."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -95,11 +88,16 @@ def main() -> None:
         device
     ).supervise(epochs=options.epochs, batch_size=64, name=None)
 
-    print(f"{len(train)} images with masks; mean intersection over union on {len(images)} others")
+    frozen = evaluate(
+        pretrained, train, (images, masks), protocols=["segmentation"], untrained=untrained
+    )
+    print(f"A linear head on frozen maps:\n{frozen}\n")
+    print("A decoder on maps that learn with it; mean intersection over union:")
     found = {}
     for name, backbone in (("untrained", untrained), ("pretrained", pretrained)):
         found[name] = segment(backbone, train, images, device)
-        print(f"{name:<12} {mean_iou(found[name], masks):.3f}")
+        counts = confusion_matrix(found[name].flatten(), masks.flatten(), torch.arange(4))
+        print(f"{name:<12} {mean_iou(counts):.3f}")
 
     shown = [masks, found["pretrained"], found["untrained"]]
     rows = [

@@ -40,7 +40,9 @@ from super_selfish.evaluation.scoring import Score, Subject, average_draws, meas
 REGULARIZATIONS = (1e-1, 1e-2, 1e-3, 1e-4)
 FALLBACK = 1e-2  # where one image is all there is, so that none can be held out
 VALIDATION = 0.2  # of the images
-MOST_PIXELS = 40_000  # to learn from
+MOST_PIXELS = (
+    20_000  # to learn from; with 40,000 of 60 images mean IoU was the same within 0.3 points
+)
 MOST_NUMBERS = 2**25  # features of all of these: fewer pixels of wide maps
 _AT_ONCE = 2**24  # scores of pixels in memory
 

@@ -16,6 +16,7 @@ from super_selfish.models.heads import MLP, BottleneckMap, Classification, Proje
 from super_selfish.models.momentum import MomentumEncoder, momentum_at
 from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.normalize import Normalize, build_normalize
+from super_selfish.models.pyramid import StrideMaps
 
 __all__ = [
     "MLP",
@@ -30,6 +31,7 @@ __all__ = [
     "NarrowResNet",
     "Normalize",
     "ProjectionHead",
+    "StrideMaps",
     "TorchvisionFeatures",
     "build_backbone",
     "build_normalize",

@@ -50,7 +50,14 @@ class SharedBlocks(nn.Module):
             TypeError: If the network gives no map.
         """
         super().__init__()
-        found, last = _maps_of_blocks(network, in_channels, image_size)
+        found, last = maps_of_blocks(network, in_channels, image_size)
+        if not found:
+            kind, names = type(unwrapped(network)).__name__, block_names(network)
+            raise ValueError(
+                f"no blocks of {kind} are known whose maps [B, D, h, w] a lasso could combine (its "
+                f"blocks: {', '.join(names[:4]) or 'none'}): leave lasso= out, or take a network "
+                "whose blocks are modules in a row, such as a ResNet"
+            )
         self.names = (*found, LAST)
         self.dim = last.shape[1]
         widths = [maps.shape[1] for maps in found.values()]
@@ -161,7 +168,7 @@ def outputs_of(network: nn.Module, names: Sequence[str], images: Tensor) -> list
         if name not in noted:
             raise RuntimeError(
                 f"the block {name} of {type(inside).__name__} was not called, so that its output "
-                "is not known: leave lasso= out, or do not compile the network"
+                "is not known: compile the network later, or not at all"
             )
     return [as_map(network, output, images) for output in (*(noted[n] for n in names), last)]
 
@@ -242,10 +249,24 @@ def _ends_of_layers(chain: nn.Module, path: str) -> list[str]:
     return [f"{path}.{name}" if path else name for name in [*ends, names[-1]]]
 
 
-def _maps_of_blocks(
+def maps_of_blocks(
     network: nn.Module, in_channels: int, image_size: tuple[int, int]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The maps of the blocks that give some, but for the last map; and that one."""
+    """The maps of the blocks that give some, but for the last map; and that one, by a dry run.
+
+    Args:
+        network: A backbone that gives maps; is left as it is.
+        in_channels: `C`.
+        image_size: `(H, W)`, pixels.
+
+    Returns:
+        By the names of the blocks `[1, C', h', w']`, in the order in which they are built; and
+        `[1, D, h, w]`.
+
+    Raises:
+        ValueError: If it cannot take such images.
+        TypeError: If it gives no map.
+    """
     tensor = next(iter(network.parameters()), torch.empty(0))
     height, width = image_size
     images = tensor.new_zeros((1, in_channels, height, width))
@@ -264,12 +285,6 @@ def _maps_of_blocks(
             maps = _map_or_none(network, noted.get(name), images)
             if maps is not None and noted[name] is not output:
                 found[name] = maps
-    if not found:
-        raise ValueError(
-            f"no blocks of {kind} are known whose maps [B, D, h, w] a lasso could combine (its "
-            f"blocks: {', '.join(names[:4]) or 'none'}): leave lasso= out, or take a network whose "
-            "blocks are modules in a row, such as a ResNet"
-        )
     return found, last
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -241,7 +241,7 @@ def _shared(train: Part, test: Part, like: Likeness) -> Shared:
 
 
 def _one_after_the_other(first: Footprints, second: Footprints) -> Footprints:
-    pairs = zip(first, second, strict=True)
+    pairs: Iterator[tuple[NDArray[Any], NDArray[Any]]] = zip(first, second, strict=True)
     return Footprints(*(np.concatenate(pair) for pair in pairs))
 
 
