@@ -20,7 +20,7 @@ from super_selfish.data.raster import (
     orientation,
     raster_formats,
 )
-from tests.data.test_deep import numbers, png
+from tests.data.test_deep import chunk, numbers, png
 
 SHADES = (0, 120, 250)
 
@@ -235,3 +235,12 @@ def test_a_deep_picture_that_is_neither_png_nor_ppm_is_refused(
         RasterFrames(open_raster(saved(image, "JPEG"))).read(0)
     with pytest.raises(ValueError, match="it is GIF with more than 8 bits"):
         RasterFrames(animation()).read(1)
+
+
+def test_a_png_that_says_at_its_end_how_it_lies_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = saved(Image.new("L", (8, 6)), "PNG").getvalue()
+    late = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    found = RasterFrames(open_raster(io.BytesIO(content[:-12] + late + content[-12:]))).read(0)
+    assert found.shape == (1, 8, 6)
