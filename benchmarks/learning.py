@@ -29,7 +29,8 @@ from provenance import provenance
 from torch import nn
 
 from super_selfish.evaluation.comparison.compare import compare
-from super_selfish.evaluation.comparison.comparison import Comparison, number, percent
+from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.table_cells import number, percent
 from super_selfish.models import ImageDecoder, NarrowResNet, Normalize
 from super_selfish.models.bottlenecks import ChannelwiseLinear
 from super_selfish.models.discriminators import ImageDiscriminator, PairDiscriminator

@@ -31,8 +31,8 @@ from provenance import write_result
 from torch.nn.functional import interpolate
 
 from super_selfish.evaluation import compare
-from super_selfish.evaluation.comparison.comparison import number, percent
 from super_selfish.evaluation.comparison.standings import Standing
+from super_selfish.evaluation.comparison.table_cells import number, percent
 from super_selfish.models import NarrowResNet
 
 HERE = Path(__file__).parent

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
+
+import pytest
 
 import super_selfish
 
@@ -69,3 +72,22 @@ def test_a_circle_is_found_however_it_is_imported(tmp_path: Path) -> None:
     assert circle_in(imports_of(root)) == ["some.a", "some.b", "some.c"]
     (root / "c.py").write_text("import os\n")
     assert circle_in(imports_of(root)) == []
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_scripts_import_what_is_there(folder: str) -> None:
+    scripts = sorted((Path(__file__).parents[1] / folder).glob("*.py"))
+    assert scripts
+    missing = []
+    for path in scripts:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module.partition(".")[0] != PACKAGE.name:
+                continue
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                submodule = PACKAGE.parent.joinpath(*node.module.split("."), f"{alias.name}.py")
+                if not hasattr(module, alias.name) and not submodule.is_file():
+                    missing.append(f"{path.name}: {node.module} has no {alias.name}")
+    assert not missing
