@@ -74,11 +74,16 @@ class Saved(NamedTuple):
             if 0 < self.low < math.inf:
                 text += f" (at least what {count(self.low)} did)"
         else:
-            best, low, high = map(self._end, (self.equivalent, self.low, self.high))
-            text = f"{subject} what {best} did ({low} to {high})"
+            best, _, ends = self.range().partition(" (")
+            text = f"{subject} what {best} did ({ends}"
         if not self.is_told:
             return f"{text}: within noise of none saved"
         return text if self.equivalent > self.labels else f"{text}: none saved"
+
+    def range(self) -> str:
+        """Such as "40 (28 to 55)"."""
+        best, low, high = map(self._end, (self.equivalent, self.low, self.high))
+        return f"{best} ({low} to {high})"
 
     def _end(self, labels: float) -> str:
         if labels == math.inf:

@@ -72,10 +72,11 @@ class Judged(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Both, or for either the reason why it is not known."""
+    """Both, or for either the reason why it is not known; and the images in a sentence."""
 
     run: Told | str
     health: Judged | str
+    images: str = ""
 
 
 class Course(NamedTuple):
@@ -88,12 +89,12 @@ class Course(NamedTuple):
     every: str  # of which epochs the table has a row
 
 
-def summary(record: Record | None, health: Health | None) -> Summary:
-    """What happened and whether the features are well, before anything is looked at."""
+def summary(record: Record | None, health: Health | None, images: str = "") -> Summary:
+    """What happened, on which images, and whether the features are well."""
     run: Told | str = _UNKNOWN
     if record is not None:
         run = Told(" ".join(describe_course(record)), facts(record))
-    return Summary(run, _TOO_FEW if health is None else _judged(health))
+    return Summary(run, _TOO_FEW if health is None else _judged(health), images)
 
 
 def _judged(health: Health) -> Judged:

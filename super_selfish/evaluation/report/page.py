@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.checking.check import Check
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.evaluation import Evaluation
 from super_selfish.evaluation.features import open_images
@@ -15,8 +16,9 @@ from super_selfish.evaluation.plots import PROJECTIONS
 from super_selfish.evaluation.report import answers, course, neighbourhood, results
 from super_selfish.evaluation.report.descriptions import describe_algorithm, moment
 from super_selfish.evaluation.report.html import render
+from super_selfish.evaluation.report.next_steps import next_steps
 from super_selfish.evaluation.report.record import find_record
-from super_selfish.evaluation.report.run_settings import settings
+from super_selfish.evaluation.report.run_settings import settings, trained_on
 from super_selfish.evaluation.report.sample_images import look_at, showing
 from super_selfish.evaluation.sheets import require_matplotlib
 from super_selfish.supervisors import Supervisor
@@ -42,6 +44,7 @@ def write_report(
     images: Any = None,
     evaluation: Evaluation | None = None,
     comparison: Comparison | None = None,
+    check: Check | None = None,
     title: str | None = None,
     most_images: int = 1000,
     map_method: str | None = None,
@@ -55,8 +58,10 @@ def write_report(
             that was loaded is told with the history of its run.
         images: What to look at: whatever `as_source` takes. Default: the supervisor's dataset;
             without either, sections that need images say so.
-        evaluation: What `evaluate` returned, to be shown with its confusion matrix.
+        evaluation: What `evaluate` returned: whether it helped and, with few-label protocols, how
+            many labels it saved.
         comparison: What `compare` returned.
+        check: What `check` found in the images: what should be mended is said again.
         title: Heading of the page; default: the name of the algorithm.
         most_images: Images, spread over the dataset, of which features are computed.
         map_method: How the map of the features is made: `"pca"`, `"tsne"` or `"umap"`, as for
@@ -67,7 +72,7 @@ def write_report(
         Path of the page, `name + ".html"`.
 
     Raises:
-        TypeError: If `evaluation` or `comparison` is something else.
+        TypeError: If `evaluation`, `comparison` or `check` is something else.
         ValueError: If `most_images` is not positive, there is no such map, or the checkpoint is
             broken.
         ImportError: If matplotlib is missing, or what the map needs.
@@ -78,6 +83,7 @@ def write_report(
         raise ValueError(f"map_method must be one of {sorted(PROJECTIONS)}, got {map_method!r}")
     _require("evaluation", evaluation, Evaluation)
     _require("comparison", comparison, Comparison)
+    _require("check", check, Check)
     require_matplotlib()  # before the features are computed
     record = find_record(supervisor, name)
     algorithm = describe_algorithm(type(supervisor))
@@ -88,18 +94,21 @@ def write_report(
         look = None if source is None else look_at(supervisor, source, most_images)
         health = None if look is None else look.health
         said = answers.exhibit(supervisor, record, is_lent, seed)
+        happened = course.summary(record, health, trained_on(supervisor, record, source))
+        steps = next_steps(record, health, evaluation, comparison, check)
         parts = [
-            Section("summary", "Summary", course.summary(record, health)),
-            Section("course", "The course of training", course.curves(record, supervisor)),
+            Section("summary", "What it was trained on", happened),
+            Section("evaluation", "Did it help?", results.helped(evaluation, happened.health)),
+            Section("labels", "Labels saved", results.labels(evaluation)),
             Section("views", "What the network sees", answers.views(supervisor, seed)),
             Section("answers", "What it makes of that", said),
             Section("neighbours", "Nearest neighbours", neighbourhood.neighbours(look)),
             Section(
                 "map", "Map of the features", neighbourhood.feature_map(look, seed, map_method)
             ),
+            Section("next", "What to do next", steps),
+            Section("course", "The course of training", course.curves(record, supervisor)),
         ]
-    if evaluation is not None:
-        parts.append(Section("evaluation", "Did it help?", results.evaluation(evaluation)))
     if comparison is not None:
         found = results.comparison(comparison)
         parts.append(Section("comparison", "Beside other algorithms", found))

@@ -57,6 +57,16 @@ def settings(
     return Settings(blocks, algorithm.differences)
 
 
+def trained_on(supervisor: Supervisor, record: Record | None, source: ImageSource | None) -> str:
+    """The images of the training in a sentence; "" where nobody knows them."""
+    known = {} if record is None else record.provenance
+    rows = {str(row[0]): row[1] for row in _images(supervisor, known, source)}
+    if "dataset" not in rows or "images" not in rows:
+        return ""
+    channels = plural(supervisor.in_channels, "channel")
+    return f"{rows['images']} images of {rows['size']}, {channels}: {rows['dataset']}."
+
+
 def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSource | None) -> Rows:
     """Which images, and how they reach the networks."""
     rows: Rows = []

@@ -32,7 +32,8 @@ from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, 
 Backbones = Callable[..., nn.Module]
 FEW = 4  # images of which a page is made quickly, without a map of them
 VOID = {"meta", "img"}
-SECTIONS = ["summary", "course", "views", "answers", "neighbours", "map", "settings"]
+FIRST = ["summary", "evaluation", "labels", "views", "answers", "neighbours", "map"]
+SECTIONS = [*FIRST, "next", "course", "settings"]
 
 
 class Page(HTMLParser):
@@ -220,10 +221,27 @@ def test_an_evaluation_brings_its_table_and_its_confusion_matrix(
 ) -> None:
     labelled = (images, torch.arange(22) % 2)
     supervisor = train(images, tiny_backbone(), None)
-    found = evaluate(supervisor, labelled, labelled, protocols=("knn",))
+    protocols = ("knn", "1-per-class", "5-per-class")
+    found = evaluate(supervisor, labelled, labelled, protocols=protocols)
     page = Page(supervisor.report(tmp_path / "run", most_images=FEW, evaluation=found))
-    assert page.ids == [*SECTIONS[:-1], "evaluation", "settings"]
-    assert "knn" in page.text and any("Confusion" in alt for alt in page.alts)
+    assert page.ids == SECTIONS
+    assert any("Confusion" in alt for alt in page.alts)
+    assert any(alt.startswith("Curves of what each network reaches") for alt in page.alts)
+    assert f"knn {found.intervals['difference']['knn']}" in page.text
+    assert "Labels saved, beside untrained: " in page.text
+    assert "Measure it: e = evaluate" not in page.text
+
+
+def test_without_an_evaluation_the_page_says_how_to_know_whether_it_helped(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    supervisor = train(images, tiny_backbone(), None)
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    assert "22 images of 32 \N{MULTIPLICATION SIGN} 32 pixels, 3 channels: Tensor of shape" in text
+    assert "Nobody knows yet: no labelled images were evaluated." in text
+    assert "Judged without labels. " in text
+    assert "Not known: that needs an evaluation with few labels" in text
+    assert "Measure it: e = evaluate(supervisor, train, test" in text
 
 
 def test_without_matplotlib_the_error_says_what_to_install(
@@ -244,6 +262,8 @@ def test_wrong_arguments_are_refused(
         supervisor.report(tmp_path / "run", most_images=0)
     with pytest.raises(TypeError, match="evaluation must be the Evaluation of a call, got dict"):
         supervisor.report(tmp_path / "run", most_images=FEW, evaluation={})
+    with pytest.raises(TypeError, match="check must be the Check of a call, got list"):
+        supervisor.report(tmp_path / "run", most_images=FEW, check=[])
     with pytest.raises(TypeError, match="comparison must be the Comparison of a call, got str"):
         supervisor.report(tmp_path / "run", most_images=FEW, comparison="moco")
 
