@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from super_selfish.losses.adversarial import adversarial_cross_entropy
 from super_selfish.losses.full_precision import in_full
 from super_selfish.models import FeatureShape, ImageDecoder, feature_shape
 from super_selfish.models.bottlenecks import LatentMap, bottleneck_grid
+from super_selfish.models.dense_players import DenseGenerator, dense_discriminator
 from super_selfish.models.discriminators import DiscriminatorFeatures, PairDiscriminator
 from super_selfish.supervisors.adversarial import (
     AdversarialSupervisor,
@@ -34,7 +35,13 @@ from super_selfish.supervisors.adversarial import (
 )
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size
-from super_selfish.supervisors.defaults import BIGAN_RATE
+from super_selfish.supervisors.defaults import (
+    BIGAN_RATE,
+    DENSE_LATENTS,
+    MAP_GRID,
+    MAP_LATENTS,
+    SMALL_SIDE,
+)
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_counts
 from super_selfish.training.history import Row
@@ -73,23 +80,29 @@ class LatentCollator(Collator):
 class BiGanSupervisor(AdversarialSupervisor):
     """Learns to map images to latents and latents to images, against one discriminator of pairs.
 
-    Differences from the paper: latents are a map of 32 channels and at most 2 x 2 cells, 128
-    numbers instead of a vector of 200 (with 512 the discriminator kept winning through our short
-    trials on CIFAR-10), and the encoder's end in batch norm and tanh, so that neither their range
-    nor their spread gives them away. The discriminator has no batch norm: over both kinds of pairs
-    in one batch it shows their contrast, and in the same trials the discriminator won at once; in
-    two batches it would hide it. The generator ends in a sigmoid, for pixels in [0, 1], instead of
-    a tanh. A player's loss is the sum of its two terms, of which the authors' code takes the mean:
-    with SGD that is twice the rate. Both players move at once. By default Adam trains at a constant
-    rate of 3e-4 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in the second
-    half, in batches of 128; beta is 0.5 as there. Layers start as torch draws them.
+    Images of at most 32 pixels a side have latents of 50 numbers, and players of full connection
+    (two hidden layers each), as in the paper for MNIST.
+
+    Differences from the paper: of larger images latents are a map of 32 channels and at most 2 x 2
+    cells, 128 numbers instead of a vector of 200 (with 512 the discriminator kept winning through
+    our short trials on CIFAR-10); the encoder's end in batch norm and tanh, so that neither their
+    range nor their spread gives them away. The discriminator has no batch norm: over both kinds of
+    pairs in one batch it shows their contrast, and in the same trials the discriminator won at
+    once; in two batches it would hide it. The generator ends in a sigmoid, for pixels in [0, 1],
+    instead of a tanh. A player's loss is the sum of its two terms, of which the authors' code takes
+    the mean: with SGD that is twice the rate. Both players move at once. By default Adam trains at
+    a constant rate of 3e-4 in batches of 32, instead of at 2e-4 (weight decay 2.5e-5) that falls in
+    the second half, in batches of 128; beta is 0.5 as there. Layers start as torch draws them.
     """
 
     title = "BiGAN"
     question = "Which numbers would make the generator draw this image?"
     paints = True
     default_lr = BIGAN_RATE
-    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
+    former_arguments: ClassVar[Mapping[str, Any]] = {
+        "augmentation": None,
+        "players": "convolutional",
+    }
 
     meanings: ClassVar[Mapping[str, str]] = {
         "generator": "Loss of generator and encoder.",
@@ -108,8 +121,9 @@ class BiGanSupervisor(AdversarialSupervisor):
         predictor: nn.Module | None = None,
         loss: Callable[..., Tensor] | None = None,
         *,
-        latent_channels: int = 32,
-        latent_grid: int = 2,
+        latent_channels: int | None = None,
+        latent_grid: int | None = None,
+        players: Literal["dense", "convolutional"] | None = None,
         generator: nn.Module | None = None,
         discriminator: nn.Module | None = None,
         augmentation: RecipeLike | None = None,
@@ -126,13 +140,17 @@ class BiGanSupervisor(AdversarialSupervisor):
             predictor: Head from the feature map to latents `[B, L, i, j]` in [-1, 1].
             loss: Function of logits and of what they should say (`True`: the image is real);
                 default: cross-entropy.
-            latent_channels: Channels of the latents, if there is no `predictor`. 32: release 0.0.6.
-            latent_grid: Most cells a side of the latents, if there is no `predictor`.
-            generator: From latents to images in [0, 1]; default: transposed convolutions.
+            latent_channels: Channels of the latents, if there is no `predictor`. Default: 50 for
+                players of full connection, as in the paper for MNIST, else 32 as in release 0.0.6.
+            latent_grid: Most cells a side of the latents, if there is no `predictor`. Default: 1
+                for players of full connection, else 2.
+            players: What generator and discriminator are made of: `"dense"`, of full connection on
+                bare pixels, or `"convolutional"`, transposed convolutions and ones like DCGAN's.
+                Default: `"dense"` for images of at most 32 pixels a side.
+            generator: From latents to images in [0, 1]; default: what `players` says.
             discriminator: From images and latents to logits `[B]`, high where the image is real.
-                Default: convolutions like DCGAN's for the image, joined with the latents. For
-                another one give a network of your own to `PairDiscriminator`; `nn.Flatten()` for
-                bare pixels, as the paper has for MNIST, makes the quickest steps.
+                Default: what `players` says. For another one give a network of your own to
+                `PairDiscriminator`.
             augmentation: Done to real images: the name of a recipe, an `Augmentation`, or
                 torchvision's transforms. The generator learns to draw what it does. Default:
                 nothing.
@@ -143,9 +161,11 @@ class BiGanSupervisor(AdversarialSupervisor):
                 supervisor; see `Supervisor`.
 
         Raises:
-            ValueError: If there are no latents.
+            ValueError: If there are no latents, or no such players.
         """
         require_counts(latent_channels=latent_channels, latent_grid=latent_grid)
+        if players not in (None, "dense", "convolutional"):
+            raise ValueError(f'players is "dense" or "convolutional", got {players!r}')
         super().__init__(
             None,
             dataset,
@@ -155,6 +175,15 @@ class BiGanSupervisor(AdversarialSupervisor):
             **options,
         )
 
+        if players is None:
+            players = "dense" if max(self.image_size) <= SMALL_SIDE else "convolutional"
+        is_dense = players == "dense"
+        if latent_channels is None:
+            latent_channels = DENSE_LATENTS if is_dense else MAP_LATENTS
+        if latent_grid is None:
+            latent_grid = 1 if is_dense else MAP_GRID
+        self._choose(players=players, latent_channels=latent_channels, latent_grid=latent_grid)
+
         def head(features: FeatureShape) -> nn.Module:
             grid = bottleneck_grid(features.height, features.width, latent_grid)
             return LatentMap(features.dim, latent_channels, grid)
@@ -162,7 +191,11 @@ class BiGanSupervisor(AdversarialSupervisor):
         self.model = self._combine(backbone, predictor, head, normalize, of_map=True)
         latents = feature_shape(self.model, self.in_channels, self.image_size, of_map=True)
         grid = latents.map_size
-        if generator is None:
+        num_latents = latents.dim * math.prod(grid)
+        shape = (self.in_channels, *self.image_size)
+        if generator is None and is_dense:
+            generator = DenseGenerator(num_latents, shape)
+        elif generator is None:
             decoder = ImageDecoder(
                 latents.dim,
                 self.in_channels,
@@ -172,9 +205,10 @@ class BiGanSupervisor(AdversarialSupervisor):
             )
             generator = nn.Sequential(decoder, nn.Sigmoid())  # a tanh for pixels in [0, 1]
         self.generator = generator
-        if discriminator is None:
+        if discriminator is None and is_dense:
+            discriminator = dense_discriminator(num_latents, shape)
+        elif discriminator is None:
             convolutions = DiscriminatorFeatures(self.in_channels, self.image_size, norm=False)
-            num_latents = latents.dim * math.prod(grid)
             discriminator = PairDiscriminator(convolutions, convolutions.num_features, num_latents)
         self.discriminator = discriminator
         self.collate_fn = LatentCollator((latents.dim, *grid), view_before(self, augmentation))

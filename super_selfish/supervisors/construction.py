@@ -117,6 +117,7 @@ class Constructed(Pretrained):
         self.collate_fn = LabelCollator() if collate_fn is None else collate_fn
         self.run: Run | None = None
         self.epochs_seen = 0
+        self.choices: dict[str, Any] = {}
         self.start: Start | None = None
         self._logged: dict[str, Tensor] = {}
         self._reading = Reading()
@@ -153,6 +154,15 @@ class Constructed(Pretrained):
     def _stem_of(self, backbone: nn.Module | str | None) -> str:
         """The `stem=` of the constructor, for a network that is not built yet."""
         return "auto" if isinstance(backbone, nn.Module) else self.stem
+
+    def _choose(self, **values: Any) -> None:
+        """Notes what arguments that were None came to be, to be told before a run begins.
+
+        Args:
+            **values: By argument; what the user gave is left out.
+        """
+        self.choices.update({k: v for k, v in values.items() if self.arguments.get(k) is None})
+        self._resolve(**values)
 
     def _resolve(self, **values: Any) -> None:
         """Notes what a constructor's argument that was None came to be, for the checkpoint."""

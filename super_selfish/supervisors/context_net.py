@@ -29,7 +29,7 @@ from super_selfish.data.pictures import Group, side_by_side
 from super_selfish.losses import masked_mean_squared_error
 from super_selfish.losses.adversarial import adversarial_cross_entropy, adversarial_least_squares
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import FeatureShape, ImageDecoder
+from super_selfish.models import FeatureShape, ImageDecoder, feature_shape
 from super_selfish.models.bottlenecks import ChannelwiseLinear, bottleneck_grid
 from super_selfish.models.combined_net import zero_input
 from super_selfish.models.discriminators import ImageDiscriminator
@@ -40,6 +40,11 @@ from super_selfish.supervisors.adversarial import (
 )
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size
+from super_selfish.supervisors.defaults import (
+    FORMER_DECODER,
+    FORMER_DISCRIMINATOR,
+    chosen_widths,
+)
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import as_numbers, require_counts, require_images
 from super_selfish.training.history import Row
@@ -119,7 +124,11 @@ class ContextNetSupervisor(AdversarialSupervisor):
     question = "What was there before the holes were cut?"
     former_names: ClassVar[Mapping[str, str]] = {"n_blocks": "num_blocks", "p": "probability"}
     paints = True
-    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
+    former_arguments: ClassVar[Mapping[str, Any]] = {
+        "augmentation": None,
+        "decoder_widths": FORMER_DECODER,
+        "discriminator_widths": FORMER_DISCRIMINATOR,
+    }
 
     meanings: ClassVar[Mapping[str, str]] = {
         "reconstruction": "Error of what is painted into the holes.",
@@ -143,6 +152,8 @@ class ContextNetSupervisor(AdversarialSupervisor):
         lambda_rec: float = 0.999,
         lambda_adv: float = 0.001,
         least_squares: bool = False,
+        decoder_widths: Sequence[int] | None = None,
+        discriminator_widths: Sequence[int] | None = None,
         discriminator: nn.Module | None = None,
         augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
@@ -166,6 +177,12 @@ class ContextNetSupervisor(AdversarialSupervisor):
             lambda_adv: Weight of the discriminator's verdict. 0.001: section 4 of the paper.
             least_squares: Whether the verdicts are compared by least squares (LSGAN, as in release
                 0.0.6) instead of cross-entropy.
+            decoder_widths: Channels of the decoder's hidden layers, the last one next to the image.
+                Default: 128, 128, 64, 32, and no more than a half, a half, a quarter and an eighth
+                of the backbone's features, at least 16.
+            discriminator_widths: Channels of the discriminator's layers, the first one next to the
+                image. Default: 32, 64, 128, 256, half of DCGAN's, and no more than an eighth, a
+                quarter, a half and all of the backbone's features, at least 16.
             discriminator: From images in [0, 1] to logits `[B]`; default: one like DCGAN's.
             augmentation: Done to each image before holes are cut: the name of a recipe, an
                 `Augmentation`, or torchvision's transforms. Default: nothing.
@@ -205,23 +222,38 @@ class ContextNetSupervisor(AdversarialSupervisor):
         self.adversarial_loss = (
             adversarial_least_squares if least_squares else adversarial_cross_entropy
         )
-        self.model = self._combine(backbone, predictor, self._decoder, normalize, of_map=True)
+
+        def decoder(features: FeatureShape) -> nn.Module:
+            widths = chosen_widths(self, "decoder_widths", decoder_widths, features.dim)
+            return self._decoder(features, widths)
+
+        self.model = self._combine(backbone, predictor, decoder, normalize, of_map=True)
         if predictor is not None:
             require_images(self)
         if discriminator is None:
-            discriminator = ImageDiscriminator(self.in_channels, self.image_size)
+            features = feature_shape(
+                self.get_backbone(), self.in_channels, self.image_size, of_map=True
+            )
+            name = "discriminator_widths"
+            widths = chosen_widths(self, name, discriminator_widths, features.dim)
+            discriminator = ImageDiscriminator(self.in_channels, self.image_size, widths)
         self.discriminator = discriminator
         before = view_before(self, augmentation)
         fill = zero_input(self.model)
         self.collate_fn = HoleCollator(probability, num_blocks, scale, ratio, fill, before)
 
-    def _decoder(self, features: FeatureShape) -> nn.Module:
+    def _decoder(self, features: FeatureShape, widths: Sequence[int]) -> nn.Module:
         grid = bottleneck_grid(features.height, features.width)
         return nn.Sequential(
             ChannelwiseLinear(features.dim, grid),  # (B, D, i, j)
             nn.ReLU(inplace=True),
             ImageDecoder(
-                features.dim, self.in_channels, size=self.image_size, map_size=grid, start=0.5
+                features.dim,
+                self.in_channels,
+                widths,
+                size=self.image_size,
+                map_size=grid,
+                start=0.5,
             ),
         )
 

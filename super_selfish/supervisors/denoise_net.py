@@ -27,6 +27,7 @@ from super_selfish.models import ImageDecoder
 from super_selfish.models.combined_net import zero_input
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
+from super_selfish.supervisors.defaults import FORMER_DECODER, chosen_widths
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.refusals import require_images
 from super_selfish.training.history import Row
@@ -76,7 +77,10 @@ class DenoiseNetSupervisor(Supervisor):
     question = "What did the image look like before most pixels were erased?"
     former_names: ClassVar[Mapping[str, str]] = {"p": "probability"}
     paints = True
-    former_arguments: ClassVar[Mapping[str, Any]] = {"augmentation": None}
+    former_arguments: ClassVar[Mapping[str, Any]] = {
+        "augmentation": None,
+        "decoder_widths": FORMER_DECODER,
+    }
 
     meanings: ClassVar[Mapping[str, str]] = {
         "variance": "Error of one grey for all pixels: what the loss has to stay below.",
@@ -90,6 +94,7 @@ class DenoiseNetSupervisor(Supervisor):
         loss: Callable[..., Tensor] | None = None,
         *,
         probability: float = 0.7,
+        decoder_widths: Sequence[int] | None = None,
         augmentation: RecipeLike | None = None,
         image_size: Size | None = None,
         in_channels: int | None = None,
@@ -104,6 +109,9 @@ class DenoiseNetSupervisor(Supervisor):
             predictor: Decoder from the feature map to an image.
             loss: Function of restored and clean images; default: mean squared error.
             probability: That with which each pixel is erased.
+            decoder_widths: Channels of the decoder's hidden layers, the last one next to the image.
+                Default: 128, 128, 64, 32, and no more than a half, a half, a quarter and an eighth
+                of the backbone's features, at least 16.
             augmentation: Done to each image before its pixels are erased: the name of a recipe, an
                 `Augmentation`, or torchvision's transforms. Default: nothing.
             image_size: Side or (height, width) in pixels.
@@ -135,6 +143,7 @@ class DenoiseNetSupervisor(Supervisor):
             lambda features: ImageDecoder(
                 features.dim,
                 self.in_channels,
+                chosen_widths(self, "decoder_widths", decoder_widths, features.dim),
                 size=self.image_size,
                 map_size=features.map_size,
                 start=0.5,

@@ -170,7 +170,7 @@ class MomentumContrastSupervisor(Supervisor):
         )
         if queue_size is None:
             queue_size = default_queue_size(None if self.source is None else self.source.num_images)
-        self._resolve(queue_size=queue_size)
+        self._choose(queue_size=queue_size)
         augmentation = or_default(self, augmentation, "moco")
         views = two_views(self, augmentation)
         self.momentum = momentum

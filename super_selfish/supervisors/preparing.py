@@ -188,11 +188,12 @@ def _opened(supervisor: Supervisor, given: dict[str, Any], parts: dict[str, Any]
 
 
 def _fitted(run: Run) -> dict[str, Any]:
-    """What the parts of a run decide by its length, those of parts within behind their names."""
+    """What the parts of a run have chosen, those of parts within behind their names."""
     found = {}
     for name, part in run.parts.items():
         prefix = f"{name}." if name else ""
-        found.update({f"{prefix}{k}": value for k, value in part._fit_to_run(run).items()})
+        chosen = part.choices | part._fit_to_run(run)
+        found.update({f"{prefix}{k}": value for k, value in chosen.items()})
     return found
 
 

@@ -198,7 +198,7 @@ class SwAVSupervisor(Supervisor):
             num_prototypes = default_num_prototypes(num_images)
         if queue_size is None:
             queue_size = default_queue_size(num_images)
-        self._resolve(num_prototypes=num_prototypes, queue_size=queue_size)
+        self._choose(num_prototypes=num_prototypes, queue_size=queue_size)
         self.temperature = temperature
         self.epsilon = epsilon
         self.sinkhorn_iterations = sinkhorn_iterations

@@ -74,6 +74,7 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "probability": Number(
             (0.1, 0.25, 0.5), "2.4; text: fractions", 0.7, "0.0.6: images are redundant"
         ),
+        "decoder_widths": Number((256, 256, 128, 64), "2.4; 0.0.6", None, RESOLVED),
         "augmentation": Number(None, "2.4: nothing before the noise"),
     },
     "context": {
@@ -85,6 +86,8 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "ratio": Number(None, "2.5; 0.0.6", (0.3, 3.3), "as above"),
         "lambda_rec": Number(0.999, "2.5; text, section 4"),
         "lambda_adv": Number(0.001, "2.5; text, section 4"),
+        "decoder_widths": Number((256, 256, 128, 64), "2.5; 0.0.6", None, RESOLVED),
+        "discriminator_widths": Number((64, 128, 256, 512), "2.5; DCGAN's", None, RESOLVED),
         "least_squares": Number(False, "2.5; text: cross-entropy, 0.0.6: least squares"),
         "augmentation": Number(None, "2.5; whole images, as in 0.0.6"),
     },
@@ -158,8 +161,9 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "augmentation": Number(None, "2.6: what crop says"),
     },
     "bigan": {
-        "latent_channels": Number(200, "2.7; code: a vector", 32, "0.0.6: a map"),
-        "latent_grid": Number(1, "2.7; code: a vector", 2, "at most 128 numbers: 512 never won"),
+        "latent_channels": Number(200, "2.7; code: a vector; MNIST: 50", None, RESOLVED),
+        "latent_grid": Number(1, "2.7; code: a vector", None, RESOLVED),
+        "players": Number("convolutional", "2.7; code; MNIST: dense", None, RESOLVED),
         "augmentation": Number(None, "2.7; whole images, as in 0.0.6"),
     },
     "instance": {

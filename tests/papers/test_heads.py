@@ -19,6 +19,7 @@ from super_selfish.models.discriminators import (
 )
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.contrastive_predictive_coding import patch_encoder
+from tests.papers.numbers import SIGNATURES
 
 
 class Wide(nn.Module):
@@ -139,15 +140,28 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
     "denoise": (
         lambda: built("denoise"),
         lambda s: s.model.predictor,
+        ups(16, 16, 16, 16, 16, 3),
+    ),
+    "denoise on many features": (
+        lambda: built("denoise", 512),
+        lambda s: s.model.predictor,
+        ups(512, 128, 128, 64, 32, 3),
+    ),
+    "denoise of 0.0.6": (
+        lambda: built("denoise", decoder_widths=SIGNATURES["denoise"]["decoder_widths"].paper),
+        lambda s: s.model.predictor,
         ups(16, 256, 256, 128, 64, 3),
     ),
     "context": (
         lambda: built("context"),
         lambda s: s.model.predictor,
-        ["ChannelwiseLinear", "ReLU", *ups(16, 256, 256, 128, 64, 3)],
+        ["ChannelwiseLinear", "ReLU", *ups(16, 16, 16, 16, 16, 3)],
     ),
     "context's discriminator": (
-        lambda: built("context"),
+        lambda: built(
+            "context",
+            discriminator_widths=SIGNATURES["context"]["discriminator_widths"].paper,
+        ),
         lambda s: s.discriminator,
         [
             *("conv 3 64 4x4/2+1", "LeakyReLU 0.2"),

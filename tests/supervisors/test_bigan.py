@@ -22,7 +22,7 @@ Backbones = Callable[..., nn.Module]
 @pytest.fixture
 def supervisor(images: Tensor, tiny_backbone: Backbones) -> BiGanSupervisor:
     torch.manual_seed(0)
-    return BiGanSupervisor(images, tiny_backbone(), latent_channels=4)
+    return BiGanSupervisor(images, tiny_backbone(), players="convolutional", latent_channels=4)
 
 
 def batch_of(supervisor: BiGanSupervisor, images: Tensor) -> ImagesAndLatents:

@@ -102,7 +102,12 @@ def test_the_discriminator_knows_nothing_at_first(
 ) -> None:
     torch.manual_seed(0)
     supervisor = ContextNetSupervisor(
-        images, tiny_backbone(), lambda_rec=0.0, lambda_adv=1.0, least_squares=least_squares
+        images,
+        tiny_backbone(),
+        lambda_rec=0.0,
+        lambda_adv=1.0,
+        least_squares=least_squares,
+        discriminator_widths=(64, 128, 256),
     )
     loss: Any = supervisor(batch_of(supervisor, images))
     assert loss["discriminator"].item() == pytest.approx(start, rel=0.2)
@@ -124,7 +129,7 @@ def test_the_discriminator_sees_real_and_painted_images_in_one_batch(
 
 def test_painting_improves(images: Tensor, tiny_backbone: Backbones) -> None:
     torch.manual_seed(0)
-    supervisor = ContextNetSupervisor(images, tiny_backbone())
+    supervisor = ContextNetSupervisor(images, tiny_backbone(), decoder_widths=[64])
     supervisor.supervise(lr=5e-3, epochs=5, batch_size=11, name=None)
     errors = [row["reconstruction"] for row in supervisor.history]
     assert errors[-1] < 0.2 * errors[0]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.growing import drawn_order
 from super_selfish.memory import MemoryBank
+from super_selfish.models.dense_players import DenseGenerator
 from super_selfish.supervisors import (
     SUPERVISORS,
     MultiTaskSupervisor,
@@ -18,7 +19,11 @@ from super_selfish.supervisors import (
     exemplar_net,
     remembering,
 )
-from super_selfish.supervisors.defaults import warmed_momentum
+from super_selfish.supervisors.defaults import (
+    decoder_widths,
+    discriminator_widths,
+    warmed_momentum,
+)
 
 NO_STEPS: dict[str, Any] = {"epochs": 0, "name": None, "progress": False}
 
@@ -57,7 +62,7 @@ def test_the_rate_is_the_algorithm_s_own(
     assert f"chosen for this run: lr={rate}" in supervisor.run.remarks[0]
     supervisor.supervise(lr=0.5, **NO_STEPS)
     assert supervisor.run.learning_rate == 0.5
-    assert not any("chosen" in remark for remark in supervisor.run.remarks)
+    assert not any("lr=" in remark for remark in supervisor.run.remarks)
 
 
 def test_every_other_algorithm_has_adam_s_rate() -> None:
@@ -227,14 +232,16 @@ def test_a_class_that_takes_the_place_of_an_unreadable_one_counts(
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize(("epoch", "classes"), [(1, 11), (2, 22), (5, 22)])
+@pytest.mark.parametrize(("epoch", "classes"), [(10, 11), (19, 20), (21, 22), (40, 22)])
 def test_exemplars_are_judged_by_the_classes_that_there_are(
     epoch: int, classes: int, images: Tensor, tiny_backbone: Any
 ) -> None:
-    supervisor: Any = SUPERVISORS["exemplar"](images, tiny_backbone(), views_per_class=2)
-    row = {"epoch": epoch, "loss": 0.1, "accuracy": 0.995}
+    supervisor: Any = SUPERVISORS["exemplar"](images, tiny_backbone(), views_per_class=20)
+    row = {"epoch": epoch, "loss": 0.979 * math.log(classes), "accuracy": 0.1}
     assert supervisor.chance_loss(row) == pytest.approx(math.log(classes))
-    assert (supervisor._health(row) is None) == (classes < 22)
+    assert supervisor._health(row) is None
+    verdict = supervisor._health({**row, "loss": 0.981 * math.log(classes)})
+    assert f"of {math.log(classes):.2f})" in verdict
 
 
 @pytest.mark.usefixtures("few")
@@ -267,3 +274,101 @@ def test_tasks_in_turns_get_their_images_one_by_one(
     begun = supervisor.tasks[1].bank.rows.clone()
     supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
     assert set(moved(begun, supervisor.tasks[1].bank.rows)) == set(drawn_order(22)[:4].tolist())
+
+
+@pytest.mark.parametrize(
+    ("features", "decoder", "discriminator"),
+    [
+        (1280, (128, 128, 64, 32), (32, 64, 128, 256)),
+        (256, (128, 128, 64, 32), (32, 64, 128, 256)),
+        (255, (127, 127, 63, 31), (31, 63, 127, 255)),
+        (128, (64, 64, 32, 16), (16, 32, 64, 128)),
+        (17, (16, 16, 16, 16), (16, 16, 16, 17)),
+    ],
+)
+def test_decoders_and_discriminators_are_as_narrow_as_the_backbone(
+    features: int, decoder: tuple[int, ...], discriminator: tuple[int, ...]
+) -> None:
+    assert decoder_widths(features) == decoder
+    assert discriminator_widths(features) == discriminator
+
+
+def widths_of(network: nn.Module, kind: type) -> list[int]:
+    return [module.out_channels for module in network.modules() if type(module) is kind]
+
+
+@pytest.mark.parametrize("algorithm", ["denoise", "context"])
+def test_decoders_have_the_widths_that_were_given_or_chosen(
+    algorithm: str, images: Tensor, tiny_backbone: Any, tmp_path: Any
+) -> None:
+    backbone = tiny_backbone()  # 16 features on 8 x 8
+    chosen = SUPERVISORS[algorithm](images, backbone)
+    assert widths_of(chosen.model.predictor, nn.ConvTranspose2d) == [16, 3]
+    assert chosen.arguments["decoder_widths"] == (16, 16, 16, 16)
+    assert chosen.choices["decoder_widths"] == (16, 16, 16, 16)
+    given = SUPERVISORS[algorithm](images, tiny_backbone(), decoder_widths=[5, 24])
+    assert widths_of(given.model.predictor, nn.ConvTranspose2d) == [24, 3]
+    assert "decoder_widths" not in given.choices
+    given.save(tmp_path / "run")
+    loaded = SUPERVISORS[algorithm](None, tiny_backbone()).load(tmp_path / "run")
+    assert widths_of(loaded.model.predictor, nn.ConvTranspose2d) == [24, 3]
+
+
+def test_a_context_encoder_s_discriminator_has_the_widths_that_were_given_or_chosen(
+    images: Tensor, tiny_backbone: Any
+) -> None:
+    kind: Any = SUPERVISORS["context"]
+    chosen, given = (
+        kind(images, tiny_backbone(), **o) for o in ({}, {"discriminator_widths": (7,)})
+    )
+    assert widths_of(chosen.discriminator, nn.Conv2d) == [16, 16, 16]
+    assert chosen.choices["discriminator_widths"] == (16, 16, 16, 16)
+    assert widths_of(given.discriminator, nn.Conv2d) == [7, 7, 7]
+    assert "discriminator_widths" not in given.choices
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((), "decoder_widths must have at least one width, got none"),
+        ((4, 0), "decoder_widths must be at least 1, got 0"),
+        ((1.5,), "decoder_widths must be a whole number, got 1.5"),
+        ("ab", "decoder_widths must be a sequence of numbers, got 'ab'"),
+    ],
+)
+def test_what_are_no_widths_are_refused(widths: Any, message: str, tiny_backbone: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        SUPERVISORS["denoise"](None, tiny_backbone(), image_size=32, decoder_widths=widths)
+
+
+@pytest.mark.parametrize(
+    ("size", "players", "latents", "kind"),
+    [
+        (32, None, (50, 1, 1), DenseGenerator),
+        ((32, 33), None, (32, 2, 2), nn.Sequential),
+        (33, None, (32, 2, 2), nn.Sequential),
+        (32, "convolutional", (32, 2, 2), nn.Sequential),
+        (48, "dense", (50, 1, 1), DenseGenerator),
+    ],
+)
+def test_bigan_plays_with_full_connections_on_small_images(
+    size: Any, players: str | None, latents: tuple[int, ...], kind: type, tiny_backbone: Any
+) -> None:
+    bigan: Any = SUPERVISORS["bigan"](None, tiny_backbone(), image_size=size, players=players)
+    assert bigan.collate_fn.shape == latents
+    assert type(bigan.generator) is kind
+    has_pixels = isinstance(bigan.discriminator.image_features, nn.Sequential)
+    assert has_pixels == (kind is DenseGenerator)
+    named = "dense" if kind is DenseGenerator else "convolutional"
+    assert bigan.arguments["players"] == named
+    assert bigan.arguments["latent_channels"] == latents[0]
+    assert ("players" in bigan.choices) == (players is None)
+    own: Any = SUPERVISORS["bigan"](
+        None, tiny_backbone(), image_size=size, players=players, latent_channels=3, latent_grid=2
+    )
+    assert own.collate_fn.shape == (3, 2, 2) and "latent_channels" not in own.choices
+
+
+def test_bigan_refuses_players_that_there_are_not(tiny_backbone: Any) -> None:
+    with pytest.raises(ValueError, match=r"^players is .dense. or .convolutional., got .fc.$"):
+        SUPERVISORS["bigan"](None, tiny_backbone(), image_size=32, players="fc")
