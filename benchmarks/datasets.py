@@ -1,7 +1,7 @@
 """Real data sets of a folder on disk, as tensors.
 
-The folder (`--root`) holds what torchvision knows (`FashionMNIST/raw/*.gz`, and for CIFAR-10 either
-`cifar-10-batches-py` or lossless WebP sheets with `labels.npz`).
+The folder (`--root`) holds what torchvision knows (`FashionMNIST/raw/*.gz`, `cifar-100-python`, and
+for CIFAR-10 either `cifar-10-batches-py` or lossless WebP sheets with `labels.npz`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ Split = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,) int64
 
 
 def load(name: str, root: Path) -> tuple[Split, Split]:
-    """Training and test part of `"fashion"` or `"cifar10"`."""
+    """Training and test part of `"fashion"`, `"cifar10"` or `"cifar100"`."""
     if name == "fashion":
         return fashion_mnist(root, "train"), fashion_mnist(root, "t10k")
     if name == "cifar10":
         return cifar10(root, train=True), cifar10(root, train=False)
-    raise ValueError(f"the data set is fashion or cifar10, got {name!r}")
+    if name == "cifar100":
+        return cifar100(root, "train"), cifar100(root, "test")
+    raise ValueError(f"the data set is fashion, cifar10 or cifar100, got {name!r}")
 
 
 def fashion_mnist(root: Path, part: str) -> Split:
@@ -56,3 +58,11 @@ def _cifar10_batch(root: Path, name: str) -> Split:
         batch = pickle.load(file, encoding="bytes")
     images = torch.from_numpy(batch[b"data"]).view(-1, 3, 32, 32)
     return images, torch.tensor(batch[b"labels"])
+
+
+def cifar100(root: Path, part: str) -> Split:
+    """Images `[N, 3, 32, 32]` and fine labels of a part, `"train"` or `"test"`."""
+    with (root / "cifar-100-python" / part).open("rb") as file:
+        batch = pickle.load(file, encoding="bytes")
+    images = torch.from_numpy(batch[b"data"]).view(-1, 3, 32, 32)
+    return images, torch.tensor(batch[b"fine_labels"])
