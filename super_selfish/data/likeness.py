@@ -49,7 +49,7 @@ def likeness(source: ImageSource) -> dict[str, Any]:
     if isinstance(items, ArrayItems):
         rows = torch.stack([torch.as_tensor(items.images[place]) for place in places])
         return {"images (digest of some)": _digest([_bytes(rows)])}
-    with _streams_left_alone():
+    with streams_left_alone():
         shades = [_shade(source, place) for place in places[:: _ROWS // _ITEMS]]
         if shades != [_shade(source, place) for place in places[:: _ROWS // _ITEMS]]:
             return {}
@@ -74,7 +74,7 @@ def label_likeness(source: ImageSource) -> dict[str, Any]:
 
 
 def _labels(source: ImageSource) -> str | None:
-    with _streams_left_alone():
+    with streams_left_alone():
         labels = source.known_labels()
         if labels is None:
             places = sorted({part * (len(source) - 1) // (_ITEMS - 1) for part in range(_ITEMS)})
@@ -142,8 +142,8 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 @contextmanager
-def _streams_left_alone() -> Iterator[None]:
-    """A data set may draw from any stream when it is asked."""
+def streams_left_alone() -> Iterator[None]:
+    """While entered, a data set may draw from any stream: afterwards each is where it was."""
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=[]):

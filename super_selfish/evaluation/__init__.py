@@ -1,6 +1,6 @@
 """Did it help? Protocols, health, the comparison of algorithms, pictures and reports."""
 
-from super_selfish.evaluation.checking import Check, check
+from super_selfish.evaluation.checking import Check, check, quick_check
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.figure import plot_leaderboard
@@ -66,6 +66,7 @@ __all__ = [
     "plot_reconstructions",
     "plot_views",
     "project_features",
+    "quick_check",
     "seen_views",
     "show_algorithm",
     "write_report",

@@ -12,7 +12,6 @@ import numpy as np
 
 from super_selfish.data.file_reader import Loader
 from super_selfish.data.frames import Pages
-from super_selfish.data.items import ArrayItems
 from super_selfish.data.opening import as_source
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stream_source import StreamSource
@@ -26,17 +25,16 @@ from super_selfish.evaluation.checking.gathering import (
     compare_parts,
     gather,
     in_test,
+    varies,
 )
-from super_selfish.evaluation.checking.looking_over import look_over, rooted
+from super_selfish.evaluation.checking.looking_over import look_over
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.training.counting import plural
-from super_selfish.training.display import quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STREAMED = 1000  # first images of a stream, in memory
-_ASKED_TWICE = 4
 _WIDTH = 100  # letters
 _HEADINGS = {
     Harm.HARM: "Mend before training",
@@ -225,7 +223,7 @@ def check(
         tested = _looked_over(other, "Checking test", data.images, num_workers, progress)
         remarks += more
     like = compare_parts(train, tested, threshold)
-    facts = gather(train, tested, like, varies=_varies(data.images), remarks=remarks)
+    facts = gather(train, tested, like, varies=varies(data.images), remarks=remarks)
     is_whole = not is_stream_of(images)
     return Check(facts, findings_of(facts), train, tested, like, is_whole)
 
@@ -271,27 +269,6 @@ def _looked_over(
         data.images, label=label, cover=cover, num_workers=num_workers, progress=progress
     )
     return Part(data, looked)
-
-
-def _varies(source: ImageSource) -> bool:
-    """Whether some images are others when they are asked for again."""
-    root, _ = rooted(source, [])
-    if isinstance(root.items, ArrayItems) or root.decodes_files:
-        return False
-    places = np.linspace(0, len(source) - 1, _ASKED_TWICE).round().astype(int)
-    chosen = [int(place) for place in np.unique(places)]
-    with quiet():
-        looks = [
-            look_over(source, chosen, label="", cover=source.image_size, num_workers=0)
-            for _ in range(2)
-        ]
-    first, second = (look.footprints for look in looks)
-    both = np.intersect1d(first.index, second.index)
-    return bool(
-        (
-            first.digest[np.isin(first.index, both)] != second.digest[np.isin(second.index, both)]
-        ).any()
-    )
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from super_selfish.data.files import FileList
+from super_selfish.data.items import ArrayItems
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.checking.alike import (
     Near,
@@ -27,11 +28,13 @@ from super_selfish.evaluation.checking.alike import (
 from super_selfish.evaluation.checking.facts import Facts, Film, Named, Shared
 from super_selfish.evaluation.checking.films import films, natural_order
 from super_selfish.evaluation.checking.footprints import Footprints
-from super_selfish.evaluation.checking.looking_over import LookedOver, rooted
+from super_selfish.evaluation.checking.looking_over import LookedOver, look_over, rooted
 from super_selfish.evaluation.features import LabelledSource
+from super_selfish.training.display import quiet
 
 FLAT = 0.02  # of the range used: a standard deviation below it is an image of one tone
 _DARK, _BRIGHT = 0.1, 0.9  # of the range used
+_ASKED_TWICE = 4  # items of a data set, spread over it
 _EXAMPLES = 24  # pairs whose names are kept
 
 
@@ -142,6 +145,24 @@ def in_test(like: Likeness, number: int) -> NDArray[np.bool_]:
     across = (near.first < number) & (near.second >= number)
     found[near.first[across]] = True
     return found[like.first_of[:number]]
+
+
+def varies(source: ImageSource) -> bool:
+    """Whether some images are others when they are asked for again."""
+    root, _ = rooted(source, [])
+    if isinstance(root.items, ArrayItems) or root.decodes_files:
+        return False
+    places = np.linspace(0, len(source) - 1, _ASKED_TWICE).round().astype(int)
+    chosen = [int(place) for place in np.unique(places)]
+    with quiet():
+        looks = [
+            look_over(source, chosen, label="", cover=source.image_size, num_workers=0)
+            for _ in range(2)
+        ]
+    first, second = (look.footprints for look in looks)
+    both = np.intersect1d(first.index, second.index)
+    digests = [look.digest[np.isin(look.index, both)] for look in (first, second)]
+    return bool((digests[0] != digests[1]).any())
 
 
 def gather(

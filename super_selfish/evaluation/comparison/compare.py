@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from super_selfish.evaluation.baselines import NOT_KNOWN, Baseline, twin_of
+from super_selfish.evaluation.checking.quick import warn_of_images
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.entries import (
     Backbone,
@@ -40,7 +41,7 @@ from super_selfish.evaluation.comparison.plan import (
 from super_selfish.evaluation.comparison.sets import open_sets
 from super_selfish.evaluation.comparison.several import Started, failed_before, started_together
 from super_selfish.evaluation.comparison.store import Record, RunStore
-from super_selfish.evaluation.features import open_data
+from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.masked_data import open_masked
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols, want_masks
@@ -149,6 +150,10 @@ def compare(
     Raises:
         ValueError: If names, numbers or settings make no sense, or data have no labels.
         TypeError: If a keyword is none that an algorithm or `supervise()` takes.
+
+    Warns:
+        UserWarning: A quick look (`quick_check`) has found test images among those for pretraining,
+            unreadable images, or a data set that gives other images each time.
     """
     kinds = algorithms_by_name(algorithms)
     check_budget(budget, epochs)
@@ -190,6 +195,9 @@ def compare(
     store = RunStore(path)
     failed = failed_before(store, conditions.device) if retry else {}
     with alone():
+        if started.rank == 0 and any(entry.key not in store.read() for entry in entries):
+            tests = {name: test for name, (_, test) in conditions.sets.items()}
+            warn_of_images(LabelledSource(conditions.pretrain, None), tests)
         _work(entries, conditions, store, failed, started, shown=progress, keep=keep)
     records = store.read()
     return Comparison(tuple(records[entry.key] for entry in entries), _summary(conditions, entries))

@@ -20,6 +20,7 @@ IMAGES = torch.randint(0, 256, (12, 3, 32, 32), generator=GENERATOR, dtype=torch
 MASKS = (IMAGES.float().mean(dim=1) > 128).long()
 
 
+@pytest.mark.filterwarnings("ignore:.* test images are among the training images")
 def test_algorithms_are_rated_by_masks(
     tiny_backbone: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
