@@ -137,8 +137,10 @@ def _films(facts: Facts) -> Finding | None:
 def _copies(facts: Facts) -> Finding | None:
     both = facts.copies + facts.near
     if not both:
+        if facts.varies or facts.looked_at < facts.images:
+            return None
         text = "No image is a copy, or a near duplicate, of another one."
-        return Finding(Harm.GOOD, "copies", text) if not facts.varies else None
+        return Finding(Harm.GOOD, "copies", text)
     turned = f", {facts.mirrored:,} of the pairs mirrored" if facts.mirrored else ""
     share = both / facts.readable
     if share > MUCH:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from super_selfish.data.conversion import stack_images
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.items import ArrayItems
@@ -38,7 +40,7 @@ class LookedOver(NamedTuple):
     Attributes:
         footprints: Of the images that can be read, in order.
         tally: Counts over all of them.
-        labels: Of each of these images, as the items give them, or `None`.
+        labels: Of each of these images, if the items give classes, else `None`.
         unreadable: Why the others cannot be, by position.
         kinds: How many images came as which type of numbers.
         seconds: How long it took.
@@ -53,11 +55,11 @@ class LookedOver(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """The same of one batch."""
+    """The same of one batch, without tensors: each would travel in an open file of its own."""
 
     footprints: list[Footprints]
     tallies: list[Tally]
-    labels: dict[int, Tensor | None]
+    labels: dict[int, NDArray[np.generic] | None]
     unreadable: dict[int, str]
     kinds: dict[str, int]
     asked: int
@@ -125,7 +127,7 @@ def look_over(
     return LookedOver(
         footprints,
         Tally.joined(tally for part in parts for tally in part.tallies),
-        [labels[place] for place in footprints.index.tolist()],
+        [_as_tensor(labels[place]) for place in footprints.index.tolist()],
         unreadable,
         kinds,
         time.monotonic() - began,
@@ -134,6 +136,17 @@ def look_over(
 
 def _as_it_is(part: Any) -> Any:
     return part
+
+
+def _as_array(label: Tensor | None) -> NDArray[np.generic] | None:
+    """A label that is a class, or several; masks and the like are not kept."""
+    if label is None or label.ndim > 1 or label.is_floating_point() or label.is_complex():
+        return None
+    return np.asarray(label.numpy())
+
+
+def _as_tensor(label: NDArray[np.generic] | None) -> Tensor | None:
+    return None if label is None else torch.from_numpy(label)
 
 
 def _workers_for(source: ImageSource, number: int) -> int:
@@ -160,8 +173,7 @@ class _Reader(Dataset[Any]):
         if isinstance(root.items, ArrayItems) and is_our_source(root):
             self._look_at_rows(part, root, indices, positions)
         else:
-            for index in indices:
-                self._look_at(part, index)
+            self._look_at_each(part, indices)
         return part
 
     def _look_at_rows(
@@ -176,21 +188,34 @@ class _Reader(Dataset[Any]):
             try:
                 images, labels = root.items.select(chosen, root.values, root.reader.channels)
             except (TypeError, ValueError):
-                for index in here:
-                    self._look_at(part, index)
+                self._look_at_each(part, here)
                 continue
             self._keep(part, images, here)
             if labels is not None:
-                part.labels.update(zip(here, labels, strict=True))
+                part.labels.update(zip(here, map(_as_array, labels), strict=True))
 
-    def _look_at(self, part: _Part, index: int) -> None:
-        try:
-            image, label = self._read(index)
-            self._keep(part, image[None], [index])
-            part.labels[index] = label
-        except _FAILURES as error:
-            reason = error.reason if isinstance(error, ReadingError) else str(error)
-            part.unreadable[index] = reason
+    def _look_at_each(self, part: _Part, indices: list[int]) -> None:
+        """Images one by one; those of one kind are put side by side, since much is done at once."""
+        waiting: dict[Any, list[tuple[Tensor, int]]] = {}
+        for index in indices:
+            try:
+                image, label = self._read(index)
+            except _FAILURES as error:
+                reason = error.reason if isinstance(error, ReadingError) else str(error)
+                part.unreadable[index] = reason
+                continue
+            part.labels[index] = _as_array(label)
+            kind = (image.shape, image.dtype)
+            alike = waiting.setdefault(kind, [])
+            alike.append((image, index))
+            if len(alike) * image.numel() * 4 >= _BYTES:
+                self._keep_some(part, waiting.pop(kind))
+        for alike in waiting.values():
+            self._keep_some(part, alike)
+
+    def _keep_some(self, part: _Part, alike: list[tuple[Tensor, int]]) -> None:
+        images = stack_images([image for image, _ in alike])
+        self._keep(part, images, [index for _, index in alike])
 
     def _read(self, index: int) -> tuple[Tensor, Tensor | None]:
         """One image, in its own size where that can be had."""

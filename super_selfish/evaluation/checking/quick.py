@@ -91,15 +91,14 @@ def warn_of_images(images: LabelledSource, tests: Mapping[str, LabelledSource]) 
         images: For pretraining.
         tests: Parts that accuracies will be of, by the names of their sets; `""` has no name.
     """
-    told: dict[str, str] = {}  # the sentences, and the set that each is about
+    told: dict[str, None] = {}  # each sentence once
     for name, test in tests.items():
         for finding in quick_check(images, test).bad():
             if finding.topic in _SAID:
-                of_set = name if finding.topic == "test images" else ""
-                told.setdefault(finding.text, of_set)
+                is_of_set = bool(name) and finding.topic == "test images"
+                told[f"{name}: {finding.text}" if is_of_set else finding.text] = None
     if told:
-        sentences = [f"{name}: {text}" if name else text for text, name in told.items()]
-        warn(f"{' '.join(sentences)} super_selfish.check(images, test) has that, and says more.")
+        warn(f"{' '.join(told)} super_selfish.check(images, test) has that, and says more.")
 
 
 def shared_places(train: ImageSource, test: ImageSource) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 from super_selfish import check
 from super_selfish.data import ImageSource, StreamSource, photographs
 from super_selfish.evaluation.checking.facts import Film
+from super_selfish.evaluation.checking.looking_over import _Reader
 from super_selfish.supervisors import RotateNetSupervisor
 
 Images = Tensor
@@ -242,6 +243,25 @@ def test_many_processes_find_the_same(folder: Path) -> None:
     two = check(folder / "train", progress=False, num_workers=1).as_dict()
     del one["seconds"], two["seconds"]
     assert one == two
+
+
+def test_workers_hand_over_no_tensors(patches: Tensor) -> None:
+    source = ImageSource((patches, torch.arange(24)))
+    for given in (source, ImageSource(Listed(patches))):
+        part = _Reader(given, range(24), (32, 32)).__getitems__([3, 5])
+        kinds = {type(value) for value in (*part.labels.values(), *part.footprints[0])}
+        assert kinds == {np.ndarray}
+    assert _Reader(source, [8, 9], (32, 32)).__getitems__([1]).labels == {9: 9}
+
+
+def test_masks_are_no_classes(patches: Tensor) -> None:
+    assert (
+        check(list(zip(patches, patches[:, 0].long(), strict=True)), progress=False).facts.labels
+        is None
+    )
+    assert check((patches[:9], torch.eye(9).long()), progress=False).facts.labels == {
+        str(number): 1 for number in range(9)
+    }
 
 
 def test_torchs_own_stream_is_left_alone(patches: Tensor) -> None:
