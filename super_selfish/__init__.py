@@ -3,9 +3,18 @@
 from super_selfish.data import Collator, ImageSource
 from super_selfish.evaluation.checking import check
 from super_selfish.models import CombinedNet, EfficientFeatures
+from super_selfish.pretraining import pretrain
 from super_selfish.supervisors import *  # noqa: F403
 from super_selfish.supervisors import __all__ as _supervisors
 
 __version__ = "0.1.0"
 
-__all__ = ["Collator", "CombinedNet", "EfficientFeatures", "ImageSource", "check", *_supervisors]
+__all__ = [
+    "Collator",
+    "CombinedNet",
+    "EfficientFeatures",
+    "ImageSource",
+    "check",
+    "pretrain",
+    *_supervisors,
+]

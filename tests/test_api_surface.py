@@ -58,7 +58,7 @@ PUBLIC = {
         "knn_accuracy",
         "linear_probe",
     ],
-    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor", "check"],
+    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor", "check", "pretrain"],
 }
 
 

@@ -111,6 +111,17 @@ def open_bar(
     return Lines(label, total, unit, initial, state, sys.stderr)
 
 
+def tell(text: str, *, shown: bool) -> None:
+    """Writes some lines that stay, where bars are drawn.
+
+    Args:
+        text: The lines.
+        shown: Whether to write them at all, unless it has to be `quiet`.
+    """
+    if shown and not _is_quiet.get():
+        tqdm.write(text, file=sys.stdout if is_notebook() else sys.stderr)
+
+
 def is_terminal() -> bool:
     """Whether the error stream, where bars are drawn, is a terminal that has room for one.
 

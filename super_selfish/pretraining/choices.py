@@ -1,0 +1,251 @@
+"""What was chosen for a run: kept beside it as JSON, and held against what a later call asks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from super_selfish.training.atomic import write_atomically
+from super_selfish.training.checkpoint import beside
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a run is; all of it in plain values.
+
+    Attributes:
+        algorithm: Short name, or the name of a class of the user's own.
+        backbone: Name, or the class of a network of the user's own.
+        image_size: `(height, width)` of the images that the network sees, pixels.
+        in_channels: Of these images.
+        batch_size: Images a step.
+        epochs: Passes over the images.
+        num_images: That it trains on; fewer than there are where not all fit into the time.
+        steps_per_epoch: Of a stream; else None.
+        num_workers: Processes that read images.
+        cache: Whether decoded images are kept in a file.
+        precision: As for `supervise()`.
+        seconds_a_step: As it was measured, reading included.
+        train_seconds: That training may take.
+        rated: Images with labels that its rating learns from; 0 without labels.
+        tested: Images with labels that training does not see, for the test; 0 where that was given.
+        why: Four lines that say what was chosen and why.
+    """
+
+    algorithm: str
+    backbone: str
+    image_size: tuple[int, int]
+    in_channels: int
+    batch_size: int
+    epochs: int
+    num_images: int | None
+    steps_per_epoch: int | None
+    num_workers: int
+    cache: bool
+    precision: str
+    seconds_a_step: float
+    train_seconds: float
+    rated: int
+    tested: int
+    why: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The four lines."""
+        return "\n".join(self.why)
+
+    def stretched(self, train_seconds: float) -> Choices:
+        """The same with another time for training, which moves the number of epochs.
+
+        Args:
+            train_seconds: In all.
+        """
+        epochs = max(1, round(self.epochs * train_seconds / self.train_seconds))
+        return replace(self, epochs=epochs, train_seconds=train_seconds)
+
+
+@dataclass
+class Record:
+    """The file `choices.json`: what was asked for and chosen, and how far it is.
+
+    Attributes:
+        path: Of the file.
+        asked: What the user said, and what the images are, in plain values by name.
+        choices: What was made of it.
+        total: Seconds that everything may take.
+        seconds: That all calls so far have taken.
+        is_done: Whether everything is written.
+    """
+
+    path: Path
+    asked: dict[str, Any]
+    choices: Choices
+    total: float
+    seconds: float = 0.0
+    is_done: bool = False
+
+    def write(self) -> None:
+        """Writes it in the place of the former one."""
+        content = {
+            "version": VERSION,
+            "asked": self.asked,
+            "choices": asdict(self.choices),
+            "total": self.total,
+            "seconds": round(self.seconds, 1),
+            "is_done": self.is_done,
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.path, lambda file: file.write(text.encode()))
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a former call; None if there is none.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        ValueError: If the file is none of ours.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        chosen = content["choices"]
+        known = {each.name for each in fields(Choices)}
+        if content["version"] != VERSION or set(chosen) != known:
+            raise ValueError(f"it is of version {content['version']!r}, not {VERSION}")
+        chosen |= {"image_size": tuple(chosen["image_size"]), "why": tuple(chosen["why"])}
+        times = float(content["total"]), float(content["seconds"])
+        asked = dict(content["asked"])
+        return Record(path, asked, Choices(**chosen), *times, bool(content["is_done"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no record of a run of this version ({type(error).__name__}: {error}): give "
+            "another out=, or overwrite=True"
+        ) from error
+
+
+def refuse_others(record: Record, asked: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run that was asked for otherwise.
+
+    Args:
+        record: Of the former call.
+        asked: By this one, in plain values.
+
+    Raises:
+        ValueError: It names what differs, with both values.
+    """
+    now = json.loads(json.dumps(dict(asked)))
+    names = [*dict.fromkeys([*record.asked, *now])]
+    differing = [name for name in names if record.asked.get(name) != now.get(name)]
+    if differing:
+        found = "; ".join(
+            f"{name}={record.asked.get(name)!r}, this call has {now.get(name)!r}"
+            for name in differing
+        )
+        raise ValueError(
+            f"{record.path.parent} holds a run with {found}. Give the same to go on with it, "
+            "another out=, or overwrite=True to begin anew"
+        )
+
+
+class Clock:
+    """Counts the time of all calls together.
+
+    Attributes:
+        total: Seconds that everything may take.
+    """
+
+    def __init__(
+        self, total: float, used: float = 0.0, now: Callable[[], float] | None = None
+    ) -> None:
+        """Starts.
+
+        Args:
+            total: Seconds that everything may take.
+            used: By calls before this one.
+            now: Tells seconds; default: `time.monotonic`.
+        """
+        self.total = total
+        self._now = time.monotonic if now is None else now
+        self._began = self._now() - used
+
+    @property
+    def used(self) -> float:
+        """Seconds so far."""
+        return self._now() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time is up; 0 where it is."""
+        return max(0.0, self.total - self.used)
+
+
+class Paths:
+    """Where a run's files lie: all in one folder."""
+
+    def __init__(self, out: Path) -> None:
+        """Takes the folder; nothing is written."""
+        self.out = out
+        self.run = out / "run"  # name of the checkpoint, without its ending
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything that is needed to go on, or to `load`."""
+        return beside(self.run, ".pt")
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch."""
+        return beside(self.run, ".csv")
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return beside(self.run, ".html")
+
+    @property
+    def choices(self) -> Path:
+        """What was chosen."""
+        return self.out / "choices.json"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images; may be removed when training is over."""
+        return self.out / "images.npy"
+
+    def backbone(self, format: str) -> Path:
+        """The weights of the backbone alone."""
+        return self.out / ("backbone.safetensors" if format == "safetensors" else "backbone.pt")
+
+    @property
+    def _own(self) -> list[Path]:
+        """All that a call writes, but for decoded images, which are checked anyway."""
+        of_run = [beside(self.run, end) for end in (".pt", "-previous.pt", ".csv", ".html")]
+        backbones = [self.backbone(format) for format in ("safetensors", "state_dict")]
+        of_backbone = [file.with_name(f"{file.name}.json") for file in backbones]
+        return [*of_run, *backbones, *of_backbone, self.choices]
+
+    def refuse_others(self) -> None:
+        """Refuses a folder with files of which `choices.json` says nothing.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        others = [file for file in self._own if file.exists()]
+        if others:
+            raise ValueError(
+                f"{others[0]} is there already, and no {self.choices.name} says what of: give "
+                "another out=, or overwrite=True"
+            )
+
+    def clear(self) -> None:
+        """Removes what a former call has left."""
+        for file in self._own:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,287 @@
+"""What `pretrain` chooses where nobody says: every rule, with what speaks for it.
+
+All are functions of plain numbers. Where a number was judged and not measured, it says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+Size = tuple[int, int]  # (H, W), pixels
+
+# Two and a half minutes on a core made algorithms worse than their first weights after 50 to 103
+# steps (context, denoise on images of 225 pixels), and none of 23 after 700 to 2,400 updates on
+# small ones, but `motion` on stills (benchmarks/results/comparison.md, systems.md).
+ENOUGH_UPDATES = 1000
+# Where that many do not fit, an image is to be seen often enough; few updates teach little anyhow.
+ENOUGH_PASSES, LEAST_UPDATES = 10, 300
+# Before a deeper network is taken. Judged: it learns more from an update, and is 5 to 20 times as
+# slow, so that the narrow one would make tens of thousands in that time, and gains little by them.
+UPDATES_OF_DEEPER = 5000
+
+SIDES = (32, 64, 96, 128, 160, 224)  # pixels; 224 is what ImageNet's networks are made for
+NARROW, DEEP, DEEPER = "narrow-resnet", "resnet18", "resnet50"
+MOST_NARROW = 96  # pixels of a side, beyond which the map of the narrow network is too fine
+LEAST_DEEP, LEAST_DEEPER = 96, 128  # pixels, where images have them: below, speed counts more
+
+# The comparisons above trained in batches of 64; accelerators want more at once to be busy.
+BATCH, BATCH_OF_ACCELERATOR, SMALLEST_BATCH = 64, 256, 32
+
+FEW_IMAGES = 500  # below, a warning: there is little to learn from them
+FEWEST_IMAGES = 8  # below, a refusal: no batch to compare images in
+
+LARGER_COSTS, DEEPER_COSTS = 1.5, 4.0  # times a step of the rung before, at least; judged
+FEWEST_STEPS = 10  # below, a time is refused as too short
+
+SLACK = 0.9  # of the time is planned: steps that were timed alone are faster than those of a run
+MEASURING = 0.1  # of the time, for timed steps of candidates, at most
+MOST_CACHE = 2**31  # bytes of decoded images that are kept in a file, without a word from anybody
+
+
+class Rung(NamedTuple):
+    """A network, and the size of the images that it sees."""
+
+    backbone: str
+    image_size: Size
+
+    @property
+    def in_words(self) -> str:
+        """Such as "resnet18 at 96x96"."""
+        return f"{self.backbone} at {self.image_size[0]}x{self.image_size[1]}"
+
+
+def sizes(own: Size) -> list[Size]:
+    """Sizes at which images may be trained on, the smallest first, in their own proportions.
+
+    None is larger than the images are, or than 224 pixels, which cost time and show nothing more.
+
+    Args:
+        own: Of the images.
+    """
+    shorter = min(own)
+    sides = [side for side in SIDES if side < shorter] + [min(max(shorter, SIDES[0]), SIDES[-1])]
+    scaled = {side: _scaled(own, side) for side in sorted(set(sides))}
+    return list(scaled.values())
+
+
+def _scaled(own: Size, side: int) -> Size:
+    """A size whose shorter side is `side`, and the longer one twice that at most."""
+    factor = side / min(own)
+    height, width = (min(2 * side, max(side, round(factor * length))) for length in own)
+    return height, width
+
+
+def ladder(own: Size, *, is_accelerated: bool) -> list[Rung]:
+    """Networks and sizes to choose from, each costlier than the one before.
+
+    First larger images for a narrow network, since what is small in them is lost at 32 pixels; then
+    a ResNet-18, and on accelerators a ResNet-50. That order is judged and not measured.
+
+    Args:
+        own: Size of the images.
+        is_accelerated: Whether networks run on an accelerator.
+    """
+    every = sizes(own)
+    most = min(every[-1])
+    rungs = [Rung(NARROW, size) for size in every if min(size) <= MOST_NARROW]
+    rungs += [Rung(DEEP, size) for size in every if min(size) >= min(LEAST_DEEP, most)]
+    if is_accelerated:
+        rungs += [Rung(DEEPER, size) for size in every if min(size) >= min(LEAST_DEEPER, most)]
+    return rungs
+
+
+def needed_updates(before: Rung | None, rung: Rung) -> int:
+    """How many updates must fit before a rung of the ladder is taken; none of the first."""
+    if before is None:
+        return 0
+    return ENOUGH_UPDATES if rung.backbone == before.backbone else UPDATES_OF_DEEPER
+
+
+def is_worth_timing(updates: int, before: Rung, rung: Rung) -> bool:
+    """Whether so many updates may fit on a rung that it is worth steps to find out.
+
+    A deeper network takes 4 times as long at least, for images of one size, and larger images half
+    as much longer.
+
+    Args:
+        updates: That fit on the rung before.
+        before: That one.
+        rung: Next one.
+    """
+    times = LARGER_COSTS if rung.backbone == before.backbone else DEEPER_COSTS
+    return updates >= times * needed_updates(before, rung)
+
+
+def is_enough(updates: int, passes: float) -> bool:
+    """Whether a run is long enough to be worth it.
+
+    Args:
+        updates: Of the weights.
+        passes: How often each image is seen.
+    """
+    return updates >= ENOUGH_UPDATES or (passes >= ENOUGH_PASSES and updates >= LEAST_UPDATES)
+
+
+def batch_size(num_images: int | None, *, is_accelerated: bool) -> int:
+    """Images a step: a power of two, at most half of those that there are.
+
+    Args:
+        num_images: That there are; None of a stream of which nobody knows it.
+        is_accelerated: Whether networks run on an accelerator.
+    """
+    most = BATCH_OF_ACCELERATOR if is_accelerated else BATCH
+    if num_images is not None:
+        most = max(2, min(most, num_images // 2))
+    return 1 << (most.bit_length() - 1)
+
+
+def shorter_batch(seconds: float, seconds_a_step: float, batch_size: int) -> int:
+    """A smaller batch, where that makes enough updates; a step then takes less in proportion.
+
+    Args:
+        seconds: For steps.
+        seconds_a_step: Measured, of this batch.
+        batch_size: Images a step.
+    """
+    smaller = batch_size
+    while (
+        smaller > SMALLEST_BATCH
+        and SLACK * seconds * batch_size < ENOUGH_UPDATES * seconds_a_step * smaller
+    ):
+        smaller //= 2
+    return smaller
+
+
+class Length(NamedTuple):
+    """How long a run is."""
+
+    epochs: int
+    num_images: int  # that it sees in an epoch
+    steps: int  # in all
+
+
+def length(seconds: float, seconds_a_step: float, batch_size: int, num_images: int) -> Length:
+    """Epochs that fill a time, so that the rate has fallen to its end when the time is up.
+
+    From five passes on whole ones that fit. With fewer, that would leave up to half of the time
+    unused: then so many images are drawn as fit as often.
+
+    Args:
+        seconds: For steps.
+        seconds_a_step: Measured.
+        batch_size: Images a step.
+        num_images: That there are.
+    """
+    fitting = max(1, int(SLACK * seconds / seconds_a_step))
+    steps_a_pass = math.ceil(num_images / batch_size)
+    if fitting >= 5 * steps_a_pass:
+        epochs = fitting // steps_a_pass
+        return Length(epochs, num_images, epochs * steps_a_pass)
+    epochs = math.ceil(fitting / steps_a_pass)
+    steps = max(1, fitting // epochs)
+    return Length(epochs, min(num_images, steps * batch_size), epochs * steps)
+
+
+def length_of_stream(seconds: float, seconds_a_step: float) -> tuple[int, int]:
+    """Epochs of a stream, and steps of each: ten, so that the history has rows.
+
+    Args:
+        seconds: For steps.
+        seconds_a_step: Measured.
+    """
+    steps = max(1, int(SLACK * seconds / seconds_a_step))
+    epochs = min(10, steps)
+    return epochs, steps // epochs
+
+
+def reserve(seconds: float, *, has_labels: bool) -> float:
+    """Seconds of the whole that are kept for rating, export and the page.
+
+    With labels 15 %: features of two networks, two protocols. Without, 5 %: features of some
+    images. Both at least 20 seconds, which the page takes on a slow core, and half at most.
+
+    Args:
+        seconds: The whole.
+        has_labels: Whether there are labels to rate by.
+    """
+    return min(seconds / 2, max(20.0, seconds * (0.15 if has_labels else 0.05)))
+
+
+def held_out(num_images: int) -> int:
+    """Labelled images that are kept from training, to test on; none where they are too few.
+
+    A fifth, and 2,000 at most: 95 % of such tests then tell a difference of three points.
+
+    Args:
+        num_images: That have labels.
+    """
+    return 0 if num_images < 50 else min(2000, num_images // 5)
+
+
+def rated_images(seconds: float, seconds_an_image: float, tested: int) -> int:
+    """Labelled images that the rating learns from.
+
+    Both networks look at each, and at those of the test, which may take half of what is kept for
+    rating. Fewer than 200 teach little; 10,000 are what the tables of benchmarks/results have.
+
+    Args:
+        seconds: Kept for rating.
+        seconds_an_image: To read an image and compute its features.
+        tested: Images of the test.
+    """
+    fitting = int(seconds / 2 / (2 * seconds_an_image)) - tested
+    return max(200, min(10_000, fitting))
+
+
+class Reading(NamedTuple):
+    """How the images of files reach the networks."""
+
+    cache: bool
+    num_workers: int
+    seconds_a_step: float
+    seconds_before: float  # the first step
+
+
+def reading(
+    seconds: float,
+    step: float,
+    decode: float,
+    batch_size: int,
+    num_images: int,
+    bytes_an_image: int,
+    *,
+    may_cache: bool,
+    workers: int,
+) -> Reading:
+    """The way of reading that lets most steps be done.
+
+    Decoding beside training takes the processor from it where that trains; a file of decoded images
+    costs one pass, and nothing later.
+
+    Args:
+        seconds: For the run.
+        step: Seconds of a step whose images are there.
+        decode: Seconds to read an image.
+        batch_size: Images a step.
+        num_images: That there are.
+        bytes_an_image: Decoded.
+        may_cache: Whether images are files, of 8 bits.
+        workers: Processes that could read beside an accelerator; 0 on a processor.
+    """
+    each = batch_size * decode
+    ways = [Reading(False, 0, step + each, 0.0)]
+    if workers:
+        ways.append(Reading(False, workers, max(step, each / workers), 0.0))
+    if may_cache and num_images * bytes_an_image <= MOST_CACHE:
+        ways.append(Reading(True, 0, step, num_images * decode))
+    return max(ways, key=lambda way: (seconds - way.seconds_before) / way.seconds_a_step)
+
+
+def algorithm() -> tuple[str, str]:
+    """The algorithm that trains where nobody names one, and why.
+
+    SimCLR keeps nothing that a short run would not fill (no queue, no momentum encoder), takes
+    images of any channels, and streams.
+    """
+    return "simclr", "gained most by probe and k-NN in two minutes of the eight of systems.md"

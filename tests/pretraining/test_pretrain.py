@@ -1,0 +1,366 @@
+"""The one call, by steps and not by seconds: how long a step takes is said, not measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from super_selfish import pretrain
+from super_selfish.data import ImageSource
+from super_selfish.pretraining import choices, finishing, planning
+from super_selfish.pretraining.outcome import Outcome
+from super_selfish.pretraining.subjects import Subject
+from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.training.callbacks import Callback
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*few to learn from")
+A_STEP = 230.0  # seconds that every step is said to take: eleven fit into an hour's training
+
+
+@pytest.fixture(autouse=True)
+def paced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
+    """Steps of a said length; which networks were asked for, and at which size."""
+    asked = []
+
+    def seconds(build: Callable[[Tensor], Any], images: Tensor, *_: Any, **__: Any) -> float:
+        backbone = build(images).get_backbone()
+        asked.append((type(backbone).__name__, tuple(images.shape[2:])))
+        return A_STEP
+
+    monkeypatch.setattr(planning, "seconds_a_step", seconds)
+    return asked
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the page out, which takes seconds."""
+    monkeypatch.setattr(finishing, "_page", lambda supervisor, paths, evaluation: paths.report)
+
+
+@pytest.fixture
+def labelled(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sixty smooth images, of two classes: bright ones and dark ones."""
+    labels = torch.arange(60) % 2
+    coarse = torch.rand(60, 3, 4, 4, generator=generator) * 0.4 + 0.5 * labels[:, None, None, None]
+    smooth = nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
+    return (smooth * 255).to(torch.uint8), labels
+
+
+class Ends(Callback):
+    """Interrupts a run, as Ctrl-C does, after some steps."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_step(self, supervisor: Any, step: Any) -> None:
+        if supervisor.run.global_step == self.after:
+            raise KeyboardInterrupt
+
+
+def call(images: Any, out: Path, backbone: Any, **given: Any) -> Outcome:
+    return pretrain(images, out, **{"time": "1h", "backbone": backbone, "batch_size": 16, **given})
+
+
+def test_one_call_trains_rates_and_leaves_its_files(
+    labelled: tuple[Tensor, Tensor],
+    tmp_path: Path,
+    tiny_backbone: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    backbone = tiny_backbone()
+    outcome = call(labelled, tmp_path / "out", backbone)
+    assert outcome.backbone is backbone
+    # 48 images in batches of 16 are 3 steps a pass; in 11 steps, 4 passes of 32 images fit.
+    run = outcome.supervisor.run
+    assert run is not None and (run.epochs, run.num_images, run.global_step) == (4, 32, 8)
+    lines = outcome.choices.why
+    assert [line.partition(":")[0] for line in lines] == ["Images", "Network", "Task", "Run"]
+    assert "32 of 48" in lines[0] and "12 others are kept to test on" in lines[0]
+    assert "\n".join(lines) in capsys.readouterr().err
+    assert outcome.evaluation is not None and outcome.health is None
+    assert outcome.evaluation.test_images == 12 and outcome.evaluation.train_images == 48
+    assert set(outcome.evaluation.intervals["difference"]) == {"knn", "linear"}
+    assert outcome.helped == outcome.evaluation.verdict and outcome.helped
+    for name in ("run.pt", "run.csv", "run.html", "backbone.safetensors", "choices.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert set(outcome.paths) == {"checkpoint", "history", "choices", "backbone", "report"}
+    assert "Did it help?" in outcome.paths["report"].read_text()
+    told = str(outcome)
+    assert "Did it help?" in told and str(outcome.paths["backbone"]) in told
+    json.dumps(outcome.as_dict())
+
+
+@pytest.mark.usefixtures("no_page")
+def test_the_written_backbone_is_the_trained_one(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    from safetensors.torch import load_file
+
+    outcome = call(labelled, tmp_path, tiny_backbone())
+    stored = load_file(outcome.paths["backbone"])
+    trained = outcome.backbone.state_dict()
+    assert stored.keys() == trained.keys()
+    assert all(torch.equal(stored[name], trained[name].cpu()) for name in stored)
+    assert not torch.equal(
+        stored["layers.0.weight"], tiny_backbone().state_dict()["layers.0.weight"]
+    )
+
+
+@pytest.mark.usefixtures("no_page")
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    whole = call(labelled, tmp_path / "whole", tiny_backbone(), algorithm="rotate")
+    stops = {"callbacks": [Ends(4)]}
+    with pytest.raises(KeyboardInterrupt):
+        call(labelled, tmp_path / "parts", tiny_backbone(), algorithm="rotate", supervise=stops)
+    record = json.loads((tmp_path / "parts" / "choices.json").read_text())
+    assert record["is_done"] is False and (tmp_path / "parts" / "run.pt").is_file()
+    assert not (tmp_path / "parts" / "backbone.safetensors").exists()
+    parts = call(labelled, tmp_path / "parts", tiny_backbone(), algorithm="rotate")
+    run = parts.supervisor.run
+    assert run is not None and run.global_step == 8
+    for name, weights in whole.backbone.state_dict().items():
+        assert torch.equal(weights, parts.backbone.state_dict()[name]), name
+    assert json.loads((tmp_path / "parts" / "choices.json").read_text())["is_done"] is True
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_finished_run_is_not_trained_again(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any, paced: list[Any]
+) -> None:
+    first = call(labelled, tmp_path, tiny_backbone())
+    timed, stored = len(paced), (tmp_path / "run.pt").read_bytes()
+    second = call(labelled, tmp_path, tiny_backbone())
+    assert len(paced) == timed and (tmp_path / "run.pt").read_bytes() == stored
+    assert first.evaluation is not None and second.evaluation is not None
+    assert second.evaluation.pretrained == first.evaluation.pretrained
+
+
+@pytest.mark.usefixtures("no_page")
+def test_more_time_is_more_epochs_of_the_same_run(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    first = call(labelled, tmp_path, tiny_backbone())
+    second = call(labelled, tmp_path, tiny_backbone(), time="2h")
+    seconds = first.choices.train_seconds
+    assert second.choices.epochs == round(4 * (seconds + 3600) / seconds) == 9
+    run = second.supervisor.run
+    assert run is not None and run.global_step == 18
+    assert json.loads((tmp_path / "choices.json").read_text())["total"] == 7200
+
+
+@pytest.mark.parametrize(
+    "other, words",
+    [
+        ({"algorithm": "rotate"}, "algorithm=None, this call has 'rotate'"),
+        ({"seed": 1}, "seed=0, this call has 1"),
+        ({"options": {"temperature": 0.5}}, "this call has {'temperature': 0.5}"),
+    ],
+)
+@pytest.mark.usefixtures("no_page")
+def test_another_run_in_the_folder_is_refused_in_words(
+    labelled: tuple[Tensor, Tensor],
+    tmp_path: Path,
+    tiny_backbone: Any,
+    other: dict[str, Any],
+    words: str,
+) -> None:
+    call(labelled, tmp_path, tiny_backbone())
+    with pytest.raises(ValueError, match="overwrite=True to begin anew") as refused:
+        call(labelled, tmp_path, tiny_backbone(), **other)
+    assert words in str(refused.value)
+    anew = call(labelled, tmp_path, tiny_backbone(), **other, overwrite=True)
+    assert anew.supervisor.run is not None and anew.supervisor.run.global_step == 8
+
+
+@pytest.mark.usefixtures("no_page")
+def test_other_images_are_refused(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    images, labels = labelled
+    call(labelled, tmp_path, tiny_backbone())
+    with pytest.raises(ValueError, match="number of images=60, this call has 59"):
+        call((images[1:], labels[1:]), tmp_path, tiny_backbone())
+    with pytest.raises(ValueError, match="labels"):
+        call((images, 1 - labels), tmp_path, tiny_backbone())
+
+
+@pytest.mark.usefixtures("no_page")
+def test_files_that_nobody_knows_of_stay(labelled: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    (tmp_path / "backbone.safetensors").write_text("mine")
+    with pytest.raises(ValueError, match="is there already"):
+        call(labelled, tmp_path, None)
+    assert (tmp_path / "backbone.safetensors").read_text() == "mine"
+    (tmp_path / "choices.json").write_text("{}")
+    with pytest.raises(ValueError, match="no record of a run of this version"):
+        call(labelled, tmp_path, None)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_without_labels_the_verdict_of_health_is_given(
+    images: Tensor, tmp_path: Path, tiny_backbone: Any
+) -> None:
+    outcome = call(images, tmp_path, tiny_backbone(), batch_size=8)
+    assert outcome.evaluation is None and outcome.helped is None
+    assert outcome.health is not None and outcome.health.images == 22
+    assert outcome.health.verdict in str(outcome)
+    assert outcome.choices.tested == 0
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_folder_of_class_folders_has_labels(tmp_path: Path, tiny_backbone: Any) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = generator.integers(0, 256, (40, 36, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    outcome = call(tmp_path / "images", tmp_path / "out", tiny_backbone())
+    assert outcome.evaluation is not None
+    assert outcome.evaluation.classes == 2 and outcome.evaluation.test_images == 12
+    assert outcome.choices.image_size == (36, 32)  # larger ones want more updates than fit
+    assert outcome.choices.cache and (tmp_path / "out" / "images.npy").is_file()
+
+
+def test_the_ladder_is_climbed_as_far_as_updates_fit(
+    labelled: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    images = nn.functional.interpolate(labelled[0].float(), size=(100, 100)).to(torch.uint8)
+    steps = {"NarrowResNet32": 0.1, "NarrowResNet64": 0.2, "NarrowResNet96": 1.0}
+    asked = []
+
+    def seconds(build: Callable[[Tensor], Any], some: Tensor, *_: Any, **__: Any) -> float:
+        asked.append(f"{type(build(some).get_backbone()).__name__}{some.shape[-1]}")
+        return steps[asked[-1]]
+
+    monkeypatch.setattr(planning, "seconds_a_step", seconds)
+    subject = Subject(images)
+    wishes = planning.Wishes(
+        RotateNetSupervisor, "rotate", None, None, {}, {}, 0, torch.device("cpu"), True
+    )
+    taken, slower = planning.climb(subject, wishes, 16, lambda: 1000.0, 10.0)
+    assert taken.rung == ("narrow-resnet", (64, 64)) and taken.step == 0.2
+    assert slower == (("narrow-resnet", (96, 96)), 900, 1000)
+    assert list(steps) == asked
+    taken, slower = planning.climb(subject, wishes, 16, lambda: 320.0, 10.0)
+    assert taken.rung.image_size == (64, 64) and slower is not None
+    assert slower.fitting is None  # 1,440 updates: not worth timing larger images
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.usefixtures("no_page")
+def test_images_of_any_channels_train(
+    tmp_path: Path, tiny_backbone: Any, generator: torch.Generator, channels: int
+) -> None:
+    images = torch.randint(0, 256, (20, channels, 32, 32), dtype=torch.uint8, generator=generator)
+    outcome = call(images, tmp_path, tiny_backbone(channels), in_channels=channels, batch_size=8)
+    assert outcome.choices.in_channels == channels and outcome.health is not None
+
+
+@pytest.mark.usefixtures("no_page")
+def test_sixteen_bits_train(tmp_path: Path, tiny_backbone: Any) -> None:
+    numbers = np.random.default_rng(0).integers(0, 65536, (20, 32, 32, 1)).astype(np.uint16)
+    outcome = call(numbers, tmp_path, tiny_backbone(1), batch_size=8)
+    assert outcome.choices.in_channels == 1
+
+
+class Flow(torch.utils.data.IterableDataset[Tensor]):
+    """Images one after the other."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __iter__(self) -> Any:
+        return iter(self.images)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_stream_trains_and_its_first_images_are_judged(
+    images: Tensor, tmp_path: Path, tiny_backbone: Any
+) -> None:
+    outcome = call(Flow(images), tmp_path, tiny_backbone(), batch_size=4)
+    run = outcome.supervisor.run
+    assert run is not None and (run.epochs, run.steps_per_epoch) == (10, 1)
+    assert outcome.health is not None and outcome.choices.num_images is None
+    assert "a stream" in outcome.choices.why[0]
+
+
+def test_few_images_are_refused_or_warned_of(images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give at least 8, got 7"):
+        pretrain(images[:7], tmp_path)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("no_page")
+def test_below_five_hundred_images_a_warning_says_so(
+    images: Tensor, tmp_path: Path, tiny_backbone: Any
+) -> None:
+    with pytest.warns(UserWarning, match="22 images are few to learn from"):
+        call(images, tmp_path, tiny_backbone(), batch_size=8)
+
+
+@pytest.mark.parametrize(
+    "given, error, words",
+    [
+        ({"time": "19s"}, ValueError, "time must be at least 20s"),
+        ({"time": "soon"}, ValueError, "time is a time such as"),
+        ({"algorithm": "rotatte"}, ValueError, "did you mean 'rotate'?"),
+        ({"algorithm": 3}, TypeError, "name or a class of a supervisor"),
+        ({"options": {"temprature": 1}}, TypeError, "options: .'temprature'. are none of"),
+        ({"options": {"backbone": None}}, ValueError, "said in the call itself"),
+        ({"supervise": {"rate": 1}}, TypeError, "supervise: .'rate'. are none of"),
+        ({"supervise": {"epochs": 1}}, ValueError, "'epochs' is for time= of this call"),
+        ({"supervise": 3}, TypeError, "supervise must be a dictionary"),
+        ({"test": 3}, ValueError, "the images have none: give labels="),
+        ({"labels": [0] * 22}, ValueError, "too few to keep some of them for a test"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_training(
+    images: Tensor, tmp_path: Path, given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        pretrain(images, tmp_path / "out", **given)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_time_in_which_hardly_a_step_fits_is_refused(images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="time= is too short: a step of narrow-resnet at 32x32"):
+        pretrain(images, tmp_path, "10min")
+
+
+def test_several_processes_are_refused(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were started together"):
+        pretrain(images, tmp_path)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_source_keeps_the_size_that_it_was_made_with(
+    images: Tensor, tmp_path: Path, tiny_backbone: Any, paced: list[Any]
+) -> None:
+    source = ImageSource(images, image_size=40)
+    outcome = call(source, tmp_path, tiny_backbone(), batch_size=8)
+    assert outcome.choices.image_size == (40, 40)
+    assert paced == [("TinyBackbone", (40, 40))]
+
+
+def test_a_clock_counts_all_calls_together() -> None:
+    now = [100.0]
+    clock = choices.Clock(60.0, used=20.0, now=lambda: now[0])
+    assert (clock.used, clock.left) == (20.0, 40.0)
+    now[0] = 130.0
+    assert (clock.used, clock.left) == (50.0, 10.0)
+    now[0] = 150.0
+    assert clock.left == 0.0
