@@ -3,11 +3,12 @@
     python benchmarks/learning.py --minutes 2 --seeds 0 1 2
     python benchmarks/learning.py --algorithms rotate moco --data cifar10
 
-Every run pretrains a narrow network for `--minutes` on the training images of a data set, without
-their labels, and is rated by a linear probe and k-NN (10,000 labelled training images, the whole
-test part), beside an untrained network with the same first weights. Runs that are done are kept in
-`--out`.jsonl, so an interrupted benchmark goes on where it stopped. Start it several times, and the
-processes share the work:
+Every run is the two lines of the README, with a narrow network, batches of 64 images and a limit of
+time (`--minutes`); all else is what the library chooses (docs/defaults.md). It sees the training
+images of a data set without their labels, and is rated by a linear probe and k-NN (10,000 labelled
+training images, the whole test part), beside an untrained network with the same first weights. Runs
+that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on where it stopped. Start
+it several times, and the processes share the work:
 
     for process in 1 2; do python benchmarks/learning.py --threads 1 & done; wait
 
@@ -18,22 +19,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import load
 from provenance import provenance
-from torch import nn
 
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.table_cells import number, percent
-from super_selfish.models import ImageDecoder, NarrowResNet, Normalize
-from super_selfish.models.bottlenecks import ChannelwiseLinear
-from super_selfish.models.discriminators import ImageDiscriminator, PairDiscriminator
+from super_selfish.models import NarrowResNet
 from super_selfish.supervisors import SUPERVISORS
 
 HERE = Path(__file__).parent
@@ -45,69 +41,6 @@ ALGORITHMS = {
     "cifar10": [*NEED_COLOUR, *NEED_SCENES, "moco"],
 }
 LABELLED = 10_000  # training images whose labels the probe and k-NN see
-
-# Where the library's default is made for days on a GPU: what minutes on a core want instead. The
-# mathematics stays; these are sizes, rates and lengths of memory.
-CONSTRUCTOR: dict[str, dict[str, Any]] = {
-    "moco": {"momentum": 0.99},
-    "byol": {"momentum": 0.96},
-    "swav": {"num_prototypes": 64, "frozen_updates": 100, "epsilon": 0.02, "num_small": 2},
-    "instance": {"augmentation": "paper"},
-    "pirl": {"augmentation": "paper"},
-    "cmc": {"augmentation": "paper"},
-    "bigan": {"latent_channels": 50, "latent_grid": 1},  # as in the paper for MNIST
-}
-SUPERVISE: dict[str, dict[str, Any]] = {
-    "bigan": {"lr": 3e-4},  # the paper: 2e-4
-    "counting": {"lr": 2e-4},  # the paper: 1e-4
-}
-IMAGES = {"instance": 5000, "pirl": 5000, "cmc": 5000, "exemplar": 500}  # else all: many epochs
-
-
-def narrow_parts(algorithm: str, width: int, channels: int) -> dict[str, nn.Module]:
-    """Decoders and discriminators as narrow as the backbone, whose map is 2 x 2 at 32 pixels."""
-    size, grid, widths = (32, 32), (2, 2), (4 * width, 2 * width, width)
-    if algorithm in ("denoise", "context"):
-        decoder: nn.Module = ImageDecoder(
-            8 * width, channels, widths, size=size, map_size=grid, start=0.5
-        )
-        if algorithm == "denoise":
-            return {"predictor": decoder}
-        return {
-            "predictor": nn.Sequential(ChannelwiseLinear(8 * width, grid), nn.ReLU(), decoder),
-            "discriminator": ImageDiscriminator(channels, size, widths[::-1]),
-        }
-    if algorithm == "bigan":
-        return fully_connected_players((channels, *size), CONSTRUCTOR["bigan"]["latent_channels"])
-    return {}
-
-
-def fully_connected_players(shape: tuple[int, int, int], latents: int) -> dict[str, nn.Module]:
-    """Generator and discriminator of BiGAN as the paper has them for MNIST."""
-    pixels = math.prod(shape)
-    generator = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(latents, 256, bias=False),
-        nn.BatchNorm1d(256),
-        nn.ReLU(),
-        nn.Linear(256, 512, bias=False),
-        nn.BatchNorm1d(512),
-        nn.ReLU(),
-        nn.Linear(512, pixels),
-        nn.Sigmoid(),
-        nn.Unflatten(1, shape),
-    )
-    half = [0.5] * shape[0]
-    centred = nn.Sequential(Normalize(half, half), nn.Flatten())  # pixels in [-1, 1]
-    return {
-        "generator": generator,
-        "discriminator": PairDiscriminator(centred, pixels, latents, (512, 256)),
-    }
-
-
-def constructor(algorithm: str, width: int, channels: int) -> dict[str, Any]:
-    """Keywords of an algorithm, with parts of its own for each run."""
-    return {**narrow_parts(algorithm, width, channels), **CONSTRUCTOR.get(algorithm, {})}
 
 
 def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) -> Comparison:
@@ -121,10 +54,8 @@ def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) ->
         backbone=functools.partial(NarrowResNet, width=options.width),
         seeds=options.seeds,
         protocols=("linear", "knn"),
-        options={name: functools.partial(constructor, name, options.width) for name in algorithms},
-        supervise={"batch_size": 64, **{n: s for n, s in SUPERVISE.items() if n in algorithms}},
+        supervise={"batch_size": 64},
         pretrain=images,
-        images={name: count for name, count in IMAGES.items() if name in algorithms},
         path=options.out,
         progress=False,
     )

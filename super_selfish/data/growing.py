@@ -23,6 +23,10 @@ class Growth(NamedTuple):
         """How many have joined once so many have been seen."""
         return min(len(self.members), max(self.least, seen // self.views))
 
+    def __str__(self) -> str:
+        """In words, that follow "images="."""
+        return f"{self.least:,} at first, one more every {self.views} views"
+
 
 class GrowingBatches(EpochBatches):
     """Batches of the images that have joined; steps and epochs are as long as of all images.

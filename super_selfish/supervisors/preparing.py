@@ -193,6 +193,8 @@ def _fitted(run: Run) -> dict[str, Any]:
     for name, part in run.parts.items():
         prefix = f"{name}." if name else ""
         chosen = part.choices | part._fit_to_run(run)
+        if part.growth is not None and len(part.growth.members) > part.growth.least:
+            chosen["images"] = part.growth
         found.update({f"{prefix}{k}": value for k, value in chosen.items()})
     return found
 

@@ -28,6 +28,10 @@ def test_another_image_joins_after_so_many_views(seen: int, joined: int) -> None
     assert Growth(4, 3, drawn_order(12)).joined(seen) == joined
 
 
+def test_how_soon_is_told_in_words() -> None:
+    assert str(Growth(10, 1024, drawn_order(2))) == "1,024 at first, one more every 10 views"
+
+
 def test_there_are_no_more_from_the_start_than_there_are() -> None:
     assert Growth(4, 300, drawn_order(12)).joined(0) == 12
 

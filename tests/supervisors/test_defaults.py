@@ -175,6 +175,8 @@ def test_a_memory_gets_its_images_one_by_one(
     for step, joined in enumerate([4, 4, 4, 6, 8, 10]):
         assert set(drawn[step].tolist()) <= set(order[:joined])
     assert len(set(drawn[-1].tolist())) >= 4
+    said = "chosen for this run: lr=0.001, images=4 at first, one more every 2 views"
+    assert supervisor.run.remarks == [said]
     seen = set(moved(begun, bank.rows))
     assert seen <= set(order[:10]) and len(seen) > 4
     supervisor.supervise(epochs=2, batch_size=4, name=None, progress=False)  # all of them
@@ -191,6 +193,8 @@ def test_all_images_are_in_a_memory_from_the_start_as_in_the_paper(
     begun = bank.rows.clone()
     supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
     assert moved(begun, bank.rows) == list(range(22))
+    assert supervisor.run is not None
+    assert supervisor.run.remarks == ["chosen for this run: lr=0.001"]
 
 
 @pytest.mark.usefixtures("few")
