@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from super_selfish.data.files import FileList
 from super_selfish.data.items import ArrayItems
+from super_selfish.data.known_labels import Labels
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.checking.alike import (
     Near,
@@ -28,7 +28,13 @@ from super_selfish.evaluation.checking.alike import (
 from super_selfish.evaluation.checking.facts import Facts, Film, Named, Shared
 from super_selfish.evaluation.checking.films import films, natural_order
 from super_selfish.evaluation.checking.footprints import Footprints
-from super_selfish.evaluation.checking.looking_over import LookedOver, look_over, rooted
+from super_selfish.evaluation.checking.looking_over import (
+    Label,
+    LookedOver,
+    class_of,
+    look_over,
+    rooted,
+)
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.training.display import quiet
 
@@ -229,18 +235,18 @@ def gather(
     )
 
 
-def labels_of_part(part: Part) -> list[Tensor | None]:
+def labels_of_part(part: Part) -> list[Label]:
     """The labels of the images that can be read, those that came apart from them first."""
-    index = part.looked.footprints.index.tolist()
-    if part.data.labels is not None:
-        return [part.data.labels[place] for place in index]
+    known: Labels | None = part.data.labels
     source: ImageSource | None = part.source
-    while source is not None and source.given_labels is None:
+    while source is not None and known is None:
+        if source.given_labels is not None:
+            known = part.source.known_labels()
         source = source.whole
-    if source is not None:
-        known = part.source.known_labels()
-        return [None if known is None else torch.as_tensor(known[place]) for place in index]
-    return part.looked.labels
+    if known is None:
+        return part.looked.labels
+    places = part.looked.footprints.index.tolist()
+    return [class_of(torch.as_tensor(known[place])) for place in places]
 
 
 def _shared(train: Part, test: Part, like: Likeness) -> Shared:
@@ -290,28 +296,24 @@ def _named(part: Part, first: NDArray[np.int64], second: NDArray[np.int64]) -> t
     return tuple((part.name(one), part.name(other)) for one, other in pairs)
 
 
-def _label_counts(part: Part, labels: Sequence[Tensor | None]) -> dict[str, int] | None:
+def _label_counts(part: Part, labels: Sequence[Label]) -> dict[str, int] | None:
     """Images of each class, by its name or number; `None` where labels are no classes."""
-    if any(label is None or label.is_floating_point() for label in labels):
-        return None
-    found = [label for label in labels if label is not None]
-    names = part.source.classes
-
-    def name(number: int) -> str:
-        is_known = names is not None and 0 <= number < len(names)
-        return names[number] if names is not None and is_known else str(number)
-
-    if all(label.ndim == 0 for label in found):
-        counts = Counter(int(label) for label in found)
-        return {name(number): counts[number] for number in sorted(counts)}
-    if all(label.ndim == 1 and len(label) == len(found[0]) for label in found):
-        sums = torch.stack(found).sum(dim=0).tolist()
-        return {name(number): int(count) for number, count in enumerate(sums)}
-    return None
+    classes = part.source.classes or []
+    if all(isinstance(label, int) for label in labels):
+        counts = Counter(label for label in labels if isinstance(label, int))
+    else:
+        rows = [label for label in labels if isinstance(label, tuple)]
+        if len(rows) < len(labels) or len({len(row) for row in rows}) > 1:
+            return None
+        counts = Counter(dict(enumerate(np.array(rows).sum(axis=0).tolist())))
+    return {
+        classes[number] if 0 <= number < len(classes) else str(number): counts[number]
+        for number in sorted(counts)
+    }
 
 
 def _contradicting(
-    labels: Sequence[Tensor | None], first_of: NDArray[np.int64], near: Near
+    labels: Sequence[Label], first_of: NDArray[np.int64], near: Near
 ) -> list[tuple[int, int]]:
     """Pairs of rows that are copies and have different labels."""
     later = np.flatnonzero(first_of != np.arange(len(first_of)))
@@ -319,10 +321,5 @@ def _contradicting(
         *zip(first_of[later].tolist(), later.tolist(), strict=True),
         *zip(near.first.tolist(), near.second.tolist(), strict=True),
     ]
-    return [(one, other) for one, other in pairs if _differ(labels[one], labels[other])]
-
-
-def _differ(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None or one.shape != other.shape or one.ndim > 1:
-        return False
-    return not torch.equal(one, other)
+    known = [(one, other) for one, other in pairs if None not in (labels[one], labels[other])]
+    return [(one, other) for one, other in known if labels[one] != labels[other]]

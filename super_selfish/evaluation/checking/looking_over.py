@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,6 +30,7 @@ from super_selfish.training.display import DELAY, open_bar
 _BATCH = 256  # images a worker hands over at once
 _BYTES = 2**25  # of an array that are looked at together
 _WORTH = 2000  # files, from which on workers are started
+Label = int | tuple[int, ...] | None
 _FAILURES = (ReadingError, DatasetError, ValueError, TypeError, OSError)
 
 
@@ -48,7 +48,7 @@ class LookedOver(NamedTuple):
 
     footprints: Footprints
     tally: Tally
-    labels: list[Tensor | None]
+    labels: list[Label]
     unreadable: dict[int, str]
     kinds: dict[str, int]
     seconds: float
@@ -59,7 +59,7 @@ class _Part(NamedTuple):
 
     footprints: list[Footprints]
     tallies: list[Tally]
-    labels: dict[int, NDArray[np.generic] | None]
+    labels: dict[int, Label]
     unreadable: dict[int, str]
     kinds: dict[str, int]
     asked: int
@@ -127,7 +127,7 @@ def look_over(
     return LookedOver(
         footprints,
         Tally.joined(tally for part in parts for tally in part.tallies),
-        [_as_tensor(labels[place]) for place in footprints.index.tolist()],
+        [labels[place] for place in footprints.index.tolist()],
         unreadable,
         kinds,
         time.monotonic() - began,
@@ -138,15 +138,11 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-def _as_array(label: Tensor | None) -> NDArray[np.generic] | None:
-    """A label that is a class, or several; masks and the like are not kept."""
+def class_of(label: Tensor | None) -> Label:
+    """A label that is a class, or zeros and ones for several; masks and the like are not kept."""
     if label is None or label.ndim > 1 or label.is_floating_point() or label.is_complex():
         return None
-    return np.asarray(label.numpy())
-
-
-def _as_tensor(label: NDArray[np.generic] | None) -> Tensor | None:
-    return None if label is None else torch.from_numpy(label)
+    return int(label) if label.ndim == 0 else tuple(map(int, label.tolist()))
 
 
 def _workers_for(source: ImageSource, number: int) -> int:
@@ -192,7 +188,7 @@ class _Reader(Dataset[Any]):
                 continue
             self._keep(part, images, here)
             if labels is not None:
-                part.labels.update(zip(here, map(_as_array, labels), strict=True))
+                part.labels.update(zip(here, map(class_of, labels), strict=True))
 
     def _look_at_each(self, part: _Part, indices: list[int]) -> None:
         """Images one by one; those of one kind are put side by side, since much is done at once."""
@@ -204,7 +200,7 @@ class _Reader(Dataset[Any]):
                 reason = error.reason if isinstance(error, ReadingError) else str(error)
                 part.unreadable[index] = reason
                 continue
-            part.labels[index] = _as_array(label)
+            part.labels[index] = class_of(label)
             kind = (image.shape, image.dtype)
             alike = waiting.setdefault(kind, [])
             alike.append((image, index))

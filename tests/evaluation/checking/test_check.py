@@ -144,7 +144,7 @@ def test_dead_and_idle_channels_of_many(patches: Tensor) -> None:
     images[:4, 5] = 0
     facts = check(images, in_channels=6, progress=False).facts
     assert facts.dead == (2,)
-    assert facts.idle == (0, 0, 1, 0, 0, 0.4)
+    assert list(facts.idle) == [0, 0, 1, 0, 0, 0.4]
     assert facts.channels == {6: 10}
 
 
@@ -249,8 +249,8 @@ def test_workers_hand_over_no_tensors(patches: Tensor) -> None:
     source = ImageSource((patches, torch.arange(24)))
     for given in (source, ImageSource(Listed(patches))):
         part = _Reader(given, range(24), (32, 32)).__getitems__([3, 5])
-        kinds = {type(value) for value in (*part.labels.values(), *part.footprints[0])}
-        assert kinds == {np.ndarray}
+        assert {type(column) for column in part.footprints[0]} == {np.ndarray}
+        assert {type(label) for label in part.labels.values()} == {int}
     assert _Reader(source, [8, 9], (32, 32)).__getitems__([1]).labels == {9: 9}
 
 
