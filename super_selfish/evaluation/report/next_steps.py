@@ -26,7 +26,7 @@ _WORSE = {
     "untrained": "It is worse than a network that learned nothing: train longer, see above whether "
     "what it is shown still has what matters to you, or try another algorithm with compare().",
 }
-_FEW = 1_000_000  # test images: what would take more is not worth telling apart
+_MOST_IMAGES = 1_000_000  # test images: what would take more is not worth telling apart
 
 
 def next_steps(
@@ -116,7 +116,7 @@ def _images_needed(change: Interval, images: int) -> float:
 
 def _more_images(needed: float, reference: str, images: int) -> str:
     words = f"{images:,} test images do not tell it from {reference}"
-    if needed > _FEW:
+    if needed > _MOST_IMAGES:
         return f"{words}, and no number in reach would: take them for equally good."
     digits = 10 ** max(0, math.floor(math.log10(needed)) - 1)
     about = math.ceil(needed / digits) * digits
