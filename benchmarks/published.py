@@ -33,7 +33,8 @@ from typing import Any, NamedTuple
 import torch
 from datasets import load
 from provenance import write_result
-from published_settings import SETTINGS, Row, recipe_of, rows_of
+from published_settings import recipe_of
+from published_tables import SETTINGS, Row, rows_of
 from torch import Tensor, nn
 
 from super_selfish.data import ImageSource, photographs
