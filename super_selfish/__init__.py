@@ -3,7 +3,7 @@
 from super_selfish.data import Collator, ImageSource
 from super_selfish.evaluation.checking import check
 from super_selfish.models import CombinedNet, EfficientFeatures
-from super_selfish.pretraining import pretrain
+from super_selfish.pretraining import choose, pretrain
 from super_selfish.supervisors import *  # noqa: F403
 from super_selfish.supervisors import __all__ as _supervisors
 
@@ -15,6 +15,7 @@ __all__ = [
     "EfficientFeatures",
     "ImageSource",
     "check",
+    "choose",
     "pretrain",
     *_supervisors,
 ]

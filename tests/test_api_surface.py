@@ -58,7 +58,14 @@ PUBLIC = {
         "knn_accuracy",
         "linear_probe",
     ],
-    "super_selfish": ["CombinedNet", "RotateNetSupervisor", "Supervisor", "check", "pretrain"],
+    "super_selfish": [
+        "CombinedNet",
+        "RotateNetSupervisor",
+        "Supervisor",
+        "check",
+        "choose",
+        "pretrain",
+    ],
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.spelling import did_you_mean
+from super_selfish.training.telling import warn
 
 # Keywords that the call has itself, or decides.
 OF_THE_CALL = {
@@ -94,6 +96,27 @@ def checked_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
         if name in given:
             raise ValueError(f"supervise: {name!r} is for {instead} of this call to decide")
     return given
+
+
+def require_packages() -> tuple[str, bool]:
+    """Which format the backbone is written in, and whether there will be a page; warns if not.
+
+    Returns:
+        The format, and whether matplotlib is there.
+    """
+    format, has_page = "safetensors", True
+    if importlib.util.find_spec("safetensors") is None:
+        format = "state_dict"
+        warn(
+            "safetensors is missing, so that the backbone is written as backbone.pt: "
+            "pip install 'super-selfish[export]'"
+        )
+    if importlib.util.find_spec("matplotlib") is None:
+        has_page = False
+        warn(
+            "matplotlib is missing, so that there is no report: pip install 'super-selfish[plots]'"
+        )
+    return format, has_page
 
 
 def _dictionary(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -33,9 +33,13 @@ class Choices:
         precision: As for `supervise()`.
         seconds_a_step: As it was measured, reading included.
         train_seconds: That training may take.
+        reserved: Seconds that are kept for rating and the page.
+        load: Times as long as on a free core, where other work runs beside.
         rated: Images with labels that its rating learns from; 0 without labels.
         tested: Images with labels that training does not see, for the test; 0 where that was given.
         why: Four lines that say what was chosen and why.
+        candidates: Algorithms that are compared first, of `choose`; until one of them is chosen.
+        budget: Seconds of training of each of them in the first round.
     """
 
     algorithm: str
@@ -51,9 +55,13 @@ class Choices:
     precision: str
     seconds_a_step: float
     train_seconds: float
+    reserved: float
+    load: float
     rated: int
     tested: int
     why: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    budget: float = 0.0
 
     def __str__(self) -> str:
         """The four lines."""
@@ -120,7 +128,7 @@ def read_record(path: Path) -> Record | None:
         known = {each.name for each in fields(Choices)}
         if content["version"] != VERSION or set(chosen) != known:
             raise ValueError(f"it is of version {content['version']!r}, not {VERSION}")
-        chosen |= {"image_size": tuple(chosen["image_size"]), "why": tuple(chosen["why"])}
+        chosen |= {name: tuple(chosen[name]) for name in ("image_size", "why", "candidates")}
         times = float(content["total"]), float(content["seconds"])
         asked = dict(content["asked"])
         return Record(path, asked, Choices(**chosen), *times, bool(content["is_done"]))
@@ -211,6 +219,11 @@ class Paths:
         return beside(self.run, ".html")
 
     @property
+    def candidates(self) -> Path:
+        """Runs that are compared: a folder, and beside it `candidates.jsonl`."""
+        return self.out / "candidates"
+
+    @property
     def choices(self) -> Path:
         """What was chosen."""
         return self.out / "choices.json"
@@ -247,5 +260,6 @@ class Paths:
 
     def clear(self) -> None:
         """Removes what a former call has left."""
-        for file in self._own:
+        compared = [self.candidates.with_suffix(".jsonl"), *self.candidates.glob("*.pt")]
+        for file in [*self._own, *compared]:
             file.unlink(missing_ok=True)

@@ -2,72 +2,43 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.evaluation import Evaluation
 from super_selfish.evaluation.health.health import Health, health
-from super_selfish.pretraining.choices import Clock, Paths, Record
+from super_selfish.pretraining import rules
+from super_selfish.pretraining.choices import Paths, Record
 from super_selfish.pretraining.outcome import Outcome
+from super_selfish.pretraining.running import Task
 from super_selfish.pretraining.subjects import Rated, Subject
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.display import duration
-from super_selfish.training.telling import warn
 
 
-def require_packages() -> tuple[str, bool]:
-    """Which format the backbone is written in, and whether there will be a page; warns if not.
-
-    Returns:
-        The format, and whether matplotlib is there.
-    """
-    format, has_page = "safetensors", True
-    if importlib.util.find_spec("safetensors") is None:
-        format = "state_dict"
-        warn(
-            "safetensors is missing, so that the backbone is written as backbone.pt: "
-            "pip install 'super-selfish[export]'"
-        )
-    if importlib.util.find_spec("matplotlib") is None:
-        has_page = False
-        warn(
-            "matplotlib is missing, so that there is no report: pip install 'super-selfish[plots]'"
-        )
-    return format, has_page
-
-
-def finish(
-    supervisor: Supervisor,
-    subject: Subject,
-    rated: Rated | None,
-    record: Record,
-    clock: Clock,
-    paths: Paths,
-    format: str,
-    with_page: bool,
-    progress: bool,
-) -> Outcome:
+def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | None) -> Outcome:
     """Writes the backbone, rates it, and writes the page.
 
     Args:
+        task: The call.
+        record: Of the run; is completed.
         supervisor: When its training is over.
-        subject: The images.
         rated: Labelled images to rate by, if there are any.
-        record: Is completed.
-        clock: Of the whole call.
-        paths: Where files lie.
-        format: Of the backbone's file.
-        with_page: Whether there is a report.
-        progress: Whether to show how far it is.
     """
+    paths, clock, load = task.paths, task.clock, record.choices.load
     remarks = _of_course(supervisor, record)
-    files = {"checkpoint": paths.checkpoint, "history": paths.history, "choices": paths.choices}
+    files = {
+        "checkpoint": paths.checkpoint,
+        "history": paths.history,
+        "choices": paths.choices,
+    }
     try:
-        files["backbone"] = supervisor.export_backbone(paths.backbone(format), format)
-        evaluation, healthy = _judged(supervisor, subject, rated, progress)
-        if with_page:
-            files["report"] = _page(supervisor, paths, evaluation)
+        place = paths.backbone(task.format)
+        files["backbone"] = supervisor.export_backbone(place, task.format)
+        evaluation, healthy = _judged(supervisor, task.subject, rated, task.progress)
+        if task.with_page:
+            most = rules.page_images(clock.left, load)
+            files["report"] = _page(supervisor, paths, evaluation, most)
         record.is_done = True
     finally:
         record.seconds = clock.used
@@ -94,14 +65,14 @@ def _judged(
     return None, health(supervisor, images)
 
 
-def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None) -> Path:
-    return supervisor.report(paths.run, evaluation=evaluation)
+def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None, most: int) -> Path:
+    return supervisor.report(paths.run, evaluation=evaluation, most_images=most)
 
 
 def _of_course(supervisor: Supervisor, record: Record) -> list[str]:
     """What is to be said of a run that did not come to its last epoch."""
     run = supervisor.run
-    if run is None or run.epoch >= run.epochs:
+    if run is None or run.epoch >= run.epochs or run.stopped_by is not None:
         return []
     step = record.choices.seconds_a_step
     return [

@@ -18,7 +18,7 @@ from super_selfish.pretraining import rules
 from super_selfish.pretraining.choices import Choices
 from super_selfish.pretraining.rules import Rung
 from super_selfish.pretraining.subjects import Sampled, Subject
-from super_selfish.pretraining.timing import seconds_a_step
+from super_selfish.pretraining.timing import pace_of
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.counting import plural
 from super_selfish.training.display import duration
@@ -83,6 +83,7 @@ class Timed(NamedTuple):
     rung: Rung
     step: float  # seconds, with images in memory
     sampled: Sampled
+    load: float  # as in `Pace`
 
 
 class Slower(NamedTuple):
@@ -102,7 +103,11 @@ def rungs_for(subject: Subject, wishes: Wishes) -> list[Rung]:
         return [Rung(name, each) for each in own]
     if size is None:
         return rules.ladder(subject.own_size, is_accelerated=wishes.is_accelerated)
-    names = [rules.NARROW, rules.DEEP, *([rules.DEEPER] if wishes.is_accelerated else [])]
+    names = [
+        rules.NARROW,
+        rules.DEEP,
+        *([rules.DEEPER] if wishes.is_accelerated else []),
+    ]
     return [Rung(name, size) for name in names]
 
 
@@ -115,7 +120,7 @@ def climb(
     subject: Subject,
     wishes: Wishes,
     batch_size: int,
-    left: Callable[[], float],
+    left: Callable[[Timed], float],
     measuring: float,
 ) -> tuple[Timed, Slower | None]:
     """Times rung after rung, as long as enough updates fit.
@@ -124,7 +129,7 @@ def climb(
         subject: The images.
         wishes: The user's.
         batch_size: Images a step.
-        left: Tells the seconds that there are for steps.
+        left: Tells the seconds that there are for steps, now that one rung was timed.
         measuring: Seconds for timing, all rungs together.
 
     Returns:
@@ -134,10 +139,10 @@ def climb(
     taken = time_rung(subject, wishes, rungs[0], batch_size, measuring / len(rungs))
     for rung in rungs[1:]:
         needed = rules.needed_updates(taken.rung, rung)
-        if not rules.is_worth_timing(updates_in(left(), taken.step), taken.rung, rung):
+        if not rules.is_worth_timing(updates_in(left(taken), taken.step), taken.rung, rung):
             return taken, Slower(rung, None, needed)
         timed = time_rung(subject, wishes, rung, batch_size, measuring / len(rungs))
-        fitting = updates_in(left(), timed.step)
+        fitting = updates_in(left(timed), timed.step)
         if fitting < needed:
             return taken, Slower(rung, fitting, needed)
         taken = timed
@@ -150,23 +155,22 @@ def time_rung(subject: Subject, wishes: Wishes, rung: Rung, batch_size: int, mos
     images = sampled.images
     if images.dtype == torch.uint16:  # older torch does not repeat it
         images = to_unit_range(images).float()
-    step = seconds_a_step(
+    pace = pace_of(
         lambda some: wishes.build(some, rung.backbone, copied=True),
         images,
         batch_size,
         most,
         **wishes.settings,
     )
-    return Timed(rung, step, sampled)
+    return Timed(rung, pace.seconds, sampled, pace.load)
 
 
 def plan(
     subject: Subject,
     wishes: Wishes,
     *,
-    left: Callable[[], float],
-    measuring: float,
-    reserved: float,
+    left: Callable[[float], float],
+    total: float,
     free: int | None,
     rated: tuple[int, int],
 ) -> Choices:
@@ -175,25 +179,30 @@ def plan(
     Args:
         subject: The images.
         wishes: The user's.
-        left: Tells the seconds that there are for the run, now.
-        measuring: Seconds for timing.
-        reserved: Seconds that are kept for rating and the page, to be told.
+        left: From the seconds that are kept for rating to those that there are for the run, now.
+        total: Seconds of the whole call.
         free: Images that may be trained on; None where nobody knows.
         rated: Images with labels that rating learns from, and those of the test.
 
     Raises:
         ValueError: If hardly a step fits.
     """
+
+    def kept(timed: Timed) -> float:
+        return rules.reserve(total, has_labels=rated[0] > 0, load=timed.load)
+
     batch = wishes.batch_size
     if batch is None:
         batch = rules.batch_size(free, is_accelerated=wishes.is_accelerated)
-    taken, slower = climb(subject, wishes, batch, left, measuring)
-    step, seconds = taken.step, left()
+    measuring = rules.MEASURING * total
+    taken, slower = climb(subject, wishes, batch, lambda timed: left(kept(timed)), measuring)
+    step, reserved = taken.step, kept(taken)
+    seconds = left(reserved)
     if seconds < rules.FEWEST_STEPS * step:
         raise ValueError(
             f"time= is too short: a step of {taken.rung.in_words} takes {step:.2g} s here, and "
             f"{max(0.0, seconds):.0f} s are left for training; give "
-            f"{duration(2 * rules.FEWEST_STEPS * step + 2 * reserved)} or more"
+            f"{duration(4 * rules.FEWEST_STEPS * step + total)} or more"
         )
     if wishes.batch_size is None:
         smaller = rules.shorter_batch(seconds, step, batch)
@@ -221,10 +230,12 @@ def plan(
         precision=AUTO if wishes.is_accelerated else "fp32",
         seconds_a_step=way.seconds_a_step,
         train_seconds=seconds,
+        reserved=reserved,
+        load=taken.load,
         rated=rated[0],
         tested=rated[1],
     )
-    reasons = why(chosen, subject, wishes, taken, slower, reserved, free, steps)
+    reasons = why(chosen, subject, wishes, taken, slower, free, steps)
     return replace(chosen, why=reasons)
 
 
@@ -259,7 +270,6 @@ def why(
     wishes: Wishes,
     taken: Timed,
     slower: Slower | None,
-    reserved: float,
     free: int | None,
     steps: int,
 ) -> tuple[str, ...]:
@@ -268,7 +278,7 @@ def why(
         _of_images(chosen, subject, free),
         _of_network(chosen, wishes, taken, slower, steps),
         _of_task(chosen, wishes),
-        _of_run(chosen, wishes, reserved, steps),
+        _of_run(chosen, wishes, steps),
     )
 
 
@@ -310,7 +320,7 @@ def _of_task(chosen: Choices, wishes: Wishes) -> str:
     return f"Task: {chosen.algorithm}, which {rules.algorithm()[1]}"
 
 
-def _of_run(chosen: Choices, wishes: Wishes, reserved: float, steps: int) -> str:
+def _of_run(chosen: Choices, wishes: Wishes, steps: int) -> str:
     if "lr_scheduler" in wishes.settings:
         rate = "by your schedule"
     else:
@@ -318,7 +328,7 @@ def _of_run(chosen: Choices, wishes: Wishes, reserved: float, steps: int) -> str
     epochs = plural(chosen.epochs, "epoch")
     said = (
         f"Run: {epochs} in {duration(chosen.train_seconds)} on {wishes.device.type}, the rate "
-        f"{rate}; {duration(reserved)} more for rating and the page"
+        f"{rate}; {duration(chosen.reserved)} more for rating and the page"
     )
     if chosen.cache:
         said += "; images are decoded once into a file"

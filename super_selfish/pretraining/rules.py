@@ -20,10 +20,20 @@ ENOUGH_PASSES, LEAST_UPDATES = 10, 300
 # slow, so that the narrow one would make tens of thousands in that time, and gains little by them.
 UPDATES_OF_DEEPER = 5000
 
-SIDES = (32, 64, 96, 128, 160, 224)  # pixels; 224 is what ImageNet's networks are made for
+SIDES = (
+    32,
+    64,
+    96,
+    128,
+    160,
+    224,
+)  # pixels; 224 is what ImageNet's networks are made for
 NARROW, DEEP, DEEPER = "narrow-resnet", "resnet18", "resnet50"
 MOST_NARROW = 96  # pixels of a side, beyond which the map of the narrow network is too fine
-LEAST_DEEP, LEAST_DEEPER = 96, 128  # pixels, where images have them: below, speed counts more
+LEAST_DEEP, LEAST_DEEPER = (
+    96,
+    128,
+)  # pixels, where images have them: below, speed counts more
 
 # The comparisons above trained in batches of 64; accelerators want more at once to be busy.
 BATCH, BATCH_OF_ACCELERATOR, SMALLEST_BATCH = 64, 256, 32
@@ -31,11 +41,15 @@ BATCH, BATCH_OF_ACCELERATOR, SMALLEST_BATCH = 64, 256, 32
 FEW_IMAGES = 500  # below, a warning: there is little to learn from them
 FEWEST_IMAGES = 8  # below, a refusal: no batch to compare images in
 
-LARGER_COSTS, DEEPER_COSTS = 1.5, 4.0  # times a step of the rung before, at least; judged
+LARGER_COSTS, DEEPER_COSTS = (
+    1.5,
+    4.0,
+)  # times a step of the rung before, at least; judged
 FEWEST_STEPS = 10  # below, a time is refused as too short
 
 SLACK = 0.9  # of the time is planned: steps that were timed alone are faster than those of a run
 MEASURING = 0.1  # of the time, for timed steps of candidates, at most
+PAGE_SECONDS = 20.0  # of a core, for the page; 16 were measured, with imports
 MOST_CACHE = 2**31  # bytes of decoded images that are kept in a file, without a word from anybody
 
 
@@ -195,17 +209,28 @@ def length_of_stream(seconds: float, seconds_a_step: float) -> tuple[int, int]:
     return epochs, steps // epochs
 
 
-def reserve(seconds: float, *, has_labels: bool) -> float:
+def reserve(seconds: float, *, has_labels: bool, load: float = 1.0) -> float:
     """Seconds of the whole that are kept for rating, export and the page.
 
     With labels 15 %: features of two networks, two protocols. Without, 5 %: features of some
-    images. Both at least 20 seconds, which the page takes on a slow core, and half at most.
+    images. At least the 20 seconds that the page takes on a free core, and half at most.
 
     Args:
         seconds: The whole.
         has_labels: Whether there are labels to rate by.
+        load: Times as long as on a free core, where other work runs beside.
     """
-    return min(seconds / 2, max(20.0, seconds * (0.15 if has_labels else 0.05)))
+    return min(seconds / 2, max(PAGE_SECONDS * load, seconds * (0.15 if has_labels else 0.05)))
+
+
+def page_images(seconds: float, load: float) -> int:
+    """Images that the page looks at: fewer where there is hardly time left.
+
+    Args:
+        seconds: That are left.
+        load: Times as long as on a free core.
+    """
+    return 1000 if seconds >= PAGE_SECONDS * load else 200
 
 
 def held_out(num_images: int) -> int:
@@ -284,4 +309,56 @@ def algorithm() -> tuple[str, str]:
     SimCLR keeps nothing that a short run would not fill (no queue, no momentum encoder), takes
     images of any channels, and streams.
     """
-    return "simclr", "gained most by probe and k-NN in two minutes of the eight of systems.md"
+    return (
+        "simclr",
+        "gained most by probe and k-NN in two minutes of the eight of systems.md",
+    )
+
+
+# One of each family, that which stood best in benchmarks/results after two minutes: comparison.md
+# for `rotate`, `exemplar` and `denoise`, systems.md for `simclr`, `barlow_twins`, `colorization`.
+CANDIDATES = ("rotate", "denoise", "exemplar", "simclr", "barlow_twins")
+COMPARED = 0.5  # of the time for training, which the comparison takes
+# Below, the order of algorithms is that of luck: after 50 to 103 steps some were worse than before.
+LEAST_COMPARED_UPDATES = 100
+VALIDATED = 1 / 3  # of the images that a rating learns from, by which candidates are ranked
+
+
+def candidates(*, is_coloured: bool) -> tuple[str, ...]:
+    """Algorithms to compare where nobody names any: those that these images fit.
+
+    Args:
+        is_coloured: Whether images are RGB, and not grey in it.
+    """
+    if not is_coloured:
+        return CANDIDATES
+    return tuple("colorization" if name == "denoise" else name for name in CANDIDATES)
+
+
+def rounds(number: int) -> list[int]:
+    """How many candidates are in each round: half of the former, until two are left.
+
+    Successive halving: Jamieson, Talwalkar, 2015, arXiv 1502.07943. Each round doubles the time
+    that a candidate has trained for.
+
+    Args:
+        number: Of candidates, two at least.
+    """
+    found = [number]
+    while found[-1] > 2:
+        found.append(-(-found[-1] // 2))
+    return found
+
+
+def first_budget(seconds: float, number: int, rating: float) -> float:
+    """Seconds of training of each candidate in the first round, so that all rounds take a time.
+
+    Args:
+        seconds: Of the whole comparison.
+        number: Of candidates.
+        rating: Seconds to rate one.
+    """
+    each = rounds(number)
+    # The second round goes on from the first: it adds as much again, the third twice that.
+    units = each[0] + sum(count * 2**place for place, count in enumerate(each[1:]))
+    return (seconds - rating * sum(each)) / units

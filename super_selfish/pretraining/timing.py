@@ -6,7 +6,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,13 @@ from super_selfish.training.callbacks import Callback, Step
 from super_selfish.training.display import quiet
 
 TIMED = 4  # steps, after a first one that is not timed
+
+
+class Pace(NamedTuple):
+    """How fast steps are."""
+
+    seconds: float  # of a step, the median
+    load: float  # times as long as the processor's own time; 1 where nothing else runs
 
 
 class _Pace(Callback):
@@ -39,13 +46,13 @@ class _Pace(Callback):
             supervisor.run.stop("timing")
 
 
-def seconds_a_step(
+def pace_of(
     build: Callable[[Tensor], Supervisor],
     images: Tensor,
     batch_size: int,
     most: float,
     **settings: Any,
-) -> float:
+) -> Pace:
     """Trains a supervisor for some steps and throws it away.
 
     Args:
@@ -56,12 +63,13 @@ def seconds_a_step(
         **settings: Of `supervise()`.
 
     Returns:
-        The median; of steps with images in memory.
+        Of steps with images in memory.
     """
     times = -(-(TIMED + 1) * batch_size // len(images))
     pace = _Pace(most)
     with quiet(), alone(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself says them
+        began = time.perf_counter(), time.process_time()
         supervisor = build(images.repeat(times, 1, 1, 1))
         supervisor.supervise(
             **settings,
@@ -71,4 +79,6 @@ def seconds_a_step(
             callbacks=[pace],
             progress=False,
         )
-    return statistics.median(pace.seconds)
+    passed, worked = time.perf_counter() - began[0], time.process_time() - began[1]
+    load = passed / worked if supervisor.device.type == "cpu" else 1.0
+    return Pace(statistics.median(pace.seconds), max(1.0, load))

@@ -18,6 +18,7 @@ from super_selfish.data import ImageSource
 from super_selfish.pretraining import choices, finishing, planning
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.subjects import Subject
+from super_selfish.pretraining.timing import Pace, pace_of
 from super_selfish.supervisors import RotateNetSupervisor
 from super_selfish.training.callbacks import Callback
 
@@ -30,19 +31,19 @@ def paced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
     """Steps of a said length; which networks were asked for, and at which size."""
     asked = []
 
-    def seconds(build: Callable[[Tensor], Any], images: Tensor, *_: Any, **__: Any) -> float:
+    def pace(build: Callable[[Tensor], Any], images: Tensor, *_: Any, **__: Any) -> Pace:
         backbone = build(images).get_backbone()
         asked.append((type(backbone).__name__, tuple(images.shape[2:])))
-        return A_STEP
+        return Pace(A_STEP, 1.0)
 
-    monkeypatch.setattr(planning, "seconds_a_step", seconds)
+    monkeypatch.setattr(planning, "pace_of", pace)
     return asked
 
 
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the page out, which takes seconds."""
-    monkeypatch.setattr(finishing, "_page", lambda supervisor, paths, evaluation: paths.report)
+    monkeypatch.setattr(finishing, "_page", lambda supervisor, paths, *_: paths.report)
 
 
 @pytest.fixture
@@ -238,20 +239,20 @@ def test_the_ladder_is_climbed_as_far_as_updates_fit(
     steps = {"NarrowResNet32": 0.1, "NarrowResNet64": 0.2, "NarrowResNet96": 1.0}
     asked = []
 
-    def seconds(build: Callable[[Tensor], Any], some: Tensor, *_: Any, **__: Any) -> float:
+    def pace(build: Callable[[Tensor], Any], some: Tensor, *_: Any, **__: Any) -> Pace:
         asked.append(f"{type(build(some).get_backbone()).__name__}{some.shape[-1]}")
-        return steps[asked[-1]]
+        return Pace(steps[asked[-1]], 1.0)
 
-    monkeypatch.setattr(planning, "seconds_a_step", seconds)
+    monkeypatch.setattr(planning, "pace_of", pace)
     subject = Subject(images)
     wishes = planning.Wishes(
         RotateNetSupervisor, "rotate", None, None, {}, {}, 0, torch.device("cpu"), True
     )
-    taken, slower = planning.climb(subject, wishes, 16, lambda: 1000.0, 10.0)
+    taken, slower = planning.climb(subject, wishes, 16, lambda timed: 1000.0, 10.0)
     assert taken.rung == ("narrow-resnet", (64, 64)) and taken.step == 0.2
     assert slower == (("narrow-resnet", (96, 96)), 900, 1000)
     assert list(steps) == asked
-    taken, slower = planning.climb(subject, wishes, 16, lambda: 320.0, 10.0)
+    taken, slower = planning.climb(subject, wishes, 16, lambda timed: 320.0, 10.0)
     assert taken.rung.image_size == (64, 64) and slower is not None
     assert slower.fitting is None  # 1,440 updates: not worth timing larger images
 
@@ -364,3 +365,21 @@ def test_a_clock_counts_all_calls_together() -> None:
     assert (clock.used, clock.left) == (50.0, 10.0)
     now[0] = 150.0
     assert clock.left == 0.0
+
+
+def test_steps_are_timed_by_doing_some_and_nothing_stays(
+    images: Tensor, tiny_backbone: Any
+) -> None:
+    built = []
+
+    def build(some: Tensor) -> Any:
+        built.append(RotateNetSupervisor(some, tiny_backbone()))
+        return built[-1]
+
+    state = torch.random.get_rng_state()
+    pace = pace_of(build, images, 8, 60.0)
+    assert 0 < pace.seconds < 60 and pace.load >= 1
+    assert built[0].run.global_step == 5  # the first one is not timed
+    assert torch.equal(torch.random.get_rng_state(), state)
+    pace_of(build, images, 8, 0.0)
+    assert built[1].run.global_step == 2

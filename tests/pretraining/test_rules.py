@@ -96,6 +96,9 @@ def test_a_part_of_the_time_is_kept_for_rating() -> None:
     assert rules.reserve(1800.0, has_labels=False) == pytest.approx(90.0)
     assert rules.reserve(100.0, has_labels=True) == 20.0
     assert rules.reserve(30.0, has_labels=True) == 15.0
+    assert rules.reserve(1800.0, has_labels=False, load=8.0) == 160.0  # of a busy machine
+    assert rules.page_images(160.0, 8.0) == 1000
+    assert rules.page_images(159.0, 8.0) == 200
 
 
 def test_a_fifth_is_held_out_but_of_few_nothing() -> None:
@@ -126,3 +129,23 @@ def test_reading_is_whatever_makes_most_steps() -> None:
     large = rules.reading(1e9, 1.0, 1.0, 10, 2**21, 1025, may_cache=True, workers=0)
     assert not large.cache  # more than 2 GiB
     assert rules.reading(1e9, 1.0, 1.0, 10, 2**21, 1024, may_cache=True, workers=0).cache
+
+
+def test_candidates_are_of_each_family_and_fit_the_images() -> None:
+    grey = rules.candidates(is_coloured=False)
+    assert grey == ("rotate", "denoise", "exemplar", "simclr", "barlow_twins")
+    coloured = ("rotate", "colorization", "exemplar", "simclr", "barlow_twins")
+    assert rules.candidates(is_coloured=True) == coloured
+
+
+@pytest.mark.parametrize(
+    "number, expected", [(2, [2]), (3, [3, 2]), (5, [5, 3, 2]), (8, [8, 4, 2])]
+)
+def test_each_round_has_half_of_the_candidates(number: int, expected: list[int]) -> None:
+    assert rules.rounds(number) == expected
+
+
+def test_all_rounds_and_ratings_take_the_time_that_there_is() -> None:
+    # Five train for b, three of them until 2 b, two of these until 4 b: 5 b + 3 b + 2 (2 b).
+    assert rules.first_budget(1300.0, 5, 10.0) == pytest.approx((1300 - 100) / 12)
+    assert rules.first_budget(100.0, 2, 5.0) == pytest.approx(45.0)
