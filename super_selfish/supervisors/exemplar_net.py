@@ -165,6 +165,7 @@ class ExemplarNetSupervisor(Supervisor):
             chosen = order[:num_classes].sort().values
             self.source = self.source.subset(chosen.tolist())
         self.register_buffer("chosen", chosen)
+        self.growth = None
         if views_per_class > 0:
             self.growth = Growth(views_per_class, FEWEST_CLASSES, drawn_order(num_classes))
         places = None if self.growth is None else self.growth.members.argsort()
@@ -192,10 +193,12 @@ class ExemplarNetSupervisor(Supervisor):
     def _among_joined(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The logits, of which those of images that are no classes yet do not count.
 
-        A loss of the user's own gets them as they are.
+        A loss of the user's own gets them as they are, and so does one that wants a little of every
+        class (`label_smoothing`).
         """
-        joined, is_known = joined_now(self), isinstance(self.loss, nn.CrossEntropyLoss)
-        if joined is None or self.places is None or not is_known:
+        joined = joined_now(self)
+        is_plain = isinstance(self.loss, nn.CrossEntropyLoss) and self.loss.label_smoothing == 0
+        if joined is None or self.places is None or not is_plain:
             return logits
         latest = self.places[targets].max()  # one may stand for an unreadable image
         return logits.masked_fill(self.places > latest.clamp(min=joined - 1), -torch.inf)

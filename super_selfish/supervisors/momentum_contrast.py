@@ -77,14 +77,13 @@ class MomentumContrastSupervisor(Supervisor):
 
     Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
     unless asked for more it never holds more than half the dataset. The momentum rises to the
-    paper's 0.999 through the first 9,000 updates. The paper shuffles
-    the keys between GPUs so that batch norm cannot tell which key belongs to a query. So do several
-    processes here; fewer than `norm_groups` cut their batches into groups besides, and one device,
-    or several of one process, do that alone: queries in order and keys shuffled.
-    `symmetric=True` takes the mean of both directions, the authors' code for CIFAR the sum. By
-    default Adam trains at a constant rate of 1e-3 in batches of 32, instead of SGD at 0.03
-    (momentum 0.9, weight decay 1e-4) down a cosine, in batches of 256; 32 images are too few for
-    groups that hide the pairs.
+    paper's 0.999 through the first 9,000 updates. The paper shuffles the keys between GPUs so that
+    batch norm cannot tell which key belongs to a query. So do several processes here; fewer than
+    `norm_groups` cut their batches into groups besides, and one device, or several of one process,
+    do that alone: queries in order and keys shuffled. `symmetric=True` takes the mean of both
+    directions, the authors' code for CIFAR the sum. By default Adam trains at a constant rate of
+    1e-3 in batches of 32, instead of SGD at 0.03 (momentum 0.9, weight decay 1e-4) down a cosine,
+    in batches of 256; 32 images are too few for groups that hide the pairs.
 
     Running statistics of batch norm move once a pass, by the mean over its groups; where
     `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.

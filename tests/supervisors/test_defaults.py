@@ -224,6 +224,31 @@ def test_exemplars_become_classes_one_by_one(images: Tensor, tiny_backbone: Any)
 
 
 @pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_loss_that_wants_a_little_of_every_class_gets_all_logits(
+    smoothing: float, images: Tensor, tiny_backbone: Any
+) -> None:
+    loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    supervisor: Any = SUPERVISORS["exemplar"](
+        images, tiny_backbone(), loss=loss, views_per_class=2, num_transforms=2
+    )
+    supervisor.supervise(epochs=1, batch_size=4, name=None, progress=False)
+    supervisor.run.epoch = 0
+    logits = supervisor._among_joined(torch.zeros(2, 22), drawn_order(22)[:2])
+    assert bool(torch.isfinite(logits).all()) == (smoothing > 0)
+
+
+def test_a_checkpoint_says_whether_images_join(
+    images: Tensor, tiny_backbone: Any, tmp_path: Any
+) -> None:
+    for algorithm, name in (("exemplar", "views_per_class"), ("instance", "views_per_image")):
+        kind: Any = SUPERVISORS[algorithm]
+        kind(images, tiny_backbone(), **{name: 0}).save(tmp_path / algorithm)
+        loaded = kind(images, tiny_backbone()).load(tmp_path / algorithm)
+        assert loaded.arguments[name] == 0 and loaded.growth is None
+
+
+@pytest.mark.usefixtures("few")
 def test_a_class_that_takes_the_place_of_an_unreadable_one_counts(
     images: Tensor, tiny_backbone: Any
 ) -> None:
