@@ -76,6 +76,10 @@ def pretrain(
             images.
         TypeError: If a keyword is none that the algorithm or `supervise()` takes.
         OSError: If nothing can be written there.
+
+    Warns:
+        UserWarning: There are few images, or a quick look (`check`) has found test images among
+            them, unreadable ones, or a data set that gives other images each time.
     """
     task = open_task(
         "pretrain",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 Size = tuple[int, int]  # (H, W), pixels
 
 # Two and a half minutes on a core made algorithms worse than their first weights after 50 to 103
-# steps (context, denoise on images of 225 pixels), and none of 23 after 700 to 2,400 updates on
-# small ones, but `motion` on stills (benchmarks/results/comparison.md, systems.md).
+# steps (context, denoise on images of 225 pixels). Of 23 on small ones all gained after 205 to
+# 2,419 steps, but `motion` on stills (benchmarks/results/comparison.md, systems.md).
 ENOUGH_UPDATES = 1000
 # Where that many do not fit, an image is to be seen often enough; few updates teach little anyhow.
 ENOUGH_PASSES, LEAST_UPDATES = 10, 300
@@ -47,9 +47,9 @@ LARGER_COSTS, DEEPER_COSTS = (
 )  # times a step of the rung before, at least; judged
 FEWEST_STEPS = 10  # below, a time is refused as too short
 
-SLACK = 0.9  # of the time is planned: steps that were timed alone are faster than those of a run
+SLACK = 0.9  # of the time is planned, since a machine may become busier; judged
 MEASURING = 0.1  # of the time, for timed steps of candidates, at most
-PAGE_SECONDS = 20.0  # of a core, for the page; 16 were measured, with imports
+PAGE_SECONDS = 20.0  # of a core, for the page; judged by runs on a busy machine
 MOST_CACHE = 2**31  # bytes of decoded images that are kept in a file, without a word from anybody
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from super_selfish.data.sources import ImageSource
+from super_selfish.evaluation.checking.quick import warn_of_images
 from super_selfish.evaluation.comparison.entries import seconds_of
 from super_selfish.evaluation.comparison.fingerprints import fingerprint
+from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.asking import (
     algorithm_of,
@@ -247,6 +249,7 @@ def planned(task: Task, share: float = 1.0) -> Record:
         share: Of the time for training, which one run shall have where there are labels.
     """
     subject, wishes, clock = task.subject, task.wishes, task.clock
+    _look_at(task)
     own = subject.sampled(subject.source.image_size, wishes.seed)
     rated = None
     if subject.has_labels:
@@ -268,6 +271,14 @@ def planned(task: Task, share: float = 1.0) -> Record:
         most = min(choices.rated, rules.rated_images(choices.reserved, look, tested))
         choices = replace(choices, rated=most)
     return Record(task.paths.choices, task.asked, choices, clock.total, clock.used)
+
+
+def _look_at(task: Task) -> None:
+    """Warns of what would spoil the run, test images among the others above all."""
+    source = task.subject.source
+    if source.has_random_access:
+        tests = {} if task.test is None else {"": open_data(task.test)}
+        warn_of_images(LabelledSource(source, None), tests)
 
 
 def trained(task: Task, record: Record, images: ImageSource) -> Supervisor:

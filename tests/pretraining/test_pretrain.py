@@ -383,3 +383,27 @@ def test_steps_are_timed_by_doing_some_and_nothing_stays(
     assert torch.equal(torch.random.get_rng_state(), state)
     pace_of(build, images, 8, 0.0)
     assert built[1].run.global_step == 2
+
+
+@pytest.mark.usefixtures("no_page")
+def test_test_images_among_the_others_are_warned_of(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    images, labels = labelled
+    with pytest.warns(UserWarning, match="test images"):
+        outcome = call(labelled, tmp_path, tiny_backbone(), test=(images[:20], labels[:20]))
+    assert outcome.choices.tested == 0 and outcome.evaluation is not None
+    assert outcome.evaluation.test_images == 20 and "kept to test on" not in str(outcome)
+
+
+def test_a_data_set_that_changes_is_warned_of(tmp_path: Path, tiny_backbone: Any) -> None:
+    class Changing(torch.utils.data.Dataset[Tensor]):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, index: int) -> Tensor:
+            return torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+
+    with pytest.warns(UserWarning, match="super_selfish.check"):
+        with pytest.raises(ValueError, match="time= is too short"):
+            call(Changing(), tmp_path, tiny_backbone(), time="20s")

@@ -89,10 +89,12 @@ def warn_of_images(images: LabelledSource, tests: Mapping[str, LabelledSource]) 
 
     Args:
         images: For pretraining.
-        tests: Parts that accuracies will be of, by the names of their sets; `""` has no name.
+        tests: Parts that accuracies will be of, by the names of their sets; `""` has no name. Where
+            there is none, only the images themselves are looked at.
     """
     told: dict[str, None] = {}  # each sentence once
-    for name, test in tests.items():
+    parts: dict[str, LabelledSource | None] = {**tests} or {"": None}
+    for name, test in parts.items():
         for finding in quick_check(images, test).bad():
             if finding.topic in _SAID:
                 is_of_set = bool(name) and finding.topic == "test images"
