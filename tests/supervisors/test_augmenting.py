@@ -32,7 +32,8 @@ from tests.conftest import TinyBackbone
 # Of one the augmentation is the task, of the other the tasks have theirs.
 ALGORITHMS = sorted(set(SUPERVISORS) - {"exemplar", "multi_task"})
 DEFAULTS = {
-    **dict.fromkeys(("instance", "pirl", "cmc", "cpc"), "cpc"),
+    **dict.fromkeys(("instance", "pirl", "cmc"), "paper"),
+    "cpc": "cpc",
     **{"moco": "moco", "byol": "byol"},
     "swav": "swav",
     "barlow_twins": "byol",

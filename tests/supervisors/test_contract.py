@@ -331,7 +331,9 @@ def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
     differences = (kind.__doc__ or "").partition("Differences from the paper: ")[2]
     differences = " ".join(differences.partition("\n\n")[0].split())
     # What supervise() does where nothing is said, which no paper does.
-    assert re.search(r"By default Adam .*at a constant rate of 1e-3 in batches of 32", differences)
+    rate = f"{kind.default_lr:.0e}".replace("e-0", "e-")
+    said = rf"By default Adam .*at a constant rate of {rate} in batches of 32"
+    assert re.search(said, differences)
     assert "instead of" in differences
 
 

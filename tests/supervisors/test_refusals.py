@@ -20,6 +20,7 @@ Backbones = Callable[..., nn.Module]
 NAN, INF = math.nan, math.inf
 
 COUNTS = (0, -1, 2.5)
+WIDTHS = (0, (), (0, 4), (2.5, 3), "ab")
 RECIPES = ("none", RandomResizedCrop(9))  # no name, and views of another size
 WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "byol": {
@@ -28,8 +29,14 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "momentum": (-0.1, 1.1, NAN),
         "augmentation": RECIPES,
     },
-    "bigan": {"latent_channels": COUNTS, "latent_grid": COUNTS, "augmentation": RECIPES},
+    "bigan": {
+        "latent_channels": COUNTS,
+        "latent_grid": COUNTS,
+        "players": ("full",),
+        "augmentation": RECIPES,
+    },
     "cmc": {
+        "views_per_image": (-1, 2.5),
         "embedding_size": COUNTS,
         "num_images": (1, 0),
         "num_negatives": COUNTS,
@@ -64,6 +71,8 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "augmentation": RECIPES,
     },
     "context": {
+        "decoder_widths": WIDTHS,
+        "discriminator_widths": WIDTHS,
         "probability": (0.0, 1.1, NAN),
         "num_blocks": COUNTS,
         "scale": ((0.2, 0.1), (0.0, 0.0), (0.1,), 0.1),
@@ -103,14 +112,20 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "clip_norm": (0.0, -1.0, NAN),
         "augmentation": RECIPES,
     },
-    "denoise": {"probability": (0.0, 1.0, NAN), "augmentation": RECIPES},
+    "denoise": {
+        "probability": (0.0, 1.0, NAN),
+        "decoder_widths": WIDTHS,
+        "augmentation": RECIPES,
+    },
     "exemplar": {
+        "views_per_class": (-1, 2.5),
         "num_classes": (1, 23, *COUNTS),
         "num_transforms": COUNTS,
         "max_elements": COUNTS,
         "probability": (0.0, 1.1, NAN),
     },
     "instance": {
+        "views_per_image": (-1, 2.5),
         "embedding_size": COUNTS,
         "num_negatives": COUNTS,
         "temperature": (0.0, -1.0, NAN, INF),
@@ -138,6 +153,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "augmentation": (*RECIPES, ("moco",)),
     },
     "pirl": {
+        "views_per_image": (-1, 2.5),
         "embedding_size": COUNTS,
         "grid": (1, 33, *COUNTS),
         "num_permutations": (1, 25, *COUNTS),
