@@ -205,7 +205,7 @@ def test_clipped_lars_takes_the_steps_of_its_equation(published: ModuleType) -> 
                 size, steep = np.linalg.norm(expected[0]), np.linalg.norm(change)
                 ratio = min(0.02 * size / (steep + 0.01 * size) / 0.1, 1.0)
                 assert (ratio == 1.0) == (scale == 0.01)
-                change = ratio * (change + 0.01 * expected[0])
+                change = ratio * (change + 0.01 * expected[0])  # type: ignore[operator]
             velocity[number] = 0.9 * velocity[number] + change
             expected[number] -= 0.1 * velocity[number]
         lars.step()

@@ -136,7 +136,9 @@ def test_a_jpeg_is_known_by_its_ending_before_it_is_opened(
     opened: list[Any] = []
     original = decoding.open_raster
     monkeypatch.setattr(
-        decoding, "open_raster", lambda file: (opened.append(file), original(file))[1]
+        decoding,
+        "open_raster",
+        lambda file: (opened.append(file), original(file))[1],  # type: ignore[func-returns-value]
     )
     read_image(path)
     assert len(opened) == (ending == "dat")
@@ -166,7 +168,7 @@ def test_a_page_that_a_jpeg_lacks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "1.dat"
     path.write_bytes(content("JPEG"))
     for pages in (None, "channels", 0):
-        assert read_image(path, None, pages).shape == (3, 48, 64)  # type: ignore[arg-type]
+        assert read_image(path, None, pages).shape == (3, 48, 64)
     with pytest.raises(ValueError, match="there is no page 1: it has 1, counted from 0"):
         read_image(path, None, 1)
 

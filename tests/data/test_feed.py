@@ -92,7 +92,7 @@ def test_images_of_all_processes_are_known_before_they_are_read() -> None:
     assert feed.indices(0, 1) == [8, 10, 12, 14, 9, 11, 13, 15]
     assert feed.indices(0, 9) == []
     assert order_of(feed.loader).rank == 1
-    loader = torch.utils.data.DataLoader([1, 2], batch_size=2)
+    loader = torch.utils.data.DataLoader([1, 2], batch_size=2)  # type: ignore[arg-type, var-annotated]
     assert Feed(loader, len, CPU, 0).indices(0, 0) == []
 
 
@@ -190,7 +190,7 @@ def test_images_that_cannot_be_read_are_told_once_and_counted() -> None:
     assert feed.images == 3
     assert len(feed.unreadable) == len(feed.left_out) == 1
     assert len(list(feed.epoch(1, 0))) == 2  # not told again
-    assert feed.unreadable == ()
+    assert feed.unreadable == ()  # type: ignore[comparison-overlap]
 
 
 def test_who_reads_for_a_users_function_counts_what_is_left_out() -> None:

@@ -49,8 +49,8 @@ def test_other_pages_are_refused(wrong: Any) -> None:
 def test_the_only_image_is_the_image() -> None:
     frames = Given(image(7))
     for pages in (None, 0, "frames"):
-        assert int(read_chosen(frames, pages, (2, 3))[0, 0, 0]) == 7  # type: ignore[arg-type]
-        assert chosen_shape(frames, pages) == (1, 4, 5)  # type: ignore[arg-type]
+        assert int(read_chosen(frames, pages, (2, 3))[0, 0, 0]) == 7
+        assert chosen_shape(frames, pages) == (1, 4, 5)
     assert frames.asked == [(0, (2, 3))] * 3
     assert frames.noun == "pages"
 
@@ -61,9 +61,9 @@ def test_one_of_several_is_chosen_by_its_number() -> None:
     assert chosen_shape(frames, 1) == (3, 2, 2)
     for use in (read_chosen, chosen_shape):
         with pytest.raises(ValueError, match="there is no page 2: it has 2, counted from 0"):
-            use(frames, 2)  # type: ignore[operator]
+            use(frames, 2)
         with pytest.raises(ValueError, match="it holds 2 pages, and which of them is the image"):
-            use(frames, None)  # type: ignore[operator]
+            use(frames, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
@@ -80,7 +80,7 @@ def test_channels_are_of_one_size_and_type() -> None:
     frames = Given(image(7), image(8, 1, 4, 6))
     for use in (read_chosen, chosen_shape):
         with pytest.raises(ValueError, match=r"pages differ in size \(\(4, 5\), \(4, 6\)\) and"):
-            use(frames, "channels")  # type: ignore[operator]
+            use(frames, "channels")
     mixed = Given(image(7), image(8, dtype=torch.float32))
     assert chosen_shape(mixed, "channels") == (2, 4, 5)
     with pytest.raises(ValueError, match="pages differ in type and cannot be channels"):

@@ -52,10 +52,10 @@ def test_positions_count_on_from_source_to_source(joined: JoinedSource) -> None:
     for index, shade in enumerate(shades):
         sample = joined[index]
         assert (shade_of(sample), sample.index) == (shade, index)
-        assert joined.label(index) == sample.label
+        assert joined.label(index) == sample.label  # type: ignore[union-attr]
         assert joined.name(index) == f"item {joined.placed(index)[1]}"
     assert int(joined.item(5)[0][0, 0, 0]) == 21
-    assert joined.known_labels() is None
+    assert joined.known_labels() is None  # type: ignore[func-returns-value]
     with pytest.raises(IndexError):
         joined[12]
 
@@ -162,7 +162,7 @@ def test_samples_go_to_the_collator_of_their_source(joined: JoinedSource) -> Non
     batch = COLLATOR.stack([joined[index] for index in (7, 0, 11, 1, 4, 5)])
     assert views(batch) == [(0, "a", [0, 1]), (1, "b", [0, 1]), (2, "c", [0, 4])]
     assert batch.index.tolist() == [0, 1, 0, 1, 0, 4]
-    whole = COLLATOR.stack(joined.select(torch.tensor([8, 10])))
+    whole = COLLATOR.stack(joined.select(torch.tensor([8, 10])))  # type: ignore[arg-type]
     assert views(whole) == [(2, "c", [1, 3])]
 
 

@@ -21,7 +21,8 @@ def folder(root: Path, masks: str, names: list[str], ending: str = "png") -> Pat
 def test_images_and_masks_of_one_name_are_pairs(tmp_path: Path) -> None:
     pairs = MaskFolder(folder(tmp_path, "masks", ["b", "a"]))
     assert [
-        tuple(Path(path).relative_to(tmp_path).as_posix() for path in pair) for pair in pairs
+        tuple(Path(path).relative_to(tmp_path).as_posix() for path in pair)
+        for pair in pairs  # type: ignore[attr-defined]
     ] == [
         ("images/a.jpg", "masks/a.png"),
         ("images/b.jpg", "masks/b.png"),
@@ -37,7 +38,7 @@ def test_of_oxford_the_lists_of_names_are_read_and_hidden_files_are_not(tmp_path
     (tmp_path / "annotations/test.txt").write_text("# name class\npug_2 2 1 1\n\npug_10 2 1 1\n")
     assert len(MaskFolder(tmp_path)) == 3
     test = MaskFolder(str(tmp_path), split="test", ignored=[3])
-    assert [Path(path).stem for path, _ in test] == ["pug_10", "pug_2"]
+    assert [Path(path).stem for path, _ in test] == ["pug_10", "pug_2"]  # type: ignore[attr-defined]
     assert test.numbers == {1: "pet", 2: "background", 3: "border"}
     assert test.ignored == (3,)
     with pytest.raises(ValueError, match=r"tests\.txt, which is missing: did you mean 'test'\?"):

@@ -158,7 +158,7 @@ def test_arrays_are_not_changed_by_holding_them(images: Tensor) -> None:
 
 
 def test_images_may_take_nine_tenths_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_device, "free_memory", lambda device: free)
+    monkeypatch.setattr(on_device, "free_memory", lambda device: free)  # type: ignore[has-type]
     for dtype, bytes_each in ((torch.uint8, 3 * 32 * 32), (torch.float32, 4 * 3 * 32 * 32)):
         images = torch.zeros(9, 3, 32, 32, dtype=dtype)
         images[:, 0] = 255 if dtype == torch.uint8 else 1

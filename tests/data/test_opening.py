@@ -104,7 +104,7 @@ def test_tables_are_refused(module: str, name: str) -> None:
 
 def test_loaders_and_empty_paths_are_refused() -> None:
     with pytest.raises(TypeError, match="expected a data set, got a DataLoader, which makes"):
-        as_source(DataLoader([1, 2]))
+        as_source(DataLoader([1, 2]))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="but the path is empty"):
         refuse_mistaken("")
     refuse_mistaken("a")

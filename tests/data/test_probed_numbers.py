@@ -72,7 +72,7 @@ def test_sixteen_images_are_looked_at() -> None:
     found, reader = probed(images)
     assert reader.read == reader.checked == [3 * place for place in range(16)]
     assert (found.images, found.least, found.greatest) == (16, 0.0, 45.0)
-    images[3] = images[6] = None
+    images[3] = images[6] = None  # type: ignore[call-overload]
     found, reader = probed(images)
     assert found.images == 14
     assert reader.checked == [0, *(3 * place for place in range(3, 16))]

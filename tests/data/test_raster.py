@@ -193,7 +193,7 @@ def looked_at(kind: str, mode: str = "RGB", raw: Any = "RGB", **others: Any) -> 
 def test_sixteen_bits_of_colour_are_cut(mode: str) -> None:
     for raw in ("RGB;16B", "RGB;16L", "RGB;16N", ("RGB;16B", 0, 1)):
         assert looked_at("PNG", mode, raw)
-    for raw in ("RGB", "RGB;16", ("RGB", 16), ()):
+    for raw in ("RGB", "RGB;16", ("RGB", 16), ()):  # type: ignore[assignment]
         assert not looked_at("PNG", mode, raw)
 
 

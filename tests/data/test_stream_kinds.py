@@ -70,7 +70,7 @@ def test_mosaics_place_is_said_to_all_and_kept_besides() -> None:
     with worker_of(1, 2):  # which its own iterator must know
         portion = stream.begin(9, Share(0, 2, 1, 2), 7)
         assert list(portion) == ["1: 3", "1: 4"]
-    assert stream.state() is None
+    assert stream.state() is None  # type: ignore[func-returns-value]
     assert list(stream.look()) == [f"item {number}" for number in range(5)]
 
 

@@ -133,13 +133,13 @@ WHY_NOT = {
 def test_why_one_does_not_go_on_is_said_with_the_steps_that_are_left(why: str) -> None:
     state, options = WHY_NOT[why]
     of = order(4, 7)
-    here = position(of, **options)
+    here = position(of, **options)  # type: ignore[arg-type]
     here.load_state_dict(state, 4, 7)
     assert here.remark is not None
     assert re.search(f"{why}.* begins for the 3 steps left of this epoch", here.remark)
     assert here.begin(of) == Start(5, {})  # the next pass
     assert here.begin(of) == Start(4, {})  # of the next epoch nothing more is to be said
-    again = position(of, **options)
+    again = position(of, **options)  # type: ignore[arg-type]
     again.load_state_dict(state, 4, 9)
     assert again.remark is not None and "for the 1 step left" in again.remark
 

@@ -172,7 +172,7 @@ def test_a_stream_begins_again_for_a_reader_without_end() -> None:
         piece = read.piece(2)
         assert not piece.is_last
         second += shown(piece)
-    assert sorted(first) == sorted(second) == list(range(6))
+    assert sorted(first) == sorted(second) == list(range(6))  # type: ignore[type-var]
     assert first != second  # of the next pass
     assert read.number == 2
 

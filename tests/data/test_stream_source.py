@@ -68,7 +68,7 @@ def test_the_first_images_are_the_source_of_labels_items_and_names() -> None:
     assert (sample.index, numbers_in([sample.image])) == (9, [9])
     assert source.name(9) == "image 9 of the stream"
     assert numbers_in(source.__getitems__([4, 2])) == [4, 2]
-    assert source.known_labels() is None
+    assert source.known_labels() is None  # type: ignore[func-returns-value]
     with pytest.raises(IndexError, match="a stream has no item 3"):
         source.items[3]
     assert len(source.items) == 0

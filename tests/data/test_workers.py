@@ -280,7 +280,7 @@ def test_batches_are_counted_for_who_describes_them() -> None:
 
 
 def test_seconds_may_be_of_any_kind_of_number() -> None:
-    assert parse_timeout(np.float32(0.5)) == 0.5
+    assert parse_timeout(np.float32(0.5)) == 0.5  # type: ignore[arg-type]
     assert type(parse_timeout(5)) is float
     for wrong in ([5], -0.5, float("nan")):
         with pytest.raises(ValueError, match="worker_timeout is a number of seconds"):

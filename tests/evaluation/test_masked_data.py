@@ -84,15 +84,18 @@ def test_images_and_masks_stay_together(data: Any) -> None:
     source, masks = opened(data)
     assert masks.numbers.dtype == torch.uint8
     assert torch.equal(masks.numbers.long(), MASKS)
-    assert torch.equal(
-        torch.stack([source[index].image for index in range(4)]).float(), _scaled(source)
-    )
+    assert torch.equal(_images_of(source).float(), _scaled(source))
     assert masks.classes.tolist() == [1, 2, 3]
     assert open_masked(LabelledSource(source, None, masks)).masks is masks
 
 
+def _images_of(source: ImageSource) -> Tensor:
+    samples: list[Any] = [source[index] for index in range(len(source))]
+    return torch.stack([sample.image for sample in samples])
+
+
 def _scaled(source: ImageSource) -> Tensor:
-    return IMAGES.float() / (1 if source[0].image.dtype == torch.uint8 else 255)
+    return IMAGES.float() / (1 if _images_of(source).dtype == torch.uint8 else 255)
 
 
 def test_a_folder_of_oxford_is_read_with_its_names(tmp_path: Path) -> None:
@@ -100,10 +103,10 @@ def test_a_folder_of_oxford_is_read_with_its_names(tmp_path: Path) -> None:
     for data in (tmp_path, str(tmp_path), MaskFolder(tmp_path)):
         source, masks = opened(data)
         assert torch.equal(masks.numbers.long(), MASKS)
-        assert torch.equal(torch.stack([source[index].image for index in range(4)]), IMAGES)
+        assert torch.equal(_images_of(source), IMAGES)
         assert masks.names == {1: "pet", 2: "background", 3: "border"}
     source, masks = opened(Subset(MaskFolder(tmp_path, ignored=[3]), [2, 0]))
-    assert torch.equal(source[0].image, IMAGES[2])
+    assert torch.equal(_images_of(source)[0], IMAGES[2])
     assert torch.equal(masks.numbers.long(), MASKS[[2, 0]].masked_fill(MASKS[[2, 0]] == 3, 255))
     assert masks.names[1] == "pet"
 

@@ -125,7 +125,7 @@ def test_figures_are_those_of_the_reference() -> None:
     assert set(predicted.unique().tolist()) == {4, 5, 9}
     iou, share = mean_iou_in_loops(predicted, masks)
     score = score_counts(counts, {})
-    assert (score.value, score.metrics["pixel_accuracy"]) == (
+    assert (score.value, score.metrics["pixel_accuracy"]) == (  # type: ignore[comparison-overlap]
         pytest.approx(iou),
         pytest.approx(share),
     )

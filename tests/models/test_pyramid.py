@@ -66,5 +66,5 @@ def test_other_sizes_follow_and_gradients_reach_all_levels(
     maps = pyramid(torch.rand(2, 3, 48, 40))
     assert [tuple(found.shape) for found in maps.values()] == [(2, 8, 24, 20), (2, 16, 12, 10)]
     maps["0"].sum().backward()
-    first, last = pyramid.backbone.layers[0], pyramid.backbone.layers[3]
-    assert first.weight.grad is not None and last.weight.grad is None
+    first, last = pyramid.backbone.layers[0], pyramid.backbone.layers[3]  # type: ignore[index]
+    assert first.weight.grad is not None and last.weight.grad is None  # type: ignore[union-attr]

@@ -323,7 +323,7 @@ def test_decoders_and_discriminators_are_as_narrow_as_the_backbone(
 
 
 def widths_of(network: nn.Module, kind: type) -> list[int]:
-    return [module.out_channels for module in network.modules() if type(module) is kind]
+    return [module.out_channels for module in network.modules() if type(module) is kind]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("algorithm", ["denoise", "context"])

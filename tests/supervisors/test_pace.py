@@ -99,7 +99,7 @@ def test_the_seconds_of_a_step_are_the_mean_of_three_after_one_that_warms_up(
 def _in_two(folder: Path, images: Tensor) -> str:
     """In the second process fp32 would be the faster."""
     rank = torch.distributed.get_rank()
-    pace.seconds_a_step = lambda *args: 1.0 + (rank if "bf16" in args else 0.5)  # type: ignore
+    pace.seconds_a_step = lambda *args: 1.0 + (rank if "bf16" in args else 0.5)
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     supervisor = RotateNetSupervisor(images, backbone).supervise(precision="auto", **QUIET)
     assert supervisor.run is not None

@@ -108,10 +108,10 @@ def test_one_seed_is_compared_by_its_draws() -> None:
 
 def test_a_twin_and_a_start_of_its_own_count_before_the_shared_ones() -> None:
     own = {"knn": pack(right(0.3))}
-    record = run(
+    record = run(  # type: ignore[misc]
         *("moco", 0, {"knn": right(0.5)}),
-        **{"untrained": {"knn": 0.3}, "untrained_answers": own, "twin": None},
-        **{"start_accuracy": {"knn": 0.45}, "start_answers": {"knn": pack(right(0.45))}},
+        **{"untrained": {"knn": 0.3}, "untrained_answers": own, "twin": None},  # type: ignore[arg-type]
+        **{"start_accuracy": {"knn": 0.45}, "start_answers": {"knn": pack(right(0.45))}},  # type: ignore[arg-type]
     )
     shared = run("untrained", 0, {"knn": right(0.1)})
     found = Comparison((record, shared), SETTINGS)
