@@ -186,7 +186,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     sets = [name for name in BASE if any(row.recipe.data == name for row in rows)]
     axes_of = ("images", "minutes", "side")
     figure, panels = pyplot.subplots(
-        len(sets), 3, figsize=(10, 3 * len(sets)), squeeze=False, sharey="row", layout="constrained"
+        len(sets), 3, figsize=(11, 3 * len(sets) + 1), squeeze=False, sharey="row"
     )
     for line, data in zip(panels, sets, strict=True):
         own = [row.recipe for row in rows if row.recipe.data == data]
@@ -227,8 +227,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         line[0].set_ylabel(f"{data}\ngain of the probe (points)")
     handles, labels = panels[0][0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=120)
+        figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
 
