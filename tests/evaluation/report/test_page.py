@@ -400,6 +400,7 @@ def test_the_map_is_made_as_one_likes(
         write_report(supervisor, tmp_path / "run", map_method="mds")
 
 
+@pytest.mark.filterwarnings("ignore:All 22 test images are among:UserWarning")
 def test_a_comparison_brings_its_table_its_notes_and_its_figure(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path
 ) -> None:
