@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import math
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,9 +18,9 @@ from torch import Tensor
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.traffic import Traffic, traffic_of
 from tests.conftest import TinyBackbone
+from tests.scripts import ROOT, benchmark
 from tests.supervisors.test_contract import build
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
@@ -108,20 +107,10 @@ def test_the_table_is_what_the_package_says_of_each_algorithm(
     assert found.returned == 4 * eval(returned, {}, LETTERS)
 
 
-@pytest.fixture(scope="module")
-def model() -> Any:
-    """`benchmarks/scaling.py`, which is no package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        specified: Any = importlib.util.spec_from_file_location(
-            "scaling_benchmark", ROOT / "benchmarks" / "scaling.py"
-        )
-        module = importlib.util.module_from_spec(specified)
-        sys.modules["scaling_benchmark"] = module
-        specified.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
+@pytest.fixture
+def model() -> Iterator[ModuleType]:
+    with benchmark("scaling") as module:
+        yield module
 
 
 def test_the_model_of_a_step_is_that_of_its_formula(model: Any) -> None:

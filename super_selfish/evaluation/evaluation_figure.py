@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from super_selfish.evaluation.charts import style_axes, write_legend_above
 from super_selfish.evaluation.scoring import Score
 from super_selfish.evaluation.sheets import (
     ACCENT,
@@ -15,7 +16,6 @@ from super_selfish.evaluation.sheets import (
     QUIET,
     new_figure,
     save_figure,
-    write_legend,
 )
 
 if TYPE_CHECKING:
@@ -94,17 +94,7 @@ def plot_scores(
     axes.set_xlabel(below, fontsize=FONT - 1, color=QUIET, parse_math=False)
     figure.set_figheight(figure.get_figheight() + _LINE * len(below.splitlines()))
     handles, names = zip(*legend, strict=True)
-    write_legend(
-        axes,
-        handles,
-        names,
-        fontsize=FONT,
-        frameon=False,
-        ncols=6,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderpad=0,
-    )
+    write_legend_above(axes, handles, names, columns=6)
     return save_figure(figure, path)
 
 
@@ -134,11 +124,6 @@ def _draw_bar(axes: Axes, center: float, width: float, score: Score, color: str)
 
 def _style(axes: Axes, metric: str) -> None:
     """Grid and labels."""
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#999999")
-    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    style_axes(axes, grid="y")
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(f"{metric} in %", fontsize=FONT + 1, color=INK)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from super_selfish.evaluation.charts import style_axes, write_legend_above
 from super_selfish.evaluation.intervals import Measured, difference
 from super_selfish.evaluation.labels_saved import PER_CLASS, Curve, Saved, Unit, count
 from super_selfish.evaluation.sheets import (
@@ -16,7 +17,6 @@ from super_selfish.evaluation.sheets import (
     INK,
     new_figure,
     save_figure,
-    write_legend,
 )
 
 if TYPE_CHECKING:
@@ -92,17 +92,7 @@ def plot_label_curves(
         label = "\n".join([axes.get_xlabel(), "", *below])
         axes.set_xlabel(label, fontsize=FONT, color=INK, parse_math=False)
         figure.set_figheight(_SIZE[1] + _LINE * (1 + len(below)))
-    write_legend(
-        axes,
-        handles,
-        names,
-        fontsize=FONT,
-        frameon=False,
-        ncols=4,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderpad=0,
-    )
+    write_legend_above(axes, handles, names, columns=4)
     return save_figure(figure, path)
 
 
@@ -161,11 +151,6 @@ def _style(axes: Axes, labels: Sequence[float], across: str, up: str) -> None:
             ticks.append(n)
     axes.set_xticks(ticks, [count(n) for n in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#999999")
-    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    style_axes(axes)
     axes.set_xlabel(across, fontsize=FONT, color=INK)
     axes.set_ylabel(up, fontsize=FONT + 1, color=INK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -50,11 +50,11 @@ class Wishes:
     seed: int
     device: torch.device
     named: bool
-    is_accelerated: bool = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Notes whether the device is an accelerator."""
-        object.__setattr__(self, "is_accelerated", self.device.type != "cpu")
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether networks run on an accelerator."""
+        return self.device.type != "cpu"
 
     def build(self, images: ImageSource | Tensor, backbone: str, *, copied: bool) -> Supervisor:
         """The supervisor, with first weights that the seed decides.
@@ -333,7 +333,7 @@ def _of_run(chosen: Choices, wishes: Wishes, steps: int) -> str:
     if chosen.cache:
         said += "; images are decoded once into a file"
     elif chosen.num_workers:
-        said += f"; {plural(chosen.num_workers, 'process')} read".replace("processs", "processes")
+        said += f"; {plural(chosen.num_workers, 'process')} read"
     passes = chosen.epochs if chosen.num_images is not None else 1
     if not rules.is_enough(steps, passes):
         said += f"; {steps:,} updates are few: more time would help"

@@ -47,8 +47,8 @@ from super_selfish.supervisors.remembering import (
     SPREAD,
     among_joined,
     draw_negatives,
-    growth_of_memory,
     guessing_loss,
+    let_images_join,
     loss_of_form,
     memory_size,
     require_memory_options,
@@ -236,9 +236,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
         self.model = CombinedNet(halves, SplitHead(predictor, twin, dim, wants_map=False))
         self.lightness_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=0)
         self.color_bank = MemoryBank(num_images, embedding_size, bank_momentum, seed=1)
-        self.growth = growth_of_memory(num_images, views_per_image)
-        joining = None if self.growth is None else self.growth.members
-        self.register_buffer("joining", joining, persistent=False)
+        let_images_join(self, num_images, views_per_image)
         self.num_negatives = num_negatives
         self.collate_fn = MultiviewCollator(view, num_views, num_images, num_negatives)
 

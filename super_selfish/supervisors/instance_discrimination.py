@@ -39,8 +39,8 @@ from super_selfish.supervisors.remembering import (
     SPREAD,
     among_joined,
     draw_negatives,
-    growth_of_memory,
     guessing_loss,
+    let_images_join,
     loss_of_form,
     memory_size,
     require_memory_options,
@@ -192,9 +192,7 @@ class InstanceDiscriminationSupervisor(Supervisor):
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         self.bank = MemoryBank(num_images, embedding_size, bank_momentum)
-        self.growth = growth_of_memory(num_images, views_per_image)
-        joining = None if self.growth is None else self.growth.members
-        self.register_buffer("joining", joining, persistent=False)
+        let_images_join(self, num_images, views_per_image)
         self.num_negatives = num_negatives
         self.collate_fn = InstanceCollator(view, num_images, num_negatives)
 

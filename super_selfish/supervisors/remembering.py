@@ -120,16 +120,19 @@ def guessing_loss(loss: object, num_images: int, num_negatives: int) -> float | 
     return math.log(min(1 + num_negatives, num_images)) if isinstance(loss, InfoNCELoss) else None
 
 
-def growth_of_memory(num_images: int, views_per_image: int) -> Growth | None:
-    """How soon images join a memory; None where all are in it from the start.
+def let_images_join(supervisor: Supervisor, num_images: int, views_per_image: int) -> None:
+    """Has images join the memory one by one, in the order of the buffer `joining`.
 
     Args:
-        num_images: Entries of the memory.
-        views_per_image: See the supervisors.
+        supervisor: With a memory.
+        num_images: Its entries.
+        views_per_image: See the supervisors; 0 for all from the start.
     """
-    if views_per_image == 0:
-        return None
-    return Growth(views_per_image, FEWEST_REMEMBERED, drawn_order(num_images))
+    supervisor.growth = None
+    if views_per_image > 0:
+        supervisor.growth = Growth(views_per_image, FEWEST_REMEMBERED, drawn_order(num_images))
+    joining = None if supervisor.growth is None else supervisor.growth.members
+    supervisor.register_buffer("joining", joining, persistent=False)
 
 
 def joined_now(supervisor: Supervisor) -> int | None:

@@ -8,6 +8,7 @@ def plural(count: int, what: str) -> str:
 
     Args:
         count: How many.
-        what: One of them; several end in "s".
+        what: One of them; several end in "s", or "es" after an "s".
     """
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    ending = "" if count == 1 else "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{ending}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -15,25 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-ROOT = Path(__file__).parents[2]
+from tests.scripts import benchmark
 
 
 @pytest.fixture
 def published() -> Iterator[ModuleType]:
-    """`benchmarks/published.py`, which is no package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        yield importlib.import_module("published")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-        for name in (
-            "published",
-            "published_settings",
-            "published_tables",
-            "datasets",
-            "provenance",
-        ):
-            sys.modules.pop(name, None)
+    with benchmark("published") as module:
+        yield module
 
 
 @pytest.mark.filterwarnings("ignore::super_selfish.supervisors.HealthWarning")

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from super_selfish.evaluation.charts import style_axes
 from super_selfish.evaluation.comparison.standings import Spread, Standing
 from super_selfish.evaluation.comparison.table_cells import HEALTHY, change, costs, health_of
 from super_selfish.evaluation.sheets import (
@@ -350,10 +351,5 @@ def _style(axes: Axes, label: str) -> None:
 
     if axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#999999")
-    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    style_axes(axes)
     axes.set_xlabel(label, fontsize=FONT, color=INK)

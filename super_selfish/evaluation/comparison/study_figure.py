@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from super_selfish.evaluation.charts import style_axes
 from super_selfish.evaluation.comparison.figure import GAIN
 from super_selfish.evaluation.comparison.standings import START, UNTRAINED, Spread, Standing
 from super_selfish.evaluation.comparison.study import Columns, chance_of, sensitivity_of
@@ -213,11 +214,6 @@ def _style(axes: Axes, good: Sequence[Standing], label: str, *, names: bool) -> 
     axes.set_ylim(len(good) - 0.4, -0.6)
     axes.set_yticks(range(len(good)), [entry.algorithm for entry in good] if names else [])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.grid(axis="x", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color("#999999")
-    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK)
+    style_axes(axes, grid="x", spines=("bottom",))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(label, fontsize=FONT, color=INK)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from super_selfish.evaluation.charts import style_axes
 from super_selfish.evaluation.sheets import FONT, INK, new_figure, save_figure
 from super_selfish.supervisors.base import Supervisor
 
@@ -177,12 +178,8 @@ def _style_curves(axes: Axes, names: Sequence[str], is_last: bool) -> None:
     """Grid, labels and ticks of a panel."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#999999")
-    axes.tick_params(labelsize=FONT, color="#999999", labelcolor=INK, labelbottom=is_last)
+    style_axes(axes)
+    axes.tick_params(labelbottom=is_last)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.set_ylabel(names[0].replace("_", " "), fontsize=FONT + 1, color=INK)
     if is_last:

@@ -1,27 +1,21 @@
+"""`benchmarks/recipes.py`: what it plans, and that it runs."""
+
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+from tests.scripts import ROOT, benchmark
 
 
-@pytest.fixture(scope="module")
-def recipes() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location("recipes", FOLDER / "recipes.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["recipes"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+@pytest.fixture
+def recipes() -> Iterator[ModuleType]:
+    with benchmark("recipes") as module:
+        yield module
 
 
 def test_recipes_differ_from_the_base_in_one_number(recipes: ModuleType) -> None:
@@ -46,7 +40,7 @@ def test_images_are_made_smaller_by_area(recipes: ModuleType) -> None:
 
 
 def test_it_runs(recipes: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    root = FOLDER.parents[1] / "shared" / "datasets"
+    root = ROOT.parent / "shared" / "datasets"
     if not root.is_dir():
         pytest.skip(f"there are no data sets at {root}")
     out = tmp_path / "recipes"
