@@ -79,6 +79,34 @@ def barlow_twins_in_loops(first: Tensor, second: Tensor, weight: float) -> float
     return loss
 
 
+def vicreg_in_loops(
+    first: Tensor,
+    second: Tensor,
+    weights: tuple[float, float, float] = (25.0, 25.0, 1.0),
+    deviation: float = 1.0,
+) -> float:
+    """Bardes et al. 2021, equations 1 to 6: a number, and a pair of numbers, at a time."""
+    images, size = first.shape
+    views = [view.double().tolist() for view in (first, second)]
+    invariance = sum(
+        (a - b) ** 2
+        for row, other in zip(*views, strict=True)
+        for a, b in zip(row, other, strict=True)
+    ) / (images * size)
+    variance = covariance = 0.0
+    for view in views:
+        means = [sum(row[i] for row in view) / images for i in range(size)]
+        for i in range(size):
+            for j in range(size):
+                common = sum((row[i] - means[i]) * (row[j] - means[j]) for row in view)
+                common /= images - 1
+                if i == j:
+                    variance += max(0.0, deviation - math.sqrt(common + 1e-4)) / size / 2
+                else:
+                    covariance += common**2 / size
+    return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
+
+
 def sinkhorn_in_loops(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     """Caron et al. 2020, appendix A: a row a prototype; rows to 1 / K, then columns to 1 / B."""
     images, prototypes = scores.shape

@@ -30,6 +30,7 @@ PUBLIC = {
         "RotateNetSupervisor",
         "SplitBrainNetSupervisor",
         "Supervisor",
+        "VICRegSupervisor",
         "VisualCountingSupervisor",
     ],
     "super_selfish.models": ["Classification", "CombinedNet", "EfficientFeatures"],

@@ -10,7 +10,7 @@ from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, 
 from super_selfish.losses.masks import masked_binary_cross_entropy
 from super_selfish.losses.nce import NCELoss, noise_contrastive
 from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
-from super_selfish.losses.redundancy import BarlowTwinsLoss, barlow_twins
+from super_selfish.losses.redundancy import BarlowTwinsLoss, VICRegLoss, barlow_twins, vicreg
 from super_selfish.losses.regression import (
     cosine_regression,
     masked_mean_squared_error,
@@ -25,6 +25,7 @@ __all__ = [
     "NCELoss",
     "NTXentLoss",
     "SwappedPredictionLoss",
+    "VICRegLoss",
     "barlow_twins",
     "candidate_info_nce",
     "cosine_regression",
@@ -38,4 +39,5 @@ __all__ = [
     "prototype_scores",
     "sinkhorn_codes",
     "swapped_prediction",
+    "vicreg",
 ]

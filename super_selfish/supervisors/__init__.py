@@ -34,6 +34,7 @@ from super_selfish.supervisors.simsiam import SimSiamSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
 from super_selfish.supervisors.swav import SwAVSupervisor
 from super_selfish.supervisors.two_views import TwoViewCollator
+from super_selfish.supervisors.vicreg import VICRegSupervisor
 from super_selfish.supervisors.visual_counting import VisualCountingSupervisor
 from super_selfish.training.finite import NonFiniteLossError
 
@@ -57,6 +58,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
     "barlow_twins": BarlowTwinsSupervisor,
+    "vicreg": VICRegSupervisor,
     "simclr": SimCLRSupervisor,
     "simsiam": SimSiamSupervisor,
     "swav": SwAVSupervisor,
@@ -94,6 +96,7 @@ __all__ = [
     "Supervisor",
     "SwAVSupervisor",
     "TwoViewCollator",
+    "VICRegSupervisor",
     "VisualCountingSupervisor",
     "seen_batch",
 ]

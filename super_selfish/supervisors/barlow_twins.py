@@ -24,14 +24,19 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses import BarlowTwinsLoss
 from super_selfish.losses.full_precision import in_full
-from super_selfish.losses.redundancy import EPSILON, correlations, standardised
-from super_selfish.models import MLP
-from super_selfish.models.heads import suited_width
+from super_selfish.losses.redundancy import standardised
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.exhibits import seen_batch, spread_positions
-from super_selfish.supervisors.likenesses import MOST_OTHERS, among_views
+from super_selfish.supervisors.redundancy import (
+    AGREEMENT,
+    REDUNDANCY,
+    among_standardised,
+    caution_of_few,
+    expander,
+    ill_in_common,
+    in_common,
+)
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.traffic import Gathered, outputs
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
@@ -43,11 +48,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from super_selfish.supervisors.options import Options
-
-LARGE = 224  # pixels from which embeddings are as wide as the paper's
-# Of a batch; of fewer, correlations are mostly chance. Measured: of equally many images of
-# Fashion-MNIST a narrow ResNet learns as much in batches of 32 as in those of 128.
-FEW_IMAGES = 32
 
 
 class BarlowTwinsSupervisor(Supervisor):
@@ -74,14 +74,8 @@ class BarlowTwinsSupervisor(Supervisor):
     question = "Which view agrees with this one in every number?"
     against_collapse = "lower lr, or raise batch_size (correlations need some 128 images)"
     meanings: ClassVar[Mapping[str, str]] = {
-        "agreement": (
-            "Mean correlation of a number of the embedding with itself in the other view. More is "
-            "better, up to 1."
-        ),
-        "redundancy": (
-            "Typical correlation of two numbers of an embedding: 1 if all say the same, "
-            "1 / \N{SQUARE ROOT}images of a batch if they are independent."
-        ),
+        "agreement": AGREEMENT,
+        "redundancy": REDUNDANCY,
         "spread": (
             "Spread of the standardised embeddings over the sphere: 1 as of independent ones, 0 if "
             "all images have the same, which is collapse."
@@ -150,16 +144,8 @@ class BarlowTwinsSupervisor(Supervisor):
         augmentation = or_default(self, augmentation, "byol")
         views = two_views(self, augmentation)
         self.off_diagonal_weight = off_diagonal_weight
-        published = 8192 if min(self.image_size) >= LARGE else 2048
-
-        def projector(features: int) -> nn.Module:
-            size = suited_width(features, published) if embedding_size is None else embedding_size
-            hidden = size if hidden_size is None else hidden_size
-            return MLP(features, (hidden,) * (num_layers - 1), size, bias=False)
-
-        self.model = self._combine(
-            backbone, predictor, lambda features: projector(features.dim), normalize
-        )
+        projector = expander(self, embedding_size, hidden_size, num_layers)
+        self.model = self._combine(backbone, predictor, projector, normalize)
         if predictor is not None and embedding_size is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         self.collate_fn = TwoViewCollator(*views)
@@ -177,15 +163,13 @@ class BarlowTwinsSupervisor(Supervisor):
     def _measure(self, first: Tensor, second: Tensor) -> None:
         """Notes what standardised embeddings `[N, D]` have in common."""
         images, size = first.shape
-        own = (first * second).mean(dim=0)  # (D,)
-        others = correlations(first, first).others  # within a view: whether or not views agree
-        pairs = size * (size - 1)
-        by_chance = size + (size + self.off_diagonal_weight * pairs) / images
+        by_chance = size + (size + self.off_diagonal_weight * size * (size - 1)) / images
+        agreement, redundancy = in_common(first, second)
         self._log(
-            agreement=own.mean(),
-            redundancy=(others.clamp(min=0) / max(pairs, 1)).sqrt(),
+            agreement=agreement,
+            redundancy=redundancy,
             spread=spread(F.normalize(first, dim=1)),
-            unrelated=own.new_full((), by_chance),
+            unrelated=agreement.new_full((), by_chance),
         )
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
@@ -193,41 +177,19 @@ class BarlowTwinsSupervisor(Supervisor):
 
         Numbers are compared as the loss does it, each less its mean and by its deviation.
         """
-        known = index if self.source is None else spread_positions(self.source, MOST_OTHERS)
-        embeddings = in_full(self.model(seen_batch(self, known, seed).second))  # (N, D)
-        mean, deviation = embeddings.mean(dim=0), embeddings.std(dim=0, correction=0)
-
-        def compared(views: Tensor) -> Tensor:
-            return (in_full(self.model(views)) - mean) / (deviation + EPSILON)
-
-        return among_views(self, compared, compared, index, seed)
+        return among_standardised(self, index, seed)
 
     def chance_loss(self, row: Row) -> float | None:
         """That of numbers of which none has to do with another: `D + (D + w D (D - 1)) / N`."""
         return row["unrelated"] if isinstance(self.loss, BarlowTwinsLoss) else None
 
     def _caution(self, run: Run) -> str | None:
-        images = run.batch_size * run.processes
-        if images >= FEW_IMAGES or not isinstance(self.loss, BarlowTwinsLoss):
-            return None
-        return (
-            f"correlations over batches of {images} images are mostly chance: use "
-            f"batch_size={2 * FEW_IMAGES} or more"
-        )
+        return caution_of_few(run) if isinstance(self.loss, BarlowTwinsLoss) else None
 
     def _health(self, row: Row) -> str | None:
-        verdict = collapse(row["spread"], self.against_collapse)
-        if verdict is not None:
-            return verdict
-        if row["redundancy"] > 0.9:
-            return (
-                "all numbers of the embedding say the same (their correlation is "
-                f"{row['redundancy']:.2f}); {self.against_collapse}, or raise off_diagonal_weight"
-            )
-        if row["epoch"] >= 5 and row["agreement"] < 0.1:
-            return (
-                "two views of an image have hardly anything in common (correlation "
-                f"{row['agreement']:.2f}): train for longer, change lr, use a milder augmentation, "
-                "or lower off_diagonal_weight"
-            )
-        return None
+        return collapse(row["spread"], self.against_collapse) or ill_in_common(
+            row,
+            self.against_collapse,
+            "raise off_diagonal_weight",
+            "lower off_diagonal_weight",
+        )

@@ -233,6 +233,16 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "vicreg": {
+        "embedding_size": Number(8192, "4.1; text, section 4.2", None, RESOLVED),
+        "hidden_size": Number(8192, "4.1; text, section 4.2", None, RESOLVED),
+        "num_layers": Number(3, "4.1; text, section 4.2"),
+        "invariance_weight": Number(25.0, "4.1; text, section 4.2"),
+        "variance_weight": Number(25.0, "4.1; text, section 4.2"),
+        "covariance_weight": Number(1.0, "4.1; text, section 4.2"),
+        "deviation": Number(1.0, "4.1; text, section 4.1"),
+        "augmentation": Number("byol", "1.4 A-BYOL; code"),
+    },
     "motion": {
         "source": Number("video", "3.5; text, section 3", None, RESOLVED),
         "step": Number(None, "3.5", 1, "neighbouring frames"),
@@ -310,6 +320,12 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "losses.NTXentLoss": {"temperature": Number(0.5, "3.7; SimCLR on CIFAR-10, appendix B.9")},
     "losses.BarlowTwinsLoss": {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3")
+    },
+    "losses.VICRegLoss": {
+        "invariance_weight": Number(25.0, "4.1; text, section 4.2"),
+        "variance_weight": Number(25.0, "4.1; text, section 4.2"),
+        "covariance_weight": Number(1.0, "4.1; text, section 4.2"),
+        "deviation": Number(1.0, "4.1; text, section 4.1"),
     },
     "losses.SwappedPredictionLoss": {"temperature": Number(0.1, "3.8; code")},
     "losses.nce.NCELoss": {"temperature": Number(0.07, "2.8; InstDisc, section 4")},

@@ -26,6 +26,7 @@ from super_selfish.augmentations.transformations import (
 )
 from super_selfish.losses.clusters import check_sinkhorn, swapped_prediction
 from super_selfish.losses.counting import CountingLoss
+from super_selfish.losses.redundancy import VICRegTerms
 from super_selfish.models import heads, momentum
 from super_selfish.models.alexnet import AlexNet
 from super_selfish.models.bottlenecks import ChannelwiseLinear, LatentMap
@@ -317,6 +318,14 @@ PARTS = {
     ),
     "BarlowTwinsLoss": Part(
         losses.BarlowTwinsLoss, {}, {"off_diagonal_weight": ([0.0], [-TINY, math.inf])}
+    ),
+    "VICRegLoss": Part(
+        losses.VICRegLoss,
+        {},
+        {
+            **{f"{term}_weight": ([0.0], [-TINY, math.inf]) for term in VICRegTerms._fields},
+            "deviation": ([TINY], [0.0, math.inf]),
+        },
     ),
 }
 

@@ -230,6 +230,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         [*mlp(16, 256, 256, 256)[:-1], "FC 256 256 without bias"],
     ),
+    "vicreg": (
+        lambda: built("vicreg", 512, 96),
+        lambda s: s.model.predictor,
+        [*mlp(512, 2048, 2048, 2048)[:-1], "FC 2048 2048 without bias"],
+    ),
     "simsiam's projector": (
         lambda: built("simsiam", 512, 96),
         lambda s: s.model.predictor,

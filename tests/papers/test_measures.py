@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import SUPERVISORS
+from tests.references import vicreg_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -194,6 +195,17 @@ def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: B
     centred = (first - first.mean(dim=0)) / first.std(dim=0, correction=0)
     expected = spread_in_loops(F.normalize(centred, dim=1))
     assert parts["spread"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_vicreg_measures_its_numbers(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step("vicreg", images, tiny_backbone(), embedding_size=5)
+    first, second = overheard.calls[0]
+    whole = torch.corrcoef(torch.cat([first.T, second.T]).double())  # (10, 10)
+    others = whole[:5, :5][~torch.eye(5, dtype=torch.bool)]
+    assert parts["agreement"] == pytest.approx(float(whole[:5, 5:].diagonal().mean()), rel=1e-2)
+    assert parts["redundancy"] == pytest.approx(float(others.square().mean().sqrt()), rel=1e-2)
+    assert parts["deviation"] == pytest.approx(float(first.std(dim=0, correction=0).mean()))
+    assert float(loss.detach()) == pytest.approx(vicreg_in_loops(first, second), rel=1e-5)
 
 
 def test_swav_measures_its_assignments(images: Tensor, tiny_backbone: Backbones) -> None:

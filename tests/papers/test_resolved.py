@@ -91,10 +91,13 @@ def test_small_crops_have_the_size_of_the_reference(size: Any, small: Any) -> No
 
 
 @pytest.mark.parametrize(("size", "width"), [(32, 2048), (223, 2048), (224, 4096), (225, 4096)])
-def test_barlow_twins_embeddings_are_wider_on_large_images(size: int, width: int) -> None:
-    supervisor = SUPERVISORS["barlow_twins"](backbone=Wide(1024), image_size=size)
+@pytest.mark.parametrize("algorithm", ["barlow_twins", "vicreg"])
+def test_embeddings_that_are_decorrelated_are_wider_of_large_images(
+    algorithm: str, size: int, width: int
+) -> None:
+    supervisor = SUPERVISORS[algorithm](backbone=Wide(1024), image_size=size)
     assert supervisor.model.predictor.out_features == width
-    assert suited_width(2048, 8192) == SIGNATURES["barlow_twins"]["embedding_size"].paper
+    assert suited_width(2048, 8192) == SIGNATURES[algorithm]["embedding_size"].paper
 
 
 @pytest.mark.parametrize(("size", "layers"), [(32, 2), (64, 2), (65, 3), (224, 3)])

@@ -61,6 +61,7 @@ SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commone
 
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
 TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
+VICREG: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "deviation": 0.9}
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
 CHANCE_4 = 1.1 * (1 / 4)
@@ -179,6 +180,14 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(TWINS, "redundancy", **above(0.9), words="all numbers of the embedding say the same"),
         Limit(TWINS, "agreement", **below(0.1), words="hardly anything in common"),
         Limit({**TWINS, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
+    ],
+    "vicreg": [
+        Limit(VICREG, "deviation", **below(0.1), words="have collapsed: their numbers deviate"),
+        Limit(
+            VICREG, "redundancy", **above(0.9), words="all numbers of the embedding say the same"
+        ),
+        Limit(VICREG, "agreement", **below(0.1), words="hardly anything in common"),
+        Limit({**VICREG, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
     ],
     "simsiam": [Limit({"epoch": 1.0}, "spread", **below(0.1), words="have collapsed")],
     "simclr": [

@@ -17,7 +17,8 @@ from tests.conftest import TinyBackbone
 
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
-OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "swav"}  # compare the images of a batch
+# Compare the images of a batch.
+OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "vicreg", "swav"}
 # Several tasks take turns: an update is one of other tasks.
 ALIKE = sorted(set(SUPERVISORS) - OF_A_BATCH - {"multi_task"})
 

@@ -37,6 +37,7 @@ DEFAULTS = {
     **{"moco": "moco", "byol": "byol"},
     "swav": "swav",
     "barlow_twins": "byol",
+    "vicreg": "byol",
     "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels
 }

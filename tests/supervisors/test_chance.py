@@ -57,6 +57,9 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("swav", {"loss": nn.MSELoss()}, None),
         ("barlow_twins", {}, 321.0),
         ("barlow_twins", {"loss": nn.MSELoss()}, None),
+        ("vicreg", {}, 24.75),  # METHODS 1.6
+        ("vicreg", {"variance_weight": 2.0, "deviation": 0.5}, 0.98),
+        ("vicreg", {"loss": nn.MSELoss()}, None),
         ("simsiam", {}, 0.0),
         ("simsiam", {"loss": nn.CosineEmbeddingLoss()}, None),
         ("simclr", {}, math.log(43)),

@@ -85,6 +85,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "small_size": (20, 16),
     },
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
+    "vicreg": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2, "deviation": 0.5},
     "simsiam": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "bottleneck_size": 5},
     "simclr": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "temperature": 0.5},
     "split_brain": {"ab_step": 30.0, "stride": 8, "crop": False},

@@ -37,6 +37,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "byol": {"embedding_size": 8, "hidden_size": 8},
     "simclr": {"embedding_size": 24},
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
+    "vicreg": {"embedding_size": 12, "hidden_size": 20},
     "swav": {"embedding_size": 12, "num_prototypes": 20, "queue_size": 0, "frozen_updates": 0},
     "counting": {"hidden_size": 20},
     "cpc": {"embedding_size": 8},

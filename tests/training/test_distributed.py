@@ -166,6 +166,7 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "counting": {"hidden_size": 20},
     "colorization": {"gray_below": 85.0},  # a mean over places of images with strong colours
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
+    "vicreg": {"embedding_size": 12, "hidden_size": 20},
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": {"embedding_size": 12, "num_prototypes": 10, "queue_size": 22, "queue_after": 0},
 }

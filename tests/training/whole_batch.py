@@ -28,6 +28,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "context": [{"lambda_adv": 0.5}],
     "counting": [{"hidden_size": 20}],
     "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
+    "vicreg": [{"embedding_size": 12, "hidden_size": 20}],
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": [{"embedding_size": 12, "num_prototypes": 10, "queue_size": 12, "queue_after": 0}],
     "colorization": [{"gray_below": 85.0}],  # a mean over places of images with strong colours

@@ -90,7 +90,12 @@ def test_advice_is_that_of_whoever_trains() -> None:
 
 
 # Batch norm keeps these from collapse, and correlations are those over a batch.
-WITH_BATCH_NORM = {"BYOLSupervisor", "SimSiamSupervisor", "BarlowTwinsSupervisor"}
+WITH_BATCH_NORM = {
+    "BYOLSupervisor",
+    "SimSiamSupervisor",
+    "BarlowTwinsSupervisor",
+    "VICRegSupervisor",
+}
 WITH_NEGATIVES = {
     "ContrastivePredictiveCodingSupervisor",
     "InstanceDiscriminationSupervisor",
