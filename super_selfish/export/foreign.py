@@ -9,7 +9,7 @@ Shapes: `B` images, `C, H, W` image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from super_selfish.export.efficientnets import (
 )
 from super_selfish.models import EfficientFeatures, TorchvisionFeatures, build_backbone
 from super_selfish.models.copying import copy_module
+from super_selfish.models.fresh import TIMM_ARGUMENTS
 
 
 def in_names_of_torchvision(backbone: nn.Module, images: Tensor) -> Rewritten:
@@ -157,15 +158,23 @@ def timm_recipe(backbone: nn.Module, images: Tensor) -> str | None:
     name = (getattr(backbone, "pretrained_cfg", None) or {}).get("architecture")
     if name is None or not timm.is_model(name):
         return None
-    channels, size = images.shape[1], tuple(images.shape[2:])
-    with torch.random.fork_rng(devices=[]):
-        network = build_backbone(f"timm/{name}", channels, (size[0], size[1]))
-    if not gives_the_same(backbone, network, backbone.state_dict(), images):
-        return None
-    settings = timm.models.get_pretrained_cfg(name)
-    is_fixed = settings is not None and settings.fixed_input_size  # as in `build_backbone`
-    option = f", img_size={size}" if is_fixed else ""
-    return (
-        "import timm\n"
-        f"network = timm.create_model({name!r}, num_classes=0, in_chans={channels}{option})"
-    )
+    for arguments in _arguments_for_timm(name, backbone, images):
+        with torch.random.fork_rng(devices=[]):
+            network = timm.create_model(name, **arguments)
+        if gives_the_same(backbone, network, backbone.state_dict(), images):
+            options = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            return f"import timm\nnetwork = timm.create_model({name!r}, {options})"
+    return None
+
+
+def _arguments_for_timm(name: str, backbone: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
+    """What the network may have been built with: as is known, or by its name alone."""
+    noted = vars(backbone).get(TIMM_ARGUMENTS)
+    if noted is None:
+        size = (images.shape[2], images.shape[3])
+        with torch.random.fork_rng(devices=[]):
+            noted = vars(build_backbone(f"timm/{name}", images.shape[1], size))[TIMM_ARGUMENTS]
+    arguments = {key: value for key, value in noted.items() if key != "model_name"}
+    yield arguments
+    as_published = {"patch_size", "dynamic_img_size"}
+    yield {key: value for key, value in arguments.items() if key not in as_published}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import torch
 from torch import nn
 
 from super_selfish.models.alexnet import NAME as ALEXNET
@@ -22,6 +23,7 @@ from super_selfish.models.stems import (
     tell_difference,
 )
 from super_selfish.models.torchvision_features import TorchvisionFeatures, torchvision_names
+from super_selfish.models.transformers import patch_of, resized
 from super_selfish.models.untrained import untrained_twin
 from super_selfish.models.wrappers import unwrapped, without_processes
 
@@ -55,7 +57,8 @@ def build_backbone(
             `"small"` with a convolution of stride 1, ResNets of 3x3 and without pooling;
             `"medium"`, for ResNets so with pooling, for AlexNet with a stride of 2. `"auto"`:
             `"small"` up to 64 pixels, for ResNets and AlexNet `"medium"` below 128; one line says
-            so.
+            so. Transformers of timm have patches that suit the images with `"auto"` (4 pixels for
+            32, 8 for 64), with `"imagenet"` the published ones.
 
     Returns:
         A module from `[B, C, H, W]` to `[B, D]`, with `forward_features` if it was built here.
@@ -78,11 +81,11 @@ def build_backbone(
         built = _with_stem(name, in_channels, image_size, stem)
         tell_choice(name, (image_size[0], image_size[1]), stem, built.first_layers)
         return built
+    if name.startswith("timm/"):
+        return _timm_backbone(name, in_channels, (image_size[0], image_size[1]), stem)
     refuse_stem(stem, name)
     if name == "narrow-resnet":
         return NarrowResNet(in_channels)
-    if name.startswith("timm/"):
-        return _timm_backbone(name.removeprefix("timm/"), in_channels, image_size)
     raise ValueError(
         _unknown(name, [*EFFICIENTNETS, ALEXNET, "narrow-resnet", *torchvision_names()])
     )
@@ -99,26 +102,51 @@ def _with_stem(
     return TorchvisionFeatures(name, in_channels, image_size, stem)
 
 
-def _timm_backbone(name: str, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def _timm_backbone(
+    name: str, in_channels: int, image_size: tuple[int, int], stem: str
+) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ImportError(f"the backbone 'timm/{name}' needs timm: pip install timm") from error
-    if not timm.is_model(name):
-        raise ValueError(_unknown(f"timm/{name}", [f"timm/{n}" for n in timm.list_models()]))
-    options: dict[str, Any] = {}
-    # Networks with learned positions are built for one size: for that of the images.
-    settings = timm.models.get_pretrained_cfg(name)
-    if settings is not None and settings.fixed_input_size:
-        options["img_size"] = height, width = (image_size[0], image_size[1])
-        published = tuple(settings.input_size[1:])
-        if published != (height, width):
-            remedy = f"image_size={published} gives that one"
-            tell_difference(f"timm/{name}", (height, width), "positions for that size", remedy)
-    options |= {"model_name": name, "num_classes": 0, "in_chans": in_channels}
+        raise ImportError(f"the backbone {name!r} needs timm: pip install timm") from error
+    model_name = name.removeprefix("timm/")
+    if not timm.is_model(model_name):
+        raise ValueError(_unknown(name, [f"timm/{n}" for n in timm.list_models()]))
+    options: dict[str, Any] = {"model_name": model_name, "num_classes": 0, "in_chans": in_channels}
+    settings = timm.models.get_pretrained_cfg(model_name)
+    if settings is None or not settings.fixed_input_size:
+        refuse_stem(stem, name)
+    else:
+        # Networks with learned positions are built for one size: for that of the images.
+        with torch.device("meta"):
+            published = timm.create_model(**options, pretrained=False)
+        options["img_size"] = image_size
+        found = resized(published, image_size, stem, name)
+        options |= found
+        if not found or stem != "imagenet":
+            refuse_stem(stem, name)
+        _tell_of_size(name, image_size, tuple(settings.input_size[1:]), stem, published, options)
     network: nn.Module = timm.create_model(**options, pretrained=False)
     vars(network)[TIMM_ARGUMENTS] = options  # by which it can be drawn anew
     return network
+
+
+def _tell_of_size(
+    name: str,
+    image_size: tuple[int, int],
+    published_size: tuple[int, ...],
+    stem: str,
+    published: nn.Module,
+    options: dict[str, Any],
+) -> None:
+    """Says how the network differs from the one that was published for another size."""
+    patch = options.get("patch_size")
+    if patch not in (None, patch_of(published)):
+        beginning = f"patches of {patch}x{patch} pixels and positions for that size"
+        tell_choice(name, image_size, stem, beginning)
+    elif published_size != image_size:
+        remedy = f"image_size={published_size} gives that one"
+        tell_difference(name, image_size, "positions for that size", remedy)
 
 
 def _unknown(name: str, names: list[str]) -> str:

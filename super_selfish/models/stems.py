@@ -48,7 +48,8 @@ def refuse_stem(stem: str, network: str) -> None:
     if stem != "auto":
         raise ValueError(
             f"stem={stem!r} is for EfficientNets, torchvision's ResNets and AlexNet that are built "
-            f"by name; {network} has the first layers that it has: leave stem out"
+            'by name, and "imagenet" for timm\'s transformers as well; '
+            f"{network} has the first layers that it has: leave stem out"
         )
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
-from super_selfish.models import feature_shape
+from super_selfish.models import CombinedNet, feature_shape
+from super_selfish.models.transformers import in_whole_patches
 from super_selfish.supervisors.augmenting import Pair, pair_of, view_of
 from super_selfish.supervisors.patch_grid import size_to_show
 from super_selfish.training.telling import warn
@@ -113,10 +114,12 @@ def fitting_small_size(network: nn.Module, in_channels: int, image_size: Size) -
         image_size: (height, width) of the large crops in pixels.
 
     Returns:
-        96/224 of each side; where the network refuses that, at least 32 pixels; where it refuses
-        that too, the size of the large crops, with a warning.
+        96/224 of each side, of transformers in whole patches; where the network refuses that, at
+        least 32 pixels; where it refuses that too, the size of the large crops, with a warning.
     """
     height, width = (max(1, round(side * SMALL_SHARE)) for side in image_size)
+    backbone = network.backbone if isinstance(network, CombinedNet) else network
+    height, width = in_whole_patches(backbone, (height, width))
     try:
         return size_to_show(network, in_channels, (height, width))
     except ValueError:

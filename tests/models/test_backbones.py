@@ -93,6 +93,9 @@ def test_a_vit_of_timm_is_built_for_the_image_size() -> None:
     pytest.importorskip("timm")
     backbone = build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48)).eval()
     with torch.no_grad():
+        assert feature_map(backbone, torch.rand(1, 3, 64, 48)).shape == (1, 192, 16, 12)
+    backbone = build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48), "imagenet").eval()
+    with torch.no_grad():
         assert feature_map(backbone, torch.rand(1, 3, 64, 48)).shape == (1, 192, 4, 3)
 
 
@@ -142,6 +145,6 @@ def test_positions_for_another_size_are_told(caplog: pytest.LogCaptureFixture) -
     tell_difference.cache_clear()  # it is said once for a network and a size
     build_backbone("timm/vit_tiny_patch16_224", 3, (224, 224))
     assert caplog.text == ""
-    build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48))
+    build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48), "imagenet")
     assert "for images of 64x48 begins with positions for that size" in caplog.text
     assert "image_size=(224, 224) gives that one" in caplog.text

@@ -92,7 +92,7 @@ def test_positions_of_timm_that_are_not_the_published_ones_are_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("timm")
-    build_backbone("timm/vit_tiny_patch16_224", 3, (64, 64))
+    build_backbone("timm/vit_tiny_patch16_224", 3, (64, 64), "imagenet")
     assert "image_size=(224, 224) gives that one" in caplog.messages[0]
 
 
