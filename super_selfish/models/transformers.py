@@ -91,6 +91,13 @@ def patch_of(network: nn.Module) -> int | None:
     return patch if isinstance(patch, int) else None
 
 
+def own_size(network: nn.Module) -> Size | None:
+    """The size of images that a transformer of timm was built for; None for other networks."""
+    embedding = getattr(unwrapped(network), "patch_embed", None)
+    size = getattr(embedding, "img_size", None)
+    return (int(size[0]), int(size[1])) if isinstance(size, tuple) else None
+
+
 def in_whole_patches(network: nn.Module, size: Size) -> Size:
     """The size, or the next larger one that the patches of a transformer divide.
 

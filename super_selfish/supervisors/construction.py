@@ -23,6 +23,7 @@ from super_selfish.models import (
 )
 from super_selfish.models.number_format import require_float32
 from super_selfish.models.stems import check_stem, refuse_stem
+from super_selfish.models.transformers import own_size
 from super_selfish.supervisors.arguments import kind_of
 from super_selfish.supervisors.image_options import ImageOptions, stored_images
 from super_selfish.supervisors.pretrained import Pretrained, Size
@@ -68,7 +69,7 @@ class Constructed(Pretrained):
             collate_fn: A `Collator`, or a function from a list of the dataset's items to what
                 `_forward` eats. Default: images and the dataset's labels.
             image_size: Side or (height, width) in pixels to which images are resized. Default: that
-                of the dataset if it is uniform, else 225.
+                of the dataset if it is uniform, else 225, or what a transformer was built for.
             in_channels: Channels of the images. Default: those of the dataset, else 3.
             stem: How a backbone begins that is built by name, `"auto"`, `"imagenet"`, `"medium"` or
                 `"small"`; see `super_selfish.models.build_backbone`.
@@ -98,7 +99,8 @@ class Constructed(Pretrained):
         if self.source is not None:
             self.image_size, self.in_channels = self.source.image_size, self.source.in_channels
         else:
-            self.image_size = parse_size(DEFAULT_IMAGE_SIZE if image_size is None else image_size)
+            size = self._size_without_images() if image_size is None else image_size
+            self.image_size = parse_size(size)
             self.in_channels = 3 if in_channels is None else in_channels
         require_counts(in_channels=self.in_channels)
         require_functions(loss=loss)
@@ -150,6 +152,11 @@ class Constructed(Pretrained):
         if predictor is None:
             predictor = default(feature_shape(backbone, self.in_channels, size, of_map=of_map))
         return CombinedNet(backbone, predictor, build_normalize(normalize, self.in_channels))
+
+    def _size_without_images(self) -> Size:
+        given = (self.arguments.get(name) for name in ("backbone", "model"))
+        sizes = [own_size(network) for network in given if isinstance(network, nn.Module)]
+        return next(filter(None, sizes), DEFAULT_IMAGE_SIZE)
 
     def _stem_of(self, backbone: nn.Module | str | None) -> str:
         """The `stem=` of the constructor, for a network that is not built yet."""
