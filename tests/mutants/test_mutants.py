@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import select
+import sys
 import time
 from pathlib import Path
 
@@ -12,8 +16,10 @@ from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
 from tests.mutants.run import (
     HELD_BY,
+    OF_OTHERS,
     ROOT,
     Bench,
+    Reached,
     Trial,
     again,
     in_child,
@@ -224,6 +230,76 @@ def test_a_child_ends_by_itself_or_by_the_time_of_a_processor_and_not_by_that_of
 
     assert in_child(busy, 0.5) is None
     assert in_child(waiting, 0.5) == 3
+
+
+def test_what_a_child_leaves_behind_ends_with_it() -> None:
+    reading, writing = os.pipe()
+
+    def leaving() -> int:
+        if os.fork() == 0:
+            time.sleep(60)
+        return 0
+
+    assert in_child(leaving, 5.0) == 0
+    os.close(writing)
+    assert select.select([reading], [], [], 10.0)[0]  # nobody holds the other end any more
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
+def test_what_the_package_imports_of_others_is_imported_before_any_fork() -> None:
+    ours = {*sys.stdlib_module_names, "super_selfish"}
+    prepared = {name.partition(".")[0] for name in OF_OTHERS}
+    assert not prepared & ours
+    head = re.compile(r"^(?:from (\w+)[\w.]* import|import (\w+))", re.M)
+    for file in (ROOT / "super_selfish").rglob("*.py"):
+        heads = {a or b for a, b in head.findall(file.read_text(encoding="utf-8"))}
+        assert heads <= prepared | ours, file
+
+
+def test_the_papers_are_asked_after_the_file_s_own_tests_and_others_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("super_selfish", "tests", "tests/papers"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "super_selfish/x.py").write_text(SOURCE)
+    (tmp_path / "tests/test_x.py").write_text("from super_selfish.x import judge")
+    (tmp_path / "tests/test_other.py").write_text("judge()")
+    (tmp_path / "tests/papers/test_defaults.py").write_text("")
+    (tmp_path / "tests/papers/test_recipes.py").write_text("")
+    bench = Bench.__new__(Bench)
+    bench.root = tmp_path
+    inside = next(each for each in changes(SOURCE) if each.line == 8)
+    default = next(each for each in changes(SOURCE) if each.line == 6)
+    reaching = {
+        "tests/test_x.py": {8},
+        "tests/test_other.py": {8, 9},
+        "tests/papers/test_recipes.py": {9},
+    }
+    asked: list[list[str]] = []
+    noticed_by = ""
+
+    def reached(file: Path, tests: list[str]) -> list[Reached]:
+        return [Reached(test, 1.0, frozenset(reaching.get(test, ()))) for test in tests]
+
+    def result(file: Path, change: object, concerned: list[Reached]) -> int:
+        asked.append([each.test.removeprefix("tests/") for each in concerned])
+        return int(noticed_by in asked[-1])
+
+    monkeypatch.setattr(bench, "reached", reached)
+    monkeypatch.setattr(bench, "_result", result)
+    file = Path("super_selfish/x.py")
+    assert not bench.tried(file, inside).is_noticed
+    assert asked == [["test_x.py"], [], ["test_other.py"]]
+    asked.clear()
+    noticed_by = "papers/test_defaults.py"
+    assert bench.tried(file, default).is_noticed
+    assert asked == [["test_x.py"], ["papers/test_defaults.py", "papers/test_recipes.py"]]
+    asked.clear()
+    reaching["tests/test_x.py"] = set()  # it may be in another process
+    noticed_by = "test_x.py"
+    assert bench.tried(file, inside).is_noticed
+    assert asked == [["test_x.py"]]
 
 
 def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_nothing(
