@@ -31,7 +31,9 @@ setup(
         "tifffile>=2023.8.12",
         "filelock>=3.32",
         "jinja2>=3.1",
+        "jsonargparse>=4.35",
     ],
+    entry_points={"console_scripts": ["super-selfish = super_selfish.cli:main"]},
     extras_require={
         "jpeg": ["simplejpeg>=1.8"],
         "tiff": ["imagecodecs>=2023.9.18"],

@@ -24,7 +24,10 @@ from torch import Tensor, nn
 from super_selfish.models.inverted_bottleneck import DepthwiseConv2d, InvertedBottleneck
 from super_selfish.models.normalize import Normalize
 
-EFFICIENTNETS = tuple(f"efficientnet-b{size}" for size in range(8))
+EFFICIENTNETS = (
+    *("efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3"),
+    *("efficientnet-b4", "efficientnet-b5", "efficientnet-b6", "efficientnet-b7"),
+)
 # torch's default. efficientnet-pytorch carries TensorFlow's 0.99 over, which is 0.01 here: after a
 # few hundred steps the running statistics of a network trained from scratch still hold its start.
 # (torch's batch norm momentum weighs the new value.)

@@ -65,9 +65,17 @@ class Choice(Outcome):
         return super().as_dict() | {"standings": standings, "trust": self.trust}
 
     def __str__(self) -> str:
+        """The comparison, what was chosen, and what came of the winner."""
+        return f"{self._comparison}\n\n{self.choices}\n\n{super().answer}"
+
+    @property
+    def answer(self) -> str:
         """The comparison, and what came of the winner."""
-        lines = [_line(standing) for standing in self.standings]
-        return "\n".join([*lines, self.trust, "", super().__str__()])
+        return f"{self._comparison}\n\n{super().answer}"
+
+    @property
+    def _comparison(self) -> str:
+        return "\n".join([*(_line(standing) for standing in self.standings), self.trust])
 
 
 def choose(

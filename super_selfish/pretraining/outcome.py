@@ -57,7 +57,12 @@ class Outcome:
 
     def __str__(self) -> str:
         """What was chosen, whether it helped, and where the files are."""
-        parts = [str(self.choices)]
+        return f"{self.choices}\n\n{self.answer}"
+
+    @property
+    def answer(self) -> str:
+        """The same without what was chosen, which was said before training."""
+        parts = []
         if self.evaluation is not None:
             parts.append(f"Did it help?\n{self.evaluation}")
         if self.health is not None:

@@ -66,6 +66,16 @@ def show_instead_of_traceback(interruption: BaseException, sentence: str) -> Non
         sys.excepthook = _Hook(sys.excepthook)
 
 
+def sentence_of(error: BaseException) -> str | None:
+    """What is shown of an exception instead of its traceback; None of one that is shown as it is.
+
+    Args:
+        error: Any.
+    """
+    sentence: str | None = getattr(error, _SENTENCE, None)
+    return sentence
+
+
 class _Hook:
     """Shows our sentence of what carries one; hands everything else on."""
 
@@ -76,7 +86,7 @@ class _Hook:
     def __call__(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        sentence = getattr(error, _SENTENCE, None)
+        sentence = sentence_of(error)
         if sentence is None:
             self._former(kind, error, trace)
         else:
