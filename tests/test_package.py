@@ -36,7 +36,7 @@ def named_in_setup() -> list[str]:
 
 
 def test_an_install_pulls_few_packages() -> None:
-    """26 with this one, besides what torch brings for CUDA; jsonargparse and PyYAML are the last."""
+    """26 with this one, without those for CUDA; jsonargparse and PyYAML are the last two."""
     pulled: set[str] = set()
     waiting = [Requirement(line) for line in named_in_setup()]
     while waiting:
