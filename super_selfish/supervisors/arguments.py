@@ -148,6 +148,8 @@ def rebuilding_arguments(
     """
     arguments: Arguments = {name: present[name] for name in present if name in NOT_STORED}
     arguments.update({name: SHAPING[name] for name in present if name in SHAPING})
+    if "weights" in arguments:
+        arguments["weights"] = None  # those of the checkpoint replace them
     for name, entry in stored.items():
         if "plain" in entry:
             arguments[name] = entry["plain"]

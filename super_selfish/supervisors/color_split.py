@@ -26,6 +26,7 @@ from super_selfish.models.color_split import (
     SplitBackbone,
 )
 from super_selfish.models.wrappers import without_processes
+from super_selfish.supervisors.given_weights import Weights, give_weights
 from super_selfish.training.history import Row
 
 SHOWN_LIGHTNESS = 65.0  # L* at which people are shown colours that have none
@@ -77,6 +78,7 @@ def split_backbone(
     image_size: tuple[int, int],
     normalize: Any,
     stem: str = "auto",
+    weights: Weights = None,
 ) -> SplitBackbone:
     """Two networks for RGB images, one of which sees lightness and the other one colour.
 
@@ -89,6 +91,7 @@ def split_backbone(
         image_size: Height and width of the images, pixels.
         normalize: What a module wants done to its input: None, `"imagenet"` or `(mean, std)`.
         stem: As for `build_backbone`.
+        weights: As for `give_weights`; of networks that are built here both get them.
 
     Returns:
         The networks.
@@ -97,11 +100,11 @@ def split_backbone(
         ValueError: If `normalize` is given for networks that are built here.
     """
     color = LabChannels(unit_lab, "color")
-    lightness = lightness_backbone(backbone, image_size, normalize, stem)
+    lightness = lightness_backbone(backbone, image_size, normalize, stem, weights)
     if not isinstance(backbone, nn.Module):
-        return SplitBackbone(
-            lightness, HalfBackbone(color, build_backbone(backbone, 2, image_size, stem))
-        )
+        built = build_backbone(backbone, 2, image_size, stem)
+        give_weights(built, weights)
+        return SplitBackbone(lightness, HalfBackbone(color, built))
     seed = int(torch.randint(2**62, ()))  # as all initial weights, from torch's global stream
     twin = untrained_twin(lightness.network, seed).requires_grad_(True)
     return SplitBackbone(
@@ -115,6 +118,7 @@ def lightness_backbone(
     image_size: tuple[int, int],
     normalize: Any = None,
     stem: str = "auto",
+    weights: Weights = None,
 ) -> HalfBackbone:
     """A network for RGB images that sees their lightness alone.
 
@@ -126,6 +130,7 @@ def lightness_backbone(
         image_size: Height and width of the images, pixels.
         normalize: What a module wants done to its input: None, `"imagenet"` or `(mean, std)`.
         stem: As for `build_backbone`.
+        weights: As for `give_weights`.
 
     Returns:
         The network.
@@ -135,6 +140,7 @@ def lightness_backbone(
     """
     lightness = LabChannels(unit_lab, "lightness")
     if isinstance(backbone, nn.Module):
+        give_weights(backbone, weights)
         gray = nn.Sequential(lightness, GrayToRGB(), build_normalize(normalize, 3))
         return HalfBackbone(gray, without_processes(backbone))
     if normalize is not None:
@@ -142,7 +148,9 @@ def lightness_backbone(
             "normalize= is for a network of your own, which eats RGB: networks that are built "
             "by name see L*a*b* in [0, 1]; leave it out"
         )
-    return HalfBackbone(lightness, build_backbone(backbone, 1, image_size, stem))
+    built = build_backbone(backbone, 1, image_size, stem)
+    give_weights(built, weights)
+    return HalfBackbone(lightness, built)
 
 
 def require_color(algorithm: str, in_channels: int) -> None:

@@ -185,7 +185,9 @@ class ColorizationSupervisor(Supervisor):
         before = view_before(self, augmentation, split_brain if crop else None)
         self.collate_fn = LabCollator(before, stride)
         self.is_own = isinstance(backbone, nn.Module)
-        network = lightness_backbone(backbone, self.image_size, normalize, self.stem)
+        network = lightness_backbone(
+            backbone, self.image_size, normalize, self.stem, self.given_weights
+        )
         grid = (height // stride, width // stride)
         is_own_predictor = predictor is not None
         if predictor is None:

@@ -25,6 +25,13 @@ from super_selfish.models.number_format import require_float32
 from super_selfish.models.stems import check_stem, refuse_stem
 from super_selfish.models.transformers import own_size
 from super_selfish.supervisors.arguments import kind_of
+from super_selfish.supervisors.given_weights import (
+    PUBLISHED,
+    Weights,
+    give_weights,
+    published_scaling,
+    stem_for,
+)
 from super_selfish.supervisors.image_options import ImageOptions, stored_images
 from super_selfish.supervisors.pretrained import Pretrained, Size
 from super_selfish.supervisors.refusals import (
@@ -54,6 +61,7 @@ class Constructed(Pretrained):
         image_size: Size | None = None,
         in_channels: int | None = None,
         stem: str = "auto",
+        weights: Weights = None,
         device: torch.device | str | int | None = None,
         on_error: Literal["raise", "skip"] | None = None,
         value_range: Range = None,
@@ -73,6 +81,12 @@ class Constructed(Pretrained):
             in_channels: Channels of the images. Default: those of the dataset, else 3.
             stem: How a backbone begins that is built by name, `"auto"`, `"imagenet"`, `"medium"` or
                 `"small"`; see `super_selfish.models.build_backbone`.
+            weights: What the backbone begins with, instead of random numbers: `"imagenet"` for the
+                published weights of a network by name (of timm those that the name says, so
+                `"timm/vit_small_patch14_dinov2.lvd142m"` begins with DINOv2's), or a file,
+                `.safetensors` or a `state_dict` of any library. The first convolution is brought
+                to the channels of the images; one line says what did not fit. Published weights
+                see images normalised as in their training; for those of a file say `normalize=`.
             device: Where the networks are, and train. Default: on the CPU until `supervise()`,
                 which trains on an accelerator where torch finds one; of several the first, or with
                 `torchrun` that of the process. `.to(device)` and `.cpu()` say it as well.
@@ -86,7 +100,10 @@ class Constructed(Pretrained):
 
         Raises:
             ValueError: If `image_size` or `in_channels` is no such number, there is no such stem
-                or device, or a stem is chosen for a backbone that is built already.
+                or device, a stem is chosen for a backbone that is built already, or weights are
+                those of another network.
+            FileNotFoundError: If `weights` is a file that is not there.
+            ConnectionError: If published weights cannot be fetched.
             TypeError: If `loss` cannot be called, or a keyword is none of the constructor's.
         """
         super().__init__()
@@ -109,7 +126,10 @@ class Constructed(Pretrained):
             if isinstance(value, nn.Module):
                 require_float32(value, name)
                 refuse_stem(stem if name == "backbone" else "auto", f"your {kind_of(value)}")
-        self.stem = stem
+        self.stem = stem_for(weights, self.arguments.get("backbone"), stem)
+        if self.stem != stem:
+            self.arguments["stem"] = self.stem
+        self.given_weights = weights
         if device is not None:
             parse_device(device)  # before networks are built; they go there once all are
         self._resolve(image_size=self.image_size, in_channels=self.in_channels)
@@ -149,9 +169,18 @@ class Constructed(Pretrained):
         """
         size = image_size or self.image_size
         backbone = build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
+        normalize = self._begin(backbone, normalize)
         if predictor is None:
             predictor = default(feature_shape(backbone, self.in_channels, size, of_map=of_map))
         return CombinedNet(backbone, predictor, build_normalize(normalize, self.in_channels))
+
+    def _begin(self, backbone: nn.Module, normalize: Any) -> Any:
+        """Gives a backbone the weights of `weights=`; returns how images are normalised for it."""
+        give_weights(backbone, self.given_weights)
+        if normalize is None and self.given_weights == PUBLISHED and "normalize" in self.arguments:
+            normalize = published_scaling(backbone, self.in_channels)
+            self._resolve(normalize=normalize)
+        return normalize
 
     def _size_without_images(self) -> Size:
         given = (self.arguments.get(name) for name in ("backbone", "model"))

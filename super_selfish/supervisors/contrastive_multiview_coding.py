@@ -221,7 +221,7 @@ class ContrastiveMultiviewCodingSupervisor(Supervisor):
             self.color_loss = loss_of_form(form, num_images, temperature)
         self.positives = positives
         self.is_own = isinstance(backbone, nn.Module)
-        halves = split_backbone(backbone, self.image_size, normalize, self.stem)
+        halves = split_backbone(backbone, self.image_size, normalize, self.stem, self.given_weights)
         dim = feature_shape(halves.lightness, 3, self.image_size).dim
         twin: nn.Module
         if predictor is None:

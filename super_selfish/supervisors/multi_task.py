@@ -89,7 +89,7 @@ class MultiTaskSupervisor(Supervisor):
         backbone: nn.Module | str | None = None,
         *,
         tasks: Sequence[Task] = TASKS,
-        weights: Sequence[float] | None = None,
+        task_weights: Sequence[float] | None = None,
         steps: Literal["alternating", "summed"] = "alternating",
         normalize_losses: bool = True,
         lasso: float | None = None,
@@ -109,7 +109,7 @@ class MultiTaskSupervisor(Supervisor):
                 or supervisors around one backbone (`JigsawNetSupervisor(images,
                 rotate.get_backbone())`). Default: `("jigsaw", "exemplar")`. An epoch is a pass of
                 each of them.
-            weights: Of each task's loss; default: 1.
+            task_weights: Of each task's loss; default: 1.
             steps: Whether the tasks take turns, a batch each, or every step has a batch of each.
             normalize_losses: Whether a task's loss is divided by what it was in its first step.
             lasso: Weight of the L1 norm of a task's coefficients in its loss, where heads see a
@@ -128,8 +128,8 @@ class MultiTaskSupervisor(Supervisor):
 
         Raises:
             ValueError: If a task is unknown, adversarial, or has another backbone, there are not
-                as many weights as tasks, `lasso` is negative or finds no blocks, or images are not
-                to be harmonized.
+                as many `task_weights` as tasks, `lasso` is negative or finds no blocks, or images
+                are not to be harmonized.
             TypeError: If a task is none of these.
         """
         if _are_supervisors(dataset):
@@ -160,6 +160,7 @@ class MultiTaskSupervisor(Supervisor):
         network = build_backbone(
             backbone, self.in_channels, self.image_size, self._stem_of(backbone)
         )
+        normalize = self._begin(network, normalize)
         self.model = CombinedNet(
             network, nn.Identity(), build_normalize(normalize, self.in_channels)
         )
@@ -171,12 +172,17 @@ class MultiTaskSupervisor(Supervisor):
             self._add(task, network, normalize)
         if harmonize:
             harmonize_tasks(self)
-        if isinstance(weights, Mapping | str):
-            raise TypeError(f"weights must be a list, a number for each task, got {weights!r}")
-        self.weights = [1.0] * len(tasks) if weights is None else [float(w) for w in weights]
-        if len(self.weights) != len(tasks) or not min(self.weights) > 0:
+        if isinstance(task_weights, Mapping | str):
+            raise TypeError(
+                f"task_weights must be a list, a number for each task, got {task_weights!r}"
+            )
+        self.task_weights = [1.0] * len(tasks)
+        if task_weights is not None:
+            self.task_weights = [float(weight) for weight in task_weights]
+        if len(self.task_weights) != len(tasks) or not min(self.task_weights) > 0:
             raise ValueError(
-                f"weights must be a positive number for each of {len(tasks)} tasks, got {weights}"
+                f"task_weights must be a positive number for each of {len(tasks)} tasks, got "
+                f"{task_weights}"
             )
         self.steps = steps
         self.takes_turns = steps == "alternating" and len(tasks) > 1
@@ -287,7 +293,7 @@ class MultiTaskSupervisor(Supervisor):
             name, task = self.names[number], self.tasks[number]
             loss = task._forward(views)
             self._log(**{f"{name}.loss": loss.detach()})
-            weighed = self.weights[number] * loss / self._measure(number, loss.detach())
+            weighed = self.task_weights[number] * loss / self._measure(number, loss.detach())
             if self.lasso is not None:
                 norm = mixture_of(task).penalty()
                 self._log(**{f"{name}.blocks": norm.detach() ** 2})

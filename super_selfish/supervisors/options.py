@@ -8,6 +8,7 @@ the networks all the same is in `SHAPING`, and is stored.
 
 from __future__ import annotations
 
+import os
 from typing import Literal, TypedDict
 
 import torch
@@ -21,6 +22,7 @@ class Options(TypedDict, total=False):
     """Keywords of every supervisor; their defaults and meaning stand in `Supervisor.__init__`."""
 
     stem: str
+    weights: str | os.PathLike[str] | None
     device: torch.device | str | int | None
     on_error: Literal["raise", "skip"] | None
     value_range: Range

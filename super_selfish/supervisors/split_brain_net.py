@@ -175,7 +175,7 @@ class SplitBrainNetSupervisor(Supervisor):
         before = view_before(self, augmentation, split_brain if crop else None)
         self.collate_fn = LabCollator(before, stride)
         self.is_own = isinstance(backbone, nn.Module)
-        halves = split_backbone(backbone, self.image_size, normalize, self.stem)
+        halves = split_backbone(backbone, self.image_size, normalize, self.stem, self.given_weights)
         grid = (height // stride, width // stride)
         is_own_predictor = predictor is not None
         if predictor is None:

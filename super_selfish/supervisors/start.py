@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from super_selfish.models.beginnings import Weights, looks_trained, remember_first, weights_of
+from super_selfish.models.fitted_weights import origin_of
 from super_selfish.training.counting import plural
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def note_start(supervisor: Pretrained, loaded: str | os.PathLike[str] | None) ->
         supervisor.start = Start(
             weights_of(backbone), f"the network after {epochs} before this run"
         )
+    elif origin := origin_of(backbone):
+        supervisor.start = Start(weights_of(backbone), origin)
     elif looks_trained(backbone):
         supervisor.start = Start(weights_of(backbone), "the network as it was given")
     elif has_own_backbone(supervisor):

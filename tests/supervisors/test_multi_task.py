@@ -136,7 +136,7 @@ def test_losses_are_divided_by_their_first_and_weighed(
     steps: Any, images: Tensor, tiny_backbone: Backbones
 ) -> None:
     supervisor = MultiTaskSupervisor(
-        images, tiny_backbone(), tasks=("rotate", "denoise"), weights=(1.0, 0.5), steps=steps
+        images, tiny_backbone(), tasks=("rotate", "denoise"), task_weights=(1.0, 0.5), steps=steps
     )
     _, order = _in_order(supervisor)
     source, seen = _joined(supervisor), []
@@ -343,7 +343,7 @@ def test_what_a_stranger_did(images: Tensor, tiny_backbone: Backbones, tmp_path:
     with pytest.raises(TypeError, match="tasks must be a list of tasks"):
         MultiTaskSupervisor(images, tiny_backbone(), tasks={"jigsaw": {"grid": 3}})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="weights must be a list, a number for each task"):
-        MultiTaskSupervisor(images, tiny_backbone(), weights={"jigsaw": 1.0})  # type: ignore[arg-type]
+        MultiTaskSupervisor(images, tiny_backbone(), task_weights={"jigsaw": 1.0})  # type: ignore[arg-type]
 
 
 def test_numbers_of_updates_in_a_task_are_no_sizes(images: Tensor, tmp_path: Path) -> None:

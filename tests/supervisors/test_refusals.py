@@ -213,7 +213,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
     "multi_task": {
         "lasso": (-0.1, NAN, INF),
         "tasks": (("nothing",), ("bigan",), (("rotate", {"backbone": "x"}),)),
-        "weights": ((0.0, 1.0), (1.0,), (-1.0, 1.0), (NAN, 1.0)),
+        "task_weights": ((0.0, 1.0), (1.0,), (-1.0, 1.0), (NAN, 1.0)),
         "steps": ("both", "summed "),
     },
     "simsiam": {
