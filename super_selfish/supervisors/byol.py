@@ -187,7 +187,9 @@ class BYOLSupervisor(Supervisor):
 
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
         return (
-            {} if self.momentum is not None else {"momentum": f"{WARMED} {MOMENTUM}, rising to 1"}
+            {}
+            if self.momentum is not None
+            else {"momentum": f"{WARMED}, at most {MOMENTUM}, rising to 1"}
         )
 
     def _foretell(self, views: Tensor) -> Tensor:

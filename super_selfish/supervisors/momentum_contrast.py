@@ -30,7 +30,7 @@ from super_selfish.models import MomentumEncoder, ProjectionHead
 from super_selfish.models.norm_groups import has_batch_norm, in_groups
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.defaults import WARMED, warmed_momentum
+from super_selfish.supervisors.defaults import LEAST_OF_QUEUE, WARMED, warmed_momentum
 from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
@@ -76,14 +76,14 @@ class MomentumContrastSupervisor(Supervisor):
     """Contrasts two views of an image against a queue of earlier images (MoCo v2).
 
     Differences from the paper: up to 100,000 images the queue holds 4096 keys instead of 65536, and
-    unless asked for more it never holds more than half the dataset. The momentum rises to the
-    paper's 0.999 through the first 9,000 updates. The paper shuffles the keys between GPUs so that
-    batch norm cannot tell which key belongs to a query. So do several processes here; fewer than
-    `norm_groups` cut their batches into groups besides, and one device, or several of one process,
-    do that alone: queries in order and keys shuffled. `symmetric=True` takes the mean of both
-    directions, the authors' code for CIFAR the sum. By default Adam trains at a constant rate of
-    1e-3 in batches of 32, instead of SGD at 0.03 (momentum 0.9, weight decay 1e-4) down a cosine,
-    in batches of 256; 32 images are too few for groups that hide the pairs.
+    unless asked for more it never holds more than half the dataset. The momentum rises from 0.99 to
+    the paper's 0.999 through the first 9,000 updates. The paper shuffles the keys between GPUs so
+    that batch norm cannot tell which key belongs to a query. So do several processes here; fewer
+    than `norm_groups` cut their batches into groups besides, and one device, or several of one
+    process, do that alone: queries in order and keys shuffled. `symmetric=True` takes the mean of
+    both directions, the authors' code for CIFAR the sum. By default Adam trains at a constant rate
+    of 1e-3 in batches of 32, instead of SGD at 0.03 (momentum 0.9, weight decay 1e-4) down a
+    cosine, in batches of 256; 32 images are too few for groups that hide the pairs.
 
     Running statistics of batch norm move once a pass, by the mean over its groups; where
     `symmetric=True` the network sees each batch in two passes, so twice, as the authors' does.
@@ -134,7 +134,7 @@ class MomentumContrastSupervisor(Supervisor):
             queue_size: Keys in the queue. Default: 4096, for more than 100,000 images 65536; at
                 most half the dataset.
             momentum: Weight of the old momentum encoder in an update, in [0, 1). Default: after `t`
-                updates `(1 + t) / (10 + t)`, at most the paper's 0.999.
+                updates `(1 + t) / (10 + t)`, from 0.99 to the paper's 0.999.
             temperature: Of the default loss. 0.2: MoCo v2, section 3.
             norm_groups: Groups of a batch (of all processes) for which batch norm is computed
                 separately, of at least 16 images each; each process makes one at least. 8: GPUs of
@@ -238,10 +238,12 @@ class MomentumContrastSupervisor(Supervisor):
         """
         if self.momentum is not None:
             return self.momentum
-        return warmed_momentum(MOMENTUM, updates_before(run))
+        return warmed_momentum(MOMENTUM, updates_before(run), LEAST_OF_QUEUE)
 
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
-        return {} if self.momentum is not None else {"momentum": f"{WARMED} {MOMENTUM}"}
+        if self.momentum is not None:
+            return {}
+        return {"momentum": f"{WARMED}, {LEAST_OF_QUEUE} to {MOMENTUM}"}
 
     def exhibit(self, index: Sequence[int], seed: int) -> list[Group]:
         """Views, and the keys of other views next to them."""

@@ -168,7 +168,9 @@ def test_moco_s_momentum_is_the_paper_s_once_as_much_was_seen() -> None:
     published = SIGNATURES["moco"]["momentum"].paper
     assert published == 0.999
     moco = built("moco", 32)
-    assert moco.momentum_now(at(0, 0, epochs=1)) == 0.1
+    assert moco.momentum_now(at(0, 0, epochs=1)) == 0.99
+    assert moco.momentum_now(at(88, 9, epochs=1)) == 0.99  # 890 / 899 is a little less
+    assert moco.momentum_now(at(89, 1, epochs=1000)) == 892 / 901 > 0.99
     assert moco.momentum_now(at(898, 9, epochs=1000)) == 8990 / 8999 < published
     assert moco.momentum_now(at(899, 0, epochs=1000)) == published
     assert moco.momentum_now(at(899, 0, epochs=UNLIMITED)) == published
