@@ -33,12 +33,14 @@ class Command(NamedTuple):
         trains: Module and name of a collection of the keywords of `supervise()` that this call
             decides itself; all others are flags, and so are the keywords of algorithms. None if
             nothing is trained.
+        without: Keywords that make no sense in words.
     """
 
     name: str
     function: Callable[..., None]
     of: tuple[str, str] | None = None
     trains: tuple[str, str] | None = None
+    without: tuple[str, ...] = ()
 
     def __call__(self, words: Sequence[str]) -> None:
         """Does it.
@@ -96,10 +98,10 @@ class Command(NamedTuple):
         return read_function(self.function.__module__, self.function.__name__)
 
     def _own_flags(self) -> list[Flag]:
-        """Those of the function, and of the one that it stands for; placed ones first."""
+        """Those of the function, and of the one that it stands for; what must be given first."""
         own = flags_of(self._written)
-        names = {*self._written.parameters}
+        names = {*self._written.parameters, *self.without}
         further = flags_of(read_function(*self.of)) if self.of is not None else []
         further = [flag._replace(is_placed=False) for flag in further if flag.name not in names]
-        placed = [flag for flag in own if flag.is_placed]
-        return [*placed, *further, *(flag for flag in own if not flag.is_placed)]
+        first = [flag for flag in own if flag.is_placed or flag.default is Missing]
+        return [*first, *further, *(flag for flag in own if flag not in first)]

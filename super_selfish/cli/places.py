@@ -24,11 +24,15 @@ def require_images(*places: str | None) -> None:
         if not path:
             raise ValueError("expected a folder of images, but its name is empty")
         if not os.path.lexists(path) and not glob.has_magic(path):
-            raise ValueError(f"there is no folder or file {place}{_near(path)}")
+            raise ValueError(f"there is no folder or file {place}{near(path)}")
 
 
-def _near(path: str) -> str:
-    """What lies in the same folder under a name that is near."""
+def near(path: str) -> str:
+    """The end of a sentence with what lies in the same folder under a name that is near.
+
+    Args:
+        path: Of what is not there.
+    """
     folder, name = os.path.split(path.rstrip(os.sep))
     if not os.path.isdir(folder or "."):
         return ""

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from super_selfish.cli import main
+from super_selfish.supervisors import RotateNetSupervisor
 
 
 class Said(NamedTuple):
@@ -22,6 +24,16 @@ class Said(NamedTuple):
 
 
 Types = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    torch.manual_seed(0)
+    supervisor = RotateNetSupervisor(str(photos), backbone="narrow-resnet")
+    supervisor.supervise(epochs=1, batch_size=60, name=folder / "run", progress=False)
+    return folder
 
 
 @pytest.fixture

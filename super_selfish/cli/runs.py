@@ -1,0 +1,68 @@
+"""Runs that a user names, by their folder or their checkpoint, as supervisors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from super_selfish.cli.places import near
+
+_BESIDE = ("-previous", "-best", "-nan")  # further files of a run
+
+
+def find_run(place: str) -> str:
+    """The checkpoint that a word means; imports nothing.
+
+    Args:
+        place: A folder that `pretrain` or `choose` has written, or a checkpoint, with or without
+            its ending.
+
+    Returns:
+        Its path without the ending, as `load` takes it.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    path = os.path.expanduser(place)
+    if os.path.isfile(path):
+        return path.removesuffix(".pt")
+    if os.path.isfile(path + ".pt"):
+        return path
+    if not os.path.isdir(path):
+        raise ValueError(
+            f"there is no run {place}{near(path)}: give a folder that pretrain has written, or a "
+            "checkpoint such as store/base.pt"
+        )
+    if os.path.isfile(os.path.join(path, "run.pt")):
+        return os.path.join(path, "run")
+    found = sorted(
+        os.path.join(path, file.stem)
+        for file in Path(path).glob("*.pt")
+        if not any(word in file.stem for word in _BESIDE) and file.stem != "backbone"
+    )
+    if len(found) != 1:
+        which = f"several checkpoints, {', '.join(found)}: name one" if found else "no checkpoint"
+        raise ValueError(f"{place} holds {which}")
+    return found[0]
+
+
+def load_run(name: str) -> Any:
+    """The supervisor of a checkpoint, where this machine computes best.
+
+    Args:
+        name: From `find_run`.
+
+    Raises:
+        ValueError: If it holds a class or a network of the user's own, which only Python can give.
+    """
+    from super_selfish.supervisors import SUPERVISORS
+    from super_selfish.training.checkpoint import checkpoint_path, read_run
+    from super_selfish.training.devices import default_device
+
+    path = checkpoint_path(name)
+    kind = read_run(path)["class"]
+    kinds = {each.__name__: each for each in SUPERVISORS.values()}
+    if kind not in kinds:
+        raise ValueError(f"{path} holds a {kind}, a class of your own: load it in Python")
+    return kinds[kind]().load(name).to(default_device())

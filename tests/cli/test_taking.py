@@ -1,0 +1,84 @@
+"""`report`, `export` and `embed`, and which run a word means."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from super_selfish.cli.runs import find_run
+from tests.cli.conftest import Types
+
+
+def test_a_run_is_found_by_its_folder_or_its_checkpoint(run: Path, tmp_path: Path) -> None:
+    name = str(run / "run")
+    assert [find_run(str(place)) for place in (run, name, f"{name}.pt")] == [name] * 3
+    for file in ("base.pt", "base-previous.pt", "base-best.pt", "backbone.pt"):
+        (tmp_path / file).touch()
+    assert find_run(str(tmp_path)) == str(tmp_path / "base")
+    (tmp_path / "other.pt").touch()
+    with pytest.raises(ValueError, match=r"several checkpoints, .*base, .*other: name one"):
+        find_run(str(tmp_path))
+    with pytest.raises(ValueError, match=r"there is no run .*bas: did you mean"):
+        find_run(str(tmp_path / "bas"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no checkpoint"):
+        find_run(str(tmp_path / "empty"))
+
+
+def test_a_class_of_ones_own_needs_python(types: Types, tmp_path: Path, plain: Path) -> None:
+    from super_selfish.supervisors import RotateNetSupervisor
+
+    class Mine(RotateNetSupervisor):
+        pass
+
+    Mine(backbone="narrow-resnet", image_size=32).save(tmp_path / "mine")
+    said = types("embed", tmp_path / "mine.pt", plain, tmp_path / "x.csv")
+    assert said.code == 1 and "holds a Mine, a class of your own: load it in Python" in said.err
+
+
+def test_features_are_written_with_names(
+    run: Path, photos: Path, types: Types, tmp_path: Path
+) -> None:
+    file = tmp_path / "features.csv"
+    said = types("embed", run, photos, file)
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"{file}\n60 images, ")
+    with open(file, newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert len(rows) == 60 and rows[0]["name"].endswith("00.png") and rows[0]["label"] == "0"
+
+
+def test_a_backbone_is_written_for_others(run: Path, types: Types, tmp_path: Path) -> None:
+    said = types("export", run, tmp_path / "backbone.pt")
+    assert said.code == 0, said.err
+    assert (tmp_path / "backbone.pt.json").is_file()
+    weights = torch.load(tmp_path / "backbone.pt", weights_only=True)
+    stored = torch.load(run / "run.pt", weights_only=True)
+    assert weights and isinstance(stored, dict)
+    said = types("export", run, tmp_path / "backbone.xyz")
+    assert said.code == 1 and ".onnx" in said.err
+
+
+def test_a_page_is_written_beside_the_checkpoint(run: Path, types: Types) -> None:
+    said = types("report", run, "--title", "Mine")
+    assert (said.code, said.out) == (0, f"{run / 'run.html'}\n"), said.err
+    assert "Mine" in (run / "run.html").read_text()
+
+
+def test_the_page_of_labelled_images_says_whether_it_helped(
+    run: Path, photos: Path, types: Types, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {}
+
+    def write_report(supervisor: object, name: str, **keywords: object) -> str:
+        given.update(keywords)
+        return name
+
+    monkeypatch.setattr("super_selfish.evaluation.write_report", write_report)
+    said = types("report", run, photos, "--most-images", 10)
+    assert said.code == 0, said.err
+    assert given["most_images"] == 10
+    assert getattr(given["evaluation"], "test_images") == 12  # noqa: B009
