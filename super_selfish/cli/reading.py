@@ -169,7 +169,7 @@ def _in_full(module: str, name: str, told: dict[str, str]) -> str:
     if text.startswith("The same"):
         before = [other for other in told.values() if other.startswith("As for `")]
         text = before[0] if before else text
-    reference = re.match(r"As for `(\w+)`(?:[.;](.*))?", text)
+    reference = re.fullmatch(r"As for `(\w+)`[.;,](?! or)(.*)", text)
     if reference is None:
         return text
     for place in (module, "super_selfish", "super_selfish.evaluation"):
@@ -178,7 +178,9 @@ def _in_full(module: str, name: str, told: dict[str, str]) -> str:
             found = _method(found, "__init__")
         if found is not None and isinstance(found.node, ast.FunctionDef):
             there = told_of(ast.get_docstring(found.node) or "")
-            rest = (reference[2] or "").strip()
+            if name not in there:
+                break
+            rest = reference[2].strip()
             return f"{_in_full(found.module, name, there)} {rest[:1].upper()}{rest[1:]}".strip()
     return text
 
