@@ -169,7 +169,7 @@ def _in_full(module: str, name: str, told: dict[str, str]) -> str:
     if text.startswith("The same"):
         before = [other for other in told.values() if other.startswith("As for `")]
         text = before[0] if before else text
-    reference = re.fullmatch(r"As for `(\w+)`[.;,](?! or)(.*)", text)
+    reference = re.fullmatch(r"As for `(\w+)`[.;,](.*)", text)
     if reference is None:
         return text
     for place in (module, "super_selfish", "super_selfish.evaluation"):
