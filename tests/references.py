@@ -79,6 +79,26 @@ def barlow_twins_in_loops(first: Tensor, second: Tensor, weight: float) -> float
     return loss
 
 
+def neighbor_contrast_in_loops(
+    views: tuple[Tensor, Tensor],
+    predictions: tuple[Tensor, Tensor],
+    queue: Tensor,
+    temperature: float,
+) -> float:
+    """Dwibedi et al. 2021, section 3.2 and pseudo-code: the nearest of all, one view at a time."""
+    losses = []
+    for which in (0, 1):
+        for place, view in enumerate(views[which].double()):
+            products = [float(view @ key) for key in queue.double()]
+            neighbor = queue[products.index(max(products))].double()
+            similar = [
+                math.exp(float(neighbor @ other) / temperature)
+                for other in predictions[1 - which].double()
+            ]
+            losses.append(-math.log(similar[place] / sum(similar)))
+    return sum(losses) / len(losses)
+
+
 def vicreg_in_loops(
     first: Tensor,
     second: Tensor,

@@ -26,6 +26,7 @@ PUBLIC = {
         "JigsawNetSupervisor",
         "LabelSupervisor",
         "MomentumContrastSupervisor",
+        "NNCLRSupervisor",
         "PIRLSupervisor",
         "RotateNetSupervisor",
         "SplitBrainNetSupervisor",

@@ -9,7 +9,11 @@ from super_selfish.losses.clusters import (
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
 from super_selfish.losses.masks import masked_binary_cross_entropy
 from super_selfish.losses.nce import NCELoss, noise_contrastive
-from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
+from super_selfish.losses.predictive import (
+    CandidateInfoNCELoss,
+    NeighborLoss,
+    candidate_info_nce,
+)
 from super_selfish.losses.redundancy import BarlowTwinsLoss, VICRegLoss, barlow_twins, vicreg
 from super_selfish.losses.regression import (
     cosine_regression,
@@ -24,6 +28,7 @@ __all__ = [
     "InfoNCELoss",
     "NCELoss",
     "NTXentLoss",
+    "NeighborLoss",
     "SwappedPredictionLoss",
     "VICRegLoss",
     "barlow_twins",

@@ -88,6 +88,34 @@ class CandidateInfoNCELoss(nn.Module):
         return f"logit_scale={self.logit_scale}"
 
 
+class NeighborLoss(nn.Module):
+    """NNCLR's: `candidate_info_nce` of neighbours among predictions, by a temperature.
+
+    `-log(exp(n_i.p_i / t) / sum_k exp(n_i.p_k / t))` for the neighbour `n_i` of a view and the
+    prediction `p_i` of the other view of its image. Dwibedi et al., 2021, arXiv 2104.14548, section
+    3.2.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:  # section 4.1
+        """Args: temperature: Above 0, and finite.
+
+        Raises:
+            ValueError: If the temperature is out of its range.
+        """
+        super().__init__()
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be > 0 and finite, got {temperature}")
+        self.temperature = temperature
+
+    def forward(self, neighbors: Tensor, predictions: Tensor, own: Tensor) -> Tensor:
+        """The loss of `[B, E]` among `[G, E]`, unit vectors, of which `[B]` are the positives."""
+        return candidate_info_nce(neighbors, predictions, own, 1 / self.temperature)
+
+    def extra_repr(self) -> str:
+        """Shows the temperature."""
+        return f"temperature={self.temperature}"
+
+
 def _check_scale(logit_scale: float) -> None:
     if not logit_scale > 0:
         raise ValueError(f"logit_scale must be > 0, got {logit_scale}")

@@ -80,6 +80,24 @@ class KeyQueue(nn.Module):
         self.pointer.add_(batch).remainder_(size)
         self.num_valid.add_(batch).clamp_(max=size)
 
+    @torch.no_grad()
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """Which row has the largest product with each vector; of equal ones the first.
+
+        Args:
+            vectors: `[B, D]`.
+
+        Returns:
+            `[B]`, int64, rows of `keys`.
+
+        Raises:
+            ValueError: If they are not `[B, D]`.
+        """
+        dim = self.keys.shape[1]
+        if vectors.ndim != 2 or vectors.shape[1] != dim:
+            raise ValueError(f"vectors must be [B, {dim}], got {list(vectors.shape)}")
+        return (vectors.to(self.keys) @ self.keys.T).argmax(dim=1)
+
     def extra_repr(self) -> str:
         """Shows the shape."""
         return f"size={self.keys.shape[0]}, dim={self.keys.shape[1]}"

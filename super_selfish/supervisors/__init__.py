@@ -27,6 +27,7 @@ from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
 from super_selfish.supervisors.motion_segmentation import MotionSegmentationSupervisor
 from super_selfish.supervisors.multi_task import MultiTaskSupervisor
+from super_selfish.supervisors.nnclr import NNCLRSupervisor
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
 from super_selfish.supervisors.simclr import SimCLRSupervisor
@@ -55,6 +56,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "moco": MomentumContrastSupervisor,
     "motion": MotionSegmentationSupervisor,
     "multi_task": MultiTaskSupervisor,
+    "nnclr": NNCLRSupervisor,
     "pirl": PIRLSupervisor,
     "rotate": RotateNetSupervisor,
     "barlow_twins": BarlowTwinsSupervisor,
@@ -87,6 +89,7 @@ __all__ = [
     "MomentumContrastSupervisor",
     "MotionSegmentationSupervisor",
     "MultiTaskSupervisor",
+    "NNCLRSupervisor",
     "NonFiniteLossError",
     "PIRLSupervisor",
     "RotateNetSupervisor",

@@ -35,6 +35,7 @@ from super_selfish.supervisors.diagnostics import collapse, spread
 from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.remembering import queue_length
 from super_selfish.supervisors.shuffling import shuffled_keys
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.supervisors.two_views import TwoViewCollator
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 FEWEST_GROUPS = 4  # below them queries and keys share too many statistics
 SMALLEST_GROUP = 16  # images; below it the statistics of a batch norm are too noisy
 MOMENTUM = 0.999  # of the paper
-MANY_IMAGES = 100_000  # beyond them the queue is the paper's
 
 
 class ShuffledViews(NamedTuple):
@@ -319,6 +319,4 @@ def default_queue_size(num_images: int | None) -> int:
     Returns:
         4096, or for more than 100,000 images 65536 as in the paper; at most half the images.
     """
-    if num_images is None:
-        return 4096
-    return max(1, min(4096 if num_images <= MANY_IMAGES else 65536, num_images // 2))
+    return queue_length(num_images, 4096, 65536)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SPREAD = "Spread of the embeddings: 1 as of independent ones, 0 is collapse."
 MEMORY_CHANGE = "How far a step moves the remembered embeddings of its images."
+MANY_IMAGES = 100_000  # beyond them queues are the papers'
 _STILL = 1e-3  # of the length of an entry; a memory that moves by less learns nothing
 
 
@@ -73,6 +74,22 @@ def standstill(change: float, beginning: str = "the memory hardly changes: its")
         f"{beginning} entries move by {change:.1g} of their length when their image is seen; lower "
         "bank_momentum, or raise lr"
     )
+
+
+def queue_length(num_images: int | None, few: int, many: int) -> int:
+    """Embeddings that a queue holds where nobody says how many.
+
+    Args:
+        num_images: Of the dataset, or None where there is none yet.
+        few: For up to 100,000 images, or if nobody knows.
+        many: For more.
+
+    Returns:
+        One of these, at most half the images, at least 1.
+    """
+    if num_images is None:
+        return few
+    return max(1, min(few if num_images <= MANY_IMAGES else many, num_images // 2))
 
 
 def memory_size(source: ImageSource | None, num_images: int | None, kind: type) -> int:

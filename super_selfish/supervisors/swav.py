@@ -48,6 +48,7 @@ from super_selfish.supervisors.multi_crop import (
     require_small_size,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
+from super_selfish.supervisors.remembering import queue_length
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import first_row, gather, gather_one
 from super_selfish.training.history import Row
@@ -362,4 +363,4 @@ def default_queue_size(num_images: int | None) -> int:
     Returns:
         3840 as in the paper; at most half the images, at least 1.
     """
-    return 3840 if num_images is None else max(1, min(3840, num_images // 2))
+    return queue_length(num_images, 3840, 3840)

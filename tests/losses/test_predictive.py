@@ -4,9 +4,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from super_selfish.losses.predictive import CandidateInfoNCELoss, candidate_info_nce
+from super_selfish.losses.predictive import (
+    CandidateInfoNCELoss,
+    NeighborLoss,
+    candidate_info_nce,
+)
 from tests.references import candidate_info_nce_in_loops
 
 
@@ -100,3 +105,26 @@ def test_scales_and_shapes_end_where_they_make_no_sense(generator: torch.Generat
     with pytest.raises(ValueError, match=r"negatives must be \[5, N\], got \[4, 1\]"):
         candidate_info_nce(predictions, candidates, positives, 0.1, positives[:4, None])
     assert candidate_info_nce(predictions, candidates, positives, 1e-3).isfinite()
+
+
+def test_neighbours_that_fit_all_predictions_alike_cost_the_log_of_their_number() -> None:
+    same = F.normalize(torch.ones(6, 4), dim=1)
+    own = torch.arange(2) + 3
+    assert float(NeighborLoss(0.1)(same[:2], same, own)) == pytest.approx(math.log(6), rel=1e-5)
+
+
+def test_the_loss_of_neighbours_is_one_of_candidates(generator: torch.Generator) -> None:
+    neighbors, predictions = (
+        F.normalize(torch.randn(rows, 5, generator=generator, dtype=torch.float64), dim=1)
+        for rows in (3, 7)
+    )
+    own = torch.tensor([4, 0, 6])
+    similar = (neighbors @ predictions.T / 0.3).exp()
+    expected = -sum(
+        math.log(float(row[k] / row.sum())) for row, k in zip(similar, own, strict=True)
+    )
+    assert float(NeighborLoss(0.3)(neighbors, predictions, own)) == pytest.approx(expected / 3)
+    for temperature in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="temperature must be > 0 and finite"):
+            NeighborLoss(temperature)
+    assert repr(NeighborLoss()) == "NeighborLoss(temperature=0.1)"

@@ -102,3 +102,23 @@ def test_one_key_of_one_number_is_a_queue_and_none_is_not() -> None:
     for wrong in (torch.ones(2), torch.ones(1, 1, 1)):
         with pytest.raises(ValueError, match=r"keys must be \[B, 1\]"):
             queue.enqueue(wrong)
+
+
+def test_the_nearest_key_is_that_of_brute_force() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queue = KeyQueue(9, 4, seed=3)
+    queue.enqueue(F.normalize(torch.randn(4, 4, generator=generator), dim=1))
+    vectors = F.normalize(torch.randn(20, 4, generator=generator), dim=1)
+    vectors[3], vectors[5] = queue.keys[7], queue.keys[2]
+    expected = []
+    for vector in vectors:
+        products = [sum((vector * key).tolist()) for key in queue.keys]
+        expected.append(products.index(max(products)))
+    assert queue.nearest(vectors).tolist() == expected
+    assert expected[3] == 7 and expected[5] == 2
+    assert len(set(expected)) > 3
+
+
+def test_vectors_of_another_width_have_no_nearest_key() -> None:
+    with pytest.raises(ValueError, match=r"vectors must be \[B, 4\], got \[2, 3\]"):
+        KeyQueue(5, 4).nearest(torch.ones(2, 3))

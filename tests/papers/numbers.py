@@ -233,6 +233,15 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "nnclr": {
+        "embedding_size": Number(256, "4.5; text, section 4.1"),
+        "hidden_size": Number(2048, "4.5; text, section 4.1", None, RESOLVED),
+        "num_layers": Number(3, "4.5; text, section 4.1"),
+        "prediction_size": Number(4096, "4.5; text, section 4.1", None, RESOLVED),
+        "queue_size": Number(98304, "4.5; text, section 4.1; CIFAR: 65536", None, RESOLVED),
+        "temperature": Number(0.1, "4.5; text, section 4.1", 0.2, "solo-learn's; " + SMALL),
+        "augmentation": Number("byol", "1.4 A-BYOL; solo-learn"),
+    },
     "vicreg": {
         "embedding_size": Number(8192, "4.1; text, section 4.2", None, RESOLVED),
         "hidden_size": Number(8192, "4.1; text, section 4.2", None, RESOLVED),
@@ -321,6 +330,7 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "losses.BarlowTwinsLoss": {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3")
     },
+    "losses.NeighborLoss": {"temperature": Number(0.1, "4.5; text, section 4.1")},
     "losses.VICRegLoss": {
         "invariance_weight": Number(25.0, "4.1; text, section 4.2"),
         "variance_weight": Number(25.0, "4.1; text, section 4.2"),

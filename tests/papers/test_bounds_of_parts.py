@@ -319,6 +319,7 @@ PARTS = {
     "BarlowTwinsLoss": Part(
         losses.BarlowTwinsLoss, {}, {"off_diagonal_weight": ([0.0], [-TINY, math.inf])}
     ),
+    "NeighborLoss": Part(losses.NeighborLoss, {}, {"temperature": ([TINY], [0.0, math.inf])}),
     "VICRegLoss": Part(
         losses.VICRegLoss,
         {},

@@ -230,6 +230,25 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         [*mlp(16, 256, 256, 256)[:-1], "FC 256 256 without bias"],
     ),
+    "nnclr's projector": (
+        lambda: built("nnclr", 512, 96),
+        lambda s: s.model.predictor,
+        [*mlp(512, 2048, 2048, 256)[:-1], "FC 2048 256 without bias", "BN 256"],
+    ),
+    "nnclr's predictor": (
+        lambda: built("nnclr", 1024, 96),
+        lambda s: s.prediction_head,
+        mlp(256, 4096, 256),
+    ),
+    "nnclr on a small backbone": (
+        lambda: built("nnclr", 16, 32),
+        lambda s: nn.Sequential(s.model.predictor, s.prediction_head),
+        [
+            *mlp(16, 256, 256, 256)[:-1],
+            *("FC 256 256 without bias", "BN 256"),
+            *mlp(256, 512, 256),
+        ],
+    ),
     "vicreg": (
         lambda: built("vicreg", 512, 96),
         lambda s: s.model.predictor,

@@ -197,6 +197,28 @@ def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: B
     assert parts["spread"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_nnclr_measures_its_neighbours(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, loss = step(
+        "nnclr", images, tiny_backbone(), queue_size=3, embedding_size=8
+    )
+    neighbors, predictions, own = overheard.calls[0]
+    assert own.tolist() == list(range(22))
+    found = 0
+    for number, neighbor in enumerate(neighbors):
+        cosines = [float(neighbor @ other) for other in predictions]
+        found += cosines.index(max(cosines)) == number
+    assert parts["accuracy"] == pytest.approx(found / 22)
+    assert parts["candidates"] == 22
+    different = {tuple(neighbor.tolist()) for neighbor in neighbors}
+    assert parts["variety"] == pytest.approx(len(different) / 22)
+    with torch.no_grad():
+        first = F.normalize(supervisor.model(data.first), dim=1)
+    cosines = [float(view @ neighbor) for view, neighbor in zip(first, neighbors, strict=True)]
+    assert parts["neighbor_similarity"] == pytest.approx(sum(cosines) / 22, rel=1e-4)
+    assert parts["spread"] == pytest.approx(spread_in_loops(first), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results) / 2, rel=1e-5)
+
+
 def test_vicreg_measures_its_numbers(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step("vicreg", images, tiny_backbone(), embedding_size=5)
     first, second = overheard.calls[0]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.models import momentum_at
 from super_selfish.models.heads import hidden_width, suited_width
-from super_selfish.supervisors import SUPERVISORS, swav
+from super_selfish.supervisors import SUPERVISORS, nnclr, swav
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
@@ -58,6 +58,20 @@ def test_spaces_of_embeddings_are_the_paper_s_from_a_quarter_of_their_width_on(
     features: int, width: int
 ) -> None:
     assert suited_width(features, 2048) == width
+
+
+def test_nnclr_s_queue_is_the_paper_s_for_large_datasets() -> None:
+    sizes = {
+        None: 16384,
+        1: 1,
+        5: 2,
+        32_768: 16384,
+        100_000: 16384,
+        200_000: 98304,
+        100_001: 50_000,
+    }
+    assert {images: nnclr.default_queue_size(images) for images in sizes} == sizes
+    assert SIGNATURES["nnclr"]["queue_size"].paper == nnclr.default_queue_size(1_281_167)
 
 
 def test_swav_s_prototypes_and_queue_are_the_paper_s_for_large_datasets() -> None:

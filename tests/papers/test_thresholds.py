@@ -62,6 +62,10 @@ SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commone
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
 TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
 VICREG: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "deviation": 0.9}
+NNCLR: Row = {
+    **{"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0},
+    **{"variety": 0.9, "neighbor_similarity": 0.8},
+}
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
 CHANCE_4 = 1.1 * (1 / 4)
@@ -180,6 +184,14 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(TWINS, "redundancy", **above(0.9), words="all numbers of the embedding say the same"),
         Limit(TWINS, "agreement", **below(0.1), words="hardly anything in common"),
         Limit({**TWINS, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
+    ],
+    "nnclr": [
+        Limit({**NNCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),
+        Limit({**NNCLR, "epoch": 1.0}, "variety", **below(0.1), words="have the same neighbours"),
+        Limit({**NNCLR, "variety": 0.05}, "candidates", said=16.0, silent=15.0, words="the same"),
+        Limit(NNCLR, "neighbor_similarity", **above(0.99), words="the views themselves"),
+        Limit(NNCLR, "accuracy", **below(1.2 / 100), words="no better than by chance (1.0%)"),
+        Limit({**NNCLR, "accuracy": 0.01}, "epoch", **first_at(5), words="by chance (1.0%)"),
     ],
     "vicreg": [
         Limit(VICREG, "deviation", **below(0.1), words="have collapsed: their numbers deviate"),

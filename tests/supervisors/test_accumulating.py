@@ -18,7 +18,7 @@ from tests.conftest import TinyBackbone
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
 # Compare the images of a batch.
-OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "vicreg", "swav"}
+OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "vicreg", "nnclr", "swav"}
 # Several tasks take turns: an update is one of other tasks.
 ALIKE = sorted(set(SUPERVISORS) - OF_A_BATCH - {"multi_task"})
 
@@ -236,7 +236,7 @@ def written(supervisor: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     return noted
 
 
-@pytest.mark.parametrize("algorithm", ["instance", "moco", "pirl"])
+@pytest.mark.parametrize("algorithm", ["instance", "moco", "nnclr", "pirl"])
 def test_memories_are_written_when_the_batches_of_an_update_are_through(
     algorithm: str, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

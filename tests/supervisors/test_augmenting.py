@@ -38,6 +38,7 @@ DEFAULTS = {
     "swav": "swav",
     "barlow_twins": "byol",
     "vicreg": "byol",
+    "nnclr": "byol",
     "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels
 }

@@ -85,6 +85,13 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "small_size": (20, 16),
     },
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
+    "nnclr": {
+        "embedding_size": 12,
+        "hidden_size": 20,
+        "num_layers": 2,
+        "prediction_size": 9,
+        "queue_size": 10,
+    },
     "vicreg": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2, "deviation": 0.5},
     "simsiam": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "bottleneck_size": 5},
     "simclr": {"embedding_size": 12, "hidden_size": 20, "num_layers": 3, "temperature": 0.5},

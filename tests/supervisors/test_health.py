@@ -325,7 +325,7 @@ def test_adversaries_tell_that_the_discriminator_has_won(
     "algorithm",
     [
         *("barlow_twins", "byol", "cmc", "instance", "moco", "pirl", "simclr", "simsiam", "swav"),
-        "vicreg",
+        *("nnclr", "vicreg"),
     ],
 )
 def test_what_compares_tells_that_its_embeddings_have_collapsed(

@@ -190,6 +190,15 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "off_diagonal_weight": (-0.1, NAN, INF),
         "augmentation": (*RECIPES, ("byol",)),
     },
+    "nnclr": {
+        "embedding_size": COUNTS,
+        "hidden_size": COUNTS,
+        "num_layers": COUNTS,
+        "prediction_size": COUNTS,
+        "queue_size": COUNTS,
+        "temperature": (0.0, -1.0, NAN, INF),
+        "augmentation": (*RECIPES, ("byol",)),
+    },
     "vicreg": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
@@ -297,6 +306,7 @@ class Constant(nn.Module):
         ("pirl", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
         ("swav", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give embedding"),
         ("barlow_twins", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give"),
+        ("nnclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("vicreg", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embed"),
         ("simsiam", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embe"),
         ("simclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
@@ -316,7 +326,9 @@ def test_a_head_of_another_width_is_refused(
         SUPERVISORS[algorithm](images, tiny_backbone(), Constant(*head), **arguments)
 
 
-@pytest.mark.parametrize(("algorithm", "name"), [("byol", "prediction"), ("pirl", "puzzle")])
+@pytest.mark.parametrize(
+    ("algorithm", "name"), [("byol", "prediction"), ("nnclr", "prediction"), ("pirl", "puzzle")]
+)
 def test_a_second_head_of_another_width_is_refused(
     algorithm: str, name: str, images: Tensor, tiny_backbone: Backbones
 ) -> None:

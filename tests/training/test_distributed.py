@@ -167,6 +167,8 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "colorization": {"gray_below": 85.0},  # a mean over places of images with strong colours
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
     "vicreg": {"embedding_size": 12, "hidden_size": 20},
+    # A queue that all images fill, so that what is replaced does not depend on the processes.
+    "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 44},
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": {"embedding_size": 12, "num_prototypes": 10, "queue_size": 22, "queue_after": 0},
 }

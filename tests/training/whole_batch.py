@@ -29,6 +29,9 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "counting": [{"hidden_size": 20}],
     "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
     "vicreg": [{"embedding_size": 12, "hidden_size": 20}],
+    "nnclr": [
+        {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 24},
+    ],
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": [{"embedding_size": 12, "num_prototypes": 10, "queue_size": 12, "queue_after": 0}],
     "colorization": [{"gray_below": 85.0}],  # a mean over places of images with strong colours

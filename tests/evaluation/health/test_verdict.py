@@ -102,6 +102,7 @@ WITH_NEGATIVES = {
     "PIRLSupervisor",
     "ContrastiveMultiviewCodingSupervisor",
     "MomentumContrastSupervisor",
+    "NNCLRSupervisor",
     "SimCLRSupervisor",
     "SwAVSupervisor",
 }
