@@ -25,6 +25,8 @@ IMAGE_ENDINGS = (
     *(".ppm", ".pgm", ".pbm"),
 )
 
+ALL_ENDINGS = (*IMAGE_ENDINGS, *ARRAY_ENDINGS)
+
 # What lies beside images and is not missed when it is left out.
 _COMPANIONS = frozenset(
     (
@@ -46,7 +48,10 @@ class FileList:
         classes: Names of the first folder level, sorted, or `None`.
         frames: Which image of its file each is, where files hold several, or `None`.
         left_out: How many files of each ending lie there too, but were not taken.
+        is_partly_labelled: Whether a label may be -1, of an image that has none; of tables.
     """
+
+    is_partly_labelled = False
 
     def __init__(
         self,
@@ -163,7 +168,7 @@ class FileList:
             )
             raise ValueError(
                 f"no image in {what or repr(str(root)) + ' or its sub-folders'}; looked for files "
-                f"that end in {', '.join((*IMAGE_ENDINGS, *ARRAY_ENDINGS))} (upper or lower case), "
+                f"that end in {', '.join(ALL_ENDINGS)} (upper or lower case), "
                 f"hidden ones excepted{beside}"
             )
         return cls(taken.files.built(), *taken.labels(), left_out=left_out)

@@ -19,9 +19,8 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.items import is_path, split_item
 from super_selfish.data.known_labels import Labels, known_file, known_labels
-from super_selfish.data.labels import SKIPPED_LABEL
 from super_selfish.data.raster import numbers_from_opened
-from super_selfish.data.samples import DatasetError, ReadingError
+from super_selfish.data.samples import SKIPPED_LABEL, DatasetError, ReadingError
 from super_selfish.data.value_range import NoImageError, ValueRange, WantedRange
 from super_selfish.training.counting import plural
 

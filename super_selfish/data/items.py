@@ -14,6 +14,7 @@ from torch import Tensor
 
 from super_selfish.data.conversion import images_from, select_images
 from super_selfish.data.files import FileList
+from super_selfish.data.tables import files_of_frame, files_of_table, is_frame, is_table_file
 from super_selfish.data.value_range import ValueRange
 from super_selfish.training.counting import plural
 
@@ -96,7 +97,11 @@ def items_of(data: Any, *, every: bool = False) -> Any:
     """
     items: Any
     if isinstance(data, (str, os.PathLike)):
-        items = FileList.from_path(data, every=every)
+        place = os.path.expanduser(os.fspath(data))
+        is_table = not every and is_table_file(place)
+        items = files_of_table(place) if is_table else FileList.from_path(data, every=every)
+    elif is_frame(data):
+        items = files_of_frame(data)
     elif isinstance(data, (Tensor, np.ndarray)):
         items = ArrayItems(data, None)
     elif _is_images_with_labels(data):
@@ -111,7 +116,7 @@ def items_of(data: Any, *, every: bool = False) -> Any:
         hint = f"; choose one of {list(data)}" if isinstance(data, Mapping) else ""
         raise TypeError(
             "expected a dataset with __len__ and __getitem__, a folder, a pattern such as "
-            "'scans/**/*.tif', a list of files or images, or a tensor [N, C, H, W], got "
+            "'scans/**/*.tif', a table with a column of paths, a list of files or images, or a tensor [N, C, H, W], got "
             f"{type(data).__name__}{hint}"
         )
     else:

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from super_selfish.data.items import as_column, as_label
 from super_selfish.data.known_labels import Labels, is_our_source
-from super_selfish.data.samples import Samples, Unreadable
+from super_selfish.data.samples import SKIPPED_LABEL, Samples, Unreadable
 from super_selfish.training.display import open_bar
 from super_selfish.training.telling import warn
 
-SKIPPED_LABEL = -1  # of an item that cannot be read, where such items are skipped
 _LONG = 60.0  # seconds of reading items for their labels, beyond which it is worth a word
 _TRIED_FOR = 2.0  # seconds of reading, after which the rest is estimated
 

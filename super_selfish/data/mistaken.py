@@ -15,16 +15,13 @@ def refuse_mistaken(data: Any) -> None:
         data: What the user gave for a data set.
 
     Raises:
-        TypeError: If it is a table, or a loader.
+        TypeError: If it is a table that is not computed yet, or a loader.
         ValueError: If it is an empty path.
     """
     library = type(data).__module__.split(".")[0]
     kind = type(data).__name__
-    if library in ("pandas", "polars", "pyarrow") and kind in ("DataFrame", "LazyFrame", "Table"):
-        raise TypeError(
-            f"a {kind} is a table, not images: give its column of paths as a list, such as "
-            'list(table["path"])'
-        )
+    if library == "polars" and kind == "LazyFrame":
+        raise TypeError("a LazyFrame holds no rows yet: give frame.collect()")
     if isinstance(data, DataLoader):
         raise TypeError(
             "expected a data set, got a DataLoader, which makes batches of its own: give "

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from super_selfish.data.conversion import stack_images
 
+SKIPPED_LABEL = -1  # of an item that cannot be read, where such items are skipped, or that has none
+
 
 class Sample(NamedTuple):
     """One image, its index in the source and its label.

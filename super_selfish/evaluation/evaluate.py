@@ -34,7 +34,7 @@ from super_selfish.evaluation.evaluation import (
 )
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.feature_maps import require_map
-from super_selfish.evaluation.features import LabelledSource, open_data
+from super_selfish.evaluation.features import LabelledSource, labelled_only, open_data
 from super_selfish.evaluation.label_checks import count_classes, is_multilabel
 from super_selfish.evaluation.masked_data import open_masked
 from super_selfish.evaluation.metrics import (
@@ -138,9 +138,9 @@ def evaluate(
         START: start_network(start, backbone, rated.module),
         UNTRAINED: untrained_network(untrained, rated.module, seed),
     }
-    train_source = opened(train, rated.image_size, rated.in_channels, rated.reading)
+    train_source = labelled_only(opened(train, rated.image_size, rated.in_channels, rated.reading))
     size, channels = train_source.images.image_size, train_source.images.in_channels
-    test_source = opened(test, size, channels, rated.reading)
+    test_source = labelled_only(opened(test, size, channels, rated.reading))
     check_parts_fit(train_source, test_source)
     notes: dict[str, str] = {}
     for name, baseline in baselines.items():

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.labels import labels_of
 from super_selfish.data.masks import Masks
 from super_selfish.data.opening import as_source
+from super_selfish.data.samples import SKIPPED_LABEL
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stream_source import INSTEAD
 from super_selfish.evaluation.label_checks import as_classes
@@ -85,6 +87,23 @@ def open_data(
             f"got {len(images)} images and {len(labels)} labels"
         )
     return LabelledSource(images, as_classes(labels))
+
+
+def labelled_only(source: LabelledSource) -> LabelledSource:
+    """Leaves the images out that have no label, of a table where others have one.
+
+    Args:
+        source: As `open_data` gives it.
+    """
+    whole = source.images
+    while whole.whole is not None:
+        whole = whole.whole
+    if source.labels is not None or not getattr(whole.items, "is_partly_labelled", False):
+        return source
+    labels = labels_of(source.images)
+    if labels is None or not bool((is_known := labels != SKIPPED_LABEL).any()):
+        return source
+    return source._replace(images=source.images.subset(is_known.nonzero().flatten().tolist()))
 
 
 def open_images(

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.conversion import stack_images
-from super_selfish.data.labels import SKIPPED_LABEL, labels_of
+from super_selfish.data.labels import labels_of
 from super_selfish.data.likeness import likeness
 from super_selfish.data.opening import as_source
 from super_selfish.data.probing import SMALLEST_SIDE, look
-from super_selfish.data.samples import DatasetError, Sample
+from super_selfish.data.samples import SKIPPED_LABEL, DatasetError, Sample
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.features import LabelledSource, open_data
 from super_selfish.evaluation.label_checks import as_classes, count_classes

@@ -41,7 +41,7 @@ from super_selfish.evaluation.comparison.plan import (
 from super_selfish.evaluation.comparison.sets import open_sets
 from super_selfish.evaluation.comparison.several import Started, failed_before, started_together
 from super_selfish.evaluation.comparison.store import Record, RunStore
-from super_selfish.evaluation.features import LabelledSource, open_data
+from super_selfish.evaluation.features import LabelledSource, labelled_only, open_data
 from super_selfish.evaluation.masked_data import open_masked
 from super_selfish.evaluation.norm_statistics import ADAPTED, lacks_statistics
 from super_selfish.evaluation.protocols import expand_protocols, want_masks
@@ -167,8 +167,8 @@ def compare(
     if test is None and not sets:
         raise ValueError("give test=, the labelled images that accuracies are of, or downstream=")
     conditions = Conditions(
-        train=train_data,
-        test=None if test is None else opened(test, *form),
+        train=labelled_only(train_data),
+        test=None if test is None else labelled_only(opened(test, *form)),
         pretrain=pretrain_data.images,
         backbone=backbone,
         protocols=tuple(columns),
