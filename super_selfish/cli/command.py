@@ -6,14 +6,16 @@ all else on. Only what a user has given is handed on, so that every default stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from super_selfish.cli.algorithms import algorithm_flags, groups_in, supervise_flags
 from super_selfish.cli.flags import Flag, flags_of
 from super_selfish.cli.helping import page
 from super_selfish.cli.parsing import CONFIG, parsed
 from super_selfish.cli.reading import Function, Missing, read_function
+from super_selfish.cli.record import recorded, settings_of
 
 PROGRAM = "super-selfish"
 _EVERYWHERE = (
@@ -34,6 +36,7 @@ class Command(NamedTuple):
             decides itself; all others are flags, and so are the keywords of algorithms. None if
             nothing is trained.
         without: Keywords that make no sense in words.
+        file: Where it is recorded, by what was asked for; None if it is not.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Command(NamedTuple):
     of: tuple[str, str] | None = None
     trains: tuple[str, str] | None = None
     without: tuple[str, ...] = ()
+    file: Callable[[Mapping[str, Any]], Path | None] = lambda settings: None
 
     def __call__(self, words: Sequence[str]) -> None:
         """Does it.
@@ -51,7 +55,11 @@ class Command(NamedTuple):
         Raises:
             WrongLineError: If there is no such flag, or no such value.
         """
-        self.function(**parsed(words, self.flags(groups_in(words) if self.trains else ())))
+        flags = self.flags(groups_in(words) if self.trains else ())
+        given = parsed(words, flags)
+        settings = settings_of(flags, given)
+        with recorded(self.name, settings, self.file(settings)):
+            self.function(**given)
 
     def flags(self, algorithms: Sequence[str] = ()) -> list[Flag]:
         """All flags.

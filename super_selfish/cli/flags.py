@@ -179,6 +179,7 @@ def _kinds_in_brackets(module: str, node: ast.Subscript) -> list[Any]:
         parts = [type_of(module, each) for each in inner]
         return [] if None in parts else [types.GenericAlias(tuple, tuple(parts))]
     if name in ("Mapping", "dict"):
-        of = type_of(module, inner[1])
+        holds_any = isinstance(inner[1], ast.Name) and inner[1].id == "Any"
+        of = Any if holds_any else type_of(module, inner[1])
         return [] if of is None else [types.GenericAlias(dict, (str, of))]
     return []

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from super_selfish.cli.flags import Flag, default_in_words, letters
-from super_selfish.cli.output import columns
+from super_selfish.wrapping import columns
 
 _NAME = 22  # columns of the names
 

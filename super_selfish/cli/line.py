@@ -71,7 +71,10 @@ def _taken(word: str, rest: list[str], known: Mapping[str, Flag]) -> tuple[Flag,
 
 def _may_follow(flag: Flag, values: list[str], word: str) -> bool:
     """Whether a word is one more value, after those that a flag has."""
-    if values[0].startswith(("[", "{")) or not (flag.takes_several or flag.takes_names):
+    is_whole = flag.takes_names and flag.takes_one and "=" not in values[0]
+    if is_whole or not (flag.takes_several or flag.takes_names):
+        return False
+    if values[0].startswith(("[", "{")):
         return False
     return not flag.takes_numbers or _NUMBER.fullmatch(word) is not None
 
@@ -87,7 +90,8 @@ def _meant(typed: str, known: Mapping[str, Flag]) -> str:
 
 def _joined(flag: Flag, values: list[str]) -> str:
     """Values as one word of YAML."""
-    if flag.takes_names and not values[0].startswith("{"):
+    is_whole = flag.takes_one and "=" not in values[0]
+    if flag.takes_names and not is_whole and not values[0].startswith("{"):
         pairs = [value.partition("=") for value in values]
         wrong = [value for value in values if "=" not in value]
         if wrong:

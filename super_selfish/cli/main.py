@@ -7,6 +7,7 @@ number of a signal, 130 for Ctrl-C, if one has ended it.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -16,8 +17,9 @@ from typing import Any, TextIO
 
 from super_selfish import __version__
 from super_selfish.cli.commands import COMMANDS, PROGRAM, overview
-from super_selfish.cli.output import broken, columns, say
+from super_selfish.cli.output import say
 from super_selfish.cli.wrong import WrongLineError, meant
+from super_selfish.wrapping import broken
 
 FAILED, WRONG_LINE, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
@@ -35,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     shows_trace = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        with _warnings_in_a_line():
+        with _warnings_in_a_line(given):
             _do(given)
     except WrongLineError as error:
         return _ended(WRONG_LINE, f"{error}", shows_trace, hint=_help_of(given))
@@ -45,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # what is flushed at the end has a place
         return NO_READER
     except Exception as error:  # noqa: BLE001  # whatever it is, users get a line and no traceback
-        return _ended(FAILED, _in_a_line(error), shows_trace)
+        return _ended(FAILED, _in_flags(_in_a_line(error), given), shows_trace)
     return 0
 
 
@@ -85,6 +87,14 @@ def _in_a_line(error: Exception) -> str:
     return f"{': '.join(filter(None, [type(error).__name__, text]))} (--debug shows where)"
 
 
+def _in_flags(text: str, words: list[str]) -> str:
+    """What the library says of its keywords, as the flags that a command has for them."""
+    command = COMMANDS.get(words[0]) if words else None
+    for flag in command.flags() if command else []:
+        text = re.sub(rf"\b{flag.name}=(True|False)?(?=[\s,.:;)]|$)", flag.typed, text)
+    return text
+
+
 def _farewell(interruption: KeyboardInterrupt) -> str:
     """What a run says that was stopped, if one was."""
     if "super_selfish.training.farewell" not in sys.modules:
@@ -95,7 +105,7 @@ def _farewell(interruption: KeyboardInterrupt) -> str:
 
 
 @contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
+def _warnings_in_a_line(words: list[str]) -> Iterator[None]:
     """While entered, warnings are sentences, and do not name a line of ours."""
 
     def show(
@@ -108,7 +118,8 @@ def _warnings_in_a_line() -> Iterator[None]:
     ) -> None:
         del category, filename, lineno, line
         stream: Any = sys.stderr if file is None else file
-        stream.write(broken(f"Warning: {' '.join(str(message).split())}", columns()) + "\n")
+        text = _in_flags(" ".join(str(message).split()), words)
+        stream.write(broken(f"Warning: {text}") + "\n")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
-_WIDEST = 100
-
-
-def columns() -> int:
-    """How many letters fit into a line: those of the terminal, 80 where there is none."""
-    return min(_WIDEST, max(40, shutil.get_terminal_size((80, 24)).columns))
+from super_selfish.wrapping import broken
 
 
 def say(text: str) -> None:
     """Writes sentences and tables to where results go; breaks lines that are too long."""
-    sys.stdout.write(broken(text, columns()) + "\n")
+    sys.stdout.write(broken(text) + "\n")
     sys.stdout.flush()
-
-
-def broken(text: str, width: int) -> str:
-    """Text with no line longer than a width, but for rows of tables and long words."""
-    return "\n".join(part for line in text.splitlines() for part in _broken(line, width))
-
-
-def _broken(line: str, width: int) -> list[str]:
-    is_row = re.search(r"\S {2,}\S", line) is not None
-    if len(line) <= width or is_row:
-        return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line.strip(),
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent + "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def give(result: Any, *, as_json: bool, out: list[str] | None) -> None:

@@ -116,7 +116,8 @@ def items_of(data: Any, *, every: bool = False) -> Any:
         hint = f"; choose one of {list(data)}" if isinstance(data, Mapping) else ""
         raise TypeError(
             "expected a dataset with __len__ and __getitem__, a folder, a pattern such as "
-            "'scans/**/*.tif', a table with a column of paths, a list of files or images, or a tensor [N, C, H, W], got "
+            "'scans/**/*.tif', a table with a column of paths, a list of files or images, or a "
+            "tensor [N, C, H, W], got "
             f"{type(data).__name__}{hint}"
         )
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -67,6 +68,23 @@ class Choices:
         """The four lines."""
         return "\n".join(self.why)
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Choices:
+        """Choices from plain values, as a file has them.
+
+        Args:
+            values: By name, all of them.
+
+        Raises:
+            ValueError: If one is missing, or unknown.
+        """
+        known = {each.name for each in fields(cls)}
+        if set(values) != known:
+            wrong = sorted(set(values) ^ known)
+            raise ValueError(f"choices have {sorted(known)}, and {wrong} are missing or unknown")
+        rows = {name: tuple(values[name]) for name in ("image_size", "why", "candidates")}
+        return cls(**{**values, **rows})
+
     def stretched(self, train_seconds: float) -> Choices:
         """The same with another time for training, which moves the number of epochs.
 
@@ -124,19 +142,37 @@ def read_record(path: Path) -> Record | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        chosen = content["choices"]
-        known = {each.name for each in fields(Choices)}
-        if content["version"] != VERSION or set(chosen) != known:
+        if content["version"] != VERSION:
             raise ValueError(f"it is of version {content['version']!r}, not {VERSION}")
-        chosen |= {name: tuple(chosen[name]) for name in ("image_size", "why", "candidates")}
+        chosen = Choices.of(content["choices"])
         times = float(content["total"]), float(content["seconds"])
-        asked = dict(content["asked"])
-        return Record(path, asked, Choices(**chosen), *times, bool(content["is_done"]))
+        return Record(path, dict(content["asked"]), chosen, *times, bool(content["is_done"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no record of a run of this version ({type(error).__name__}: {error}): give "
             "another out=, or overwrite=True"
         ) from error
+
+
+def parse_choices(
+    given: Choices | Mapping[str, Any] | str | os.PathLike[str] | None,
+) -> Choices | None:
+    """The choices of another run, however they are given.
+
+    Args:
+        given: Themselves, as plain values, or the path of their file.
+
+    Raises:
+        ValueError: If they are none, or the file is missing.
+    """
+    if given is None or isinstance(given, Choices):
+        return given
+    if isinstance(given, Mapping):
+        return Choices.of(given)
+    record = read_record(Path(given).expanduser())
+    if record is None:
+        raise ValueError(f"choices= names {os.fspath(given)}, which is missing")
+    return record.choices
 
 
 def refuse_others(record: Record, asked: Mapping[str, Any]) -> None:

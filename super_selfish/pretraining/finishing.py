@@ -43,7 +43,7 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
     finally:
         record.seconds = clock.used
         record.write()
-    if clock.used > clock.total:
+    if clock.used > clock.total and task.repeats is None:
         over = duration(clock.used - clock.total)
         remarks.append(
             f"It took {over} longer than the time given: rating took more than its part."

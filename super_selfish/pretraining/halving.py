@@ -18,11 +18,12 @@ from super_selfish.evaluation.verdicts import least_difference
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.asking import algorithm_of
 from super_selfish.pretraining.choices import Record
-from super_selfish.pretraining.running import Task, settings_of
+from super_selfish.pretraining.running import AGAIN, Task, settings_of
 from super_selfish.pretraining.subjects import Rated
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.display import open_bar, quiet
 from super_selfish.training.run import UNLIMITED
+from super_selfish.training.standing import goes_on_by
 
 PROTOCOLS = ("knn", "linear")
 
@@ -112,7 +113,7 @@ def _round(
     line: Line = {"key": f"{name}-{place}", "seconds": seconds, "steps": 0}
     line |= {"accuracy": None, "error": None}
     try:
-        with quiet():
+        with quiet(), goes_on_by(AGAIN):
             supervisor = wishes_for(task, name).build(images, record.choices.backbone, copied=True)
             left = seconds - seconds_of(checkpoint)
             if left > 0:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from super_selfish.pretraining.choices import Choices, parse_choices
 from super_selfish.pretraining.finishing import finish
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.running import open_task, planned, taken_up, trained
@@ -32,6 +33,7 @@ def pretrain(
     supervise: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
+    choices: Choices | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Outcome:
@@ -65,6 +67,9 @@ def pretrain(
         supervise: Keywords of `supervise()`, such as `{"lr": 3e-4}`.
         seed: Of first weights, order, views, and of the choice of images.
         device: Where networks run. Default: an accelerator where torch finds one.
+        choices: Of another run, which this one repeats: `outcome.choices`, or its
+            `choices.json`. Nothing is timed then, and training ends with its last epoch, however
+            long that takes: the same images and seed give the same weights on a CPU.
         overwrite: Begins anew, and removes what a former call has left in `out`.
         progress: Whether to say what is chosen and show how far it is.
 
@@ -98,6 +103,7 @@ def pretrain(
         seed=seed,
         device=device,
         progress=progress,
+        repeats=parse_choices(choices),
     )
     record = taken_up(task, overwrite)
     if record is None:
@@ -105,6 +111,11 @@ def pretrain(
         task.paths.clear()
         record.write()
     tell(str(record.choices), shown=progress)
+    if task.repeats is not None:
+        tell(
+            "It repeats another run: nothing is timed, and it ends with its last epoch.",
+            shown=progress,
+        )
     rated = task.rated(record.choices.image_size, record.choices.rated)
     supervisor = trained(task, record, task.training(record, rated))
     return finish(task, record, supervisor, rated)

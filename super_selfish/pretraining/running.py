@@ -24,6 +24,7 @@ from super_selfish.pretraining.asking import (
     require_packages,
 )
 from super_selfish.pretraining.choices import (
+    Choices,
     Clock,
     Paths,
     Record,
@@ -40,9 +41,11 @@ from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.launched import launch
 from super_selfish.training.naming import fixed_name, require_writable
 from super_selfish.training.run import parse_time
+from super_selfish.training.standing import goes_on_by
 from super_selfish.training.telling import warn
 
 LEAST_TIME = 20.0  # seconds
+AGAIN = "The same call goes on with it, with a longer time if this one is over."
 # Keywords of `supervise()` that change nothing of what is learned: another call may have others.
 BESIDE = frozenset(
     {"callbacks", "monitor", "checkpoint_every", "worker_timeout", "keep_last"}
@@ -65,6 +68,7 @@ class Task:
         progress: Whether to show how far it is.
         clock: Of all calls together.
         options_of: Keywords of constructors by algorithm, where there are several.
+        repeats: The choices of another run, which this one shall be like; None if there is none.
     """
 
     subject: Subject
@@ -77,6 +81,7 @@ class Task:
     progress: bool
     clock: Clock
     options_of: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeats: Choices | None = None
 
     def rated(self, size: Size, most: int) -> Rated | None:
         """Images to rate by, of a size; None where there are no labels that are of use.
@@ -119,6 +124,7 @@ def open_task(
     seed: int,
     device: torch.device | str | None,
     progress: bool,
+    repeats: Choices | None = None,
 ) -> Task:
     """Opens the images, and refuses what can be refused before anything is timed.
 
@@ -139,6 +145,7 @@ def open_task(
         seed: As for `pretrain`.
         device: As for `pretrain`.
         progress: As for `pretrain`.
+        repeats: Choices of another run.
     """
     total = parse_time(time, "time")
     if total is None or total < LEAST_TIME:
@@ -150,7 +157,9 @@ def open_task(
             "in one: start one, or give all of them the same supervise()"
         )
     clock = Clock(total)
-    kind, name = algorithm_of(algorithm)
+    kind, name = algorithm_of(
+        repeats.algorithm if algorithm is None and repeats is not None else algorithm
+    )
     wishes = Wishes(
         kind=kind,
         algorithm=name,
@@ -170,7 +179,30 @@ def open_task(
     if test is not None and not subject.has_labels:
         raise ValueError("test= rates by labels, and the images have none: give labels= as well")
     asked = {"call": call} | subject.described() | _asked(wishes, subject, image_size, test)
-    return Task(subject, wishes, paths, test, asked, format, with_page, progress, clock)
+    task = Task(subject, wishes, paths, test, asked, format, with_page, progress, clock)
+    if repeats is not None:
+        task.repeats = repeats
+        _refuse_other_wishes(task, repeats, image_size)
+    return task
+
+
+def _refuse_other_wishes(task: Task, repeats: Choices, image_size: Any) -> None:
+    """Refuses what the user has said beside choices that say otherwise."""
+    wishes, source = task.wishes, task.subject.source
+    said = {
+        "algorithm": wishes.algorithm,
+        "backbone": None if wishes.backbone is None else name_of(wishes.backbone),
+        "image_size": None if image_size is None else source.image_size,
+        "in_channels": source.in_channels,
+        "batch_size": wishes.batch_size,
+    }
+    for name, value in said.items():
+        chosen = getattr(repeats, name)
+        if value is not None and value != chosen:
+            raise ValueError(
+                f"choices= are of a run with {name}={chosen!r}, but here it is {value!r}: give "
+                "the same, or leave choices= out"
+            )
 
 
 def _refuse_few(subject: Subject) -> None:
@@ -231,8 +263,13 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
             task.paths.refuse_others()
         return None
     refuse_others(record, task.asked)
+    if task.repeats is not None and task.repeats != record.choices:
+        raise ValueError(
+            f"{record.path.parent} holds a run with other choices than choices=: give another "
+            "out=, or overwrite=True to begin anew"
+        )
     total = task.clock.total
-    if total != record.total:
+    if total != record.total and task.repeats is None:
         more = record.choices.train_seconds + total - record.total
         record.choices = record.choices.stretched(max(1.0, more))
         record.total, record.is_done = total, False
@@ -250,6 +287,8 @@ def planned(task: Task, share: float = 1.0) -> Record:
     """
     subject, wishes, clock = task.subject, task.wishes, task.clock
     _look_at(task)
+    if task.repeats is not None:
+        return Record(task.paths.choices, task.asked, task.repeats, clock.total, clock.used)
     own = subject.sampled(subject.source.image_size, wishes.seed)
     rated = None
     if subject.has_labels:
@@ -293,18 +332,21 @@ def trained(task: Task, record: Record, images: ImageSource) -> Supervisor:
     supervisor = task.wishes.build(images, choices.backbone, copied=False)
     seconds = clock.left - choices.reserved
     is_begun = has_checkpoint(paths.run)
-    if record.is_done or (is_begun and seconds <= 0):
+    has_time = task.repeats is not None or seconds > 0
+    if record.is_done or (is_begun and not has_time):
         return supervisor.load(paths.run)
+    limit = f"{max(1.0, seconds):.3f}s" if task.repeats is None else None
     try:
-        supervisor.supervise(
-            **{"lr_scheduler": "cosine", **settings_of(task, record)},
-            epochs=choices.epochs,
-            name=paths.run,
-            resume=is_begun,
-            overwrite=not is_begun,
-            time_limit=f"{max(1.0, seconds):.3f}s",
-            progress=task.progress,
-        )
+        with goes_on_by(AGAIN):
+            supervisor.supervise(
+                **{"lr_scheduler": "cosine", **settings_of(task, record)},
+                epochs=choices.epochs,
+                name=paths.run,
+                resume=is_begun,
+                overwrite=not is_begun,
+                time_limit=limit,
+                progress=task.progress,
+            )
     finally:
         record.seconds = clock.used
         record.write()

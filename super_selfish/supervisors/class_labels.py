@@ -12,8 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from super_selfish.data.items import LABEL_KEYS
-from super_selfish.data.samples import SKIPPED_LABEL
-from super_selfish.data.samples import ReadingError
+from super_selfish.data.samples import SKIPPED_LABEL, ReadingError
 
 if TYPE_CHECKING:
     from super_selfish.data.sources import ImageSource

@@ -19,6 +19,8 @@ from typing import Any, Protocol, TextIO
 from colorama import Fore, Style
 from tqdm import tqdm
 
+from super_selfish.wrapping import broken
+
 FIRST = 20.0  # seconds until a log has its first line
 BETWEEN = 60.0  # the shortest time between two lines, in seconds
 LONGEST = 600.0  # the longest
@@ -119,7 +121,11 @@ def tell(text: str, *, shown: bool) -> None:
         shown: Whether to write them at all, unless it has to be `quiet`.
     """
     if shown and not _is_quiet.get():
-        tqdm.write(text, file=sys.stdout if is_notebook() else sys.stderr)
+        is_for_terminal = is_terminal() and not is_notebook()
+        tqdm.write(
+            broken(text) if is_for_terminal else text,
+            file=sys.stdout if is_notebook() else sys.stderr,
+        )
 
 
 def is_terminal() -> bool:
@@ -227,7 +233,7 @@ class TqdmBar(Silent):
 
     def say(self, text: str) -> None:
         """Writes above the bar, or after it."""
-        tqdm.write(text, file=self._stream)
+        tqdm.write(broken(text) if self._stream is sys.stderr else text, file=self._stream)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.run import Run
+
+_how: ContextVar[str] = ContextVar(
+    "how", default="To go on, call supervise() again with the same arguments and resume=True."
+)
+
+
+@contextmanager
+def goes_on_by(sentence: str) -> Iterator[None]:
+    """While entered, a run that is stopped says so how it goes on: its user called something else.
+
+    Args:
+        sentence: What to do.
+    """
+    former = _how.set(sentence)
+    try:
+        yield
+    finally:
+        _how.reset(former)
 
 
 def place_of(run: Run) -> str:
@@ -43,7 +64,4 @@ def _stored(run: Run) -> str:
         return f"{place_of(run)}, as before this call."
     late = run.global_step - run.stored_step
     missing = f", but for the last {late} steps" if late > 1 else ", but for the last step"
-    return (
-        f"{place_of(run)}{missing if late else ''}. To go on, call supervise() again with the same "
-        "arguments and resume=True."
-    )
+    return f"{place_of(run)}{missing if late else ''}. {_how.get()}"

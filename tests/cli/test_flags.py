@@ -33,7 +33,8 @@ def kind(annotation: str) -> Any:
         ("nn.Module | None", None),
         ("Callable[..., Tensor] | None", None),
         ("Sequence[Any]", None),
-        ("Mapping[str, Any]", None),
+        ("Mapping[str, Any]", dict[str, Any]),
+        ("Mapping[str, Tensor]", None),
         ("tuple[nn.Module, int]", None),
     ],
 )

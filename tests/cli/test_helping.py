@@ -7,7 +7,7 @@ import pytest
 from super_selfish.cli.algorithms import ALGORITHMS
 from super_selfish.cli.commands import COMMANDS
 from super_selfish.cli.names import recipe_idea, recipes
-from super_selfish.cli.output import broken
+from super_selfish.wrapping import broken
 from tests.cli.conftest import Types
 
 

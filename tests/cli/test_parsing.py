@@ -24,6 +24,7 @@ FLAGS = [
     Flag("lasts", bool | None, None, ""),
     Flag("pages", Literal["frames"] | int | None, None, ""),
     Flag("others", dict[str, str] | None, None, ""),
+    Flag("choices", dict[str, Any] | str | None, None, ""),
     Flag("moco.temperature", float, 0.2, ""),
     Flag("rotate.rotations", list[int], (), ""),
 ]
@@ -52,6 +53,8 @@ FLAGS = [
         ("photos --pages 2", {"pages": 2}),
         ("photos --pages frames", {"pages": "frames"}),
         ("photos --others a=x=y b=z", {"others": {"a": "x=y", "b": "z"}}),
+        ("--choices choices.json photos", {"choices": "choices.json"}),
+        ("photos --choices a=1 b=x", {"choices": {"a": 1, "b": "x"}}),
         ("photos --moco.temperature 1e-1", {"moco": {"temperature": 0.1}}),
         ("photos --rotate.rotations 0 -90", {"rotate": {"rotations": [0, -90]}}),
     ],

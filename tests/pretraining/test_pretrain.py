@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -411,3 +412,30 @@ def test_a_data_set_that_changes_is_warned_of(tmp_path: Path, tiny_backbone: Any
     with pytest.warns(UserWarning, match="super_selfish.check"):
         with pytest.raises(ValueError, match="time= is too short"):
             call(Changing(), tmp_path, tiny_backbone(), time="20s")
+
+
+@pytest.mark.usefixtures("no_page")
+def test_choices_of_another_run_are_repeated(
+    labelled: tuple[Tensor, Tensor],
+    tmp_path: Path,
+    tiny_backbone: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = call(labelled, tmp_path / "a", tiny_backbone())
+    monkeypatch.setattr(planning, "pace_of", None)  # nothing is timed
+    kept = first.paths["choices"]
+    for given in (first.choices, kept, json.loads(kept.read_text())["choices"]):
+        again = call(labelled, tmp_path / "b", tiny_backbone(), choices=given, overwrite=True)
+        assert again.choices == first.choices
+        weights = again.backbone.state_dict()
+        assert all(torch.equal(v, weights[k]) for k, v in first.backbone.state_dict().items())
+    with pytest.raises(ValueError, match="are of a run with batch_size=16, but here it is 8"):
+        call(labelled, tmp_path / "b", tiny_backbone(), choices=kept, batch_size=8)
+    with pytest.raises(ValueError, match=r"choices= names .*, which is missing"):
+        call(labelled, tmp_path / "b", tiny_backbone(), choices=tmp_path / "none.json")
+    with pytest.raises(ValueError, match=r"\['epochs'\] are missing or unknown"):
+        values = {k: v for k, v in vars(first.choices).items() if k != "epochs"}
+        call(labelled, tmp_path / "b", tiny_backbone(), choices=values)
+    other = dataclasses.replace(first.choices, epochs=9)
+    with pytest.raises(ValueError, match="holds a run with other choices than choices="):
+        call(labelled, tmp_path / "b", tiny_backbone(), choices=other)

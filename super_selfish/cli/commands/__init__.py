@@ -10,22 +10,36 @@ from super_selfish.cli.commands.pretraining import choose, pretrain
 from super_selfish.cli.commands.rating import compare, evaluate, health
 from super_selfish.cli.commands.taking import embed, export, report
 from super_selfish.cli.helping import row
+from super_selfish.cli.record import beside_out, beside_path, run_file
 
-_RATING = "super_selfish.evaluation"
+_TRAINING, _RATING = "super_selfish.pretraining", "super_selfish.evaluation"
 _OF_COMPARISON = ("super_selfish.evaluation.comparison.plan", "OURS")
+
+_KEYWORDS = ("options", "supervise")  # of which each is a flag of its own
 
 COMMANDS = {
     command.name: command
     for command in (
-        Command("pretrain", pretrain, ("super_selfish.pretraining", "pretrain"), DECIDED),
-        Command("choose", choose, ("super_selfish.pretraining", "choose"), DECIDED),
-        Command("check", check, (_RATING, "check")),
-        Command("evaluate", evaluate, (_RATING, "evaluate"), without=("untrained", "start")),
-        Command("compare", compare, (_RATING, "compare"), _OF_COMPARISON, ("draw_anew",)),
-        Command("health", health, (_RATING, "health")),
+        Command("pretrain", pretrain, (_TRAINING, "pretrain"), DECIDED, _KEYWORDS, run_file),
+        Command("choose", choose, (_TRAINING, "choose"), DECIDED, _KEYWORDS, run_file),
+        Command("check", check, (_RATING, "check"), file=beside_out),
+        Command(
+            *("evaluate", evaluate, (_RATING, "evaluate"), None),
+            without=("untrained", "start"),
+            file=beside_out,
+        ),
+        Command(
+            *("compare", compare, (_RATING, "compare"), _OF_COMPARISON),
+            without=(*_KEYWORDS, "downstream", "draw_anew"),
+            file=beside_path,
+        ),
+        Command("health", health, (_RATING, "health"), file=beside_out),
         Command("report", report, (_RATING, "write_report"), without=("name",)),
-        Command("export", export, ("super_selfish.supervisors", "Supervisor.export_backbone")),
-        Command("embed", embed, (_RATING, "embed")),
+        Command(
+            *("export", export, ("super_selfish.supervisors", "Supervisor.export_backbone")),
+            file=beside_path,
+        ),
+        Command("embed", embed, (_RATING, "embed"), file=beside_path),
         Command("list", list_names),
     )
 }

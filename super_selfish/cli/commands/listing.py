@@ -15,8 +15,9 @@ from super_selfish.cli.algorithms import (
 )
 from super_selfish.cli.helping import described, row
 from super_selfish.cli.names import TIMM, backbones, recipe_idea, recipes
-from super_selfish.cli.output import columns, say
+from super_selfish.cli.output import say
 from super_selfish.cli.wrong import WrongLineError, meant
+from super_selfish.wrapping import columns
 
 _WIDE = max(map(len, ALGORITHMS))
 
