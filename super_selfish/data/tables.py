@@ -185,9 +185,9 @@ def _delimiter(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
-def _is_image(entry: object) -> bool:
+def _is_image(entry: Any) -> bool:
     is_path = isinstance(entry, str | os.PathLike)
-    return is_path and os.fspath(entry).lower().endswith(ALL_ENDINGS)  # type: ignore[arg-type]
+    return is_path and os.fspath(entry).lower().endswith(ALL_ENDINGS)
 
 
 def _listed(names: Sequence[str]) -> str:
