@@ -68,7 +68,6 @@ def sinkhorn_codes(
     highest = largest.masked_fill(counts == 0, -math.inf).amax()
     of_images = (largest - highest).exp() * counts  # (N,), of which some may be 0
     smallest = torch.finfo(scale.dtype).tiny
-    of_prototypes = scale.new_ones(scale.shape[1])
     for _ in range(iterations):
         of_prototypes = 1 / (of_images @ scale).clamp(min=smallest)  # (K,)
         of_images = counts / (scale @ of_prototypes).clamp(min=smallest)  # (N,)

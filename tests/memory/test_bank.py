@@ -225,6 +225,9 @@ def test_no_image_is_no_change_and_the_first_and_last_are_images() -> None:
     for wrong in ([-1, 0], [0, 3]):
         with pytest.raises(ValueError, match=rf"lie in \[0, 3\), got {wrong[0]} to {wrong[1]}"):
             bank.lookup(torch.tensor(wrong))
+    for alone in (-1, 3):  # on the CPU none is left to torch's own words
+        with pytest.raises(ValueError, match=rf"lie in \[0, 3\), got {alone} to {alone}"):
+            bank.lookup(torch.tensor([alone]))
 
 
 def test_change_is_the_mean_way_of_the_rows() -> None:
