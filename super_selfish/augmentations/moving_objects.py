@@ -160,5 +160,5 @@ def _in_colours_of(images: Tensor, place: Tensor, masks: Tensor) -> Tensor:
 
     (own_mean, own), (mean, wanted) = mean_and_spread(images), mean_and_spread(place)
     # An object keeps half of its own contrast: a plain place would leave nothing of it.
-    gain = (0.5 + 0.5 * wanted / own.clamp_min(1e-3)).clamp(0.25, 2.0)
+    gain = (0.5 + 0.5 * wanted / own.clamp_min(1e-3)).clamp(max=2.0)
     return ((images - own_mean) * gain + mean).clamp(0, 1)
