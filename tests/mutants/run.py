@@ -14,7 +14,8 @@ imports the package with the fault in it.
     python -m tests.mutants.run --minutes 8 --number 200 super_selfish/losses | tee told.txt
     python -m tests.mutants.run --again told.txt
 
-The second line tries those again that were told, which may be noticed by now.
+The second line tries those again that were told, which may be noticed by now. With `--keep FOLDER`
+what tests reach is kept for further runs, for as long as neither they nor the file change.
 Two seconds of a processor a fault and as much for each file of tests. Exits with 1 where fewer than
 nine in ten are noticed. A fault with which the tests do not end counts as noticed, and is told.
 """
@@ -37,6 +38,7 @@ import signal
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -161,6 +163,13 @@ class Reached(NamedTuple):
 
 
 Seen = tuple[str, float, dict[str, list[int]]]  # a test, its seconds, and lines by file
+
+
+class Notes(NamedTuple):
+    """What the tests of one file have done."""
+
+    digests: dict[str, int]  # of the package's files at that time
+    seen: list[Seen]
 
 
 class Trial(NamedTuple):
@@ -362,7 +371,7 @@ def pytest_in(root: Path, tests: list[str], *plugins: Any) -> int:
 class Bench:
     """A copy of the repository in which faults are tried."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep: Path | None = None) -> None:
         self.root = folder / "repository"
         self.root.mkdir()
         for name in ("super_selfish", "tests", "examples", "docs", "benchmarks"):
@@ -376,8 +385,10 @@ class Bench:
                 (folder / "shared").symlink_to(above / "shared")
                 break
         compileall.compile_dir(self.root / "super_selfish", quiet=2)
-        self.notes = folder / "reached.json"
-        self.seen: dict[str, list[Seen]] = {}  # by the file of the tests
+        self.watched = folder / "watched.json"
+        self.keep = keep or folder / "notes"
+        self.keep.mkdir(parents=True, exist_ok=True)
+        self.notes: dict[str, Notes] = {}  # by the file of the tests
 
     def reached(self, file: Path, tests: list[str]) -> list[Reached]:
         """What tests reach in a file.
@@ -385,14 +396,40 @@ class Bench:
         One that fails where nothing is wrong, such as a test of time on a busy machine, is left
         out.
         """
-        path = str(self.root / file)
-        new = [test for test in tests if test not in self.seen]  # watched once for all files
+        name = str(file)
+        new = [test for test in tests if not self._is_known(test, name)]
         if new:
-            self.seen.update({test: [] for test in new})
-            for each in self._watched(new):
-                self.seen[each[0].partition("::")[0]].append(each)
-        seen = [each for test in tests for each in self.seen[test]]
-        return [Reached(test, took, frozenset(lines.get(path, ()))) for test, took, lines in seen]
+            self._note(new)
+        return [
+            Reached(test, took, frozenset(lines.get(name, ())))
+            for each in tests
+            for test, took, lines in self.notes[each].seen
+        ]
+
+    def _is_known(self, test: str, file: str) -> bool:
+        """Whether it is noted what the tests of a file reach in another one, as both are."""
+        kept = self._note_of(test)
+        if test not in self.notes and kept.exists():
+            self.notes[test] = Notes(*json.loads(kept.read_text()))
+        return test in self.notes and self.notes[test].digests.get(file) == _digest(
+            self.root / file
+        )
+
+    def _note_of(self, test: str) -> Path:
+        """Where it is noted: by the tests, and by what their folder has for them besides."""
+        path = self.root / test
+        helpers = [each for each in path.parent.glob("*.py") if not each.match("test_*")]
+        return self.keep / f"{path.stem}-{_digest(path, *sorted(helpers)):08x}.json"
+
+    def _note(self, tests: list[str]) -> None:
+        """Watches tests, once for all files of the package."""
+        files = sorted((self.root / "super_selfish").rglob("*.py"))
+        digests = {str(file.relative_to(self.root)): _digest(file) for file in files}
+        self.notes.update({test: Notes(digests, []) for test in tests})
+        for each in self._watched(tests):
+            self.notes[each[0].partition("::")[0]].seen.append(each)
+        for test in tests:
+            self._note_of(test).write_text(json.dumps(self.notes[test]))
 
     def _watched(self, tests: list[str]) -> list[Seen]:
         files = {str(each) for each in (self.root / "super_selfish").rglob("*.py")}
@@ -401,18 +438,23 @@ class Bench:
             watching = Watch(files)
             pytest_in(self.root, tests, watching)
             noted = [watching.seen, watching.failed, watching.unreadable]
-            self.notes.write_text(json.dumps(noted))
+            self.watched.write_text(json.dumps(noted))
             return 0
 
-        self.notes.unlink(missing_ok=True)
+        self.watched.unlink(missing_ok=True)
         if in_child(watch, 1200.0) != 0:
             raise RuntimeError(f"these tests do not end: {tests}")
-        seen, failed, unreadable = json.loads(self.notes.read_text())
+        seen, failed, unreadable = json.loads(self.watched.read_text())
         if unreadable:  # and nothing was run
             raise RuntimeError("these tests cannot be read: " + "\n".join(unreadable))
         for test in failed:
             print(f"fails without any fault, and so says nothing: {test}", flush=True)
-        return [(test, took, lines) for test, took, lines in seen if test not in failed]
+        root = f"{self.root}{os.sep}"
+        return [
+            (test, took, {file.removeprefix(root): at for file, at in lines.items()})
+            for test, took, lines in seen
+            if test not in failed
+        ]
 
     def tried(self, file: Path, change: Change) -> Trial:
         """Whether a test fails with a fault, of the file's own or else of others that hold it."""
@@ -456,6 +498,10 @@ class Bench:
             return in_child(try_it, patience)
         finally:
             path.write_text(whole, encoding="utf-8")
+
+
+def _digest(*paths: Path) -> int:
+    return zlib.crc32(b"".join(path.read_bytes() for path in paths))
 
 
 def _at(change: Change, reached: list[Reached]) -> list[Reached]:
@@ -541,13 +587,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--again", type=Path, help="what an earlier run wrote: tries those again")
+    parser.add_argument("--keep", type=Path, help="a folder: what tests reach, for further runs")
     arguments = parser.parse_args()
     prepare()
     started, trials = time.monotonic(), []
     planned = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         # All is read from the copy, so that the working tree may change meanwhile.
-        bench = Bench(Path(folder))
+        bench = Bench(Path(folder), arguments.keep)
         if arguments.again is not None:
             files = again(bench.root, told_in(arguments.again))
         else:

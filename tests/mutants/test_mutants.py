@@ -306,7 +306,7 @@ def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_n
     tmp_path: Path,
 ) -> None:
     bench = Bench.__new__(Bench)
-    bench.root, bench.notes = tmp_path, tmp_path / "notes.json"
+    bench.root, bench.watched = tmp_path, tmp_path / "watched.json"
     (tmp_path / "test_good.py").write_text("def test_good() -> None:\n    pass\n")
     (tmp_path / "test_bad.py").write_text("def test_bad() -> None:\n    assert False\n")
     assert [test for test, _, _ in bench._watched(["test_good.py", "test_bad.py"])] == [
@@ -315,3 +315,35 @@ def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_n
     (tmp_path / "test_broken.py").write_text("open('not there')\n")
     with pytest.raises(RuntimeError, match=r"cannot be read: test_broken.py: (.|\n)*'not there'"):
         bench._watched(["test_good.py", "test_broken.py"])
+
+
+def test_what_tests_reach_is_kept_until_they_or_the_file_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("super_selfish", "tests", "kept"):
+        (tmp_path / folder).mkdir()
+    file, test = Path("super_selfish/x.py"), "tests/test_x.py"
+    (tmp_path / file).write_text("LIMIT = 3\n")
+    (tmp_path / test).write_text("first\n")
+    watched: list[list[str]] = []
+
+    def watching(tests: list[str]) -> list[tuple[str, float, dict[str, list[int]]]]:
+        watched.append(tests)
+        return [(f"{each}::test_a", 0.5, {str(file): [len(watched)]}) for each in tests]
+
+    def lines() -> list[int]:
+        bench = Bench.__new__(Bench)  # as another run has it
+        bench.root, bench.keep, bench.notes = tmp_path, tmp_path / "kept", {}
+        monkeypatch.setattr(bench, "_watched", watching)
+        for _ in range(2):
+            (reached,) = bench.reached(file, [test])
+        assert reached[:2] == (f"{test}::test_a", 0.5)
+        return list(reached.lines)
+
+    assert [lines(), lines()] == [[1], [1]]
+    (tmp_path / file).write_text("LIMIT = 4\n")
+    assert [lines(), lines()] == [[2], [2]]
+    (tmp_path / test).write_text("second\n")
+    assert [lines(), lines()] == [[3], [3]]
+    (tmp_path / "tests/references.py").write_text("LIMIT = 5")  # used by the test
+    assert [lines(), lines()] == [[4], [4]]
