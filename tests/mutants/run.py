@@ -148,6 +148,10 @@ HELD_BY = {
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
 }
 ELSEWHERE = 3  # files of tests that are asked besides, where a file's own notice nothing
+# Seconds of a processor for which a test is watched, and what it counts as that takes longer: such
+# as a compiler's, whose every step would be looked at.
+WATCHED = 4.0
+EVERYWHERE = "everywhere"
 # What a test may take that a fault keeps from ending: so many times its own time, and seconds, of a
 # processor: a machine that does other things besides notices nothing. Who waits for ever uses none,
 # and may wait so many times as long.
@@ -160,6 +164,7 @@ class Reached(NamedTuple):
     test: str
     seconds: float
     lines: frozenset[int]  # of the file that is watched
+    is_everywhere: bool = False  # or may be: it took too long to be watched
 
 
 Seen = tuple[str, float, dict[str, list[int]]]  # a test, its seconds, and lines by file
@@ -274,11 +279,13 @@ class Watch:
         self.failed: list[str] = []
         self.unreadable: list[str] = []
         self._lines: dict[str, set[int]] = {}
+        self._end = 0.0
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._lines = {}
         started = time.process_time()
+        self._end = started + WATCHED
         sys.settrace(self._enter)
         yield
         sys.settrace(None)
@@ -295,6 +302,9 @@ class Watch:
             self.failed.append(report.nodeid)
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if time.process_time() > self._end:
+            sys.settrace(None)
+            self._lines[EVERYWHERE] = set()
         if frame.f_code.co_filename not in self.files:
             return None
         return self._step(frame, event, argument)
@@ -401,7 +411,7 @@ class Bench:
         if new:
             self._note(new)
         return [
-            Reached(test, took, frozenset(lines.get(name, ())))
+            Reached(test, took, frozenset(lines.get(name, ())), EVERYWHERE in lines)
             for each in tests
             for test, took, lines in self.notes[each].seen
         ]
@@ -476,7 +486,11 @@ class Bench:
     def _papers(self, change: Change, reached: list[Reached]) -> list[Reached]:
         if not change.at_import:
             return _at(change, reached)
-        return [r for r in reached if r.lines or "defaults.py" in r.test]  # these hold signatures
+        return [
+            r
+            for r in reached
+            if r.lines or r.is_everywhere or "defaults.py" in r.test  # these hold signatures
+        ]
 
     def _result(self, file: Path, change: Change, concerned: list[Reached]) -> int | None:
         """What pytest says of some tests with a fault: 0 where all pass, None without end."""
@@ -507,7 +521,7 @@ def _digest(*paths: Path) -> int:
 def _at(change: Change, reached: list[Reached]) -> list[Reached]:
     """Those that reach a fault."""
     first, last = change.lines
-    return [r for r in reached if any(first <= line <= last for line in r.lines)]
+    return [r for r in reached if r.is_everywhere or any(first <= line <= last for line in r.lines)]
 
 
 def told_in(path: Path) -> set[Fault]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants import run
 from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
 from tests.mutants.run import (
@@ -315,6 +316,29 @@ def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_n
     (tmp_path / "test_broken.py").write_text("open('not there')\n")
     with pytest.raises(RuntimeError, match=r"cannot be read: test_broken.py: (.|\n)*'not there'"):
         bench._watched(["test_good.py", "test_broken.py"])
+
+
+def test_what_takes_too_long_to_be_watched_may_reach_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "WATCHED", 0.2)
+    (tmp_path / "super_selfish").mkdir()
+    (tmp_path / "super_selfish/__init__.py").write_text("def quick():\n    return 1\n")
+    (tmp_path / "test_x.py").write_text(
+        "import time\n\nfrom super_selfish import quick\n\n\n"
+        "def test_quick():\n    quick()\n\n\n"
+        "def test_long():\n"
+        "    end = time.process_time() + 0.4\n"
+        "    while time.process_time() < end:\n        quick()\n"
+    )
+    bench = Bench.__new__(Bench)
+    bench.root, bench.watched = tmp_path, tmp_path / "watched.json"
+    bench.keep, bench.notes = tmp_path, {}
+    quick, long = bench.reached(Path("super_selfish/__init__.py"), ["test_x.py"])
+    assert [quick.is_everywhere, long.is_everywhere] == [False, True]
+    assert quick.lines == {2}
+    elsewhere = next(each for each in changes("a = 1\n\n\n\n\n\n\nb = 2\n") if each.line == 8)
+    assert run._at(elsewhere, [quick, long]) == [long]
 
 
 def test_what_tests_reach_is_kept_until_they_or_the_file_change(
