@@ -68,7 +68,7 @@ OF_OTHERS = (
     *("matplotlib.legend", "matplotlib.backends.backend_agg", "PIL.Image", "PIL.ImageDraw"),
     *("numpy", "numpy.typing"),
     *("tifffile", "imagecodecs", "simplejpeg", "safetensors.torch", "jinja2", "filelock"),
-    *("tqdm.auto", "colorama", "typing_extensions"),
+    *("tqdm.auto", "colorama", "jsonargparse", "typing_extensions"),
 )
 # Tests that hold more than the file of their name.
 HELD_BY = {
