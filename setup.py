@@ -40,6 +40,7 @@ setup(
         "plots": ["matplotlib>=3.7"],
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],
+        "dicom": ["pydicom>=3.0"],
         "tensorboard": ["tensorboard>=2.14"],
         "wandb": ["wandb>=0.16"],
         "mlflow": ["mlflow>=2.9"],

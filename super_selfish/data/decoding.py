@@ -1,7 +1,7 @@
 """Image files: reading their headers, decoding them.
 
-A JPEG that needs nothing but decoding goes the short way; TIFF and arrays have readers of their
-own, everything else is Pillow's.
+A JPEG that needs nothing but decoding goes the short way; TIFF, arrays and the formats of
+`formats.py` have readers of their own, everything else is Pillow's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 import tokenize
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from super_selfish.data.arrays import ArrayFrames
 from super_selfish.data.fitting import Size
+from super_selfish.data.formats import HEAD_BYTES, Format, format_named, format_of
 from super_selfish.data.frames import Frames, Pages, Shape, chosen_shape, read_chosen
 from super_selfish.data.jpeg import (
     check_undamaged,
@@ -68,19 +69,38 @@ def open_frames(path: Path, pages: Pages = None, *, alpha: bool = False) -> Iter
         alpha: Whether alpha channels are kept.
 
     Raises:
+        ModuleNotFoundError: The package that reads it is missing.
         Exception: One of `DECODING_ERRORS`.
     """
-    with open_regular(path, whole=False) as file, _frames_in(file, pages, alpha=alpha) as frames:
-        yield frames
+    try:
+        with (
+            open_regular(path, whole=False) as file,
+            _frames_in(file, pages, alpha=alpha) as frames,
+        ):
+            yield frames
+    except UnidentifiedImageError as error:
+        named = format_named(os.fspath(path))
+        if named is None:
+            raise
+        ending = os.path.splitext(path)[1]
+        raise ValueError(
+            f"it ends in {ending}, but does not begin as {named.name} does: it is broken, or "
+            "something else"
+        ) from error
 
 
 @contextmanager
 def _frames_in(file: BinaryIO, pages: Pages, *, alpha: bool) -> Iterator[Frames]:
     """The images that an open file holds."""
     try:
-        start = file.read(6)
+        head = file.read(HEAD_BYTES)
+        start = head[:6]
         file.seek(0)
-        if start.startswith(_TIFF_STARTS):
+        form = format_of(head)
+        if form is not None:
+            with _by_package(form, file, pages) as frames:
+                yield frames
+        elif start.startswith(_TIFF_STARTS):
             yield TiffFrames(file, alpha=alpha)
         elif start == _ARRAY_START:
             yield ArrayFrames(file, pages)
@@ -92,6 +112,18 @@ def _frames_in(file: BinaryIO, pages: Pages, *, alpha: bool) -> Iterator[Frames]
                 yield RasterFrames(image, pages, alpha=alpha)
     except _BROKEN as error:
         raise ValueError(f"the file is broken ({type(error).__name__}: {error})") from error
+
+
+@contextmanager
+def _by_package(form: Format, file: BinaryIO, pages: Pages) -> Iterator[Frames]:
+    """Frames that another package reads: whatever it raises, the file cannot be read."""
+    try:
+        with closing(form.frames(file, pages)) as frames:
+            yield frames
+    except (*DECODING_ERRORS, *_BROKEN, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{form.package} cannot read it: {error}") from error
 
 
 def read_header(path: Path, pages: Pages = None, *, alpha: bool = False) -> Shape:

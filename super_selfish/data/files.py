@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from super_selfish.data.arrays import ARRAY_ENDINGS
+from super_selfish.data.formats import DICOM, FORMATS, endings_read, is_bare_dicom
 from super_selfish.data.once import once_a_machine
 from super_selfish.data.paths import Paths, PathsBuilder
 from super_selfish.data.patterns import files_that_match, has_any_depth, root_of
@@ -25,7 +26,8 @@ IMAGE_ENDINGS = (
     *(".ppm", ".pgm", ".pbm"),
 )
 
-ALL_ENDINGS = (*IMAGE_ENDINGS, *ARRAY_ENDINGS)
+# Of what can be read, be it with a package that is not there.
+ALL_ENDINGS = (*IMAGE_ENDINGS, *ARRAY_ENDINGS, *(each for form in FORMATS for each in form.endings))
 
 # What lies beside images and is not missed when it is left out.
 _COMPANIONS = frozenset(
@@ -37,6 +39,7 @@ _COMPANIONS = frozenset(
 )
 _COMPANION_NAMES = frozenset({"readme", "license", "licence", "copying", "makefile", "notice"})
 _MOST_KINDS = 5  # of files left out that are named
+_BARE = "DICOM without an ending"
 
 
 class FileList:
@@ -95,7 +98,8 @@ class FileList:
 
         If every file lies in a sub-folder, the first folder level names the classes, as in
         torchvision's `ImageFolder`. Arrays (`.npy`, `.npz`) are taken where there is nothing else:
-        beside pictures they are labels or features more often than images.
+        beside pictures they are labels or features more often than images. Formats that need a
+        package of their own are taken if it is installed.
 
         Args:
             folder: Where to look.
@@ -157,19 +161,23 @@ class FileList:
         every: bool,
         what: str | None = None,
     ) -> FileList:
-        taken = _Taken(root, None if every else IMAGE_ENDINGS, search())
+        pictures = (*IMAGE_ENDINGS, *endings_read())
+        arrays = (*ARRAY_ENDINGS, *endings_read(arrays=True))
+        taken = _Taken(root, None if every else pictures, search())
         if not taken.count and not every:
             # Rare enough to look again, rather than to keep names that are hardly ever wanted.
-            taken = _Taken(root, ARRAY_ENDINGS, search())
+            taken = _Taken(root, arrays, search())
         left_out = taken.left_out
         if not taken.count:
             beside = (
-                f"; there are {_listed(left_out)}, which a loader= could read" if left_out else ""
+                f"; there are {_listed(left_out)}, which a loader= could read{_installs(left_out)}"
+                if left_out
+                else ""
             )
             raise ValueError(
                 f"no image in {what or repr(str(root)) + ' or its sub-folders'}; looked for files "
-                f"that end in {', '.join(ALL_ENDINGS)} (upper or lower case), "
-                f"hidden ones excepted{beside}"
+                f"that end in {', '.join((*pictures, *arrays))} (upper or lower case), hidden ones "
+                f"excepted{beside}"
             )
         return cls(taken.files.built(), *taken.labels(), left_out=left_out)
 
@@ -182,7 +190,7 @@ class FileList:
                 are = "are left out, since they are no images that are"
             warn(
                 f"{plural(count, 'file')} {are} read here: {_listed(self.left_out)}; a loader= of "
-                "your own could read them"
+                f"your own could read them{_installs(self.left_out)}"
             )
 
     def expand(self, counts: list[int]) -> None:
@@ -230,6 +238,7 @@ class _Taken:
             endings: Of those that are taken; all but what lies beside images if `None`.
             found: The files.
         """
+        self._root = root
         self.files = PathsBuilder(os.fspath(root / "_").removesuffix("_"))
         self.count = 0
         self.left_out: Counter[str] = Counter()
@@ -240,8 +249,7 @@ class _Taken:
             else:
                 names = [name for name in run.names if name.lower().endswith(endings)]
                 if len(names) < len(run.names):
-                    taken = set(names)
-                    self._leave_out(name for name in run.names if name not in taken)
+                    names = self._without_others(run, set(names), endings)
             if names:
                 self._take(run.parts, names)
 
@@ -253,8 +261,16 @@ class _Taken:
         elif self._classes is not None:
             self._classes[parts[0]] = self._classes.get(parts[0], 0) + len(names)
 
-    def _leave_out(self, names: Iterable[str]) -> None:
-        self.left_out.update(_kind(name) for name in names if not _is_companion(name))
+    def _without_others(self, run: Run, taken: set[str], endings: tuple[str, ...]) -> list[str]:
+        """Those that are taken, with DICOM files that do not say so; counts the others."""
+        others = [name for name in run.names if name not in taken and not _is_companion(name)]
+        folder = os.path.join(self._root, *run.parts)
+        bare = {name for name in others if is_bare_dicom(folder, name)}
+        if DICOM.endings[0] in endings:  # which can be read
+            taken |= bare
+        kinds = (_BARE if name in bare else _kind(name) for name in others if name not in taken)
+        self.left_out.update(kinds)
+        return [name for name in run.names if name in taken]
 
     def labels(self) -> tuple[Tensor, list[str]] | tuple[None, None]:
         """The class of each image and the names of the classes, if every one lies in a folder."""
@@ -281,3 +297,15 @@ def _listed(kinds: Counter[str]) -> str:
     parts = [f"{count:,} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
     others = len(kinds) - len(parts)
     return ", ".join(parts) + (f" and {plural(others, 'more kind')}" if others > 0 else "")
+
+
+def _installs(kinds: Counter[str]) -> str:
+    """What installs the readers of files that were left out since there are none."""
+    found = []
+    for form in FORMATS:
+        named = [
+            kind for kind in (*form.endings, *([_BARE] if form is DICOM else [])) if kinds[kind]
+        ]
+        if named and not form.is_installed:
+            found.append(f"; {form.remedy} reads {', '.join(named)}")
+    return "".join(found)

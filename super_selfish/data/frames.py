@@ -45,6 +45,9 @@ class Frames(ABC):
             cover: Size to which the image will be reduced, if it will be.
         """
 
+    def close(self) -> None:  # noqa: B027  # most have nothing open but their file
+        """Ends what was opened beside the file."""
+
 
 def parse_pages(pages: Any) -> Pages:
     """Checks the option `pages`.

@@ -16,6 +16,7 @@ MAX_FILE_BYTES = 2**30  # of a file that is read as a whole
 MAX_IMAGE_BYTES = 2**32  # of one decoded image
 _LARGE = 2**28  # bytes of an image
 _MAX_RATIO = 2000  # of decoded to stored bytes; deflate reaches 1032
+_LEAST_IMAGE = 64  # stored bytes of one of several images of a file
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -99,6 +100,22 @@ def check_size(num_bytes: int, file: BinaryIO | None = None) -> None:
         raise ValueError(
             f"the image would take {num_bytes / 1e9:,.1f} GB of memory, and may take "
             f"{MAX_IMAGE_BYTES / 1e9:.1f}: cut it into smaller ones, or read it by a loader="
+        )
+
+
+def check_count(images: int, file: BinaryIO) -> None:
+    """Refuses a file that promises far more images than it can hold, before they are listed.
+
+    Raises:
+        ValueError: It does, or it promises none.
+    """
+    stored = os.fstat(file.fileno()).st_size
+    if images < 1:
+        raise ValueError(f"the file promises {images:,} images")
+    if images > max(1, stored // _LEAST_IMAGE):
+        raise ValueError(
+            f"the file has {stored:,} bytes, but promises {images:,} images: it is broken, or made "
+            "to fill the memory"
         )
 
 

@@ -85,7 +85,7 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(folder: Path) -> N
 
 
 def test_files_left_out_are_counted_in_one_line(folder: Path) -> None:
-    others = ("1.jp2", "2.JP2", "a/3.dcm", "film.mp4", "IM0001", "scan.nii.gz", "a.svs", "b.xyz")
+    others = ("1.jp2", "2.JP2", "a/3.czi", "film.mp4", "IM0001", "scan.mrc", "a.svs", "b.xyz")
     for name in (*others, "labels.csv", "README", "a/notes.txt", ".hidden.dcm"):
         (folder / name).write_bytes(b"x")
     with pytest.warns(UserWarning) as warned:
@@ -98,8 +98,8 @@ def test_files_left_out_are_counted_in_one_line(folder: Path) -> None:
 
 def test_a_folder_without_images_says_what_lies_there(tmp_path: Path) -> None:
     for number in range(3):
-        (tmp_path / f"{number}.dcm").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"no image in .*there are 3 \.dcm, which a loader= could"):
+        (tmp_path / f"{number}.svs").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no image in .*there are 3 \.svs, which a loader= could"):
         ImageSource(tmp_path)
 
 

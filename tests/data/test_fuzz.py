@@ -9,6 +9,7 @@ import io
 import os
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ def by_numpy(image: NDArray[Any], *, packed: bool = False) -> bytes:
     return file.getvalue()
 
 
+def by_pydicom(frames: NDArray[Any], *, packed: bool = False) -> bytes:
+    """`[F, H, W]` of 16 bits."""
+    if find_spec("pydicom") is None:
+        return b""
+    from pydicom import uid
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
+    data.NumberOfFrames, data.Rows, data.Columns = frames.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME1"
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
+    data.RescaleSlope, data.RescaleIntercept, data.PixelPaddingValue = "2", "-1024", 7
+    data.PixelData = frames.tobytes()
+    data["PixelData"].VR = "OW"
+    if packed:
+        data.compress(uid.RLELossless)
+    file = io.BytesIO()
+    data.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
 COLOUR = picture(33, 40, 3)
 BANDS = picture(33, 40, 5, dtype=np.uint16)
 BAND: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -77,7 +103,10 @@ FILES: dict[str, bytes] = {
     "lzw.tif": by_pillow(COLOUR, "TIFF", compression="tiff_lzw"),
     "plain.npy": by_numpy(BANDS),
     "packed.npz": by_numpy(BANDS, packed=True),
+    "plain.dcm": by_pydicom(BANDS[..., 0][None]),
+    "frames.dcm": by_pydicom(BANDS.transpose(2, 0, 1), packed=True),
 }
+FILES = {name: content for name, content in FILES.items() if content}  # whose package is there
 
 
 def damaged(whole: bytes, generator: np.random.Generator) -> bytes:

@@ -16,7 +16,7 @@ from super_selfish.data.files import FileList
 from super_selfish.training.alone import alone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="each process lists there")
-NAMES = ["a/1.png", "a/2.png", "b/é.png", "b/notes.dcm"]
+NAMES = ["a/1.png", "a/2.png", "b/é.png", "b/notes.svs"]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_second_process_reads_what_the_first_has_found(
     second = FileList.from_folder(folder)
     assert read(scanned) == []
     assert second.files == first.files == [str(folder / name) for name in NAMES[:3]]
-    assert second.classes == ["a", "b"] and second.left_out == {".dcm": 1}
+    assert second.classes == ["a", "b"] and second.left_out == {".svs": 1}
     assert second.labels is not None and torch.equal(second.labels, torch.tensor([0, 0, 1]))
     assert shared.stat().st_mode & 0o777 == 0o700
     assert [path.suffix for path in sorted(shared.glob("*"))] == [".pt"]

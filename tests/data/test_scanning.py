@@ -24,7 +24,7 @@ from super_selfish.data.sources import ImageSource
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 STEMS = ("a", "b", "ab", "a-b", "a.b", "Z", "é", ".h", "a b", "\uffff", "\U0001f600")
-ENDINGS = ("", "1", "!", ".png", ".JPG", ".npy", ".dcm", ".txt")
+ENDINGS = ("", "1", "!", ".png", ".JPG", ".npy", ".svs", ".txt")
 
 
 def walked(root: Path) -> Iterator[tuple[str, ...]]:
