@@ -1,0 +1,1 @@
+"""What makes pages of what stands in code, in measured tables and in examples."""
