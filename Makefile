@@ -8,7 +8,7 @@ ARGS ?=
 # Processes that run tests; each takes about a gigabyte.
 WORKERS ?= auto --maxprocesses 4
 
-.PHONY: install demo gallery test lint unit slow test-oldest mutants fuzz soak clean
+.PHONY: install demo gallery docs pictures test lint unit slow test-oldest mutants fuzz soak clean
 
 install: $(INSTALLED)
 
@@ -26,11 +26,24 @@ demo: $(INSTALLED)
 gallery: $(INSTALLED)
 	$(RUN) examples/all_algorithms.py $(ARGS)
 
+# The site, into build/site. The first time it trains each algorithm for a moment, for its picture.
+docs: $(VENV)/.docs pictures
+	$(RUN) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+		-c docs -d build/doctrees . build/site
+	@echo "open build/site/index.html"
+
+pictures: $(VENV)/.docs
+	$(RUN) -m docs.making.pictures
+
+$(VENV)/.docs: $(INSTALLED) requirements-docs.txt
+	$(RUN) -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
 test: lint unit
 
 lint: $(INSTALLED)
-	$(RUN) -m ruff format --check super_selfish tests examples benchmarks setup.py
-	$(RUN) -m ruff check super_selfish tests examples benchmarks setup.py
+	$(RUN) -m ruff format --check super_selfish tests examples benchmarks docs setup.py
+	$(RUN) -m ruff check super_selfish tests examples benchmarks docs setup.py
 	$(RUN) -m mypy
 
 unit: $(INSTALLED)

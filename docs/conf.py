@@ -5,6 +5,7 @@ and to the change log are the same here and in a checkout. Pages of algorithms, 
 of examples are made first, of what stands in code (`docs/making`).
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -47,11 +48,15 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shape"]
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 nitpicky = True
+# Signatures name types of torch, and classes of ours that nobody calls: these have no page here,
+# and a list of torch's pages would have to be fetched. Links of pages are checked.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
 html_title = "Super Selfish"
@@ -70,8 +75,27 @@ def setup(app: Sphinx) -> None:
     reference.write_all(pages / "reference")
     others.write_examples(pages / "examples")
     others.write_results(pages / "results")
-    app.connect("autodoc-process-docstring", reference.tables_as_rst)
+    app.connect("source-read", _links_of_the_site)
+    app.connect("autodoc-process-docstring", reference.as_rst)
     app.connect("build-finished", _home)
+
+
+# What links of a checkout lead to on the site, where made pages take the place of files.
+LINKS = {
+    r"\]\(notes/(\w+)\.md": r"](algorithms/\1.md",
+    r"\]\(notes\)": "](algorithms/index.md)",
+    r"\]\(\.\./examples/(\w+)\.py\)": r"](examples/\1.md)",
+    r"\]\(\.\./examples\)": "](examples/index.md)",
+    r"\]\(\.\./benchmarks/results\)": "](results/index.md)",
+    r"\]\(\.\./README\.md(#[\w-]+)?\)": "](index.md)",
+}
+
+
+def _links_of_the_site(app: Sphinx, name: str, source: list[str]) -> None:
+    """Leads links of a page to the pages that are made."""
+    if name.startswith("docs/") and name.count("/") == 1:
+        for link, other in LINKS.items():
+            source[0] = re.sub(link, other, source[0])
 
 
 def _home(app: Sphinx, error: Exception | None) -> None:

@@ -15,7 +15,8 @@ LISTED = """# The algorithms
 
 All of them take the same two lines, the same backbones and the same images. Each page is made of
 what stands in the code: the idea, the equation, defaults beside those of the paper, what it needs,
-how it fails and what it learned here.
+how it fails and what it learned here. [What a guess costs](guessing.md) has their losses beside
+each other.
 """
 
 
@@ -25,8 +26,8 @@ def write_all(folder: Path) -> None:
     Args:
         folder: Where they go; pages of algorithms that are gone are removed.
     """
-    pages = {"index": _index(), **{name: page(name) for name in SUPERVISORS}}
-    write(folder, pages)
+    pages = {"index": _index(), "guessing": _guessing()}
+    write(folder, {**pages, **{name: page(name) for name in SUPERVISORS}})
 
 
 def write(folder: Path, pages: dict[str, str]) -> None:
@@ -60,12 +61,29 @@ def _index() -> str:
     return "\n".join(parts)
 
 
+def _guessing() -> str:
+    """What a guess costs each algorithm, and the columns of its history."""
+    rows = []
+    for lines in facts.families().values():
+        for line in lines:
+            kind = SUPERVISORS[line.name]
+            columns = ", ".join(f"`{column}`" for column in _meanings(kind))
+            chance = _chance(kind) or "nobody knows: it has several players or tasks"
+            rows.append([f"[`{line.name}`]({line.name}.md)", chance, columns])
+    return (
+        "# What a guess costs\n\nThe loss of a network that has learned nothing, and what each "
+        "algorithm writes into the history besides: its page says what the columns mean. "
+        "[What does my loss mean?](../loss.md)\n\n"
+        + table(["algorithm", "a guess costs", "columns"], rows)
+    )
+
+
 def page(name: str) -> str:
     """The page of an algorithm, in Markdown."""
     kind = SUPERVISORS[name]
     note = facts.note(name)
     first, idea, papers = facts.idea(kind)
-    said, besides, differences = facts.told(kind)
+    _, besides, differences = facts.told(kind)
     family, line = _line(name)
     parts = [
         f"# {_title(kind)}\n",
@@ -138,15 +156,24 @@ def _defaults(name: str) -> str:
     return table(["argument", "default", "in the paper", "is"], rows)
 
 
+def _meanings(kind: type[Any]) -> Mapping[str, str]:
+    """Columns of the history; of several tasks they are a property, which asks each."""
+    return kind.meanings if isinstance(kind.meanings, Mapping) else {}
+
+
+def _chance(kind: type[Any]) -> str:
+    """What the loss of a network is that guesses, or nothing where nobody knows."""
+    if kind.chance_loss is Supervisor.chance_loss:
+        return ""
+    return " ".join(inspect.cleandoc(kind.chance_loss.__doc__ or "").split())
+
+
 def _loss(kind: type[Any]) -> str:
     """What the numbers of the history mean."""
     parts = ["## What its numbers mean\n"]
-    if kind.chance_loss is not Supervisor.chance_loss:
-        chance = " ".join(inspect.cleandoc(kind.chance_loss.__doc__ or "").split())
+    if chance := _chance(kind):
         parts.append(f"The loss of a network that guesses: {chance[:1].lower() + chance[1:]}\n")
-    # Of several tasks at once they are a property, which asks the tasks.
-    meanings = kind.meanings if isinstance(kind.meanings, Mapping) else {}
-    rows = [[f"`{column}`", meaning] for column, meaning in meanings.items()]
+    rows = [[f"`{column}`", meaning] for column, meaning in _meanings(kind).items()]
     if rows:
         parts.append("Columns of the history besides the loss:\n")
         parts.append(table(["column", "means"], rows))

@@ -7,6 +7,7 @@ papers (`tests/papers/numbers.py`), the README's tables and the measured tables 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import textwrap
@@ -33,6 +34,7 @@ class Line(NamedTuple):
     predicts: str
 
 
+@functools.cache
 def families() -> dict[str, list[Line]]:
     """The tables of the README: lines by the heading above them."""
     found: dict[str, list[Line]] = {}
@@ -108,7 +110,8 @@ def arguments_said(function: Any) -> dict[str, str]:
         return {}
     entries = re.split(r"^(\*{0,2}\w+): ", textwrap.dedent(section.group(1)), flags=re.MULTILINE)
     return {
-        name: " ".join(said.split()) for name, said in zip(entries[1::2], entries[2::2], strict=True)
+        name: " ".join(said.split())
+        for name, said in zip(entries[1::2], entries[2::2], strict=True)
     }
 
 
@@ -177,72 +180,77 @@ def sentences(kind: type[Any], method: str) -> list[str]:
     function = getattr(kind, method)
     if function is getattr(Supervisor, method):
         return []
-    said = _sentences_of(function, kind, set())
-    return list(dict.fromkeys(said))
+    said = _sentences_of(function, {"self.against_collapse": kind.against_collapse}, set())
+    return [words for words in dict.fromkeys(said) if re.search(r"\w+ \w+", words)]
 
 
-def _sentences_of(function: Any, kind: type[Any], seen: set[Any]) -> list[str]:
+def _sentences_of(function: Any, known: dict[str, Any], seen: set[Any]) -> list[str]:
+    """What a function may return, where it returns words.
+
+    Args:
+        function: One of this package.
+        known: What stands in its sentences, by the code that stands for it.
+        seen: Functions that were looked at, which this one joins.
+    """
     function = inspect.unwrap(function)
     if function in seen:
         return []
     seen.add(function)
+    numbers = {k: v for k, v in function.__globals__.items() if isinstance(v, int | float)}
+    known = {**numbers, **known}
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     returned: list[ast.expr] = []
-    named: dict[str, ast.expr] = {}
+    named: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            named[node.targets[0].id] = node.value
+            named.setdefault(node.targets[0].id, []).append(node.value)
         elif isinstance(node, ast.Return) and node.value is not None:
             returned.append(node.value)
     found: list[str] = []
-    for value in returned:
-        for part in _parts(value, named):
-            if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-                other = function.__globals__.get(part.func.id)
-                if inspect.isfunction(other) and other.__module__.startswith("super_selfish"):
-                    found += _sentences_of(other, kind, seen)
-            elif isinstance(part, ast.JoinedStr) or (
-                isinstance(part, ast.Constant) and isinstance(part.value, str)
-            ):
-                found.append(_filled(part, function, kind, named))
+    for part in [part for value in returned for part in _parts(value, named)]:
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+            other = function.__globals__.get(part.func.id)
+            if inspect.isfunction(other) and other.__module__.startswith("super_selfish"):
+                found += _sentences_of(other, _given(part, other, known), seen)
+        else:
+            found += [words] if (words := _words(part, known)) is not None else []
     return found
 
 
-def _parts(value: ast.expr, named: dict[str, ast.expr]) -> list[ast.expr]:
-    """What an expression may be: either side of `or`, of `x if y else z`, of `+`, of a name."""
+def _parts(value: ast.expr, named: dict[str, list[ast.expr]]) -> list[ast.expr]:
+    """What an expression may be: either side of `or`, of an `if`, what a name stands for."""
     if isinstance(value, ast.BoolOp):
         return [part for each in value.values for part in _parts(each, named)]
     if isinstance(value, ast.IfExp):
         return [*_parts(value.body, named), *_parts(value.orelse, named)]
     if isinstance(value, ast.Name) and value.id in named:
-        return _parts(named[value.id], {k: v for k, v in named.items() if k != value.id})
+        others = {k: v for k, v in named.items() if k != value.id}
+        return [part for each in named[value.id] for part in _parts(each, others)]
     return [value]
 
 
-def _filled(
-    text: ast.expr, function: Any, kind: type[Any], named: dict[str, ast.expr]
-) -> str:
-    """A sentence, with what is known of it: words of the class, constants of the file."""
+def _given(call: ast.Call, function: Any, known: dict[str, Any]) -> dict[str, Any]:
+    """The words that a call hands on, by the name of the argument."""
+    signature = inspect.signature(function)
+    defaults = {name: p.default for name, p in signature.parameters.items()}
+    given = dict(zip(defaults, call.args, strict=False))
+    given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+    words = {name: _words(value, known) for name, value in given.items()}
+    return {k: v for k, v in {**defaults, **words}.items() if isinstance(v, str)}
+
+
+def _words(text: ast.expr, known: dict[str, Any]) -> str | None:
+    """A sentence, with gaps for what nobody knows before a run; None of what is none."""
     if isinstance(text, ast.Constant):
-        return str(text.value)
-    assert isinstance(text, ast.JoinedStr)
+        return text.value if isinstance(text.value, str) else None
+    if not isinstance(text, ast.JoinedStr):
+        return known.get(ast.unparse(text))
     pieces = []
     for part in text.values:
-        if isinstance(part, ast.Constant):
+        if isinstance(part, ast.FormattedValue):
+            pieces.append(str(known.get(ast.unparse(part.value), _ELLIPSIS)))
+        elif isinstance(part, ast.Constant):
             pieces.append(str(part.value))
-            continue
-        assert isinstance(part, ast.FormattedValue)
-        code = ast.unparse(part.value)
-        if code in ("self.against_collapse", "advice"):
-            pieces.append(kind.against_collapse)
-        elif code == "besides":
-            pieces.append("")
-        elif code == "beginning":
-            pieces.append("the memory hardly changes: its")
-        elif isinstance(function.__globals__.get(code), (int, float)):
-            pieces.append(str(function.__globals__[code]))
-        else:
-            pieces.append(_ELLIPSIS)
     return "".join(pieces)
 
 
@@ -273,7 +281,9 @@ def needs(name: str) -> list[str]:
     refused = raises(kind.__init__)
     if refused:
         said.append(f"The constructor refuses, before anything is trained: {_lower(refused)}")
-    return said + [f"Before the first step it warns: {text}." for text in sentences(kind, "_caution")]
+    return said + [
+        f"Before the first step it warns: {text}." for text in sentences(kind, "_caution")
+    ]
 
 
 def _lower(text: str) -> str:

@@ -22,8 +22,8 @@ def write_examples(folder: Path) -> None:
         )
         rows.append([f"[{file.name}]({file.stem}.md)", first])
     pages["index"] = (
-        "# Examples\n\nWhole scripts, shown as they are and not run when these pages are built: they "
-        "train for minutes. The tests run them with tiny settings.\n\n"
+        "# Examples\n\nWhole scripts, shown as they stand. They are not run when these pages are "
+        "built, since they train for minutes; the tests run them with tiny settings.\n\n"
         + table(["file", "shows"], rows)
         + _toctree(sorted(pages))
     )

@@ -44,38 +44,46 @@ def _page(name: str, title: str) -> str:
     module = importlib.import_module(name)
     lines = [f"# `{name}`\n", f"{title}.\n", "```{eval-rst}", f".. currentmodule:: {name}", ""]
     for public in sorted(module.__all__, key=str.lower):
-        if name == "super_selfish" and public in _elsewhere():
-            continue
         found = getattr(module, public)
+        if _home(public, found) != name:
+            continue
         if inspect.isclass(found):
             lines += [f".. autoclass:: {public}", "   :members:", "   :show-inheritance:", ""]
         elif callable(found):
             lines += [f".. autofunction:: {public}", ""]
         else:
-            lines += [f".. autodata:: {public}", "   :no-value:", ""]
+            told = ", ".join(f"``{each}``" for each in found)
+            lines += [f".. py:data:: {public}", "", f"   By name: {told}.", ""]
     return "\n".join([*lines, "```", ""])
 
 
-def _elsewhere() -> set[str]:
-    """Public names that a part below the top documents as well."""
-    parts = [importlib.import_module(name) for name in PARTS if name != "super_selfish"]
-    return {public for part in parts for public in part.__all__}
+def _home(public: str, found: object) -> str:
+    """The one part, of those with this name, on whose page it stands: that where it is defined."""
+    parts = [part for part in PARTS if public in importlib.import_module(part).__all__]
+    defined = getattr(found, "__module__", "")
+    return max(parts, key=lambda part: (f"{defined}.".startswith(f"{part}."), len(part)))
 
 
-def tables_as_rst(
+def as_rst(
     app: object, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Makes the tables of a docstring, which are Markdown, those of reStructuredText."""
+    """Makes reStructuredText of a docstring, whose code and tables are Markdown's."""
     made: list[str] = []
     for line in lines:
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if not line.lstrip().startswith("|") or len(cells) < 2:
-            made.append(line)
-        elif all(re.fullmatch(":?-+:?", cell) for cell in cells):
-            continue
-        else:
+            made.append(_line_as_rst(line))
+        elif not all(re.fullmatch(":?-+:?", cell) for cell in cells):
             if not made or not made[-1].startswith("   "):
                 made += ["", ".. list-table::", "   :header-rows: 1", ""]
             made.append(f"   * - {cells[0]}")
             made += [f"     - {cell}" for cell in cells[1:]]
     lines[:] = made
+
+
+def _line_as_rst(line: str) -> str:
+    """Escapes what means something else there: bars, and letters right behind code."""
+    parts = re.split(r"(`+[^`]+`+)", line)
+    parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+    parts[2::2] = [rf"\ {part}" if part[:1].isalnum() else part for part in parts[2::2]]
+    return "".join(parts)

@@ -348,8 +348,8 @@ def test_hyperparameters_are_keywords_with_defaults_and_differences_are_told(
 @every_one_of_ours
 def test_the_readme_has_a_line_for_it(algorithm: str) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{algorithm}` |")]
-    _, _, kind, paper, predicts, keeps, differs, _ = line.split(" | ".strip())
+    (line,) = re.findall(rf"^\| `{algorithm}` \| (`\w+`) \| (.+) \| (.+) \|$", readme, re.MULTILINE)
+    kind, paper, predicts = line
     assert kind.strip() == f"`{ALGORITHMS[algorithm].__name__}`"
     year = re.search(r"20[0-2][0-9]", paper)
     assert year is not None
@@ -359,7 +359,7 @@ def test_the_readme_has_a_line_for_it(algorithm: str) -> None:
     assert address is None or f"arXiv {address.group(1)}" in (module.__doc__ or "").replace(
         "\narXiv", "arXiv"
     )
-    assert predicts.strip() and keeps.strip() and differs.strip()
+    assert predicts.strip()
 
 
 @every_one_of_ours
