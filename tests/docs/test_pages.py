@@ -155,7 +155,7 @@ def test_what_commands_name_is_there() -> None:
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), (page, target)
         for file in re.findall(r"python ((?:examples|benchmarks)/\w+\.py)", block):
             assert (ROOT / file).is_file(), (page, file)
-    for page in [*PAGES, ROOT / "README.md"]:
-        for names in re.findall(r'"\.\[([\w,]+)\]"|super-selfish\[([\w,]+)\]', page.read_text()):
+    for text in [*PAGES, ROOT / "README.md"]:
+        for names in re.findall(r'"\.\[([\w,]+)\]"|super-selfish\[([\w,]+)\]', text.read_text()):
             for name in "".join(names).split(","):
-                assert f'"{name}":' in extras, (page.name, name)
+                assert f'"{name}":' in extras, (text.name, name)
