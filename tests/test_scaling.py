@@ -98,7 +98,11 @@ FORMULAS = {
 def test_the_table_is_what_the_package_says_of_each_algorithm(
     algorithm: str, images: Tensor
 ) -> None:
-    own = {"swav": {"num_prototypes": 300}, "simclr": {"embedding_size": 128}}
+    own = {
+        "swav": {"num_prototypes": 300},
+        "dino": {"num_classes": 300},
+        "simclr": {"embedding_size": 128},
+    }
     own["cpc"] = {"embedding_size": 128}
     supervisor = build(algorithm, images, TinyBackbone(), **own.get(algorithm, {}))
     found = traffic_of(supervisor, LETTERS["W"], LETTERS["B"])

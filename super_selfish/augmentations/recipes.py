@@ -272,13 +272,37 @@ def byol(size: Size, view: int) -> Augmentation:
     """
     if view not in (1, 2):
         raise ValueError(f"view is 1 or 2, got {view}")
+    blurred, solarised = (1.0, 0.0) if view == 1 else (0.1, 0.2)
+    return _bicubic_view(size, (0.08, 1.0), blurred, solarised)
+
+
+def dino(size: Size, scale: tuple[float, float], p_blur: float, p_solarize: float) -> Augmentation:
+    """A crop of DINO (Caron et al., 2021, arXiv 2104.14294, and the authors' code).
+
+    Args:
+        size: (height, width) of the crop in pixels.
+        scale: Share of the area of the image; (0.4, 1) for large crops, (0.05, 0.4) for small.
+        p_blur: 1 for the first large crop, 0.1 for the second, 0.5 for small ones.
+        p_solarize: 0.2 for the second large crop, else 0.
+
+    Returns:
+        Random bicubic resized crop of that area, flip, colour jitter (0.4, 0.4, 0.2, 0.1) with
+        probability 0.8, grayscale with 0.2, blur, solarisation.
+    """
+    return _bicubic_view(size, scale, p_blur, p_solarize)
+
+
+def _bicubic_view(
+    size: Size, scale: tuple[float, float], p_blur: float, p_solarize: float
+) -> Augmentation:
+    """What BYOL and DINO share."""
     steps: list[Augmentation] = [
-        RandomResizedCrop(size, scale=(0.08, 1.0), mode="bicubic", p_flip=0.5),
+        RandomResizedCrop(size, scale=scale, mode="bicubic", p_flip=0.5),
         ColorJitter(0.4, 0.4, 0.2, hue=0.1, p=0.8, p_grayscale=0.2),
-        *blur(size, 1.0 if view == 1 else 0.1),
+        *blur(size, p_blur),
     ]
-    if view == 2:
-        steps.append(RandomApply(RandomSolarize(0.5, 0.5), 0.2))
+    if p_solarize > 0:
+        steps.append(RandomApply(RandomSolarize(0.5, 0.5), p_solarize))
     return Compose(steps)
 
 
@@ -432,6 +456,9 @@ RECIPES: Mapping[str, Recipe] = {
     "context-patch": partial(_kept_size, context_patch),
     "cpc": cpc_v2,
     "cpc-paper": cpc_paper,
+    "dino-1": partial(dino, scale=(0.4, 1.0), p_blur=1.0, p_solarize=0.0),
+    "dino-2": partial(dino, scale=(0.4, 1.0), p_blur=0.1, p_solarize=0.2),
+    "dino-small": partial(dino, scale=(0.05, 0.4), p_blur=0.5, p_solarize=0.0),
     "instance": instance_discrimination,
     "jigsaw-tile": partial(_kept_size, jigsaw_tile),
     "mild": mild_views,

@@ -81,6 +81,18 @@ def first_weights(network: nn.Module) -> Weights | None:
     return _first_weights.get(unwrapped(network))
 
 
+def begins_as(network: nn.Module, other: nn.Module) -> None:
+    """Has a copy of a network remembered as that network is.
+
+    Args:
+        network: The copy.
+        other: That may have been remembered.
+    """
+    first = first_weights(other)
+    if first is not None:
+        _first_weights[unwrapped(network)] = first
+
+
 def looks_trained(network: nn.Module) -> bool:
     """Whether the weights of a network tell that they were trained.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -149,6 +150,59 @@ class ProjectionHead(MLP):
         """
         hidden = in_features if hidden_features is None else hidden_features
         super().__init__(in_features, (hidden,), out_features, norm=None)
+
+
+class PrototypeHead(nn.Module):
+    """The head of DINO: layers down to a bottleneck of unit length, and cosines with directions.
+
+    Caron et al., 2021, arXiv 2104.14294, appendix C: three FC layers with GELU in between, then an
+    l2 norm and a weight-normalised layer, whose lengths stay 1. Weights begin as there, of a normal
+    distribution with deviation 0.02.
+
+    Shape:
+        `[B, in_features]` to `[B, out_features]`, numbers in [-1, 1].
+
+    Attributes:
+        layers: Down to the bottleneck.
+        prototypes: `[out_features, bottleneck]`, of any length: their directions count.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        bottleneck: int,
+        out_features: int,
+        *,
+        norm: HeadNorm = None,
+    ) -> None:
+        """Builds the layers.
+
+        Args:
+            in_features: Width of the features.
+            hidden_features: Width of both hidden layers.
+            bottleneck: Width of the last but one.
+            out_features: Number of directions.
+            norm: As for `MLP`.
+        """
+        super().__init__()
+        hidden = (hidden_features, hidden_features)
+        self.layers = MLP(in_features, hidden, bottleneck, norm=norm)
+        for name, layer in self.layers.named_children():
+            if isinstance(layer, nn.ReLU):
+                setattr(self.layers, name, nn.GELU())
+            elif isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(torch.randn(out_features, bottleneck))
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Cosines of the bottleneck with each direction."""
+        directions = F.normalize(self.prototypes, dim=1)
+        return F.normalize(self.layers(features), dim=1) @ directions.T
 
 
 class BottleneckMap(nn.Module):

@@ -30,6 +30,7 @@ from super_selfish.supervisors.multi_task import MultiTaskSupervisor
 from super_selfish.supervisors.nnclr import NNCLRSupervisor
 from super_selfish.supervisors.pirl import PIRLSupervisor
 from super_selfish.supervisors.rotate_net import RotateNetSupervisor
+from super_selfish.supervisors.self_distillation import DINOSupervisor
 from super_selfish.supervisors.simclr import SimCLRSupervisor
 from super_selfish.supervisors.simsiam import SimSiamSupervisor
 from super_selfish.supervisors.split_brain_net import SplitBrainNetSupervisor
@@ -64,6 +65,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "simclr": SimCLRSupervisor,
     "simsiam": SimSiamSupervisor,
     "swav": SwAVSupervisor,
+    "dino": DINOSupervisor,
     "split_brain": SplitBrainNetSupervisor,
 }
 """Every algorithm by its short name."""
@@ -80,6 +82,7 @@ __all__ = [
     "ContextPredictionSupervisor",
     "ContrastiveMultiviewCodingSupervisor",
     "ContrastivePredictiveCodingSupervisor",
+    "DINOSupervisor",
     "DenoiseNetSupervisor",
     "ExemplarNetSupervisor",
     "HealthWarning",

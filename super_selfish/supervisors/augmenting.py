@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
 
 Pair = tuple[RecipeLike, RecipeLike] | list[RecipeLike]
+Triple = tuple[RecipeLike, RecipeLike, RecipeLike] | Pair
 Size = tuple[int, int]
 
 # What one name means for the two views of an image, where they differ.
 PAIRS: Mapping[str, tuple[str, str]] = {"byol": ("byol-1", "byol-2")}
 
 
-def or_default(supervisor: Supervisor, augmentation: RecipeLike | Pair | None, default: str) -> Any:
+def or_default(
+    supervisor: Supervisor, augmentation: RecipeLike | Triple | None, default: str
+) -> Any:
     """The argument of a constructor, or what None stands for, which the checkpoint then names.
 
     Args:

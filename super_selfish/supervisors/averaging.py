@@ -64,7 +64,7 @@ def begin_averaging(supervisor: Pretrained, run: Run, *, is_resumed: bool) -> No
         _tell(f"the stored run has averaging={stored.rule}, this call has {now}")
     if rule is None:
         return
-    backbone = supervisor.get_backbone()
+    backbone = supervisor._backbone_in_training()
     if is_resumed and stored is not None and stored.rule == rule:
         stored.follow(backbone)
         supervisor.averaged = run.average = stored
@@ -95,7 +95,7 @@ def averaged_backbone(supervisor: Pretrained) -> nn.Module:
             f"the averaged weights of this {kind} have not begun: {average.rule} averages the last "
             "part of a run, which was not reached"
         )
-    network = network_with(supervisor.get_backbone(), average.weights)
+    network = network_with(supervisor._backbone_in_training(), average.weights)
     if network is None:
         raise ValueError(
             "layers of the backbone were exchanged or added after its weights were averaged: take "
@@ -116,7 +116,7 @@ def estimate_statistics(supervisor: Any, run: Run, batches: Iterable[Any]) -> No
         batches: What `_forward` eats, as many in every process.
     """
     average: Average = supervisor.averaged
-    norms = _norms_in(supervisor.get_backbone())
+    norms = _norms_in(supervisor._backbone_in_training())
     if not norms:
         average.has_statistics = True
         return

@@ -23,13 +23,12 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses import cosine_regression
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape, momentum_at
+from super_selfish.models import MLP, CombinedNet, MomentumEncoder, feature_shape
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.defaults import WARMED, warmed_momentum
 from super_selfish.supervisors.diagnostics import collapse, spread
-from super_selfish.supervisors.following import updates_before
+from super_selfish.supervisors.following import rising_momentum, said_of_momentum
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.two_views import TwoViewCollator, TwoViews
@@ -180,17 +179,10 @@ class BYOLSupervisor(Supervisor):
         Returns:
             The momentum, in [0, 1].
         """
-        updates = updates_before(run)
-        if self.momentum is not None:
-            return momentum_at(updates, run.total_updates, self.momentum)
-        return warmed_momentum(momentum_at(updates, run.total_updates, MOMENTUM), updates)
+        return rising_momentum(run, self.momentum, MOMENTUM)
 
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
-        return (
-            {}
-            if self.momentum is not None
-            else {"momentum": f"{WARMED}, at most {MOMENTUM}, rising to 1"}
-        )
+        return said_of_momentum(self.momentum, MOMENTUM)
 
     def _foretell(self, views: Tensor) -> Tensor:
         return self.prediction_head(self.model(views))  # (B, E)

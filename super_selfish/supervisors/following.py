@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from super_selfish.models.momentum import momentum_at
+from super_selfish.supervisors.defaults import WARMED, warmed_momentum
 from super_selfish.training.run import Run
 
 
@@ -12,3 +16,29 @@ def updates_before(run: Run) -> int:
         run: The run, before its position moves on.
     """
     return run.epoch * (run.total_updates // run.epochs) + run.step // run.accumulate
+
+
+def rising_momentum(run: Run, given: float | None, published: float, least: float = 0.0) -> float:
+    """The momentum of an update that rises to 1 over the run (BYOL, section 3.3; DINO).
+
+    Args:
+        run: The run, before its position moves on.
+        given: With which it begins, as the user says.
+        published: With which it begins otherwise, once as much has been seen.
+        least: Of which it is not less until then.
+
+    Returns:
+        The momentum, in [0, 1].
+    """
+    updates = updates_before(run)
+    if given is not None:
+        return momentum_at(updates, run.total_updates, given)
+    return warmed_momentum(momentum_at(updates, run.total_updates, published), updates, least)
+
+
+def said_of_momentum(
+    given: float | None, published: float, least: float | None = None
+) -> dict[str, Any]:
+    """What a line says of `rising_momentum`; nothing where the user has given it."""
+    bounds = f"at most {published}" if least is None else f"{least} to {published}"
+    return {} if given is not None else {"momentum": f"{WARMED}, {bounds}, rising to 1"}

@@ -129,7 +129,7 @@ def measure(
     weights = sum(p.nbytes for p in supervisor.parameters() if p.requires_grad)
     state = 2 * weights if optimizer is None else state_of(optimizer)
     if averages:
-        state += bytes_of(supervisor.get_backbone())
+        state += bytes_of(supervisor._backbone_in_training())
     is_on_cpu = supervisor.device.type == "cpu"
     scratch, constant = (SCRATCH, FRAMEWORK) if is_on_cpu else (1.0, 0)
     (kept, peak), (kept_later, peak_later) = peaks

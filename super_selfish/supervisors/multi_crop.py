@@ -9,7 +9,7 @@ Shapes: `B` images, `S` small crops of an image, `C, H, W` image, `h, w` small c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
+from super_selfish.data.fitting import parse_size
 from super_selfish.models import CombinedNet, feature_shape
 from super_selfish.models.transformers import in_whole_patches
-from super_selfish.supervisors.augmenting import Pair, pair_of, view_of
+from super_selfish.supervisors.augmenting import Pair, Triple, pair_of, view_of
 from super_selfish.supervisors.patch_grid import size_to_show
 from super_selfish.training.telling import warn
 
@@ -32,6 +33,8 @@ SMALL_SHARE = 96 / 224  # of the side of an image: small crops of the papers on 
 
 # What one name means for large and small crops.
 CROPS: Mapping[str, tuple[str, str]] = {"swav": ("swav-large", "swav-small")}
+# What one name means for the first large crop, the second one, and small ones.
+TRIPLES: Mapping[str, tuple[str, str, str]] = {"dino": ("dino-1", "dino-2", "dino-small")}
 
 
 class Crops(NamedTuple):
@@ -103,6 +106,53 @@ def crop_augmentations(
         view_of(supervisor, large, supervisor.image_size),
         view_of(supervisor, small, small_size, what="small crops"),
     )
+
+
+def three_augmentations(
+    supervisor: Supervisor, augmentation: RecipeLike | Triple, small_size: Size
+) -> tuple[Augmentation, Augmentation, Augmentation]:
+    """The augmentations of the first large crop, the second one, and small ones.
+
+    Args:
+        supervisor: Knows the channels and the size of the images, which is that of large crops.
+        augmentation: A triple; a pair or one, as for `crop_augmentations`; or a name in `TRIPLES`.
+        small_size: (height, width) of small crops in pixels.
+
+    Raises:
+        ValueError: If there are more than three, and as `view_of`.
+        TypeError: If one is no augmentation.
+    """
+    if isinstance(augmentation, str):
+        augmentation = TRIPLES.get(augmentation, augmentation)
+    if not isinstance(augmentation, list | tuple) or len(augmentation) != 3:
+        large, small = crop_augmentations(supervisor, augmentation, small_size)
+        return large, large, small
+    first, second, of_small = augmentation
+    return (
+        view_of(supervisor, first, supervisor.image_size),
+        view_of(supervisor, second, supervisor.image_size),
+        view_of(supervisor, of_small, small_size, what="small crops"),
+    )
+
+
+def small_size_for(supervisor: Supervisor, num_small: int, small_size: Any) -> Size:
+    """(height, width) of small crops in pixels, as the user says or as suits the network.
+
+    Args:
+        supervisor: With its network.
+        num_small: Small crops of an image; without any the size is that of the images.
+        small_size: Side or (height, width) in pixels, or None.
+
+    Raises:
+        ValueError: As `require_small_size`.
+    """
+    if num_small == 0:
+        return supervisor.image_size
+    if small_size is None:
+        return fitting_small_size(supervisor.model, supervisor.in_channels, supervisor.image_size)
+    size = parse_size(small_size, "small_size")
+    require_small_size(supervisor.model, supervisor.in_channels, size, supervisor.image_size)
+    return size
 
 
 def fitting_small_size(network: nn.Module, in_channels: int, image_size: Size) -> Size:

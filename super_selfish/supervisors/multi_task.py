@@ -150,10 +150,10 @@ class MultiTaskSupervisor(Supervisor):
         if built:
             first = built[0]
             dataset = first.source if dataset is None else dataset
-            backbone = first.get_backbone() if backbone is None else backbone
+            backbone = first._backbone_in_training() if backbone is None else backbone
             image_size = first.image_size if image_size is None else image_size
             in_channels = first.in_channels if in_channels is None else in_channels
-        is_theirs = bool(built) and backbone is built[0].get_backbone()
+        is_theirs = bool(built) and backbone is built[0]._backbone_in_training()
         super().__init__(
             None, dataset, None, image_size=image_size, in_channels=in_channels, **options
         )
@@ -235,7 +235,7 @@ class MultiTaskSupervisor(Supervisor):
                 if isinstance(task, AdversarialSupervisor)
                 else "a task cannot be several tasks itself: list them all in tasks="
             )
-        if task.get_backbone() not in (network, self._door.given):
+        if task._backbone_in_training() not in (network, self._door.given):
             raise ValueError(
                 f"{base} trains another backbone than the other tasks: build it with "
                 "backbone=first_task.get_backbone(), or name it in tasks="

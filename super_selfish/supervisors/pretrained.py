@@ -220,6 +220,10 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         backbone: nn.Module = model.backbone
         return backbone
 
+    def _backbone_in_training(self) -> nn.Module:
+        """The backbone that a run changes, where `get_backbone()` returns another one."""
+        return self.get_backbone()
+
     def get_predictor(self) -> nn.Module:
         """The network after the backbone, which solves the pretext task."""
         predictor: nn.Module = self._bare_model.predictor

@@ -72,7 +72,7 @@ class Door:
             ValueError: If its heads were built for other features, or it follows the backbone by a
                 copy, in which there is none.
         """
-        if self._blocks is None or task.get_backbone() is not self.network:
+        if self._blocks is None or task._backbone_in_training() is not self.network:
             return
         mixture = self.next()
         if any(isinstance(part, MomentumEncoder) for part in task.modules()):
@@ -98,7 +98,7 @@ class Door:
 
 def mixture_of(task: Any) -> BlockMixture:
     """The mixture through which a task sees the backbone."""
-    mixture = task.get_backbone()
+    mixture = task._backbone_in_training()
     assert isinstance(mixture, BlockMixture)  # noqa: S101 - Door has put it there
     return mixture
 

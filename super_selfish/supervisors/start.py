@@ -41,7 +41,7 @@ def note_start(supervisor: Pretrained, loaded: str | os.PathLike[str] | None) ->
     backbone = getattr(supervisor.model, "backbone", None)
     if not isinstance(backbone, nn.Module):
         return
-    backbone = supervisor.get_backbone()
+    backbone = supervisor._backbone_in_training()
     if not any(parameter.requires_grad for parameter in backbone.parameters()):
         return  # it is frozen: it will be what it is
     if loaded is not None:
@@ -62,7 +62,7 @@ def note_start(supervisor: Pretrained, loaded: str | os.PathLike[str] | None) ->
 def note_given(supervisor: Pretrained) -> None:
     """Remembers a network of the user's own before the weights of a checkpoint replace its own."""
     if has_own_backbone(supervisor):
-        remember_first(supervisor.get_backbone())
+        remember_first(supervisor._backbone_in_training())
 
 
 def has_own_backbone(supervisor: Pretrained) -> bool:

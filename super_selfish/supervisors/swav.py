@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.augmentations.recipes import RecipeLike
-from super_selfish.data.fitting import parse_size
 from super_selfish.data.pictures import Group
 from super_selfish.losses.clusters import (
     SwappedPredictionLoss,
@@ -44,8 +43,7 @@ from super_selfish.supervisors.multi_crop import (
     Crops,
     MultiCropCollator,
     crop_augmentations,
-    fitting_small_size,
-    require_small_size,
+    small_size_for,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
 from super_selfish.supervisors.remembering import queue_length
@@ -215,7 +213,7 @@ class SwAVSupervisor(Supervisor):
         )
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
-        small = self._small_size(num_small, small_size)
+        small = small_size_for(self, num_small, small_size)
         self._resolve(small_size=small)
         augmentation = or_default(self, augmentation, "swav")
         large_crops, small_crops = crop_augmentations(self, augmentation, small)
@@ -225,16 +223,6 @@ class SwAVSupervisor(Supervisor):
         kinds = LARGE_CROPS if queue_size > 0 else 0
         self.queues = nn.ModuleList(KeyQueue(queue_size, embedding_size) for _ in range(kinds))
         self.collate_fn = MultiCropCollator(large_crops, large_crops, small_crops, num_small)
-
-    def _small_size(self, num_small: int, small_size: Size | None) -> tuple[int, int]:
-        """(height, width) of small crops in pixels."""
-        if num_small == 0:
-            return self.image_size
-        if small_size is None:
-            return fitting_small_size(self.model, self.in_channels, self.image_size)
-        size = parse_size(small_size, "small_size")
-        require_small_size(self.model, self.in_channels, size, self.image_size)
-        return size
 
     def _forward(self, data: Crops) -> Tensor:
         crops = [data.large_crops()]

@@ -152,6 +152,24 @@ EDGES: dict[str, list[Edge]] = {
         Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
         Edge("augmentation", ["swav", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "dino": [
+        Edge("num_classes", [2], [1, 0]),
+        Edge("bottleneck_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("temperature", [TINY], [0.0, math.inf]),
+        Edge("teacher_temperature", [TINY], [0.0, math.inf]),
+        Edge("center_momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("frozen_updates", [0], [-1]),
+        Edge("keep", ["teacher", "student"], ["Teacher", "both"]),
+        Edge("num_small", [0], [-1]),
+        Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
+        Edge(
+            "augmentation",
+            ["dino", ("moco", "simclr"), ("dino-1", "dino-2", "dino-small"), None],
+            ["paper", ("moco",), ("moco",) * 4],
+        ),
+    ],
     "barlow_twins": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -203,7 +221,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("augmentation", ["simclr", None], ["Paper"]),
     ],
     "multi_task": [
-        Edge("weights", [(TINY, 1.0), None], [(0.0, 1.0), (1.0, -1.0), (1.0,)]),
+        Edge("task_weights", [(TINY, 1.0), None], [(0.0, 1.0), (1.0, -1.0), (1.0,)]),
         Edge("steps", ["alternating", "summed"], ["both"]),
         Edge("lasso", [None], [-TINY, math.inf, math.nan]),
         Edge("tasks", [("rotate",), (("jigsaw", {"grid": 2}),)], [("bigan",), ("x",)]),

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.models import momentum_at
 from super_selfish.models.heads import hidden_width, suited_width
-from super_selfish.supervisors import SUPERVISORS, nnclr, swav
+from super_selfish.supervisors import SUPERVISORS, nnclr, self_distillation, swav
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
@@ -155,6 +155,13 @@ def test_the_head_that_counts_is_as_wide_as_the_papers_for_large_backbones() -> 
         supervisor = SUPERVISORS["counting"](backbone=Wide(features), image_size=64)
         assert supervisor.model.predictor[0].out_features == hidden
     assert SIGNATURES["counting"]["hidden_size"].paper == 4096
+
+
+def test_dino_s_classes_are_the_paper_s_for_large_datasets() -> None:
+    sizes = {None: 512, 10: 512, 100_000: 512, 100_001: 65_536}
+    found = {images: self_distillation.default_num_classes(images) for images in sizes}
+    assert found == sizes
+    assert SIGNATURES["dino"]["num_classes"].paper == 65_536
 
 
 def at(epoch: int, step: int, *, epochs: int, steps: int = 10) -> Any:

@@ -59,6 +59,7 @@ COLORS: Row = {"epoch": 9.0, "color_spread": 0.1, "loss": 3.0, "constant_loss": 
 COUNTS: Row = {"epoch": 9.0, "accuracy": 0.9, "apart": 12.0, "counts": 5.0}
 SPLIT: Row = {"epoch": 9.0, "color_spread": 0.1, "color_accuracy": 0.6, "commonest_color": 0.5}
 
+DINO: Row = {"epoch": 9.0, "loss": 4.0, "classes": 90.0, "teacher_entropy": 0.3}
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
 TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
 VICREG: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "deviation": 0.9}
@@ -173,6 +174,11 @@ LIMITS: dict[str, list[Limit]] = {
         Limit({**KNOWN, "key_spread": 0.9}, "epoch", **last_at(5), words="found after 5 epochs"),
     ],
     "byol": [Limit({"epoch": 1.0}, "target_spread", **below(0.1), words="have collapsed")],
+    "dino": [
+        Limit(DINO, "classes", **below(2.0), words="of 512 classes"),
+        Limit(DINO, "teacher_entropy", **above(0.98), words="all classes alike"),
+        Limit({**DINO, "teacher_entropy": 1.0}, "epoch", **first_at(1), words="all classes alike"),
+    ],
     "swav": [
         Limit(SWAV, "spread", **below(0.1), words="have collapsed"),
         Limit(SWAV, "clusters", **below(2.0), words="of 7 prototypes"),

@@ -36,6 +36,7 @@ DEFAULTS = {
     "cpc": "cpc",
     **{"moco": "moco", "byol": "byol"},
     "swav": "swav",
+    "dino": "dino",
     "barlow_twins": "byol",
     "vicreg": "byol",
     "nnclr": "byol",

@@ -68,7 +68,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "multi_task": {
         "tasks": ("rotate", ("instance", {"embedding_size": 12})),
         "steps": "summed",
-        "weights": (1.0, 0.5),
+        "task_weights": (1.0, 0.5),
         "lasso": 0.1,
         "harmonize": True,
     },
@@ -80,6 +80,14 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "embedding_size": 12,
         "queue_size": 10,
         "queue_after": 0,
+        "frozen_updates": 2,
+        "num_small": 1,
+        "small_size": (20, 16),
+    },
+    "dino": {
+        "num_classes": 30,
+        "bottleneck_size": 6,
+        "hidden_size": 12,
         "frozen_updates": 2,
         "num_small": 1,
         "small_size": (20, 16),
@@ -381,7 +389,8 @@ def test_the_backbone_stays_the_very_module_and_eats_images(
     algorithm: str, images: Tensor, tiny_backbone: Backbones
 ) -> None:
     backbone = tiny_backbone()
-    supervisor = build(algorithm, images, backbone)
+    keeps = {"keep": "student"} if algorithm == "dino" else {}  # by default a copy of its teacher
+    supervisor = build(algorithm, images, backbone, **keeps)
     supervisor.supervise(epochs=1, batch_size=11, name=None)
     assert supervisor.get_backbone() is backbone
     with torch.no_grad():

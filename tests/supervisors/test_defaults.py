@@ -84,7 +84,7 @@ def test_several_tasks_train_at_the_lowest_of_their_rates(
         assert supervisor.run is not None and supervisor.run.learning_rate == rate
 
 
-@pytest.mark.parametrize("algorithm", ["moco", "byol"])
+@pytest.mark.parametrize("algorithm", ["moco", "byol", "dino"])
 def test_a_momentum_that_nobody_gives_warms_up_and_goes_on_as_it_was(
     algorithm: str, images: Tensor, tiny_backbone: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_momentum_that_nobody_gives_warms_up_and_goes_on_as_it_was(
         assert ("momentum=(1 + t) / (10 + t) after t updates" in said) == (not options)
         return used
 
-    least = 0.99 if algorithm == "moco" else 0.0
+    least = 0.0 if algorithm == "byol" else 0.99
     expected = [max(least, (1 + t) / (10 + t)) for t in range(8)]
     assert trained("whole", stops=False) == pytest.approx(expected)
     assert trained("stopped", stops=True) == pytest.approx(expected)

@@ -171,6 +171,7 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 44},
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": {"embedding_size": 12, "num_prototypes": 10, "queue_size": 22, "queue_after": 0},
+    "dino": {"num_classes": 10, "hidden_size": 12, "bottleneck_size": 6},  # a centre of all
 }
 
 

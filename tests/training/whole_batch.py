@@ -34,6 +34,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     ],
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": [{"embedding_size": 12, "num_prototypes": 10, "queue_size": 12, "queue_after": 0}],
+    "dino": [{"num_classes": 10, "hidden_size": 12, "bottleneck_size": 6}],
     "colorization": [{"gray_below": 85.0}],  # a mean over places of images with strong colours
     "moco": [{"queue_size": 24}, {"queue_size": 24, "symmetric": True}],
     "instance": [{}, {"num_negatives": 5}, {"form": "nce"}],
