@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,10 @@ def write(result: Any, path: str) -> None:
         text = getattr(result, WRITERS[ending])()
         write_atomically(place, lambda file: file.write(text.encode(errors="surrogateescape")))
     else:
-        result.plot(place)
+        try:
+            result.plot(place)
+        except ValueError as error:  # such as a check that has found nothing
+            warnings.warn(f"{path} is not written: {error}", stacklevel=2)
 
 
 def _json(result: Any) -> str:

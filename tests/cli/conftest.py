@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from super_selfish.cli import main
-from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.pretraining import finishing, planning
+from super_selfish.pretraining.timing import Pace
+
+SMALL = ("--backbone", "narrow-resnet", "--batch-size", 16, "--time", "1h")
 
 
 class Said(NamedTuple):
@@ -24,16 +29,6 @@ class Said(NamedTuple):
 
 
 Types = Callable[..., Said]
-
-
-@pytest.fixture(scope="session")
-def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of one epoch."""
-    folder = tmp_path_factory.mktemp("runs") / "mine"
-    torch.manual_seed(0)
-    supervisor = RotateNetSupervisor(str(photos), backbone="narrow-resnet")
-    supervisor.supervise(epochs=1, batch_size=60, name=folder / "run", progress=False)
-    return folder
 
 
 @pytest.fixture
@@ -69,3 +64,38 @@ def plain(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in photos.rglob("*.png"):
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+class Pretrained(NamedTuple):
+    """A run of `pretrain`, and what was said of it."""
+
+    folder: Path
+    said: Said
+
+
+@pytest.fixture(scope="session")
+def pretrained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """Eleven steps, which are said to take an hour; without the page, which takes seconds."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    line = ["pretrain", photos, "--out", folder, "--algorithm", "moco", *SMALL]
+    line += ["--moco.temperature", "0.1", "--supervise.lr", "3e-4"]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*few to learn from")
+        warnings.filterwarnings("ignore", ".*so that batch norm")
+        shorten(patch)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([str(word) for word in line])
+    return Pretrained(folder, Said(code, out.getvalue(), err.getvalue()))
+
+
+@pytest.fixture(scope="session")
+def run(pretrained: Pretrained) -> Path:
+    """The folder of that run."""
+    return pretrained.folder
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Makes hours short: eleven steps fit into one, and there is no page."""
+    patch.setattr(planning, "pace_of", lambda *_, **__: Pace(230.0, 1.0))
+    patch.setattr(finishing, "_page", lambda supervisor, paths, *_: paths.report)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Types
 
 
@@ -28,3 +30,12 @@ def test_a_file_of_an_unknown_kind_is_refused_first(photos: Path, types: Types) 
         1,
         "super-selfish: found.csv must end in .json, .md, .png\n",
     )
+
+
+@pytest.mark.filterwarnings("default")
+def test_without_anything_to_draw_there_is_no_picture(
+    plain: Path, tmp_path: Path, types: Types
+) -> None:
+    said = types("check", plain, "--out", tmp_path / "sheet.png")
+    assert said.code == 0 and not (tmp_path / "sheet.png").exists()
+    assert "sheet.png is not written: there is nothing to show" in " ".join(said.err.split())

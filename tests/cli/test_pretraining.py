@@ -1,4 +1,4 @@
-"""`pretrain` and `choose`, by steps of a said length."""
+"""`pretrain` and `choose`."""
 
 from __future__ import annotations
 
@@ -7,46 +7,31 @@ from typing import Any
 
 import pytest
 
-from super_selfish.pretraining import finishing, planning
-from super_selfish.pretraining.timing import Pace
-from tests.cli.conftest import Types
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*few to learn from")
-SMALL = ("--backbone", "narrow-resnet", "--batch-size", 16, "--time", "1h")
+from tests.cli.conftest import SMALL, Pretrained, Types
 
 
-@pytest.fixture(autouse=True)
-def paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eleven steps fit into an hour; there is no page, which takes seconds."""
-    monkeypatch.setattr(planning, "pace_of", lambda *_, **__: Pace(230.0, 1.0))
-    monkeypatch.setattr(finishing, "_page", lambda supervisor, paths, *_: paths.report)
-
-
-def test_class_folders_are_labels_that_say_whether_it_helped(
-    photos: Path, tmp_path: Path, types: Types
-) -> None:
-    out = tmp_path / "mine"
-    line = ["pretrain", photos, "--out", out, "--algorithm", "moco", *SMALL]
-    said = types(*line, "--moco.temperature", "0.1", "--supervise.lr", "3e-4")
+def test_class_folders_are_labels_that_say_whether_it_helped(pretrained: Pretrained) -> None:
+    folder, said = pretrained
     assert said.code == 0, said.err
-    assert "Did it help?" in said.out and "untrained" in said.out
+    assert said.out.startswith("Did it help?") and "untrained" in said.out
     assert said.err.startswith("Images: 32 of 48") and "Task: moco, as you say" in said.err
-    assert "Images: 32" not in said.out  # was said before training
-    for name in ("run.pt", "run.csv", "backbone.safetensors", "choices.json"):
-        assert (out / name).stat().st_size > 0
-    again = types(*line, "--supervise.lr", "3e-4")
-    assert again.code == 1 and "options={'temperature': 0.1}, this call has {}" in again.err
+    for name in ("run.pt", "run.csv", "backbone.safetensors", "choices.json", "run.yaml"):
+        assert (folder / name).stat().st_size > 0
 
 
-def test_without_labels_the_features_are_judged(plain: Path, tmp_path: Path, types: Types) -> None:
-    said = types("pretrain", plain, "--out", tmp_path, *SMALL, "--no-progress")
-    assert said.code == 0, said.err
-    assert said.out.startswith("Without labels, what the features say:")
-    assert "Images:" not in said.err
+@pytest.mark.filterwarnings("ignore:.*few to learn from")
+def test_another_run_in_the_same_folder_is_refused(
+    pretrained: Pretrained, photos: Path, types: Types
+) -> None:
+    record = (pretrained.folder / "run.yaml").read_bytes()
+    line = ("pretrain", photos, "--out", pretrained.folder, "--algorithm", "moco", *SMALL)
+    said = types(*line, "--supervise.lr", "3e-4")
+    assert said.code == 1 and "options={'temperature': 0.1}, this call has {}" in said.err
+    assert (pretrained.folder / "run.yaml").read_bytes() == record
 
 
 def test_choose_takes_keywords_of_each_candidate(
-    photos: Path, tmp_path: Path, types: Types, monkeypatch: pytest.MonkeyPatch
+    photos: Path, types: Types, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: dict[str, Any] = {}
 
@@ -58,11 +43,14 @@ def test_choose_takes_keywords_of_each_candidate(
         return Chosen()
 
     monkeypatch.setattr("super_selfish.pretraining.choose", choose)
-    said = types("choose", photos, "--algorithms", "moco", "rotate", "--moco.queue-size", 64)
+    line = ("choose", photos, "--out", tmp_path, "--algorithms", "moco", "rotate")
+    said = types(*line, "--moco.queue-size", 64)
     assert (said.code, said.out) == (0, "chosen\n")
     assert given == {
         "images": str(photos),
+        "out": str(tmp_path),
         "test": None,
         "algorithms": ["moco", "rotate"],
         "options": {"moco": {"queue_size": 64}},
     }
+    assert "queue_size: 64" in (tmp_path / "run.yaml").read_text()

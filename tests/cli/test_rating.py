@@ -47,7 +47,8 @@ def test_the_images_that_a_run_has_not_seen_are_the_test(photos: Path) -> None:
 
 
 def test_the_seed_of_a_run_is_that_of_pretrain(run: Path, tmp_path: Path) -> None:
-    assert seed_of(str(run / "run")) is None  # which is no run of pretrain
+    assert seed_of(str(run / "run")) == 0
+    assert seed_of(str(tmp_path / "run")) is None  # which is no run of pretrain
     (tmp_path / "choices.json").write_text("{}")
     assert seed_of(str(tmp_path / "other")) is None
     with pytest.raises(ValueError, match="no record"):

@@ -12,10 +12,10 @@ import yaml
 from super_selfish.cli.commands import COMMANDS
 from super_selfish.cli.parsing import parsed
 from super_selfish.cli.record import as_yaml, recorded, settings_of
-from super_selfish.pretraining import finishing, planning
+from super_selfish.pretraining import planning
 from super_selfish.pretraining.timing import Pace
 from super_selfish.training.checkpoint import checkpoint_path, read_run
-from tests.cli.conftest import Types
+from tests.cli.conftest import SMALL, Types, shorten
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,12 @@ def test_a_file_is_recorded_beside_it(
 def test_a_run_is_repeated_by_its_record(
     plain: Path, types: Types, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "pace_of", lambda *_, **__: Pace(230.0, 1.0))
-    monkeypatch.setattr(finishing, "_page", lambda supervisor, paths, *_: paths.report)
+    shorten(monkeypatch)
     first, again = tmp_path / "first", tmp_path / "again"
-    small = ("--backbone", "narrow-resnet", "--batch-size", 16, "--time", "1h")
     line = ("--algorithm", "rotate", "--no-rotate.crop", "--seed", 3)
-    said = types("pretrain", plain, "--out", first, *line, *small)
+    said = types("pretrain", plain, "--out", first, *line, *SMALL)
     assert said.code == 0, said.err
+    assert said.out.startswith("Without labels, what the features say:")
     record = yaml.safe_load((first / "run.yaml").read_text())
     assert record["rotate"] == {"crop": False} and record["time"] == "1h"
     assert record["choices"]["epochs"] >= 1
@@ -95,8 +94,5 @@ def test_a_run_is_repeated_by_its_record(
     models = [read_run(checkpoint_path(place / "run"))["model"] for place in (first, again)]
     assert models[0].keys() == models[1].keys()
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
-    # The same folder is gone on with, and it is done.
-    said = types("pretrain", "--config", first / "run.yaml")
-    assert said.code == 0, said.err
     said = types("pretrain", "--config", first / "run.yaml", "--batch-size", 8)
     assert said.code == 1 and "--choices are of a run with batch_size=16" in said.err

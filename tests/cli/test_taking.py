@@ -62,23 +62,20 @@ def test_a_backbone_is_written_for_others(run: Path, types: Types, tmp_path: Pat
     assert said.code == 1 and ".onnx" in said.err
 
 
-def test_a_page_is_written_beside_the_checkpoint(run: Path, types: Types) -> None:
-    said = types("report", run, "--title", "Mine")
-    assert (said.code, said.out) == (0, f"{run / 'run.html'}\n"), said.err
-    assert "Mine" in (run / "run.html").read_text()
-
-
 def test_the_page_of_labelled_images_says_whether_it_helped(
     run: Path, photos: Path, types: Types, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {}
+    given: dict[str, object] = {}
 
     def write_report(supervisor: object, name: str, **keywords: object) -> str:
-        given.update(keywords)
-        return name
+        given.update(keywords, name=name)
+        return name + ".html"
 
     monkeypatch.setattr("super_selfish.evaluation.write_report", write_report)
     said = types("report", run, photos, "--most-images", 10)
     assert said.code == 0, said.err
-    assert given["most_images"] == 10
+    assert said.out == f"{run / 'run'}.html\n"
+    assert given["most_images"] == 10 and given["name"] == str(run / "run")
     assert getattr(given["evaluation"], "test_images") == 12  # noqa: B009
+    assert types("report", run, "--title", "Mine").code == 0
+    assert given["title"] == "Mine" and given["images"] is given["evaluation"] is None
