@@ -41,6 +41,7 @@ setup(
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],
         "dicom": ["pydicom>=3.0"],
+        "hdf5": ["h5py>=3.10"],
         "tensorboard": ["tensorboard>=2.14"],
         "wandb": ["wandb>=0.16"],
         "mlflow": ["mlflow>=2.9"],

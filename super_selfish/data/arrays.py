@@ -1,4 +1,4 @@
-"""Arrays in files of NumPy's: `.npy`, and `.npz` with one array, or one that is called "image".
+"""Arrays in files: NumPy's `.npy`, and `.npz` with one array, or one that is called "image".
 
 An image is `[H, W]`, `[H, W, C]` or `[C, H, W]`, where the axis of channels is clear: the first or
 the last, of at most 16 entries and at most half as many as either other axis has. Whether anything
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,45 +30,50 @@ _KEYS = ("image", "img", "arr_0")
 _HEADER_BYTES = 10_000
 
 
+class StoredArray(Protocol):
+    """An array, of which a part is read when it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """A part of it."""
+
+
 class ArrayFrames(Frames):
     """The images of an array in an open file."""
 
     noun = "images along its first axis"
 
-    def __init__(self, file: BinaryIO, pages: Pages = None, *, is_archive: bool = False) -> None:
-        """Reads the header; of an archive, the array.
+    def __init__(self, array: StoredArray, pages: Pages = None) -> None:
+        """Looks at the shape.
 
         Args:
-            file: Open for reading.
+            array: As `stored_array` gives it, or another.
             pages: Whether it is several images at all.
-            is_archive: Whether it is an `.npz`.
 
         Raises:
-            ValueError: It is no such file, holds objects, or several arrays of unknown names; or
-                which axis holds the channels is not clear.
+            ValueError: It is none, or which axis holds the channels is not clear.
         """
-        self._file = file
-        self._array: NDArray[Any] | None = _from_archive(file) if is_archive else None
-        if self._array is None:
-            self._shape, self._fortran, self._dtype = _header(file)
-            self._offset = file.tell()
-            needed = math.prod(self._shape) * self._dtype.itemsize
-            if file.seek(0, 2) < self._offset + needed:
-                raise EOFError(f"the array ends early: its header promises {needed} bytes")
-        else:
-            self._shape, self._dtype = self._array.shape, self._array.dtype
-        if len(self._shape) not in (2, 3, 4) or 0 in self._shape:
+        self._array = array
+        shape = tuple(array.shape)
+        if len(shape) not in (2, 3, 4) or 0 in shape:
             raise ValueError(
                 "an image array must be [H, W], [C, H, W] or [H, W, C], or several of them along a "
-                f"first axis, and not empty; got shape {list(self._shape)}"
+                f"first axis, and not empty; got shape {list(shape)}"
             )
-        if pages == "channels" and has_clear_channels(self._shape):
+        if pages == "channels" and has_clear_channels(shape):
             pages = None  # be they the last axis
-        self._is_several = len(self._shape) == 4 or (len(self._shape) == 3 and pages is not None)
-        self.count = self._shape[0] if self._is_several else 1
-        self._own = self._shape[1:] if self._is_several else self._shape
+        self._is_several = len(shape) == 4 or (len(shape) == 3 and pages is not None)
+        self.count = shape[0] if self._is_several else 1
+        self._own = shape[1:] if self._is_several else shape
         if len(self._own) == 3 and not has_clear_channels(self._own):
-            raise ValueError(_unclear(self._shape))
+            raise ValueError(_unclear(shape))
 
     def shape(self, frame: int) -> Shape:
         """Shape of an image."""
@@ -80,14 +85,30 @@ class ArrayFrames(Frames):
 
     def read(self, frame: int, cover: Size | None = None) -> Tensor:
         """Reads an image, `[C, H, W]`."""
-        check_size(math.prod(self._own) * self._dtype.itemsize)
-        array = self._mapped() if self._array is None else self._array
-        image = np.array(array[frame] if self._is_several else array)
-        return numbers_from_array(image)
+        check_size(math.prod(self._own) * self._array.dtype.itemsize)
+        return numbers_from_array(np.array(self._array[frame if self._is_several else ...]))
 
-    def _mapped(self) -> NDArray[Any]:
-        order: Any = "F" if self._fortran else "C"
-        return np.memmap(self._file, self._dtype, "r", self._offset, self._shape, order)
+
+def stored_array(file: BinaryIO, *, is_archive: bool = False) -> NDArray[Any]:
+    """The array of a file of NumPy's; of an `.npy`, the parts are read when they are asked for.
+
+    Args:
+        file: Open for reading.
+        is_archive: Whether it is an `.npz`.
+
+    Raises:
+        EOFError: It ends early.
+        ValueError: It is no such file, holds objects, or several arrays of unknown names.
+    """
+    if is_archive:
+        return _from_archive(file)
+    shape, is_fortran, dtype = _header(file)
+    offset, needed = file.tell(), math.prod(shape) * dtype.itemsize
+    if file.seek(0, 2) < offset + needed:
+        raise EOFError(f"the array ends early: its header promises {needed} bytes")
+    if not needed:  # which cannot be mapped
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype, "r", offset, shape, "F" if is_fortran else "C")
 
 
 def _unclear(shape: tuple[int, ...]) -> str:

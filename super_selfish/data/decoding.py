@@ -20,7 +20,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from super_selfish.data.arrays import ArrayFrames
+from super_selfish.data.arrays import ArrayFrames, stored_array
 from super_selfish.data.fitting import Size
 from super_selfish.data.formats import HEAD_BYTES, Format, format_named, format_of
 from super_selfish.data.frames import Frames, Pages, Shape, chosen_shape, read_chosen
@@ -103,9 +103,9 @@ def _frames_in(file: BinaryIO, pages: Pages, *, alpha: bool) -> Iterator[Frames]
         elif start.startswith(_TIFF_STARTS):
             yield TiffFrames(file, alpha=alpha)
         elif start == _ARRAY_START:
-            yield ArrayFrames(file, pages)
+            yield ArrayFrames(stored_array(file), pages)
         elif start.startswith(_ARCHIVE_STARTS):
-            yield ArrayFrames(file, pages, is_archive=True)
+            yield ArrayFrames(stored_array(file, is_archive=True), pages)
         else:
             check_whole(file)
             with open_raster(file) as image:

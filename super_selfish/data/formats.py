@@ -76,6 +76,12 @@ def _dicom(file: BinaryIO, pages: Pages) -> Frames:
     return DicomFrames(file)
 
 
+def _hdf5(file: BinaryIO, pages: Pages) -> Frames:
+    from super_selfish.data.hdf5 import Hdf5Frames
+
+    return Hdf5Frames(file, pages)
+
+
 DICOM = Format(
     "DICOM",
     endings=(".dcm", ".dicom", ".ima"),
@@ -84,7 +90,16 @@ DICOM = Format(
     starts=lambda head: head[_DICOM_MARK] == b"DICM",
     open=_dicom,
 )
-FORMATS = (DICOM,)
+HDF5 = Format(
+    "HDF5",
+    endings=(".h5", ".hdf5"),
+    package="h5py",
+    extra="hdf5",
+    starts=lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"),
+    open=_hdf5,
+    is_array=True,
+)
+FORMATS = (DICOM, HDF5)
 
 
 def format_of(head: bytes) -> Format | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import time
 import warnings
 from importlib.util import find_spec
@@ -81,6 +82,18 @@ def by_pydicom(frames: NDArray[Any], *, packed: bool = False) -> bytes:
     return file.getvalue()
 
 
+def by_h5py(images: NDArray[Any], **options: Any) -> bytes:
+    if find_spec("h5py") is None:
+        return b""
+    import h5py
+
+    with tempfile.NamedTemporaryFile() as given:
+        with h5py.File(given.name, "w") as file:
+            file.create_dataset("images", data=images, **options)
+            file["labels"] = np.arange(len(images))
+        return Path(given.name).read_bytes()
+
+
 COLOUR = picture(33, 40, 3)
 BANDS = picture(33, 40, 5, dtype=np.uint16)
 BAND: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -105,6 +118,8 @@ FILES: dict[str, bytes] = {
     "packed.npz": by_numpy(BANDS, packed=True),
     "plain.dcm": by_pydicom(BANDS[..., 0][None]),
     "frames.dcm": by_pydicom(BANDS.transpose(2, 0, 1), packed=True),
+    "plain.h5": by_h5py(BANDS),
+    "packed.h5": by_h5py(BANDS, chunks=(16, 16, 5), compression="gzip", shuffle=True),
 }
 FILES = {name: content for name, content in FILES.items() if content}  # whose package is there
 
