@@ -29,8 +29,8 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 ORDER = (
     *("rotate", "jigsaw", "context_prediction", "counting", "aet", "exemplar", "cpc"),
     *("denoise", "context", "colorization", "split_brain", "motion", "bigan"),
-    *("instance", "pirl", "cmc", "moco", "byol"),
-    *("simclr", "nnclr", "simsiam", "barlow_twins", "vicreg", "swav", "dino", "multi_task"),
+    *("instance", "pirl", "cmc", "moco", "byol", "simclr", "nnclr", "simsiam"),
+    *("barlow_twins", "vicreg", "lejepa", "swav", "dino", "multi_task"),
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th

@@ -79,6 +79,27 @@ def barlow_twins_in_loops(first: Tensor, second: Tensor, weight: float) -> float
     return loss
 
 
+def sigreg_in_loops(
+    embeddings: Tensor, directions: Tensor, num_knots: int = 17, extent: float = 3.0
+) -> float:
+    """Balestriero and LeCun 2025, algorithm 1: one direction and one point of the integral a time.
+
+    The whole integral, over both of its halves.
+    """
+    count, total = len(embeddings), 0.0
+    points = [extent * (k / (num_knots - 1) - 1) for k in range(2 * num_knots - 1)]
+    for direction in directions.T.double():
+        seen = [float(row @ direction) for row in embeddings.double()]
+        values = []
+        for t in points:
+            mean = sum(complex(math.cos(t * u), math.sin(t * u)) for u in seen) / count
+            normal = math.exp(-t * t / 2)
+            values.append(abs(mean - normal) ** 2 * normal)
+        width = extent / (num_knots - 1)
+        total += count * sum(width * (a + b) / 2 for a, b in itertools.pairwise(values))
+    return total / directions.shape[1]
+
+
 def neighbor_contrast_in_loops(
     views: tuple[Tensor, Tensor],
     predictions: tuple[Tensor, Tensor],

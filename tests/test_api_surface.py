@@ -25,6 +25,7 @@ PUBLIC = {
         "InstanceDiscriminationSupervisor",
         "JigsawNetSupervisor",
         "LabelSupervisor",
+        "LeJEPASupervisor",
         "MomentumContrastSupervisor",
         "NNCLRSupervisor",
         "PIRLSupervisor",

@@ -255,6 +255,31 @@ def swav(size: Size, scale: tuple[float, float]) -> Augmentation:
     return Compose([RandomResizedCrop(size, scale=scale, p_flip=0.5), jitter, *blur(size, 0.5)])
 
 
+def lejepa(
+    size: Size,
+    scale: tuple[float, float],
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1),
+) -> Augmentation:
+    """A crop of LeJEPA (Balestriero and LeCun, 2025, arXiv 2511.08544; authors' code).
+
+    Args:
+        size: (height, width) of the crop in pixels.
+        scale: Share of the area of the image; (0.3, 1) for large crops, (0.05, 0.3) for small ones,
+            (0.08, 1) in the authors' minimal example.
+        jitter: Of brightness, contrast, saturation and hue; (0.8, 0.8, 0.8, 0.2) in the minimal
+            example.
+
+    Returns:
+        Random resized crop of that area, flip, colour jitter with probability 0.8, grayscale with
+        0.2, blur with 0.5, solarisation with 0.2.
+    """
+    brightness, contrast, saturation, hue = jitter
+    colors = ColorJitter(brightness, contrast, saturation, hue=hue, p=0.8, p_grayscale=0.2)
+    solarize = RandomApply(RandomSolarize(0.5, 0.5), 0.2)
+    crop = RandomResizedCrop(size, scale=scale, p_flip=0.5)
+    return Compose([crop, colors, *blur(size, 0.5), solarize])
+
+
 def byol(size: Size, view: int) -> Augmentation:
     """A view of BYOL (Grill et al., 2020, arXiv 2006.07733, table 6).
 
@@ -461,6 +486,9 @@ RECIPES: Mapping[str, Recipe] = {
     "dino-small": partial(dino, scale=(0.05, 0.4), p_blur=0.5, p_solarize=0.0),
     "instance": instance_discrimination,
     "jigsaw-tile": partial(_kept_size, jigsaw_tile),
+    "lejepa-large": partial(lejepa, scale=(0.3, 1.0)),
+    "lejepa-small": partial(lejepa, scale=(0.05, 0.3)),
+    "lejepa-whole": partial(lejepa, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2)),
     "mild": mild_views,
     "moco": moco_v2,
     "pirl": pirl,

@@ -7,6 +7,7 @@ from super_selfish.losses.clusters import (
     swapped_prediction,
 )
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
+from super_selfish.losses.gaussian import LeJEPALoss, lejepa, sigreg
 from super_selfish.losses.masks import masked_binary_cross_entropy
 from super_selfish.losses.nce import NCELoss, noise_contrastive
 from super_selfish.losses.predictive import (
@@ -26,6 +27,7 @@ __all__ = [
     "BarlowTwinsLoss",
     "CandidateInfoNCELoss",
     "InfoNCELoss",
+    "LeJEPALoss",
     "NCELoss",
     "NTXentLoss",
     "NeighborLoss",
@@ -35,6 +37,7 @@ __all__ = [
     "candidate_info_nce",
     "cosine_regression",
     "info_nce",
+    "lejepa",
     "masked_binary_cross_entropy",
     "masked_mean_squared_error",
     "mean_squared_error",
@@ -42,6 +45,7 @@ __all__ = [
     "noise_contrastive",
     "nt_xent",
     "prototype_scores",
+    "sigreg",
     "sinkhorn_codes",
     "swapped_prediction",
     "vicreg",

@@ -24,6 +24,7 @@ from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instance_discrimination import InstanceDiscriminationSupervisor
 from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
 from super_selfish.supervisors.label import LabelSupervisor
+from super_selfish.supervisors.lejepa import LeJEPASupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
 from super_selfish.supervisors.motion_segmentation import MotionSegmentationSupervisor
 from super_selfish.supervisors.multi_task import MultiTaskSupervisor
@@ -62,6 +63,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "rotate": RotateNetSupervisor,
     "barlow_twins": BarlowTwinsSupervisor,
     "vicreg": VICRegSupervisor,
+    "lejepa": LeJEPASupervisor,
     "simclr": SimCLRSupervisor,
     "simsiam": SimSiamSupervisor,
     "swav": SwAVSupervisor,
@@ -89,6 +91,7 @@ __all__ = [
     "InstanceDiscriminationSupervisor",
     "JigsawNetSupervisor",
     "LabelSupervisor",
+    "LeJEPASupervisor",
     "MomentumContrastSupervisor",
     "MotionSegmentationSupervisor",
     "MultiTaskSupervisor",

@@ -199,9 +199,9 @@ class Supervisor(Noting):
                 memories and momentum encoders move once an update. It is not that one batch for
                 three: batch norm, whose statistics are those of `batch_size` images and whose
                 running ones move once a batch; losses that compare the images of a batch (CPC,
-                SimCLR, NNCLR, SwAV, Barlow Twins, VICReg), which see those of `batch_size`; and
-                losses of your own that average over something else than images and do not say so
-                (`_counts`).
+                SimCLR, NNCLR, SwAV, Barlow Twins, VICReg, LeJEPA), which see those of `batch_size`;
+                and losses of your own that average over something else than images and do not say
+                so (`_counts`).
             clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
                 most of which do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it

@@ -1,11 +1,14 @@
-"""How far a run has come, for what follows its weights."""
+"""How far a run has come, for what follows its weights, and what follows from that alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from super_selfish.models.momentum import momentum_at
 from super_selfish.supervisors.defaults import WARMED, warmed_momentum
+from super_selfish.training.randomness import step_generator
 from super_selfish.training.run import Run
 
 
@@ -42,3 +45,14 @@ def said_of_momentum(
     """What a line says of `rising_momentum`; nothing where the user has given it."""
     bounds = f"at most {published}" if least is None else f"{least} to {published}"
     return {} if given is not None else {"momentum": f"{WARMED}, {bounds}, rising to 1"}
+
+
+def generator_of_all(run: Run | None, stream: int) -> torch.Generator:
+    """A CPU generator for the step under way, alike in all processes.
+
+    Args:
+        run: Its seed and place decide; None: always the same one.
+        stream: Which of a step's draws, above 2: another number for each kind.
+    """
+    place = (0, 0, 0) if run is None else (run.seed, run.epochs_before + run.epoch, run.step)
+    return step_generator(*place, stream)

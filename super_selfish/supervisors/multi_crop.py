@@ -3,7 +3,8 @@
 Caron et al., 2020, arXiv 2006.09882, section 3.2 and appendix A. A network sees crops of one size
 in one pass: the two large ones side by side, and all small ones.
 
-Shapes: `B` images, `S` small crops of an image, `C, H, W` image, `h, w` small crop.
+Shapes: `B` images, `S` small crops of an image, `V` all its crops, `F` large ones beyond two, `E`
+embedding, `C, H, W` image, `h, w` small crop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from super_selfish.augmentations.base import Augmentation
 from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.fitting import parse_size
+from super_selfish.losses.full_precision import in_full
 from super_selfish.models import CombinedNet, feature_shape
 from super_selfish.models.transformers import in_whole_patches
 from super_selfish.supervisors.augmenting import Pair, Triple, pair_of, view_of
@@ -32,9 +34,13 @@ Size = tuple[int, int]
 SMALL_SHARE = 96 / 224  # of the side of an image: small crops of the papers on ImageNet
 
 # What one name means for large and small crops.
-CROPS: Mapping[str, tuple[str, str]] = {"swav": ("swav-large", "swav-small")}
 # What one name means for the first large crop, the second one, and small ones.
 TRIPLES: Mapping[str, tuple[str, str, str]] = {"dino": ("dino-1", "dino-2", "dino-small")}
+CROPS: Mapping[str, tuple[str, str]] = {
+    "swav": ("swav-large", "swav-small"),
+    "lejepa": ("lejepa-large", "lejepa-small"),
+}
+LARGE_CROPS = 2  # of an image, unless an algorithm wants more
 
 
 class Crops(NamedTuple):
@@ -44,10 +50,12 @@ class Crops(NamedTuple):
     second: Tensor  # (B, C, H, W)
     small: Tensor  # (B, S, C, h, w)
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the dataset
+    further: Tensor | None = None  # (B, F, C, H, W), large as the first two
 
     def large_crops(self) -> Tensor:
-        """`[2B, C, H, W]`: all first crops, then all second ones."""
-        return torch.cat([self.first, self.second])
+        """`[2B, C, H, W]`: all first crops, then all second ones, then all of any further one."""
+        further = [] if self.further is None else self.further.unbind(dim=1)
+        return torch.cat([self.first, self.second, *further])
 
     def small_crops(self) -> Tensor:
         """`[S B, C, h, w]`: one of each image, then another one of each image."""
@@ -55,10 +63,15 @@ class Crops(NamedTuple):
 
 
 class MultiCropCollator(Collator):
-    """Cuts two large and several small crops of each image, independently."""
+    """Cuts two large crops or more and several small ones of each image, independently."""
 
     def __init__(
-        self, first: Augmentation, second: Augmentation, small: Augmentation, num_small: int
+        self,
+        first: Augmentation,
+        second: Augmentation,
+        small: Augmentation,
+        num_small: int,
+        num_large: int = LARGE_CROPS,
     ) -> None:
         """Takes the recipes.
 
@@ -67,22 +80,44 @@ class MultiCropCollator(Collator):
             second: Of the other.
             small: Of small crops, all of one size.
             num_small: Small crops of an image; may be 0.
+            num_large: Large ones, at least 2; those beyond two are made as the second.
         """
         super().__init__()
         self.first = first
         self.second = second
         self.small = small
         self.num_small = num_small
+        self.num_large = num_large
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Crops:
         """Makes the crops."""
         images = batch.images
         first, second = self.first(images, generator), self.second(images, generator)
+        more = self.num_large - LARGE_CROPS
+        further = [self.second(images, generator) for _ in range(more)]
+        of_large = torch.stack(further, dim=1) if further else None  # (B, F, C, H, W)
         if self.num_small == 0:
-            return Crops(first, second, first[:, None][:, :0], batch.index)
+            return Crops(first, second, first[:, None][:, :0], batch.index, of_large)
         repeated = images.repeat_interleave(self.num_small, dim=0)
         small = self.small(repeated, generator).unflatten(0, (len(images), self.num_small))
-        return Crops(first, second, small, batch.index)
+        return Crops(first, second, small, batch.index, of_large)
+
+
+def embedded_crops(network: nn.Module, crops: Crops) -> Tensor:
+    """What a network makes of all crops, those of one size in one pass.
+
+    Args:
+        network: From `[B, C, H, W]` to `[B, E]`.
+        crops: Of `B` images.
+
+    Returns:
+        `[V, B, E]`, large crops first, at least in float32.
+    """
+    sizes = [crops.large_crops()]
+    if crops.small.shape[1] > 0:
+        sizes.append(crops.small_crops())
+    embeddings = torch.cat([in_full(network(of_a_size)) for of_a_size in sizes])  # (V B, E)
+    return embeddings.unflatten(0, (-1, len(crops.first)))
 
 
 def crop_augmentations(
@@ -146,7 +181,7 @@ def small_size_for(supervisor: Supervisor, num_small: int, small_size: Any) -> S
     Raises:
         ValueError: As `require_small_size`.
     """
-    if num_small == 0:
+    if small_size is None and num_small == 0:
         return supervisor.image_size
     if small_size is None:
         return fitting_small_size(supervisor.model, supervisor.in_channels, supervisor.image_size)

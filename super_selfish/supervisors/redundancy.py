@@ -1,4 +1,4 @@
-"""What Barlow Twins and VICReg share: numbers of embeddings, followed over the images of a batch.
+"""What Barlow Twins, VICReg and LeJEPA share: numbers of embeddings over the images of a batch.
 
 Shapes: `N` images of all processes, `D` embedding, `C, H, W` image.
 """
@@ -15,6 +15,7 @@ from super_selfish.losses.full_precision import in_full
 from super_selfish.losses.redundancy import EPSILON, correlations
 from super_selfish.models import MLP, FeatureShape
 from super_selfish.models.heads import suited_width
+from super_selfish.supervisors.diagnostics import COLLAPSED
 from super_selfish.supervisors.exhibits import seen_batch, spread_positions
 from super_selfish.supervisors.likenesses import MOST_OTHERS, among_views
 from super_selfish.training.history import Row
@@ -108,6 +109,22 @@ def caution_of_few(run: Run) -> str | None:
     return (
         f"correlations over batches of {images} images are mostly chance: use "
         f"batch_size={2 * FEW_IMAGES} or more"
+    )
+
+
+def ill_of_deviation(row: Row, wanted: float, advice: str) -> str | None:
+    """What is to be said of embeddings whose numbers hardly differ between images.
+
+    Args:
+        row: Of the history, with `deviation`.
+        wanted: Deviation that numbers shall have.
+        advice: What helps, in words.
+    """
+    if not row["deviation"] < COLLAPSED * wanted:
+        return None
+    return (
+        f"the embeddings have collapsed: their numbers deviate by {row['deviation']:.2g} where "
+        f"{wanted:g} is wanted; {advice}"
     )
 
 

@@ -40,8 +40,10 @@ from super_selfish.supervisors.following import (
 )
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.multi_crop import (
+    LARGE_CROPS,
     Crops,
     MultiCropCollator,
+    embedded_crops,
     small_size_for,
     three_augmentations,
 )
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
 MOMENTUM = 0.996  # with which the paper begins
 MANY_IMAGES = 100_000  # beyond them there are as many classes as in the paper
 FROZEN_UPDATES = 1251  # of the last layer: an epoch of ImageNet in batches of 1024 (authors' code)
-LARGE_CROPS = 2
 _ALL_CLASSES = 0.98  # of log K: above it they say nothing
 
 
@@ -247,9 +248,7 @@ class DINOSupervisor(Supervisor):
 
     def _forward(self, data: Crops) -> Tensor:
         large = data.large_crops()  # (2 B, C, H, W)
-        crops = [large] if data.small.shape[1] == 0 else [large, data.small_crops()]
-        scores = torch.cat([in_full(self.model(of_a_size)) for of_a_size in crops])  # (V B, K)
-        scores = scores.unflatten(0, (-1, len(data.first)))  # (V, B, K)
+        scores = embedded_crops(self.model, data)  # (V, B, K)
         with torch.no_grad():
             said = in_full(self.momentum_encoder(large))  # (2 B, K)
             shares = ((said - self.center) / self.teacher_temperature).softmax(dim=1)

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from super_selfish.supervisors.following import generator_of_all
 from super_selfish.training.distributed import first_row, gather, is_distributed
-from super_selfish.training.randomness import step_generator
 from super_selfish.training.run import Run
 
 _STREAM = 3  # of a step's random draws: one that no process has for itself alone
@@ -59,5 +59,4 @@ def order_of_all(run: Run, images: int) -> Tensor:
         run: Its seed and place decide.
         images: `G`.
     """
-    place = (run.seed, run.epochs_before + run.epoch, run.step, _STREAM)
-    return torch.randperm(images, generator=step_generator(*place))
+    return torch.randperm(images, generator=generator_of_all(run, _STREAM))

@@ -30,7 +30,6 @@ from super_selfish.losses.clusters import (
     prototype_scores,
     sinkhorn_codes,
 )
-from super_selfish.losses.full_precision import in_full
 from super_selfish.memory import KeyQueue
 from super_selfish.models import MLP
 from super_selfish.models.heads import suited_width
@@ -40,9 +39,11 @@ from super_selfish.supervisors.diagnostics import caution_of_one, collapse, spre
 from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.multi_crop import (
+    LARGE_CROPS,
     Crops,
     MultiCropCollator,
     crop_augmentations,
+    embedded_crops,
     small_size_for,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
 MANY_IMAGES = 100_000  # beyond them there are as many prototypes as in the paper
 FROZEN_UPDATES = 313  # of prototypes: the authors' code, an epoch of ImageNet in batches of 4096
-LARGE_CROPS = 2
 
 
 class SwAVSupervisor(Supervisor):
@@ -225,11 +225,7 @@ class SwAVSupervisor(Supervisor):
         self.collate_fn = MultiCropCollator(large_crops, large_crops, small_crops, num_small)
 
     def _forward(self, data: Crops) -> Tensor:
-        crops = [data.large_crops()]
-        if data.small.shape[1] > 0:
-            crops.append(data.small_crops())
-        embeddings = torch.cat([in_full(self.model(of_a_size)) for of_a_size in crops])  # (V B, E)
-        embeddings = F.normalize(embeddings, dim=1).unflatten(0, (-1, len(data.first)))
+        embeddings = F.normalize(embedded_crops(self.model, data), dim=2)  # (V, B, E)
         scores = prototype_scores(embeddings.flatten(0, 1), self.prototypes)
         scores = scores.unflatten(0, embeddings.shape[:2])  # (V, B, K)
         with torch.no_grad():

@@ -27,7 +27,6 @@ from super_selfish.losses.full_precision import in_full
 from super_selfish.losses.redundancy import VARIANCE_EPSILON, standardised
 from super_selfish.supervisors.augmenting import Pair, or_default, two_views
 from super_selfish.supervisors.base import Size, Supervisor
-from super_selfish.supervisors.diagnostics import COLLAPSED
 from super_selfish.supervisors.redundancy import (
     AGREEMENT,
     REDUNDANCY,
@@ -35,6 +34,7 @@ from super_selfish.supervisors.redundancy import (
     caution_of_few,
     expander,
     ill_in_common,
+    ill_of_deviation,
     in_common,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
@@ -187,15 +187,7 @@ class VICRegSupervisor(Supervisor):
         return caution_of_few(run) if isinstance(self.loss, VICRegLoss) else None
 
     def _health(self, row: Row) -> str | None:
-        if row["deviation"] < COLLAPSED * self.deviation:
-            return (
-                f"the embeddings have collapsed: their numbers deviate by {row['deviation']:.2g} "
-                f"where {self.deviation:g} is wanted; {self.against_collapse}, or raise "
-                "variance_weight"
-            )
-        return ill_in_common(
-            row,
-            self.against_collapse,
-            "raise covariance_weight",
-            "raise invariance_weight",
+        advice = f"{self.against_collapse}, or raise variance_weight"
+        return ill_of_deviation(row, self.deviation, advice) or ill_in_common(
+            row, self.against_collapse, "raise covariance_weight", "raise invariance_weight"
         )

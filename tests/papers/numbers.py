@@ -247,6 +247,19 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "lejepa": {
+        "embedding_size": Number(None, "4.6; code: 16 to 512", 64, "lightly's"),
+        "hidden_size": Number(2048, "4.6; code", None, RESOLVED),
+        "num_layers": Number(3, "4.6; code"),
+        "sigreg_weight": Number(0.05, "4.6; text; minimal example: 0.02"),
+        "num_directions": Number(1024, "4.6; code; minimal example: 256"),
+        "num_knots": Number(17, "4.6; code"),
+        "extent": Number(3.0, "4.6; code"),
+        "num_large": Number(2, "4.6; code; minimal example: 4", None, RESOLVED),
+        "num_small": Number(6, "4.6; code; minimal example: 0", None, RESOLVED),
+        "small_size": Number(98, "4.6; code: of 224", None, RESOLVED),
+        "augmentation": Number("lejepa", "1.4 A-LEJEPA; code", None, RESOLVED),
+    },
     "nnclr": {
         "embedding_size": Number(256, "4.5; text, section 4.1"),
         "hidden_size": Number(2048, "4.5; text, section 4.1", None, RESOLVED),
@@ -343,6 +356,11 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "losses.NTXentLoss": {"temperature": Number(0.5, "3.7; SimCLR on CIFAR-10, appendix B.9")},
     "losses.BarlowTwinsLoss": {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3")
+    },
+    "losses.LeJEPALoss": {
+        "sigreg_weight": Number(0.05, "4.6; text; minimal example: 0.02"),
+        "num_knots": Number(17, "4.6; code"),
+        "extent": Number(3.0, "4.6; code"),
     },
     "losses.NeighborLoss": {"temperature": Number(0.1, "4.5; text, section 4.1")},
     "losses.VICRegLoss": {
@@ -468,6 +486,10 @@ class Recipe(NamedTuple):
 
 
 MOCO_JITTER = (0.4, 0.4, 0.4, 0.1)
+LEJEPA: dict[str, Any] = {
+    **{"flip": 0.5, "jitter": (0.4, 0.4, 0.2, 0.1), "p_jitter": 0.8},
+    **{"p_gray": 0.2, "p_blur": 0.5, "p_solarize": 0.2},
+}
 
 # At 64 pixels; A-... are the names of METHODS 1.4.
 RECIPES: dict[str, Recipe] = {
@@ -515,6 +537,11 @@ RECIPES: dict[str, Recipe] = {
         p_jitter=0.8,
         p_gray=0.2,
         p_blur=0.5,
+    ),
+    "lejepa-large": Recipe("A-LEJEPA; code", area=(0.3, 1.0), **LEJEPA),
+    "lejepa-small": Recipe("A-LEJEPA; code", area=(0.05, 0.3), **LEJEPA),
+    "lejepa-whole": Recipe(
+        "4.6; minimal example", area=(0.08, 1.0), **{**LEJEPA, "jitter": (0.8, 0.8, 0.8, 0.2)}
     ),
     "byol 1": Recipe(
         "A-BYOL; text, table 6",

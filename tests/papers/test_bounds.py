@@ -177,6 +177,19 @@ EDGES: dict[str, list[Edge]] = {
         Edge("off_diagonal_weight", [0.0], [-TINY, math.inf]),
         Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "lejepa": [
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("num_layers", **COUNT),
+        Edge("sigreg_weight", [0.0, 1.0], [-TINY, 1 + TINY]),
+        Edge("num_directions", **COUNT),
+        Edge("num_knots", [2], [1]),
+        Edge("extent", [TINY], [0.0, math.inf]),
+        Edge("num_large", [2], [1]),
+        Edge("num_small", [0], [-1]),
+        Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
+        Edge("augmentation", ["lejepa", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "nnclr": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -285,6 +298,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("swav", "predictor", 4),
         ("barlow_twins", "predictor", 4),
         ("vicreg", "predictor", 4),
+        ("lejepa", "predictor", 4),
         ("nnclr", "predictor", 4),
         ("nnclr", "prediction_head", 8),
         ("simsiam", "predictor", 4),

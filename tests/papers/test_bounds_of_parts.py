@@ -319,6 +319,11 @@ PARTS = {
     "BarlowTwinsLoss": Part(
         losses.BarlowTwinsLoss, {}, {"off_diagonal_weight": ([0.0], [-TINY, math.inf])}
     ),
+    "LeJEPALoss": Part(
+        losses.LeJEPALoss,
+        {},
+        {"sigreg_weight": SHARE, "num_knots": ([2], [1]), "extent": ([TINY], [0.0, math.inf])},
+    ),
     "NeighborLoss": Part(losses.NeighborLoss, {}, {"temperature": ([TINY], [0.0, math.inf])}),
     "VICRegLoss": Part(
         losses.VICRegLoss,

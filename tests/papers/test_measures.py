@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import SUPERVISORS
-from tests.references import vicreg_in_loops
+from tests.references import sigreg_in_loops, vicreg_in_loops
 
 Backbones = Callable[..., nn.Module]
 
@@ -195,6 +195,21 @@ def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: B
     centred = (first - first.mean(dim=0)) / first.std(dim=0, correction=0)
     expected = spread_in_loops(F.normalize(centred, dim=1))
     assert parts["spread"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_lejepa_measures_its_numbers(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step("lejepa", images, tiny_backbone(), embedding_size=5)
+    embeddings, directions, num_large = overheard.calls[0]
+    assert embeddings.shape == (4, 22, 5) and directions.shape == (5, 1024) and num_large == 4
+    whole = torch.corrcoef(torch.cat([embeddings[0].T, embeddings[1].T]).double())  # (10, 10)
+    others = whole[:5, :5][~torch.eye(5, dtype=torch.bool)]
+    assert parts["agreement"] == pytest.approx(float(whole[:5, 5:].diagonal().mean()), rel=1e-2)
+    assert parts["redundancy"] == pytest.approx(float(others.square().mean().sqrt()), rel=1e-2)
+    assert parts["deviation"] == pytest.approx(float(embeddings[0].std(dim=0, correction=0).mean()))
+    seen = [sigreg_in_loops(view, directions[:, :64]) for view in embeddings]
+    assert parts["sigreg"] == pytest.approx(sum(seen) / 4, rel=1e-4)
+    assert parts["constant_loss"] == pytest.approx(0.05 * 0.402 * 22, rel=2e-3)  # METHODS 1.6
+    assert float(loss.detach()) == pytest.approx(overheard.results[0], rel=1e-5)
 
 
 def test_nnclr_measures_its_neighbours(images: Tensor, tiny_backbone: Backbones) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,12 +63,14 @@ def cmc() -> Augmentation:
     return recipe
 
 
+KINDS = ("large", "small", "whole")
 MADE: dict[str, Callable[[], Any]] = {
     "moco": lambda: moco_v2(SIZE),
     "simclr": lambda: simclr(SIZE),
     "simclr for CIFAR": lambda: simclr(SIZE, 0.5),
     "swav-large": lambda: BY_NAME["swav-large"](SIZE),
     "swav-small": lambda: BY_NAME["swav-small"](SIZE),
+    **{f"lejepa-{kind}": partial(BY_NAME[f"lejepa-{kind}"], SIZE) for kind in KINDS},
     "byol 1": lambda: byol(SIZE, 1),
     "byol 2": lambda: byol(SIZE, 2),
     "instance": lambda: BY_NAME["instance"](SIZE),

@@ -60,6 +60,22 @@ def test_spaces_of_embeddings_are_the_paper_s_from_a_quarter_of_their_width_on(
     assert suited_width(features, 2048) == width
 
 
+@pytest.mark.parametrize(
+    ("size", "large", "small"), [(32, 4, 0), (95, 4, 0), (96, 2, 6), (224, 2, 6)]
+)
+def test_lejepa_s_crops_are_the_paper_s_of_images_that_have_room_for_small_ones(
+    size: int, large: int, small: int
+) -> None:
+    supervisor = built("lejepa", size)
+    assert (supervisor.num_large, supervisor.num_small) == (large, small)
+    crops = supervisor.collate_fn
+    assert (crops.num_large, crops.num_small) == (large, small)
+    recipe = "lejepa" if small else "lejepa-whole"
+    assert supervisor.arguments["augmentation"] == recipe
+    names = {name: SIGNATURES["lejepa"][name].paper for name in ("num_large", "num_small")}
+    assert (names == {"num_large": large, "num_small": small}) == (size >= 96)
+
+
 def test_nnclr_s_queue_is_the_paper_s_for_large_datasets() -> None:
     sizes = {
         None: 16384,

@@ -191,6 +191,14 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(TWINS, "agreement", **below(0.1), words="hardly anything in common"),
         Limit({**TWINS, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
     ],
+    "lejepa": [
+        Limit(VICREG, "deviation", **below(0.1), words="have collapsed: their numbers deviate"),
+        Limit(
+            VICREG, "redundancy", **above(0.9), words="all numbers of the embedding say the same"
+        ),
+        Limit(VICREG, "agreement", **below(0.1), words="hardly anything in common"),
+        Limit({**VICREG, "agreement": 0.0}, "epoch", **first_at(5), words="lower sigreg_weight"),
+    ],
     "nnclr": [
         Limit({**NNCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),
         Limit({**NNCLR, "epoch": 1.0}, "variety", **below(0.1), words="have the same neighbours"),

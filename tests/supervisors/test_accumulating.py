@@ -18,7 +18,7 @@ from tests.conftest import TinyBackbone
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
 # Compare the images of a batch.
-OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "vicreg", "nnclr", "swav"}
+OF_A_BATCH = {"counting", "cpc", "simclr", "barlow_twins", "vicreg", "nnclr", "swav", "lejepa"}
 # Several tasks take turns: an update is one of other tasks.
 ALIKE = sorted(set(SUPERVISORS) - OF_A_BATCH - {"multi_task"})
 

@@ -93,6 +93,16 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "small_size": (20, 16),
     },
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
+    "lejepa": {
+        "embedding_size": 12,
+        "hidden_size": 20,
+        "num_layers": 2,
+        "num_directions": 30,
+        "num_knots": 5,
+        "num_large": 3,
+        "num_small": 1,
+        "small_size": (20, 16),
+    },
     "nnclr": {
         "embedding_size": 12,
         "hidden_size": 20,

@@ -8,7 +8,12 @@ from super_selfish.augmentations import Compose, RandomResizedCrop
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import SUPERVISORS
-from super_selfish.supervisors.multi_crop import Crops, MultiCropCollator, fitting_small_size
+from super_selfish.supervisors.multi_crop import (
+    Crops,
+    MultiCropCollator,
+    embedded_crops,
+    fitting_small_size,
+)
 from tests.conftest import TinyBackbone
 
 
@@ -59,6 +64,23 @@ def test_there_may_be_no_small_crops(generator: torch.Generator) -> None:
     crops = numbered(0, generator)
     assert crops.small.shape == (4, 0, 3, 8, 8)
     assert crops.small_crops().shape == (0, 3, 8, 8)
+
+
+def test_further_large_crops_lie_behind_the_first_two(generator: torch.Generator) -> None:
+    images = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 3, 8, 8)
+    for num_small in (0, 2):
+        collator = MultiCropCollator(Numbered(8), Numbered(8), Numbered(3), num_small, 5)
+        crops = collator.augment(Batch(images, torch.arange(4)), generator)
+        assert crops.further is not None and crops.further.shape == (4, 3, 3, 8, 8)
+        views = crops.large_crops().unflatten(0, (5, 4))
+        assert torch.equal(views[0], crops.first) and torch.equal(views[1], crops.second)
+        assert torch.equal(views[2:], crops.further.transpose(0, 1))
+        assert torch.equal(views[:, :, 0, 0, 0].floor(), torch.arange(4.0).expand(5, 4))
+        assert len(views[:, :, 0, 0, 0].unique()) == 20
+        found = embedded_crops(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), crops)
+        assert found.shape == (5 + num_small, 4, 3)
+        torch.testing.assert_close(found[:5, :, 0], views[:, :, 0, 0, 0])
+        torch.testing.assert_close(found[5:, :, 0], crops.small[:, :, 0, 0, 0].T)
 
 
 class Fixed(nn.Module):

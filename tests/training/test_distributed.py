@@ -167,6 +167,7 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "colorization": {"gray_below": 85.0},  # a mean over places of images with strong colours
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
     "vicreg": {"embedding_size": 12, "hidden_size": 20},
+    "lejepa": {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
     # A queue that all images fill, so that what is replaced does not depend on the processes.
     "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 44},
     # Queues that all images fill, so that what is replaced does not depend on the processes.

@@ -29,6 +29,10 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "counting": [{"hidden_size": 20}],
     "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
     "vicreg": [{"embedding_size": 12, "hidden_size": 20}],
+    "lejepa": [
+        {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
+        {"num_large": 2, "num_small": 1, "num_directions": 30},
+    ],
     "nnclr": [
         {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 24},
     ],
