@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     default_root = HERE.parent.parent / "shared" / "datasets"
     parser.add_argument("--root", type=Path, default=default_root)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "comparison")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "two_lines")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
