@@ -12,7 +12,7 @@ Size = tuple[int, int]  # (H, W), pixels
 
 # Two and a half minutes on a core made algorithms worse than their first weights after 50 to 103
 # steps (context, denoise on images of 225 pixels). Of 23 on small ones all gained after 205 to
-# 2,419 steps, but `motion` on stills (benchmarks/results/comparison.md, systems.md).
+# 2,419 steps (benchmarks/results/comparison.md, systems.md, two_lines.md).
 ENOUGH_UPDATES = 1000
 # Where that many do not fit, an image is to be seen often enough; few updates teach little anyhow.
 ENOUGH_PASSES, LEAST_UPDATES = 10, 300
