@@ -40,8 +40,9 @@ setup(
         "plots": ["matplotlib>=3.7"],
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],
-        "dicom": ["pydicom>=3.0"],
+        "dicom": ["pydicom>=3.0.1"],  # 3.0.0 asks the network when it is imported
         "hdf5": ["h5py>=3.10"],
+        "nifti": ["nibabel>=5.0"],
         "tensorboard": ["tensorboard>=2.14"],
         "wandb": ["wandb>=0.16"],
         "mlflow": ["mlflow>=2.9"],

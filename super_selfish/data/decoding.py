@@ -82,7 +82,7 @@ def open_frames(path: Path, pages: Pages = None, *, alpha: bool = False) -> Iter
         named = format_named(os.fspath(path))
         if named is None:
             raise
-        ending = os.path.splitext(path)[1]
+        ending = next(each for each in named.endings if os.fspath(path).lower().endswith(each))
         raise ValueError(
             f"it ends in {ending}, but does not begin as {named.name} does: it is broken, or "
             "something else"

@@ -16,6 +16,7 @@ from super_selfish.data.frames import Frames, Pages
 from super_selfish.data.regular import open_regular
 
 HEAD_BYTES = 352  # by which a format is known: the header of NIfTI
+_GZIP = b"\x1f\x8b"
 _DICOM_MARK = slice(128, 132)
 
 
@@ -82,6 +83,12 @@ def _hdf5(file: BinaryIO, pages: Pages) -> Frames:
     return Hdf5Frames(file, pages)
 
 
+def _nifti(file: BinaryIO, pages: Pages) -> Frames:
+    from super_selfish.data.nifti import NiftiFrames
+
+    return NiftiFrames(file)
+
+
 DICOM = Format(
     "DICOM",
     endings=(".dcm", ".dicom", ".ima"),
@@ -89,6 +96,15 @@ DICOM = Format(
     extra="dicom",
     starts=lambda head: head[_DICOM_MARK] == b"DICM",
     open=_dicom,
+)
+NIFTI = Format(
+    "NIfTI",
+    endings=(".nii", ".nii.gz"),
+    package="nibabel",
+    extra="nifti",
+    # Packed, nothing else is known here.
+    starts=lambda head: b"n+1\0" == head[344:348] or head[4:7] == b"n+2" or head[:2] == _GZIP,
+    open=_nifti,
 )
 HDF5 = Format(
     "HDF5",
@@ -99,7 +115,7 @@ HDF5 = Format(
     open=_hdf5,
     is_array=True,
 )
-FORMATS = (DICOM, HDF5)
+FORMATS = (DICOM, NIFTI, HDF5)
 
 
 def format_of(head: bytes) -> Format | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tempfile
@@ -94,6 +95,15 @@ def by_h5py(images: NDArray[Any], **options: Any) -> bytes:
         return Path(given.name).read_bytes()
 
 
+def by_nibabel(volume: NDArray[Any], *, packed: bool = False) -> bytes:
+    if find_spec("nibabel") is None:
+        return b""
+    import nibabel
+
+    content: bytes = nibabel.Nifti1Image(volume, np.diag([-1, 1, 2, 1])).to_bytes()
+    return gzip.compress(content) if packed else content
+
+
 COLOUR = picture(33, 40, 3)
 BANDS = picture(33, 40, 5, dtype=np.uint16)
 BAND: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -118,6 +128,8 @@ FILES: dict[str, bytes] = {
     "packed.npz": by_numpy(BANDS, packed=True),
     "plain.dcm": by_pydicom(BANDS[..., 0][None]),
     "frames.dcm": by_pydicom(BANDS.transpose(2, 0, 1), packed=True),
+    "plain.nii": by_nibabel(BANDS),
+    "packed.nii.gz": by_nibabel(BANDS, packed=True),
     "plain.h5": by_h5py(BANDS),
     "packed.h5": by_h5py(BANDS, chunks=(16, 16, 5), compression="gzip", shuffle=True),
 }
