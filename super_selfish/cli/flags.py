@@ -51,7 +51,7 @@ class Flag(NamedTuple):
     def takes_numbers(self) -> bool:
         """Whether these are all numbers."""
         kinds = [kind for kind in kinds_of(self.type) if get_origin(kind) in (list, tuple)]
-        return all({int, float} >= set(get_args(kind)) for kind in kinds) and bool(kinds)
+        return bool(kinds) and all(_leaves(kind) <= {int, float} for kind in kinds)
 
     @property
     def takes_one(self) -> bool:
@@ -67,7 +67,7 @@ def flags_of(function: Function, group: str = "") -> list[Flag]:
         group: Put before each name.
     """
     found = []
-    for parameter in function.parameters.values():
+    for parameter in (function.parameters | function.further).values():
         kind = type_of(parameter.module, parameter.annotation)
         if kind is not None:
             is_placed = not parameter.is_keyword and not group
@@ -81,6 +81,12 @@ def kinds_of(kind: Any) -> list[Any]:
     """The types of which a value may be one, without `None`."""
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     return [part for part in parts if part is not types.NoneType]
+
+
+def _leaves(kind: Any) -> set[Any]:
+    """The types of single values in sequences, however deep."""
+    inner = [part for each in get_args(kind) for part in kinds_of(each)]
+    return set().union(*(_leaves(each) if get_args(each) else {each} for each in inner))
 
 
 def type_of(module: str, annotation: ast.AST | None) -> Any:
@@ -105,7 +111,7 @@ def in_words(kind: Any) -> str:
         elif get_origin(part) in (list, tuple):
             inner = [each for each in get_args(part) if each is not Ellipsis]
             number = f"{len(inner)} times " if get_origin(part) is tuple else "several times "
-            told.append(number + in_words(inner[0]))
+            told.append(number + in_words(kinds_of(inner[0])[0]))
         elif get_origin(part) is dict:
             told.append("NAME=VALUE")
         else:
@@ -124,7 +130,7 @@ def letters(kind: Any) -> str:
         if get_origin(part) is Literal:
             told += [str(value) for value in get_args(part)]
         elif get_origin(part) is tuple:
-            each = [letters(inner) for inner in get_args(part) if inner is not Ellipsis]
+            each = [letters(kinds_of(inner)[0]) for inner in get_args(part)]
             is_one = each[0] in told
             told = [word for word in told if word != each[0]]
             told.append(f"{each[0]} [{' '.join(each[1:])}]" if is_one else " ".join(each))

@@ -76,7 +76,7 @@ def _may_follow(flag: Flag, values: list[str], word: str) -> bool:
         return False
     if values[0].startswith(("[", "{")):
         return False
-    return not flag.takes_numbers or _NUMBER.fullmatch(word) is not None
+    return not flag.takes_numbers or bool(_NUMBER.fullmatch(values[0]) and _NUMBER.fullmatch(word))
 
 
 def _meant(typed: str, known: Mapping[str, Flag]) -> str:

@@ -90,9 +90,13 @@ def _in_a_line(error: Exception) -> str:
 def _in_flags(text: str, words: list[str]) -> str:
     """What the library says of its keywords, as the flags that a command has for them."""
     command = COMMANDS.get(words[0]) if words else None
-    for flag in command.flags() if command else []:
-        text = re.sub(rf"\b{flag.name}=(True|False)?(?=[\s,.:;)]|$)", flag.typed, text)
-    return text
+    typed = {flag.name: flag.typed for flag in command.flags()} if command else {}
+
+    def flag(found: re.Match[str]) -> str:
+        name = typed.get(found[1])
+        return found[0] if name is None else f"{name} {found[2] or ''}".rstrip()
+
+    return re.sub(r'\b(\w+)=(?:True|False|"([^"\s]+)")?(?=[\s,.:;)]|$)', flag, text)
 
 
 def _farewell(interruption: KeyboardInterrupt) -> str:

@@ -52,7 +52,7 @@ def _in_a_line(message: str, flags: Sequence[Flag]) -> str:
     value = re.search(r"(?:Given value|Got value): (.*)", message)
     if flag is not None and value is not None:
         return f"{flag.typed} takes {in_words(flag.type)}, got {value[1]!r}"
-    unknown = re.search(r"Option '([^']+)' is not accepted", message)
+    unknown = re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message)
     if unknown is not None:
         return f"the file has {unknown[1]!r}{meant(unknown[1], [flag.name for flag in flags])}"
     if key is not None and key[1] == "config":

@@ -51,6 +51,7 @@ class Function(NamedTuple):
 
     summary: str
     parameters: dict[str, Parameter]
+    further: dict[str, Parameter]  # that it hands on: those of `**options: Unpack[Options]`
 
 
 class Found(NamedTuple):
@@ -128,7 +129,25 @@ def read_function(module: str, name: str) -> Function:
         for each, default, is_keyword in _arguments(found.node)
         if each.arg not in ("self", "cls")
     }
-    return Function(said.partition("\n")[0], parameters)
+    return Function(said.partition("\n")[0], parameters, _further(found))
+
+
+def _further(found: Found) -> dict[str, Parameter]:
+    """Keywords that a constructor hands to that of `Supervisor`, which says what they are."""
+    assert isinstance(found.node, ast.FunctionDef)  # noqa: S101
+    rest = found.node.args.kwarg
+    if rest is None or rest.annotation is None:
+        return {}
+    named = ast.unparse(rest.annotation).removeprefix("Unpack[").removesuffix("]")
+    options = find(found.module, named)
+    if options is None or not isinstance(options.node, ast.ClassDef):
+        return {}
+    base = read_function("super_selfish.supervisors", "Supervisor.__init__").parameters
+    return {
+        each.target.id: base[each.target.id]
+        for each in options.node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
 
 
 def value_of(module: str, node: ast.AST) -> Any:

@@ -27,7 +27,10 @@ OF_THE_CALL = {
     "resume": "out=",
     "pretrained": "backbone=",
 }
-OF_IMAGES = ("dataset", "backbone", "image_size", "in_channels", "device")
+OF_IMAGES = (
+    *("dataset", "backbone", "image_size", "in_channels", "device"),
+    *("on_error", "value_range", "pages", "loader"),
+)
 
 
 def algorithm_of(algorithm: str | type[Supervisor] | None) -> tuple[Any, str]:

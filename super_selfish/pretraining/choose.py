@@ -6,11 +6,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from super_selfish.data.file_reader import Loader
+from super_selfish.data.frames import Pages
+from super_selfish.data.value_range import Range
 from super_selfish.evaluation.comparison.entries import seconds_of
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.asking import algorithm_of, checked_options
@@ -32,6 +35,7 @@ from super_selfish.pretraining.running import (
     taken_up,
     trained,
 )
+from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import checkpoint_path, has_checkpoint
 from super_selfish.training.display import duration, tell
@@ -89,6 +93,10 @@ def choose(
     backbone: nn.Module | str | None = None,
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
+    on_error: Literal["raise", "skip"] | None = None,
+    value_range: Range = None,
+    pages: Pages = None,
+    loader: Loader | None = None,
     batch_size: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     supervise: Mapping[str, Any] | None = None,
@@ -122,6 +130,10 @@ def choose(
         backbone: As for `pretrain`; all begin with its weights.
         image_size: As for `pretrain`.
         in_channels: As for `pretrain`.
+        on_error: As for `pretrain`.
+        value_range: As for `pretrain`.
+        pages: As for `pretrain`.
+        loader: As for `pretrain`.
         batch_size: As for `pretrain`.
         options: Keywords of constructors by algorithm, such as `{"simclr": {"temperature": 0.1}}`.
         supervise: As for `pretrain`, the same for all.
@@ -156,6 +168,7 @@ def choose(
         seed=seed,
         device=device,
         progress=progress,
+        reading=ImageOptions(on_error, value_range, pages, loader),
     )
     if not task.subject.source.has_random_access:
         raise ValueError(

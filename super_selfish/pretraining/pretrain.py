@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from super_selfish.data.file_reader import Loader
+from super_selfish.data.frames import Pages
+from super_selfish.data.value_range import Range
 from super_selfish.pretraining.choices import Choices, parse_choices
 from super_selfish.pretraining.finishing import finish
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.running import open_task, planned, taken_up, trained
 from super_selfish.supervisors.base import Supervisor
+from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.training.display import tell
 
 
@@ -28,6 +32,10 @@ def pretrain(
     backbone: nn.Module | str | None = None,
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
+    on_error: Literal["raise", "skip"] | None = None,
+    value_range: Range = None,
+    pages: Pages = None,
+    loader: Loader | None = None,
     batch_size: int | None = None,
     options: Mapping[str, Any] | None = None,
     supervise: Mapping[str, Any] | None = None,
@@ -62,6 +70,12 @@ def pretrain(
         backbone: A network, or a name as for every algorithm.
         image_size: Images are brought to this size in pixels, a side or (height, width).
         in_channels: Images are brought to this many channels.
+        on_error: Whether an image that cannot be read ends the run, or is left out: `"skip"`.
+        value_range: Which numbers are black and white, as for `ImageSource`, such as `(0, 4095)`,
+            `"percentile"` or `"bits"`, where the type of the images does not say it.
+        pages: What files of several images hold, as for `ImageSource`: `"frames"`, `"channels"`,
+            or which of them to take.
+        loader: A reader of your own, as for `ImageSource`.
         batch_size: Images a step.
         options: Keywords of the algorithm's constructor, such as `{"temperature": 0.1}`.
         supervise: Keywords of `supervise()`, such as `{"lr": 3e-4}`.
@@ -103,6 +117,7 @@ def pretrain(
         seed=seed,
         device=device,
         progress=progress,
+        reading=ImageOptions(on_error, value_range, pages, loader),
         repeats=parse_choices(choices),
     )
     record = taken_up(task, overwrite)

@@ -35,6 +35,7 @@ from super_selfish.pretraining.planning import Wishes, name_of, plan
 from super_selfish.pretraining.rules import Size
 from super_selfish.pretraining.subjects import Rated, Subject
 from super_selfish.supervisors.base import Supervisor
+from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.training.checkpoint import has_checkpoint
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
@@ -124,6 +125,7 @@ def open_task(
     seed: int,
     device: torch.device | str | None,
     progress: bool,
+    reading: ImageOptions,
     repeats: Choices | None = None,
 ) -> Task:
     """Opens the images, and refuses what can be refused before anything is timed.
@@ -145,6 +147,7 @@ def open_task(
         seed: As for `pretrain`.
         device: As for `pretrain`.
         progress: As for `pretrain`.
+        reading: How images are read.
         repeats: Choices of another run.
     """
     total = parse_time(time, "time")
@@ -174,11 +177,13 @@ def open_task(
     paths = Paths(Path(os.path.dirname(fixed_name(os.path.join(os.fspath(out), "run")))))
     require_writable(os.fspath(paths.run), 1)
     format, with_page = require_packages()
-    subject = Subject(images, labels, image_size, in_channels)
+    subject = Subject(images, labels, image_size, in_channels, reading._asdict())
     _refuse_few(subject)
     if test is not None and not subject.has_labels:
         raise ValueError("test= rates by labels, and the images have none: give labels= as well")
     asked = {"call": call} | subject.described() | _asked(wishes, subject, image_size, test)
+    told = reading._replace(value_range=None)._asdict()  # which numbers it is, the images tell
+    asked |= {name: plain_value(value) for name, value in told.items() if value is not None}
     task = Task(subject, wishes, paths, test, asked, format, with_page, progress, clock)
     if repeats is not None:
         task.repeats = repeats
@@ -316,7 +321,8 @@ def _look_at(task: Task) -> None:
     """Warns of what would spoil the run, test images among the others above all."""
     source = task.subject.source
     if source.has_random_access:
-        tests = {} if task.test is None else {"": open_data(task.test)}
+        reading = {"value_range": source.value_range}
+        tests = {} if task.test is None else {"": open_data(task.test, reading=reading)}
         warn_of_images(LabelledSource(source, None), tests)
 
 

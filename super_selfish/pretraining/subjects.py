@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +60,7 @@ class Subject:
         labels: Any = None,
         image_size: int | tuple[int, int] | None = None,
         in_channels: int | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         """Opens them.
 
@@ -68,6 +69,7 @@ class Subject:
             labels: One an image.
             image_size: Said by the user.
             in_channels: Said by the user.
+            reading: Further keywords of `as_source`, said by the user.
 
         Raises:
             ValueError: As `as_source`, or if there are not as many labels as images.
@@ -76,9 +78,9 @@ class Subject:
         if isinstance(images, Iterator):
             images = list(images)  # would be used up by one look
         if labels is not None:
-            opened = open_data((images, labels), image_size, in_channels)
+            opened = open_data((images, labels), image_size, in_channels, reading)
         else:
-            opened = self._opened(images, image_size, in_channels)
+            opened = self._opened(images, image_size, in_channels, dict(reading or {}))
         self.source, self.labels = opened.images, opened.labels
         self.is_fixed = image_size is not None or isinstance(images, ImageSource)
         self.is_fixed |= type(self.source) is not ImageSource or self.source.stored is not None
@@ -86,11 +88,14 @@ class Subject:
 
     @staticmethod
     def _opened(
-        images: Any, image_size: int | tuple[int, int] | None, in_channels: int | None
+        images: Any,
+        image_size: int | tuple[int, int] | None,
+        in_channels: int | None,
+        reading: dict[str, Any],
     ) -> LabelledSource:
         if isinstance(images, tuple) and len(images) == 2:
-            return open_data(images, image_size, in_channels)
-        return LabelledSource(as_source(images, image_size, in_channels), None)
+            return open_data(images, image_size, in_channels, reading)
+        return LabelledSource(as_source(images, image_size, in_channels, **reading), None)
 
     @property
     def num_images(self) -> int | None:

@@ -64,6 +64,7 @@ def test_flags_are_typed_with_dashes_and_after_their_group() -> None:
         (Literal["a", "b"] | int, "a|b|N", "'a' or 'b' or a whole number"),
         (dict[str, str], "NAME=VALUE ...", "NAME=VALUE"),
         (tuple[float, float], "X X", "2 times a number"),
+        (tuple[float | list[float], float | list[float]], "X X", "2 times a number"),
     ],
 )
 def test_values_are_shown_in_letters_and_in_words(of: Any, shown: str, said: str) -> None:

@@ -43,7 +43,9 @@ def test_one_algorithm_is_told_with_paper_and_flags(types: Types) -> None:
     told = types("list", "barlow_twins").out
     assert "arXiv 2103.03230" in " ".join(told.split())
     assert "--barlow-twins.off-diagonal-weight X" in told
-    assert "--barlow-twins.image-size" not in told  # is said to the command
+    assert "--barlow-twins.stem TEXT" in told and "--barlow-twins.weights TEXT" in told
+    for name in ("image-size", "value-range", "device"):  # are said to the command
+        assert f"--barlow-twins.{name}" not in told
 
 
 def test_kinds_and_patterns_are_listed_alone(types: Types) -> None:

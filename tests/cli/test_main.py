@@ -66,6 +66,10 @@ def failing(error: BaseException) -> Any:
     ("error", "code", "message"),
     [
         (ValueError("two\n lines"), 1, "two lines"),
+        (
+            ValueError('give test=, image_size=64, in_channels=: or on_error="skip".'),
+            *(1, 'give --test, image_size=64, --in-channels: or on_error="skip".'),
+        ),
         (KeyError("some"), 1, "KeyError: 'some' (--debug shows where)"),
         (ValueError(), 1, "ValueError (--debug shows where)"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
@@ -83,6 +87,15 @@ def test_an_error_is_a_line(
     assert types("check", photos) == (code, "", f"super-selfish: {message}\n")
     shown = types("check", "--debug", photos)
     assert shown.code == code and "Traceback" in shown.err and shown.err.endswith(f"{message}\n")
+
+
+def test_keywords_are_told_as_flags(
+    types: Types, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ValueError('give another out=, overwrite=True, or on_error="skip"')
+    monkeypatch.setattr("super_selfish.pretraining.pretrain", failing(error))
+    said = types("pretrain", photos)
+    assert said.err.endswith("give another --out, --overwrite, or --on-error skip\n")
 
 
 def test_a_stopped_run_says_where_it_stands(

@@ -55,6 +55,13 @@ def test_the_constructor_of_an_algorithm_is_read_as_it_is(algorithm: str) -> Non
     compared(kind.__init__, "super_selfish.supervisors", f"{kind.__name__}.__init__")
 
 
+def test_what_every_algorithm_takes_is_told_by_the_base_class() -> None:
+    from super_selfish.supervisors.options import NAMES
+
+    further = read_function("super_selfish.supervisors", "BYOLSupervisor.__init__").further
+    assert set(further) == NAMES and all(each.text for each in further.values())
+
+
 def test_supervise_is_read_as_it_is() -> None:
     compared(Supervisor.supervise, "super_selfish.supervisors", "Supervisor.supervise")
 

@@ -439,3 +439,25 @@ def test_choices_of_another_run_are_repeated(
     other = dataclasses.replace(first.choices, epochs=9)
     with pytest.raises(ValueError, match="holds a run with other choices than choices="):
         call(labelled, tmp_path / "b", tiny_backbone(), choices=other)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be read", "ignore:.*left out")
+@pytest.mark.usefixtures("no_page")
+def test_images_are_read_as_the_call_says(tmp_path: Path, tiny_backbone: Any) -> None:
+    generator = np.random.default_rng(0)
+    (tmp_path / "deep").mkdir()
+    for number in range(20):
+        deep = generator.integers(0, 4096, (32, 32)).astype(np.uint16)
+        Image.fromarray(deep).save(tmp_path / "deep" / f"{number}.png")
+    (tmp_path / "deep" / "none.png").write_bytes(b"none")
+    images, backbone = str(tmp_path / "deep"), tiny_backbone(1)
+    with pytest.raises((OSError, ValueError), match=r"none\.png"):
+        call(images, tmp_path / "a", backbone, algorithm="rotate")
+    how = {"on_error": "skip", "value_range": (0, 4095), "algorithm": "rotate"}
+    found = call(images, tmp_path / "b", backbone, **how)
+    assert found.supervisor.value_range == (0, 4095)
+    assert found.supervisor.source is not None and found.supervisor.source.on_error == "skip"
+    with pytest.raises(ValueError, match="on_error"):
+        call(images, tmp_path / "b", backbone, **{**how, "on_error": None})
+    with pytest.raises(ValueError, match=r"options: \['pages'\] are said in the call itself"):
+        call(images, tmp_path / "c", backbone, options={"pages": 0})
