@@ -457,7 +457,5 @@ def test_images_are_read_as_the_call_says(tmp_path: Path, tiny_backbone: Any) ->
     found = call(images, tmp_path / "b", backbone, **how)
     assert found.supervisor.value_range == (0, 4095)
     assert found.supervisor.source is not None and found.supervisor.source.on_error == "skip"
-    with pytest.raises(ValueError, match="on_error"):
-        call(images, tmp_path / "b", backbone, **{**how, "on_error": None})
     with pytest.raises(ValueError, match=r"options: \['pages'\] are said in the call itself"):
         call(images, tmp_path / "c", backbone, options={"pages": 0})
