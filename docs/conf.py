@@ -50,6 +50,7 @@ napoleon_custom_sections = ["Shape"]
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 autodoc_typehints = "signature"
+autoclass_content = "both"  # arguments stand with the constructor
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True

@@ -10,6 +10,7 @@ from typing import Any
 from docs.making import facts
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 
+OBVIOUS = ("algorithm", "seeds")  # columns of a measured table that a page leaves out
 PICTURES = facts.ROOT / "docs" / "pictures"
 LISTED = """# The algorithms
 
@@ -101,15 +102,16 @@ def page(name: str) -> str:
         "## The equation\n",
         f"{note.equation}\n",
         "## What it needs\n",
-        table(
-            ["", ""],
-            [
-                ["predicts", line.predicts],
-                ["keeps besides the network", note.keeps],
-                ["learning rate, left out", f"{kind.default_lr:g}, Adam, constant"],
-            ],
-        ),
-        "\n".join(f"- {sentence}" for sentence in facts.needs(name)) + "\n",
+        "\n".join(
+            f"- {sentence}"
+            for sentence in (
+                f"It predicts {line.predicts}.",
+                f"Besides the network it keeps {note.keeps}.",
+                f"Where `lr=` is left out, Adam trains at a constant rate of {kind.default_lr:g}.",
+                *facts.needs(name),
+            )
+        )
+        + "\n",
         "## Defaults\n",
         _defaults(name),
         "What every algorithm takes besides (`backbone=`, `image_size=`, `normalize=`, ...) stands "
@@ -144,11 +146,8 @@ def _line(name: str) -> tuple[str, facts.Line]:
 def _picture(name: str, kind: type[Any]) -> str:
     if not (PICTURES / f"{name}.png").exists():
         return ""
-    told = f"What {_title(kind)} saw and said of photographs, after a short training."
-    return (
-        f"```{{figure}} ../pictures/{name}.png\n:alt: {told}\n\n"
-        f"{told} `docs/making/pictures.py` draws it.\n```\n"
-    )
+    told = f"What {_title(kind)} saw and said of photographs, after a moment of training."
+    return f"```{{figure}} ../pictures/{name}.png\n:alt: {told}\n\n{told}\n```\n"
 
 
 def _defaults(name: str) -> str:
@@ -198,7 +197,10 @@ def _measured(name: str) -> str:
     if not tables:
         parts.append("Not measured yet.\n")
     for found in tables:
-        parts.append(table(found.header, found.rows))
+        kept = [place for place, column in enumerate(found.header) if column not in OBVIOUS]
+        rows = [found.header, *found.rows]
+        header, *own = [[row[place] for place in kept] for row in rows]
+        parts.append(table(header, own))
         parts.append(
             "Accuracy in percent, mean and standard deviation over seeds, beside the same network "
             "untrained; conditions and all other algorithms: "

@@ -27,6 +27,7 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "pictures"
 SIZE, BATCH = 48, 14  # pixels; images
+PICTURES_IN_ROW = 6
 GALLERY = ("rotate", "jigsaw", "colorization", "context", "simclr")  # a family each, or nearly
 
 
@@ -67,6 +68,14 @@ def asked(name: str, steps: int) -> Exhibit:
     return show_algorithm(supervisor, shown)
 
 
+def in_rows(exhibit: Exhibit) -> list[Exhibit]:
+    """A row for each image or two, so that the picture can be read on a phone."""
+    least = max(len(group) for group in exhibit.groups)
+    each = max(1, PICTURES_IN_ROW // least)
+    starts = range(0, len(exhibit.groups), each)
+    return [exhibit._replace(groups=exhibit.groups[start : start + each]) for start in starts]
+
+
 def keep_small(file: Path) -> None:
     """Writes a picture anew with 128 colours: the repository keeps it, and every clone with it."""
     with Image.open(file) as picture:
@@ -88,7 +97,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     missing = [name for name in SUPERVISORS if not (FOLDER / f"{name}.png").exists()]
     for name in options.names or missing:
-        plot_exhibits([asked(name, options.steps)], FOLDER / f"{name}.png")
+        plot_exhibits(in_rows(asked(name, options.steps)), FOLDER / f"{name}.png", names=False)
         print(f"drawn: docs/pictures/{name}.png", flush=True)
 
 

@@ -107,6 +107,8 @@ def plot_exhibits(
     exhibits: Sequence[Exhibit],
     path: str | os.PathLike[str] | None = None,
     heading: str | None = None,
+    *,
+    names: bool = True,
 ) -> Figure:
     """Draws a sheet: a row for each algorithm, its name and its question beside its pictures.
 
@@ -114,6 +116,7 @@ def plot_exhibits(
         exhibits: From `show_algorithm`.
         path: The file to write; its ending gives the format. `None` writes nothing.
         heading: A line above.
+        names: Whether name, question and score stand beside the pictures.
 
     Returns:
         The figure.
@@ -125,7 +128,8 @@ def plot_exhibits(
     if not exhibits or not all(exhibit.groups for exhibit in exhibits):
         raise ValueError("expected at least one exhibit, each with a group of pictures")
     content = max(_least_width(exhibit.groups) for exhibit in exhibits)
-    width = 2 * _MARGIN + _TEXT + content
+    text = _TEXT if names else 0
+    width = 2 * _MARGIN + text + content
     head = 0 if heading is None else _HEAD
     step = _CELL + _CAPTION + _ROW_GAP
     height = 2 * _MARGIN + head + len(exhibits) * step - _ROW_GAP
@@ -134,11 +138,12 @@ def plot_exhibits(
         _write(figure, heading, _MARGIN, _MARGIN, _LARGE, INK)
     for number, exhibit in enumerate(exhibits):
         top = _MARGIN + head + number * step
-        _draw_label(figure, exhibit, top)
+        if names:
+            _draw_label(figure, exhibit, top)
         spaces = len(exhibit.groups) - 1
         spare = content - _least_width(exhibit.groups)
         gap = _GROUP_GAP + (spare / spaces if spaces else 0.0)
-        left = float(_MARGIN + _TEXT)
+        left = float(_MARGIN + text)
         for group in exhibit.groups:
             for picture in group:
                 axes = _cell(figure, left, top)

@@ -5,6 +5,7 @@ Nothing is built here; `make docs` builds, and fails on a warning.
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.making import algorithms, facts, others
+from docs.making import algorithms, facts, others, reference
 from super_selfish.supervisors import SUPERVISORS
 
 ROOT = Path(__file__).parents[2]
@@ -159,3 +160,27 @@ def test_what_commands_name_is_there() -> None:
         for names in re.findall(r'"\.\[([\w,]+)\]"|super-selfish\[([\w,]+)\]', text.read_text()):
             for name in "".join(names).split(","):
                 assert f'"{name}":' in extras, (text.name, name)
+
+
+def as_rst(docstring: str) -> list[str]:
+    lines = docstring.splitlines()
+    reference.as_rst(None, "class", "a name", None, None, lines)
+    return lines
+
+
+def test_docstrings_become_what_sphinx_reads() -> None:
+    assert as_rst("`Sample`s of |w|, `a|b`") == [r"`Sample`\ s of \|w\|, `a|b`"]
+    assert as_rst("before\n\n| hook | does |\n|---|---|\n| `a` | this |\n\nafter") == [
+        *("before", "", "", ".. list-table::", "   :header-rows: 1", ""),
+        *("   * - hook", "     - does", "   * - `a`", "     - this", "", "after"),
+    ]
+
+
+def test_every_public_name_has_one_place_in_the_reference(tmp_path: Path) -> None:
+    reference.write_all(tmp_path)
+    pages = "\n".join(file.read_text() for file in tmp_path.glob("*.md"))
+    documented = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", pages, re.MULTILINE)
+    parts = [importlib.import_module(name) for name in reference.PARTS]
+    assert sorted(set(documented)) == sorted({name for part in parts for name in part.__all__})
+    # `rotate` is a recipe; whatever else has one name is one thing.
+    assert len(documented) == len(set(documented))

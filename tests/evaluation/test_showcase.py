@@ -243,6 +243,14 @@ def test_groups_of_a_row_are_spread_over_its_width() -> None:
     assert all(box.y1 < other.y0 for box in second for other in first)
 
 
+def test_names_may_be_left_out() -> None:
+    exhibits = [shown_exhibit("A", [[None] * 2])]
+    named, bare = plot_exhibits(exhibits), plot_exhibits(exhibits, names=False)
+    assert [text.get_text() for text in named.texts] == ["A", "Which one is it?"]
+    assert bare.texts == []
+    assert len(bare.axes) == 2 and bare.get_figwidth() < 0.6 * named.get_figwidth()
+
+
 def test_an_exhibit_without_pictures_is_refused() -> None:
     for wrong in ([], [Exhibit("A", "Why?", [])]):
         with pytest.raises(ValueError, match="expected at least one exhibit, each with a group"):
