@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -89,6 +90,8 @@ def make_files(folder: Path) -> None:
         Image.fromarray(image).save(folder / "pets/images" / f"pet{number}.jpg")
         trimap = generator.integers(1, 4, (4, 4)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
         Image.fromarray(trimap).save(folder / "pets/annotations/trimaps" / f"pet{number}.png")
+    with h5py.File(folder / "patches.h5", "w") as file:
+        file["images"] = pictures(8, 3)
     names = [f"pet{number} 1 1 1\n" for number in range(12)]
     (folder / "pets/annotations/trainval.txt").write_text("".join(names[:8]))
     (folder / "pets/annotations/test.txt").write_text("".join(names[8:]))
