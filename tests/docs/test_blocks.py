@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -74,7 +75,7 @@ def make_files(folder: Path) -> None:
             Image.fromarray(image).save(file)
     test_image = folder / "path/to/test/images/a/0.png"  # which is among the others as well
     (folder / "path/to/images/a/copy.png").write_bytes(test_image.read_bytes())
-    for place in ("ct", "frames", "scans", "raw", "tiles", "pets/images", "photographs"):
+    for place in ("ct", "volumes", "frames", "scans", "raw", "tiles", "pets/images", "photographs"):
         (folder / place).mkdir(parents=True)
     (folder / "pets/annotations/trimaps").mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -90,6 +91,8 @@ def make_files(folder: Path) -> None:
         Image.fromarray(image).save(folder / "pets/images" / f"pet{number}.jpg")
         trimap = generator.integers(1, 4, (4, 4)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
         Image.fromarray(trimap).save(folder / "pets/annotations/trimaps" / f"pet{number}.png")
+    volume = generator.normal(size=(32, 32, 12)).astype(np.float32)
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(folder / "volumes" / "head.nii.gz")
     with h5py.File(folder / "patches.h5", "w") as file:
         file["images"] = pictures(8, 3)
     names = [f"pet{number} 1 1 1\n" for number in range(12)]
