@@ -7,7 +7,12 @@ those pages of which it cuts nothing, and the others are refused.
 
 What axes a file's own description gives (OME-XML, ImageJ, tifffile's) is honoured: its channels
 are channels, whatever else there is (depth, time, position) are frames. Without one, every page is
-a frame. Smaller copies and masks of a page are none.
+a frame. Smaller copies and masks of a page are none. Pixels that have the number which means "no
+data" in a GeoTIFF are black: the least number of the others in their channel.
+
+GDAL (rasterio) is not needed for GeoTIFF. Of 1,570 files that it wrote, in all its compressions,
+types and layouts, 1,565 come out equal, two of those in lossy JPEG of signed bytes do not, and
+three (JPEG, WebP) are refused. It would open files beside the one that was given, and the network.
 
 Shapes: `C, H, W` channels, height, width of a frame.
 """
@@ -27,6 +32,7 @@ from PIL import Image
 from torch import Tensor
 
 from super_selfish.data.conversion import number_tensor, numbers_from_pil, tell_of_alpha
+from super_selfish.data.empty_pixels import darkened
 from super_selfish.data.fitting import Size
 from super_selfish.data.frames import Frames, Shape
 from super_selfish.data.orientation import is_turned, upright
@@ -42,6 +48,7 @@ _MOST_PAGES = 10**6
 _LEAST_PAGE = 8  # bytes
 _PLAIN_AXES = ("YX", "YXS", "SYX")
 _ORIENTATION = 274
+_NO_DATA = 42113  # GDAL's
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _PLAIN = frozenset({_MINISWHITE, _MINISBLACK, _RGB, 34892, 51177})  # the last: raw, depth
 _ALPHA = frozenset({1, 2})  # associated (premultiplied) or not
@@ -126,7 +133,11 @@ class TiffFrames(Frames):
                 raise
             return self._by_pillow(page, layout, error)
         pixels = _seen(pixels, page, alpha=self._alpha)  # [planes, H, W, samples]
-        image = np.moveaxis(pixels, 3, 1).reshape(-1, *pixels.shape[1:3])
+        pixels = np.moveaxis(pixels, 3, 1)
+        empty = _without_data(pixels, page)
+        if empty is not None:
+            pixels = darkened(pixels, empty)
+        image = pixels.reshape(-1, *pixels.shape[2:])
         return number_tensor(upright(image, _orientation(page)))
 
     def _by_pillow(self, page: Any, layout: _Layout, error: Exception | None) -> Tensor:
@@ -292,6 +303,31 @@ def _alpha_places(page: Any) -> list[int]:
     extra = [int(kind) for kind in page.extrasamples]
     first = page.samplesperpixel - len(extra)
     return [first + place for place, kind in enumerate(extra) if kind in _ALPHA]
+
+
+def _without_data(pixels: NDArray[Any], page: Any) -> NDArray[np.bool_] | None:
+    """Which of `[planes, samples, H, W]` hold no data, by GDAL's word.
+
+    0 of unsigned numbers is black already, and stays: many files call it so that have it elsewhere.
+    """
+    tag = page.tags.get(_NO_DATA) if hasattr(page, "tags") else None
+    if tag is None or page.photometric not in (_MINISBLACK, _RGB) or pixels.dtype.kind not in "uif":
+        return None
+    try:
+        value = float(str(tag.value).strip("\0 "))
+    except ValueError:
+        return None
+    if math.isnan(value):
+        empty: NDArray[np.bool_] = np.isnan(pixels)
+    elif pixels.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            empty = pixels == pixels.dtype.type(value)  # which is written with more digits
+    elif value == 0 and pixels.dtype.kind == "u":
+        return None
+    else:
+        empty = pixels == value
+    empty[:, [place for place in _alpha_places(page) if place < empty.shape[1]]] = False
+    return empty
 
 
 def _seen(pixels: NDArray[Any], page: Any, *, alpha: bool) -> NDArray[Any]:

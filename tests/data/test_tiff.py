@@ -359,3 +359,56 @@ def test_thirteen_bands_of_sixteen_bits_reach_the_networks(tmp_path: Path) -> No
     item = source[2]
     assert isinstance(item, Sample) and item.image.dtype == torch.uint16
     assert np.array_equal(item.image.numpy(), bands.transpose(2, 0, 1))
+
+
+# Satellite images
+
+
+def no_data(text: str) -> dict[str, Any]:
+    """The tag by which GDAL says which number means that there is no data."""
+    return {"extratags": [(42113, "s", 0, text, True)]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text", "empty"),
+    [
+        (np.float32, "-9999", -9999),
+        (np.float32, "nan", np.nan),
+        (np.float32, "-3.4028234663852886e+38", np.finfo(np.float32).min),
+        (np.float32, "1e+300", np.inf),
+        (np.float64, "1e+20", 1e20),
+        (np.int16, "-32768", -32768),
+        (np.uint16, "65535", 65535),
+    ],
+)
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+def test_pixels_without_data_are_black(
+    dtype: Any, text: str, empty: float, layout: Any, tmp_path: Path
+) -> None:
+    bands = np.random.default_rng(0).integers(5, 1000, (5, 33, 40)).astype(dtype)
+    bands[:, 8:, 8:] += 7  # so that the least number of a channel is its own
+    given, expected = bands.copy(), bands.copy()
+    for channel in range(5):
+        given[channel, : channel + 4] = empty
+        expected[channel, : channel + 4] = bands[channel, channel + 4 :].min()
+    stored = given if layout == "separate" else given.transpose(1, 2, 0)
+    options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": layout}
+    path = written(tmp_path, stored, **options, **no_data(text))
+    assert np.array_equal(read(path), expected)
+    source = ImageSource(path, value_range="percentile")
+    assert np.all(np.less(source.values.low, 20))  # type: ignore[union-attr]
+
+
+def test_what_no_pixel_can_be_is_no_number_for_none(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 9, (33, 40)).astype(np.uint16)
+    for text in ("-9999", "1e30", "0", "none", "7.5"):  # 0 is black already
+        assert np.array_equal(read(written(tmp_path, array, **no_data(text)))[0], array)
+    colours = np.full((33, 40, 4), 255, np.uint8)
+    colours[:9, :, :3] = array[:9, :, None] * 20
+    path = written(
+        tmp_path, colours, photometric="rgb", extrasamples=["unassalpha"], **no_data("255")
+    )
+    image = read(path, alpha=True)  # whose alpha is opaque, and not without data
+    assert (image[3] == 255).all() and (image[:3, 9:] == 0).all()
+    with pytest.raises(ValueError, match="none of its pixels holds data"):
+        read_image(written(tmp_path, np.full((33, 40), 7, np.uint16), **no_data("7")))
