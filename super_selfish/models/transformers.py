@@ -19,7 +19,6 @@ Size = tuple[int, int]
 _FEWEST = 28  # pixels of a side whose patches are of 4: 7 tokens a side
 _SMALLEST = 4  # pixels of a patch, of images of 28 to 55
 _FURTHEST = 1.5  # times the wanted side that a patch may be, or a part of it, to fit the images
-_TINY = 4.0  # the same downwards, of images below 28 pixels
 
 
 def patch_side(image_size: Size, published: int, name: str) -> int:
@@ -42,7 +41,8 @@ def patch_side(image_size: Size, published: int, name: str) -> int:
     common = math.gcd(*image_size)
     sides = [side for side in range(1, common + 1) if common % side == 0]
     found = min(sides, key=lambda side: (abs(math.log(side / wanted)), side))
-    furthest_down = _TINY if min(image_size) < _FEWEST else _FURTHEST
+    # Images below 28 pixels have patches of down to one pixel.
+    furthest_down = _SMALLEST if min(image_size) < _FEWEST else _FURTHEST
     if not 1 / furthest_down <= found / wanted <= _FURTHEST:
         height, width = image_size
         near = tuple(wanted * max(1, round(side / wanted)) for side in image_size)

@@ -9,7 +9,7 @@ import torch
 
 from super_selfish.models import NarrowResNet, build_backbone, feature_shape
 from super_selfish.models.stems import tell_difference
-from super_selfish.models.transformers import in_whole_patches, patch_of, patch_side
+from super_selfish.models.transformers import in_whole_patches, own_size, patch_of, patch_side
 from super_selfish.supervisors import RotateNetSupervisor, SwAVSupervisor
 
 pytest.importorskip("timm")
@@ -41,6 +41,25 @@ def test_patches_divide_both_sides_and_are_no_larger_than_published_unless_they_
     assert patch_side((225, 225), 14, "a network") == 15
     assert patch_side((16, 16), 16, "a network") == 4
     assert patch_side((9, 9), 16, "a network") == 3
+
+
+def test_patches_are_half_as_large_again_or_two_thirds_at_most() -> None:
+    assert patch_side((66, 77), 16, "a network") == 11  # where 8 are wanted
+    assert patch_side((60, 66), 16, "a network") == 6
+    assert patch_side((57, 57), 2, "a network") == 3
+    for size in ((65, 78), (60, 65), (35, 49), (34, 38)):  # 13, 5, 7 and 2
+        with pytest.raises(ValueError, match=f"none such divide {size[0]}x{size[1]}: give"):
+            patch_side(size, 16, "a network")
+    assert patch_side((27, 26), 16, "a network") == 1  # few pixels are better than no network
+    assert patch_side((14, 9), 16, "a network") == 1
+    with pytest.raises(ValueError, match="none such divide 28x29"):
+        patch_side((28, 29), 16, "a network")
+
+
+def test_the_size_that_a_transformer_was_built_for_is_height_and_width() -> None:
+    built = build_backbone("timm/vit_tiny_patch16_224", 3, (32, 48))
+    assert own_size(built) == (32, 48)
+    assert own_size(NarrowResNet(3)) is None
 
 
 def test_a_size_that_no_patches_divide_is_refused_with_the_nearest() -> None:

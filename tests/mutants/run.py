@@ -142,7 +142,9 @@ HELD_BY = {
     "models/beginnings": ("evaluation/test_baselines",),
     "models/replicas": ("supervisors/test_spreading",),
     "models/number_format": ("models/test_backbones",),
-    "models/torchvision_features": ("models/test_backbones", "models/test_stems"),
+    "models/torchvision_features": (
+        *("models/test_backbones", "models/test_stems", "models/test_untrained"),
+    ),
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
