@@ -281,16 +281,17 @@ class Watch:
         self.failed: list[str] = []
         self.unreadable: list[str] = []
         self._lines: dict[str, set[int]] = {}
-        self._end = 0.0
+        signal.signal(signal.SIGPROF, self._leave)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._lines = {}
         started = time.process_time()
-        self._end = started + WATCHED
+        signal.setitimer(signal.ITIMER_PROF, WATCHED)
         sys.settrace(self._enter)
         yield
         sys.settrace(None)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         seconds = time.process_time() - started
         lines = {file: sorted(found) for file, found in self._lines.items()}
         self.seen.append((item.nodeid, seconds, lines))
@@ -303,17 +304,20 @@ class Watch:
         if report.failed:
             self.failed.append(report.nodeid)
 
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        sys.settrace(None)
+        self._lines[EVERYWHERE] = set()
+
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if time.process_time() > self._end:
-            sys.settrace(None)
-            self._lines[EVERYWHERE] = set()
         if frame.f_code.co_filename not in self.files:
             return None
-        return self._step(frame, event, argument)
+        note = self._lines.setdefault(frame.f_code.co_filename, set()).add
 
-    def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        self._lines.setdefault(frame.f_code.co_filename, set()).add(frame.f_lineno)
-        return self._step
+        def step(frame: FrameType, event: str, argument: Any) -> Any:
+            note(frame.f_lineno)
+            return step
+
+        return step(frame, event, argument)
 
 
 def prepare() -> None:
