@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from super_selfish.wrapping import broken
+from super_selfish.wrapping import broken, columns
 
 
 def say(text: str) -> None:
@@ -32,7 +32,7 @@ def give(result: Any, *, as_json: bool, out: list[str] | None) -> None:
     if as_json:
         sys.stdout.write(_json(result))
     else:
-        say(str(result))
+        say(result.text(columns()) if hasattr(result, "text") else str(result))
     for path in out or []:
         write(result, path)
 

@@ -19,13 +19,15 @@ from typing import Any, Protocol, TextIO
 from colorama import Fore, Style
 from tqdm import tqdm
 
-from super_selfish.wrapping import broken
+from super_selfish.wrapping import broken, columns
 
 FIRST = 20.0  # seconds until a log has its first line
 BETWEEN = 60.0  # the shortest time between two lines, in seconds
 LONGEST = 600.0  # the longest
 DELAY = 5.0  # seconds until a bar appears for work that is often done at once
 INTERVAL = 0.5  # seconds between two looks at what a bar shows
+_WIDE = 100  # columns, below which what a bar says has no room beside it
+_NARROW = "{desc}: {percentage:3.0f}% [{remaining} left, {rate_fmt}{postfix}]"
 
 
 class Bar(Protocol):
@@ -218,6 +220,7 @@ class TqdmBar(Silent):
             dynamic_ncols=True,
             delay=delay,
             file=stream,
+            **({"bar_format": _NARROW} if state is not None and columns() < _WIDE else {}),
         )
 
     def update(self, number: int = 1) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -35,6 +36,12 @@ class Quiet:
 
     def after_step(self, feed: Any) -> None:
         return None
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for a bar, and for what it says."""
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def run_of(progress: bool, share: float = 0.0) -> Any:
@@ -97,6 +104,19 @@ def test_the_bar_of_a_run_that_goes_on_begins_where_the_run_stands(
     Progress("Run", run, Quiet(), shown=True).close()  # type: ignore[arg-type]
     shown = capsys.readouterr().err
     assert " 70%|" in shown and "| 28.0/40.0 [" in shown
+
+
+def test_where_there_is_little_room_the_loss_stands_in_the_place_of_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    run = run_of(True, 0.0)
+    bar = Progress("MomentumContrastSupervisor", run, Quiet(), shown=True)  # type: ignore[arg-type]
+    bar.show(run, SimpleNamespace(images=4))
+    bar.close()
+    last = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().err).strip().split("\r")[-1]
+    assert re.fullmatch(r"Mom\w+:  50% \[00:00 left, .*img/s, epoch 1/1, loss 0.25, .*", last)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])

@@ -79,7 +79,15 @@ class Check:
 
     def __str__(self) -> str:
         """A line on the images, and below it the findings."""
-        lines = textwrap.wrap(self._headline(), _WIDTH)
+        return self.text()
+
+    def text(self, width: int = _WIDTH) -> str:
+        """The same in lines of a width.
+
+        Args:
+            width: In letters.
+        """
+        lines = textwrap.wrap(self._headline(), width)
         for harm, heading in _HEADINGS.items():
             texts = [finding.text for finding in self.findings if finding.harm == harm]
             if texts:
@@ -87,7 +95,7 @@ class Check:
             for text in texts:
                 lines += textwrap.wrap(
                     text,
-                    _WIDTH,
+                    width,
                     initial_indent="  - ",
                     subsequent_indent="    ",
                     break_long_words=False,
