@@ -40,6 +40,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = {  # by what stands on the page; nothing is fetched
     'weights="imagenet")': "weights=None)",
     '"resnet50"': '"narrow-resnet"',
+    '"resnet18", weights': '"narrow-resnet", weights',
+    'build_backbone("resnet18"': 'build_backbone("narrow-resnet"',
     "queue_size=65536": "queue_size=8",
 }
 
