@@ -30,7 +30,7 @@ ORDER = (
     *("rotate", "jigsaw", "context_prediction", "counting", "aet", "exemplar", "cpc"),
     *("denoise", "context", "colorization", "split_brain", "motion", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol", "simclr", "nnclr", "simsiam"),
-    *("barlow_twins", "vicreg", "lejepa", "swav", "dino", "multi_task"),
+    *("barlow_twins", "vicreg", "lejepa", "swav", "deep_cluster", "dino", "multi_task"),
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th

@@ -20,6 +20,7 @@ PUBLIC = {
         "ContextPredictionSupervisor",
         "ContrastiveMultiviewCodingSupervisor",
         "ContrastivePredictiveCodingSupervisor",
+        "DeepClusterV2Supervisor",
         "DenoiseNetSupervisor",
         "ExemplarNetSupervisor",
         "InstanceDiscriminationSupervisor",
@@ -53,7 +54,7 @@ PUBLIC = {
         "recipe",
         "simclr",
     ],
-    "super_selfish.memory": ["KeyQueue", "MemoryBank"],
+    "super_selfish.memory": ["KeyQueue", "MemoryBank", "spherical_kmeans"],
     "super_selfish.evaluation": [
         "check",
         "evaluate",

@@ -1,7 +1,9 @@
 """Losses as pure functions of tensors, computed in float32; modules where a value is named once."""
 
 from super_selfish.losses.clusters import (
+    ClusterPredictionLoss,
     SwappedPredictionLoss,
+    cluster_prediction,
     prototype_scores,
     sinkhorn_codes,
     swapped_prediction,
@@ -26,6 +28,7 @@ from super_selfish.losses.regression import (
 __all__ = [
     "BarlowTwinsLoss",
     "CandidateInfoNCELoss",
+    "ClusterPredictionLoss",
     "InfoNCELoss",
     "LeJEPALoss",
     "NCELoss",
@@ -35,6 +38,7 @@ __all__ = [
     "VICRegLoss",
     "barlow_twins",
     "candidate_info_nce",
+    "cluster_prediction",
     "cosine_regression",
     "info_nce",
     "lejepa",

@@ -1,4 +1,4 @@
-"""SwAV: codes that share images out among prototypes, and their prediction from other views.
+"""Losses over prototypes: codes that share images out among them (SwAV), or k-means (DeepCluster).
 
 Shapes: `B` images, `N` images whose codes are made together, `K` prototypes, `E` embedding, `V`
 views, of which the first `A` have codes.
@@ -94,8 +94,7 @@ def swapped_prediction(codes: Tensor, scores: Tensor, temperature: float) -> Ten
         ValueError: If shapes do not fit, there are fewer than two views, or the temperature is out
             of its range.
     """
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be > 0 and finite, got {temperature}")
+    _check_temperature(temperature)
     fits = codes.ndim == scores.ndim == 3 and codes.shape[1:] == scores.shape[1:]
     if not fits or not 1 <= len(codes) <= len(scores) or len(scores) < 2:
         raise ValueError(
@@ -117,8 +116,7 @@ class SwappedPredictionLoss(nn.Module):
             ValueError: If the temperature is out of its range.
         """
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be > 0 and finite, got {temperature}")
+        _check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, codes: Tensor, scores: Tensor) -> Tensor:
@@ -128,6 +126,60 @@ class SwappedPredictionLoss(nn.Module):
     def extra_repr(self) -> str:
         """Shows the temperature."""
         return f"temperature={self.temperature}"
+
+
+@in_full_precision
+def cluster_prediction(scores: Tensor, clusters: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of what all views predict with the cluster of their image (DeepCluster v2).
+
+    The mean over views and images of `-log softmax_c(s / t)`. Caron et al., 2020, arXiv 2006.09882,
+    appendix, and the authors' code.
+
+    Args:
+        scores: `[V, B, K]`.
+        clusters: `[B]`, int64, that of each image.
+        temperature: Above 0, and finite.
+
+    Returns:
+        Scalar, nats, in float32 (float64 for float64).
+
+    Raises:
+        ValueError: If shapes do not fit or the temperature is out of its range.
+    """
+    _check_temperature(temperature)
+    if scores.ndim != 3 or 0 in scores.shape or clusters.shape != scores.shape[1:2]:
+        raise ValueError(
+            f"scores must be [V, B, K] and clusters [B], got {list(scores.shape)} and "
+            f"{list(clusters.shape)}"
+        )
+    return F.cross_entropy((scores / temperature).flatten(0, 1), clusters.repeat(len(scores)))
+
+
+class ClusterPredictionLoss(nn.Module):
+    """`cluster_prediction` with a temperature of its own."""
+
+    def __init__(self, temperature: float = 0.1) -> None:  # 0.1: DeepCluster v2, code
+        """Args: temperature: Above 0, and finite.
+
+        Raises:
+            ValueError: If the temperature is out of its range.
+        """
+        super().__init__()
+        _check_temperature(temperature)
+        self.temperature = temperature
+
+    def forward(self, scores: Tensor, clusters: Tensor) -> Tensor:
+        """Computes `cluster_prediction` of `[V, B, K]` and `[B]`."""
+        return cluster_prediction(scores, clusters, self.temperature)
+
+    def extra_repr(self) -> str:
+        """Shows the temperature."""
+        return f"temperature={self.temperature}"
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be > 0 and finite, got {temperature}")
 
 
 def check_sinkhorn(epsilon: float, iterations: int) -> None:

@@ -1,6 +1,7 @@
-"""What contrastive methods remember between steps, as buffers."""
+"""What algorithms remember between steps, as buffers, and groups of it."""
 
 from super_selfish.memory.bank import MemoryBank
+from super_selfish.memory.kmeans import Clusters, spherical_kmeans
 from super_selfish.memory.queue import KeyQueue
 
-__all__ = ["KeyQueue", "MemoryBank"]
+__all__ = ["Clusters", "KeyQueue", "MemoryBank", "spherical_kmeans"]

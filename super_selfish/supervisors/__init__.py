@@ -17,6 +17,7 @@ from super_selfish.supervisors.contrastive_multiview_coding import (
 from super_selfish.supervisors.contrastive_predictive_coding import (
     ContrastivePredictiveCodingSupervisor,
 )
+from super_selfish.supervisors.deep_cluster import DeepClusterV2Supervisor
 from super_selfish.supervisors.denoise_net import DenoiseNetSupervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.supervisors.exemplar_net import ExemplarNetSupervisor
@@ -51,6 +52,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "context_prediction": ContextPredictionSupervisor,
     "counting": VisualCountingSupervisor,
     "cpc": ContrastivePredictiveCodingSupervisor,
+    "deep_cluster": DeepClusterV2Supervisor,
     "denoise": DenoiseNetSupervisor,
     "exemplar": ExemplarNetSupervisor,
     "instance": InstanceDiscriminationSupervisor,
@@ -85,6 +87,7 @@ __all__ = [
     "ContrastiveMultiviewCodingSupervisor",
     "ContrastivePredictiveCodingSupervisor",
     "DINOSupervisor",
+    "DeepClusterV2Supervisor",
     "DenoiseNetSupervisor",
     "ExemplarNetSupervisor",
     "HealthWarning",

@@ -47,6 +47,16 @@ def said_of_momentum(
     return {} if given is not None else {"momentum": f"{WARMED}, {bounds}, rising to 1"}
 
 
+def images_before(run: Run) -> int:
+    """Images of all processes that were seen before the update under way, in former runs as well.
+
+    Args:
+        run: The run, before its position moves on.
+    """
+    epochs = run.epochs_before + run.epoch
+    return epochs * run.num_images + run.step // run.accumulate * run.images_per_update
+
+
 def generator_of_all(run: Run | None, stream: int) -> torch.Generator:
     """A CPU generator for the step under way, alike in all processes.
 

@@ -137,17 +137,23 @@ def guessing_loss(loss: object, num_images: int, num_negatives: int) -> float | 
     return math.log(min(1 + num_negatives, num_images)) if isinstance(loss, InfoNCELoss) else None
 
 
-def let_images_join(supervisor: Supervisor, num_images: int, views_per_image: int) -> None:
+def let_images_join(
+    supervisor: Supervisor,
+    num_images: int,
+    views_per_image: int,
+    least: int = FEWEST_REMEMBERED,
+) -> None:
     """Has images join the memory one by one, in the order of the buffer `joining`.
 
     Args:
         supervisor: With a memory.
         num_images: Its entries.
         views_per_image: See the supervisors; 0 for all from the start.
+        least: Images that are there from the start.
     """
     supervisor.growth = None
     if views_per_image > 0:
-        supervisor.growth = Growth(views_per_image, FEWEST_REMEMBERED, drawn_order(num_images))
+        supervisor.growth = Growth(views_per_image, least, drawn_order(num_images))
     joining = None if supervisor.growth is None else supervisor.growth.members
     supervisor.register_buffer("joining", joining, persistent=False)
 

@@ -188,6 +188,16 @@ def gather_one(value: Tensor) -> Tensor:
     return gathered
 
 
+def from_first(state: Tensor) -> None:
+    """Gives all processes what the first one holds, in place.
+
+    Args:
+        state: Of the same shape and type in every process.
+    """
+    if is_distributed():
+        dist.broadcast(state, 0)
+
+
 def first_row(rows: int) -> int:
     """Where the rows of this process begin among those that `gather` returns.
 

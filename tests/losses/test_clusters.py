@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from super_selfish.losses import (
+    ClusterPredictionLoss,
     SwappedPredictionLoss,
+    cluster_prediction,
     prototype_scores,
     sinkhorn_codes,
     swapped_prediction,
@@ -155,3 +157,27 @@ def test_what_makes_no_sense_is_refused() -> None:
     for wrong in (torch.ones(3), torch.ones(0, 3), torch.ones(3, 0)):
         with pytest.raises(ValueError, match=r"scores must be \[N, K\]"):
             sinkhorn_codes(wrong, 0.05, 3)
+
+
+def test_the_prediction_of_clusters_equals_the_loops(generator: torch.Generator) -> None:
+    scores = torch.rand(3, 4, 5, generator=generator, dtype=torch.float64)
+    clusters = torch.tensor([4, 0, 2, 2])
+    total = 0.0
+    for view in scores:
+        for row, cluster in zip((view / 0.3).exp(), clusters, strict=True):
+            total -= math.log(float(row[cluster] / row.sum()))
+    assert float(cluster_prediction(scores, clusters, 0.3)) == pytest.approx(total / 12)
+    assert ClusterPredictionLoss(0.3)(scores, clusters) == cluster_prediction(scores, clusters, 0.3)
+    assert repr(ClusterPredictionLoss()) == "ClusterPredictionLoss(temperature=0.1)"
+    equal = torch.ones(2, 3, 7)
+    assert float(cluster_prediction(equal, torch.arange(3), 0.1)) == pytest.approx(math.log(7))
+
+
+def test_clusters_that_make_no_sense_are_refused() -> None:
+    scores = torch.ones(2, 3, 4)
+    for temperature in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="temperature must be > 0 and finite"):
+            cluster_prediction(scores, torch.arange(3), temperature)
+    for wrong in (torch.arange(2), torch.ones(3, 1).long()):
+        with pytest.raises(ValueError, match=r"scores must be \[V, B, K\] and clusters \[B\]"):
+            cluster_prediction(scores, wrong, 1.0)

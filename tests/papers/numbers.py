@@ -247,6 +247,17 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3"),
         "augmentation": Number("byol", "1.4 A-BYOL; text, section 2.2"),
     },
+    "deep_cluster": {
+        "num_clusters": Number((3000, 3000, 3000), "4.4; code", None, RESOLVED),
+        "embedding_size": Number(128, "4.4; code"),
+        "hidden_size": Number(2048, "4.4; code", None, RESOLVED),
+        "temperature": Number(0.1, "4.4; code"),
+        "kmeans_iterations": Number(10, "4.4; code"),
+        "num_small": Number(6, "4.4; code"),
+        "small_size": Number(96, "1.5 R6: of 224", None, RESOLVED),
+        "augmentation": Number("swav", "1.4 A-SWAV; code"),
+        "views_per_image": Number(0, "4.4: all from the start", 10, FEW_STEPS),
+    },
     "lejepa": {
         "embedding_size": Number(None, "4.6; code: 16 to 512", 64, "lightly's"),
         "hidden_size": Number(2048, "4.6; code", None, RESOLVED),
@@ -357,6 +368,7 @@ ELSEWHERE: dict[str, dict[str, Number]] = {
     "losses.BarlowTwinsLoss": {
         "off_diagonal_weight": Number(5e-3, "3.10; text, section 2.2; code: 5.1e-3")
     },
+    "losses.ClusterPredictionLoss": {"temperature": Number(0.1, "4.4; code")},
     "losses.LeJEPALoss": {
         "sigreg_weight": Number(0.05, "4.6; text; minimal example: 0.02"),
         "num_knots": Number(17, "4.6; code"),

@@ -177,6 +177,17 @@ EDGES: dict[str, list[Edge]] = {
         Edge("off_diagonal_weight", [0.0], [-TINY, math.inf]),
         Edge("augmentation", ["byol", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "deep_cluster": [
+        Edge("num_clusters", [(2,), (2, 3)], [(), (1,), (2, 1)]),
+        Edge("embedding_size", **COUNT),
+        Edge("hidden_size", **COUNT),
+        Edge("temperature", [TINY], [0.0, math.inf]),
+        Edge("kmeans_iterations", **COUNT),
+        Edge("num_small", [0], [-1]),
+        Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
+        Edge("num_images", [2], [1]),
+        Edge("augmentation", ["swav", ("moco", "simclr"), None], ["paper", ("moco",)]),
+    ],
     "lejepa": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),
@@ -298,6 +309,7 @@ def test_both_weights_of_the_context_encoder_are_not_nothing() -> None:
         ("swav", "predictor", 4),
         ("barlow_twins", "predictor", 4),
         ("vicreg", "predictor", 4),
+        ("deep_cluster", "predictor", 4),
         ("lejepa", "predictor", 4),
         ("nnclr", "predictor", 4),
         ("nnclr", "prediction_head", 8),

@@ -319,6 +319,9 @@ PARTS = {
     "BarlowTwinsLoss": Part(
         losses.BarlowTwinsLoss, {}, {"off_diagonal_weight": ([0.0], [-TINY, math.inf])}
     ),
+    "ClusterPredictionLoss": Part(
+        losses.ClusterPredictionLoss, {}, {"temperature": ([TINY], [0.0, math.inf])}
+    ),
     "LeJEPALoss": Part(
         losses.LeJEPALoss,
         {},

@@ -230,6 +230,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda s: s.model.predictor,
         [*mlp(16, 256, 256, 256)[:-1], "FC 256 256 without bias"],
     ),
+    "deep_cluster": (
+        lambda: built("deep_cluster", 512),
+        lambda s: s.model.predictor,
+        mlp(512, 2048, 128),
+    ),
     "lejepa": (lambda: built("lejepa", 512), lambda s: s.model.predictor, mlp(512, 2048, 2048, 64)),
     "nnclr's projector": (
         lambda: built("nnclr", 512, 96),

@@ -197,6 +197,31 @@ def test_barlow_twins_measures_its_correlations(images: Tensor, tiny_backbone: B
     assert parts["spread"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_deep_cluster_measures_its_clusters(images: Tensor, tiny_backbone: Backbones) -> None:
+    supervisor, data, overheard, parts, loss = step(
+        "deep_cluster", images, tiny_backbone(), embedding_size=8, num_clusters=(5, 3)
+    )
+    assert len(overheard.calls) == 2 and parts["largest"] == 0.0  # nothing is grouped yet
+    overheard.calls.clear()
+    overheard.results.clear()
+    loss = supervisor._forward(data)
+    parts = {name: float(value) for name, value in supervisor._logged.items()}
+    right, sizes = 0, []
+    for (scores, clusters), number in zip(overheard.calls, (5, 3), strict=True):
+        assert scores.shape == (8, 22, number)
+        for view in scores[:2]:
+            for row, cluster in zip(view.tolist(), clusters.tolist(), strict=True):
+                right += row.index(max(row)) == cluster
+        counts = [clusters.tolist().count(cluster) for cluster in range(number)]
+        sizes.append(max(counts) / 22)
+    assert parts["accuracy"] == pytest.approx(right / 88)
+    assert parts["largest"] == pytest.approx(sum(sizes) / 2)
+    with torch.no_grad():
+        first = F.normalize(supervisor.model(data.large_crops())[:22], dim=1)
+    assert parts["spread"] == pytest.approx(spread_in_loops(first), rel=1e-3)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results) / 2, rel=1e-5)
+
+
 def test_lejepa_measures_its_numbers(images: Tensor, tiny_backbone: Backbones) -> None:
     *_, overheard, parts, loss = step("lejepa", images, tiny_backbone(), embedding_size=5)
     embeddings, directions, num_large = overheard.calls[0]

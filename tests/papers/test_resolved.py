@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from super_selfish.models import momentum_at
 from super_selfish.models.heads import hidden_width, suited_width
-from super_selfish.supervisors import SUPERVISORS, nnclr, self_distillation, swav
+from super_selfish.supervisors import SUPERVISORS, deep_cluster, nnclr, self_distillation, swav
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
@@ -74,6 +74,14 @@ def test_lejepa_s_crops_are_the_paper_s_of_images_that_have_room_for_small_ones(
     assert supervisor.arguments["augmentation"] == recipe
     names = {name: SIGNATURES["lejepa"][name].paper for name in ("num_large", "num_small")}
     assert (names == {"num_large": large, "num_small": small}) == (size >= 96)
+
+
+def test_deep_cluster_s_clusters_are_the_paper_s_for_large_datasets() -> None:
+    sizes = {None: 300, 1: 2, 29: 2, 100: 10, 3000: 300, 100_000: 300, 100_001: 3000}
+    found = {images: deep_cluster.default_num_clusters(images) for images in sizes}
+    assert found == {images: (number,) * 3 for images, number in sizes.items()}
+    paper = deep_cluster.default_num_clusters(1_281_167)
+    assert SIGNATURES["deep_cluster"]["num_clusters"].paper == paper
 
 
 def test_nnclr_s_queue_is_the_paper_s_for_large_datasets() -> None:

@@ -63,6 +63,7 @@ DINO: Row = {"epoch": 9.0, "loss": 4.0, "classes": 90.0, "teacher_entropy": 0.3}
 SWAV: Row = {"epoch": 9.0, "loss": 1.5, "clusters": 5.0, "spread": 0.9}
 TWINS: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "spread": 0.9}
 VICREG: Row = {"epoch": 9.0, "agreement": 0.7, "redundancy": 0.2, "deviation": 0.9}
+CLUSTERS: Row = {"epoch": 9.0, "loss": 1.5, "largest": 0.2, "spread": 0.9}
 NNCLR: Row = {
     **{"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0},
     **{"variety": 0.9, "neighbor_similarity": 0.8},
@@ -191,6 +192,12 @@ LIMITS: dict[str, list[Limit]] = {
         Limit(TWINS, "agreement", **below(0.1), words="hardly anything in common"),
         Limit({**TWINS, "agreement": 0.0}, "epoch", **first_at(5), words="hardly anything"),
     ],
+    "deep_cluster": [
+        Limit(CLUSTERS, "spread", **below(0.1), words="have collapsed"),
+        Limit(CLUSTERS, "largest", **above(0.5), words="in one of 7 clusters"),
+        Limit(CLUSTERS, "loss", **above(0.99 * math.log(7)), words="by chance (loss 1.93)"),
+        Limit({**CLUSTERS, "loss": math.log(7)}, "epoch", **first_at(5), words="by chance (loss"),
+    ],
     "lejepa": [
         Limit(VICREG, "deviation", **below(0.1), words="have collapsed: their numbers deviate"),
         Limit(
@@ -261,6 +268,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pirl": {"num_permutations": 2},
     "moco": {"queue_size": 4},
     "swav": {"num_prototypes": 7},
+    "deep_cluster": {"num_clusters": (7, 7)},
 }
 
 

@@ -142,6 +142,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "moco": [{"queue_size": 30}, {"queue_size": 44, "symmetric": True}],
     "instance": [{}, {"num_negatives": 5}],
     "byol": [{"embedding_size": 12, "hidden_size": 20}],
+    "deep_cluster": [{"num_clusters": (5, 4), "embedding_size": 12, "hidden_size": 20}],
     "simsiam": [{"embedding_size": 12, "hidden_size": 20}],
 }
 
@@ -268,7 +269,7 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("algorithm", ["byol", "instance", "moco"])
+@pytest.mark.parametrize("algorithm", ["byol", "deep_cluster", "instance", "moco"])
 def test_a_run_that_breaks_off_amid_an_update_is_resumed_to_the_same_numbers(
     algorithm: str, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ DEFAULTS = {
     "barlow_twins": "byol",
     "vicreg": "byol",
     "nnclr": "byol",
+    "deep_cluster": "swav",
     "lejepa": "lejepa-whole",  # without small crops
     "simsiam": "moco",
     "simclr": "simclr-small",  # of images of 32 pixels

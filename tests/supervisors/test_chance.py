@@ -63,6 +63,9 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("vicreg", {}, 24.75),  # METHODS 1.6
         ("vicreg", {"variance_weight": 2.0, "deviation": 0.5}, 0.98),
         ("vicreg", {"loss": nn.MSELoss()}, None),
+        ("deep_cluster", {}, math.log(2)),
+        ("deep_cluster", {"num_clusters": (2, 8)}, math.log(4)),
+        ("deep_cluster", {"loss": nn.MSELoss()}, None),
         ("lejepa", {}, 4.5),
         ("lejepa", {"loss": nn.MSELoss()}, None),
         ("nnclr", {}, math.log(43)),

@@ -93,6 +93,15 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "small_size": (20, 16),
     },
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
+    "deep_cluster": {
+        "num_clusters": (5, 4),
+        "embedding_size": 12,
+        "hidden_size": 20,
+        "kmeans_iterations": 3,
+        "num_small": 1,
+        "small_size": (20, 16),
+        "views_per_image": 0,
+    },
     "lejepa": {
         "embedding_size": 12,
         "hidden_size": 20,

@@ -325,7 +325,7 @@ def test_adversaries_tell_that_the_discriminator_has_won(
     "algorithm",
     [
         *("barlow_twins", "byol", "cmc", "instance", "moco", "pirl", "simclr", "simsiam", "swav"),
-        *("lejepa", "nnclr", "vicreg"),
+        *("deep_cluster", "lejepa", "nnclr", "vicreg"),
     ],
 )
 def test_what_compares_tells_that_its_embeddings_have_collapsed(
@@ -462,7 +462,17 @@ def test_moco_tells_that_views_give_themselves_away(
     "algorithm",
     sorted(
         set(SUPERVISORS)
-        - {"aet", "bigan", "context_prediction", "cpc", "jigsaw", "rotate", "swav", "lejepa"}
+        - {
+            "aet",
+            "bigan",
+            "context_prediction",
+            "cpc",
+            "jigsaw",
+            "rotate",
+            "swav",
+            "lejepa",
+            "deep_cluster",
+        }
     ),
 )
 def test_nothing_is_said_of_a_healthy_run(

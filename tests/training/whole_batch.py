@@ -29,6 +29,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "counting": [{"hidden_size": 20}],
     "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
     "vicreg": [{"embedding_size": 12, "hidden_size": 20}],
+    "deep_cluster": [{"num_clusters": (5, 4), "embedding_size": 12, "num_small": 1}],
     "lejepa": [
         {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
         {"num_large": 2, "num_small": 1, "num_directions": 30},
