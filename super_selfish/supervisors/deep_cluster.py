@@ -90,6 +90,12 @@ class DeepClusterV2Supervisor(Supervisor):
     The network sees a batch in two passes, one of all large crops, one of all small ones.
     """
 
+    is_remembered: Tensor
+    prototypes: Tensor
+    assignments: Tensor
+    largest: Tensor
+    grouped: Tensor
+
     title = "DeepCluster v2"
     question = "To which cluster did this image belong a pass ago?"
     asks_by_number = True
