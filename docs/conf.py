@@ -76,7 +76,7 @@ def setup(app: Sphinx) -> None:
     reference.write_all(pages / "reference")
     others.write_examples(pages / "examples")
     others.write_results(pages / "results")
-    app.connect("source-read", _links_of_the_site)
+    app.connect("source-read", _fit_for_the_site)
     app.connect("autodoc-process-docstring", reference.as_rst)
     app.connect("build-finished", _home)
 
@@ -92,8 +92,10 @@ LINKS = {
 }
 
 
-def _links_of_the_site(app: Sphinx, name: str, source: list[str]) -> None:
-    """Leads links of a page to the pages that are made."""
+def _fit_for_the_site(app: Sphinx, name: str, source: list[str]) -> None:
+    """Leads links of a page to the pages that are made, and gives measured tables a title."""
+    if name.startswith("benchmarks/results/"):
+        source[0] = others.titled(Path(name).name, source[0])
     if name.startswith("docs/") and name.count("/") == 1:
         for link, other in LINKS.items():
             source[0] = re.sub(link, other, source[0])

@@ -34,8 +34,7 @@ def write_results(folder: Path) -> None:
     """Writes the list of measured tables, which are pages themselves."""
     rows, listed = [], []
     for file in sorted(RESULTS.glob("*.md")):
-        text = file.read_text(encoding="utf-8")
-        title = next(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+        title = titled(file.stem, file.read_text(encoding="utf-8")).partition("\n")[0].lstrip("# ")
         rows.append([f"[{file.name}](../../benchmarks/results/{file.name})", title])
         listed.append(f"../../benchmarks/results/{file.stem}")
     text = (
@@ -43,6 +42,13 @@ def write_results(folder: Path) -> None:
         "`benchmarks/` has the scripts.\n\n" + table(["table", "of"], rows) + _toctree(listed)
     )
     write(folder, {"index": text})
+
+
+def titled(name: str, text: str) -> str:
+    """A page with a title: its own, or of a table that has none the file's name in words."""
+    if text.lstrip().startswith("# "):
+        return text.lstrip()
+    return f"# {name.replace('_', ' ').capitalize()}\n\n{text}"
 
 
 def _commands(text: str) -> str:

@@ -22,6 +22,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 TEXTS = [
     *PAGES,
     *sorted((DOCS / "notes").glob("*.md")),
+    *sorted(facts.RESULTS.glob("*.md")),
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
 ]
 MADE = {"algorithms/index", "algorithms/guessing", "reference/index", "examples/index"}
@@ -64,6 +65,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / place).resolve() if place else page
         assert file.exists(), f"{page.name}: {link}"
         assert not anchor or anchor in anchors(file), f"{page.name}: {link}"
+    for name in includes:  # of another folder: Sphinx leads links alone that begin with a point
+        for link in re.findall(r"[^!]\[[^\]]*\]\(([^)\s]+)\)", (page.parent / name).read_text()):
+            assert re.match(r"\.|\w+://", link), f"{name}: {link} must begin with ./"
 
 
 @every_algorithm
@@ -160,6 +164,15 @@ def test_what_commands_name_is_there() -> None:
         for names in re.findall(r'"\.\[([\w,]+)\]"|super-selfish\[([\w,]+)\]', text.read_text()):
             for name in "".join(names).split(","):
                 assert f'"{name}":' in extras, (text.name, name)
+
+
+def test_measured_tables_are_listed_by_their_titles(tmp_path: Path) -> None:
+    others.write_results(tmp_path)
+    page = (tmp_path / "index.md").read_text()
+    assert page.count("| [") == len(list(facts.RESULTS.glob("*.md")))
+    assert "| All algorithms under the same conditions |" in page
+    assert others.titled("some_table", "| a |\n") == "# Some table\n\n| a |\n"
+    assert others.titled("some_table", "\n# A title\n| a |") == "# A title\n| a |"
 
 
 def as_rst(docstring: str) -> list[str]:
