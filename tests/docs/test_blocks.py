@@ -77,7 +77,17 @@ def make_files(folder: Path) -> None:
             Image.fromarray(image).save(file)
     test_image = folder / "path/to/test/images/a/0.png"  # which is among the others as well
     (folder / "path/to/images/a/copy.png").write_bytes(test_image.read_bytes())
-    for place in ("ct", "volumes", "frames", "scans", "raw", "tiles", "pets/images", "photographs"):
+    for place in (
+        "ct",
+        "volumes",
+        "sentinel2",
+        "frames",
+        "scans",
+        "raw",
+        "tiles",
+        "pets/images",
+        "photographs",
+    ):
         (folder / place).mkdir(parents=True)
     (folder / "pets/annotations/trimaps").mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -88,6 +98,8 @@ def make_files(folder: Path) -> None:
         deep = Image.fromarray((image[..., 0].astype(np.uint16) << 4), mode=None)
         deep.save(folder / "scans" / f"{number}.tif")
         tifffile.imwrite(folder / "ct" / f"{number}.tif", image[..., 0].astype(np.int16) * 5 - 1000)
+        scene = generator.integers(0, 4000, (32, 32, 13)).astype(np.uint16)
+        tifffile.imwrite(folder / "sentinel2" / f"{number}.tif", scene, planarconfig="contig")
         bands = generator.integers(0, 10_000, (32, 32, 10)).astype(np.int32)
         np.save(folder / "tiles" / f"{number}.npy", bands)
         Image.fromarray(image).save(folder / "pets/images" / f"pet{number}.jpg")
