@@ -141,7 +141,7 @@ def let_images_join(
     supervisor: Supervisor,
     num_images: int,
     views_per_image: int,
-    least: int = FEWEST_REMEMBERED,
+    least: int | None = None,
 ) -> None:
     """Has images join the memory one by one, in the order of the buffer `joining`.
 
@@ -149,10 +149,11 @@ def let_images_join(
         supervisor: With a memory.
         num_images: Its entries.
         views_per_image: See the supervisors; 0 for all from the start.
-        least: Images that are there from the start.
+        least: Images that are there from the start. Default: `FEWEST_REMEMBERED`.
     """
     supervisor.growth = None
     if views_per_image > 0:
+        least = FEWEST_REMEMBERED if least is None else least
         supervisor.growth = Growth(views_per_image, least, drawn_order(num_images))
     joining = None if supervisor.growth is None else supervisor.growth.members
     supervisor.register_buffer("joining", joining, persistent=False)
