@@ -88,7 +88,17 @@ def test_the_job_of_kubernetes_agrees_with_itself() -> None:
 
 
 # What the letters of the table mean for these networks and images.
-LETTERS = {"B": 8, "W": 4, "C": 3 * 32 * 32, "E": 128, "H": 256, "K": 300, "N": 1000, "tiles": 9}
+LETTERS = {
+    "B": 8,
+    "W": 4,
+    "C": 3 * 32 * 32,
+    "E": 128,
+    "H": 256,
+    "K": 300,
+    "N": 1000,
+    "tiles": 9,
+    "V": 4,
+}
 FORMULAS = {
     name: numbers for name, *numbers in re.findall(r"^\| (\w+) \| `(.+)` \| `(.+)` \|$", TEXT, re.M)
 }
@@ -98,12 +108,8 @@ FORMULAS = {
 def test_the_table_is_what_the_package_says_of_each_algorithm(
     algorithm: str, images: Tensor
 ) -> None:
-    own = {
-        "swav": {"num_prototypes": 300},
-        "dino": {"num_classes": 300},
-        "simclr": {"embedding_size": 128},
-    }
-    own["cpc"] = {"embedding_size": 128}
+    own = {"swav": {"num_prototypes": 300}, "dino": {"num_classes": 300}}
+    own |= {name: {"embedding_size": 128} for name in ("simclr", "cpc", "nnclr", "lejepa")}
     supervisor = build(algorithm, images, TinyBackbone(), **own.get(algorithm, {}))
     found = traffic_of(supervisor, LETTERS["W"], LETTERS["B"])
     gathered, returned = FORMULAS.get(algorithm, ("0", "0"))

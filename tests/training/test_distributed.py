@@ -169,7 +169,14 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "vicreg": {"embedding_size": 12, "hidden_size": 20},
     "lejepa": {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
     # A queue that all images fill, so that what is replaced does not depend on the processes.
-    "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 44},
+    # The temperature makes its steps as large as those of others.
+    "nnclr": {
+        "embedding_size": 12,
+        "hidden_size": 20,
+        "prediction_size": 9,
+        "queue_size": 44,
+        "temperature": 0.02,
+    },
     # Queues that all images fill, so that what is replaced does not depend on the processes.
     "swav": {"embedding_size": 12, "num_prototypes": 10, "queue_size": 22, "queue_after": 0},
     "dino": {"num_classes": 10, "hidden_size": 12, "bottleneck_size": 6},  # a centre of all
