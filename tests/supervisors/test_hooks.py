@@ -19,6 +19,7 @@ from super_selfish.supervisors import (
     RotateNetSupervisor,
     Supervisor,
 )
+from super_selfish.supervisors.following import updates_before
 from super_selfish.training import without_decay
 from super_selfish.training.run import Run
 
@@ -261,7 +262,8 @@ def test_a_momentum_encoder_within_another_supervisor_follows_as_it_does_alone(
     ):
         torch.testing.assert_close(one.detach(), average, rtol=1e-6, atol=1e-7)
         assert not torch.equal(one, begun)
-    assert both.moco.momentum_now(both.run) == 11 / 20  # type: ignore[arg-type]  # after ten
+    assert both.run is not None and updates_before(both.run) == 10
+    assert both.moco.momentum_now(both.run) == 0.99  # the least
     assert int(both.moco.queue.num_valid) > 0
 
 
