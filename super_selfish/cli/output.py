@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,7 @@ def require_writable(path: str, kind: type) -> None:
 def write(result: Any, path: str) -> None:
     """Writes a result as the ending of a file says."""
     from super_selfish.training.atomic import write_atomically
+    from super_selfish.training.telling import warn
 
     place = Path(os.path.expanduser(path))
     ending = place.suffix.lower()
@@ -74,7 +74,7 @@ def write(result: Any, path: str) -> None:
         try:
             result.plot(place)
         except ValueError as error:  # such as a check that has found nothing
-            warnings.warn(f"{path} is not written: {error}", stacklevel=2)
+            warn(f"{path} is not written: {error}")
 
 
 def _json(result: Any) -> str:
