@@ -71,9 +71,7 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
     }
     fitting = {key: value for key, value in named.items() if key in own and key not in shapes}
     missing = [key for key in own if key not in named]
-    used = {theirs + key[len(ours) :] for key in fitting} | {
-        theirs + key[len(ours) :] for key in shapes
-    }
+    used = {theirs + key[len(ours) :] for key in (*fitting, *shapes)}
     unused = [key for key in tensors if key not in used]
     return Fit(fitting, missing, unused, shapes, adapted if adapted in fitting else None)
 

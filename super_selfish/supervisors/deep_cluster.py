@@ -28,8 +28,6 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses.clusters import ClusterPredictionLoss, prototype_scores
 from super_selfish.memory import MemoryBank, spherical_kmeans
-from super_selfish.models import MLP
-from super_selfish.models.heads import suited_width
 from super_selfish.supervisors.augmenting import Pair, or_default
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.defaults import FEWEST_REMEMBERED, VIEWS_PER_IMAGE
@@ -41,6 +39,7 @@ from super_selfish.supervisors.multi_crop import (
     Crops,
     MultiCropCollator,
     crop_augmentations,
+    crop_projector,
     embedded_crops,
     small_size_for,
 )
@@ -201,18 +200,11 @@ class DeepClusterV2Supervisor(Supervisor):
         self._resolve(num_images=num_images)
         self.num_clusters = clusters
         self.kmeans_iterations = kmeans_iterations
-
-        def projector(features: int) -> nn.Module:
-            hidden = suited_width(features, 2048) if hidden_size is None else hidden_size
-            return MLP(features, (hidden,), embedding_size)
-
-        self.model = self._combine(
-            backbone, predictor, lambda features: projector(features.dim), normalize
-        )
+        projector = crop_projector(hidden_size, embedding_size)
+        self.model = self._combine(backbone, predictor, projector, normalize)
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         small = small_size_for(self, num_small, small_size)
-        self._resolve(small_size=small)
         augmentation = or_default(self, augmentation, "swav")
         large_crops, small_crops = crop_augmentations(self, augmentation, small)
         self.banks = nn.ModuleList(  # what was said last of either large crop of each image

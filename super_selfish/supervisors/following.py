@@ -47,6 +47,17 @@ def said_of_momentum(
     return {} if given is not None else {"momentum": f"{WARMED}, {bounds}, rising to 1"}
 
 
+def thaws_after(run: Run, given: int | None, published: int) -> int:
+    """Updates for which a last layer is frozen at first (SwAV, DINO).
+
+    Args:
+        run: Its length bounds the default.
+        given: As the user says.
+        published: As otherwise, at most a tenth of the run.
+    """
+    return min(published, run.total_updates // 10) if given is None else given
+
+
 def images_before(run: Run) -> int:
     """Images of all processes that were seen before the update under way, in former runs as well.
 

@@ -25,8 +25,6 @@ from super_selfish.data.pictures import Group
 from super_selfish.losses import LeJEPALoss, sigreg
 from super_selfish.losses.gaussian import draw_directions
 from super_selfish.losses.redundancy import standardised
-from super_selfish.models import MLP
-from super_selfish.models.heads import suited_width
 from super_selfish.supervisors.augmenting import Pair, or_default
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.following import generator_of_all
@@ -34,6 +32,7 @@ from super_selfish.supervisors.multi_crop import (
     Crops,
     MultiCropCollator,
     crop_augmentations,
+    crop_projector,
     embedded_crops,
     small_size_for,
 )
@@ -195,19 +194,12 @@ class LeJEPASupervisor(Supervisor):
         self.extent = extent
         self.num_large = num_large
         self.num_small = num_small
-
-        def projector(features: int) -> nn.Module:
-            hidden = suited_width(features, 2048) if hidden_size is None else hidden_size
-            return MLP(features, (hidden,) * (num_layers - 1), embedding_size)
-
-        self.model = self._combine(
-            backbone, predictor, lambda features: projector(features.dim), normalize
-        )
+        projector = crop_projector(hidden_size, embedding_size, num_layers - 1)
+        self.model = self._combine(backbone, predictor, projector, normalize)
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         self.embedding_size = embedding_size
         small = small_size_for(self, num_small, small_size)
-        self._resolve(small_size=small)
         usual = "lejepa" if num_small > 0 else "lejepa-whole"
         augmentation = or_default(self, augmentation, usual)
         large_crops, small_crops = crop_augmentations(self, augmentation, small)

@@ -9,7 +9,7 @@ embedding, `C, H, W` image, `h, w` small crop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,7 +20,8 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.fitting import parse_size
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import CombinedNet, feature_shape
+from super_selfish.models import MLP, CombinedNet, FeatureShape, feature_shape
+from super_selfish.models.heads import suited_width
 from super_selfish.models.transformers import in_whole_patches
 from super_selfish.supervisors.augmenting import Pair, Triple, pair_of, view_of
 from super_selfish.supervisors.patch_grid import size_to_show
@@ -120,6 +121,24 @@ def embedded_crops(network: nn.Module, crops: Crops) -> Tensor:
     return embeddings.unflatten(0, (-1, len(crops.first)))
 
 
+def crop_projector(
+    hidden_size: int | None, embedding_size: int, num_hidden: int = 1
+) -> Callable[[FeatureShape], nn.Module]:
+    """Makes the projector of SwAV, DeepCluster v2 and LeJEPA for the features of a backbone.
+
+    Args:
+        hidden_size: Width of hidden layers; None for the authors' 2048, as far as it suits.
+        embedding_size: Width of the output.
+        num_hidden: Hidden layers.
+    """
+
+    def projector(features: FeatureShape) -> nn.Module:
+        hidden = suited_width(features.dim, 2048) if hidden_size is None else hidden_size
+        return MLP(features.dim, (hidden,) * num_hidden, embedding_size)
+
+    return projector
+
+
 def crop_augmentations(
     supervisor: Supervisor, augmentation: RecipeLike | Pair, small_size: Size
 ) -> tuple[Augmentation, Augmentation]:
@@ -176,11 +195,18 @@ def small_size_for(supervisor: Supervisor, num_small: int, small_size: Any) -> S
     Args:
         supervisor: With its network.
         num_small: Small crops of an image; without any the size is that of the images.
-        small_size: Side or (height, width) in pixels, or None.
+        small_size: Side or (height, width) in pixels, or None. What it comes to be, the checkpoint
+            names.
 
     Raises:
         ValueError: As `require_small_size`.
     """
+    size = _small_size(supervisor, num_small, small_size)
+    supervisor._resolve(small_size=size)
+    return size
+
+
+def _small_size(supervisor: Supervisor, num_small: int, small_size: Any) -> Size:
     if small_size is None and num_small == 0:
         return supervisor.image_size
     if small_size is None:

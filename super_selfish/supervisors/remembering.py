@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SPREAD = "Spread of the embeddings: 1 as of independent ones, 0 is collapse."
 MEMORY_CHANGE = "How far a step moves the remembered embeddings of its images."
-MANY_IMAGES = 100_000  # beyond them queues are the papers'
+MANY_IMAGES = 100_000  # beyond them queues, prototypes and classes are as many as the papers'
 _STILL = 1e-3  # of the length of an entry; a memory that moves by less learns nothing
 
 

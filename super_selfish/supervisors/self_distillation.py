@@ -36,6 +36,7 @@ from super_selfish.supervisors.defaults import FEW_CLASSES, LEAST_OF_TEACHER
 from super_selfish.supervisors.following import (
     rising_momentum,
     said_of_momentum,
+    thaws_after,
     updates_before,
 )
 from super_selfish.supervisors.likenesses import among_views
@@ -48,6 +49,7 @@ from super_selfish.supervisors.multi_crop import (
     three_augmentations,
 )
 from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.supervisors.remembering import MANY_IMAGES
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import gather_one
 from super_selfish.training.history import Row
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.options import Options
 
 MOMENTUM = 0.996  # with which the paper begins
-MANY_IMAGES = 100_000  # beyond them there are as many classes as in the paper
 FROZEN_UPDATES = 1251  # of the last layer: an epoch of ImageNet in batches of 1024 (authors' code)
 _ALL_CLASSES = 0.98  # of log K: above it they say nothing
 
@@ -217,7 +218,6 @@ class DINOSupervisor(Supervisor):
         if predictor is not None:
             require_logits(self, num_classes, "classes")
         small = small_size_for(self, num_small, small_size)
-        self._resolve(small_size=small)
         augmentation = or_default(self, augmentation, "dino")
         first, second, of_small = three_augmentations(self, augmentation, small)
         self.momentum_encoder = MomentumEncoder(self.model)
@@ -266,9 +266,7 @@ class DINOSupervisor(Supervisor):
 
     def _thaws_after(self, run: Run) -> int:
         """Updates for which the last layer is frozen."""
-        if self.frozen_updates is not None:
-            return self.frozen_updates
-        return min(FROZEN_UPDATES, run.total_updates // 10)
+        return thaws_after(run, self.frozen_updates, FROZEN_UPDATES)
 
     def _before_step(self) -> None:
         head = self.get_predictor()

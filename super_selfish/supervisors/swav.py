@@ -31,23 +31,22 @@ from super_selfish.losses.clusters import (
     sinkhorn_codes,
 )
 from super_selfish.memory import KeyQueue
-from super_selfish.models import MLP
-from super_selfish.models.heads import suited_width
 from super_selfish.supervisors.augmenting import Pair, or_default
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.diagnostics import caution_of_one, collapse, spread
-from super_selfish.supervisors.following import updates_before
+from super_selfish.supervisors.following import thaws_after, updates_before
 from super_selfish.supervisors.likenesses import among_views
 from super_selfish.supervisors.multi_crop import (
     LARGE_CROPS,
     Crops,
     MultiCropCollator,
     crop_augmentations,
+    crop_projector,
     embedded_crops,
     small_size_for,
 )
 from super_selfish.supervisors.refusals import require_counts, require_embedding
-from super_selfish.supervisors.remembering import queue_length
+from super_selfish.supervisors.remembering import MANY_IMAGES, queue_length
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import first_row, gather, gather_one
 from super_selfish.training.history import Row
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
 
     from super_selfish.supervisors.options import Options
 
-MANY_IMAGES = 100_000  # beyond them there are as many prototypes as in the paper
 FROZEN_UPDATES = 313  # of prototypes: the authors' code, an epoch of ImageNet in batches of 4096
 
 
@@ -203,18 +201,11 @@ class SwAVSupervisor(Supervisor):
         self.sinkhorn_iterations = sinkhorn_iterations
         self.frozen_updates = frozen_updates
         self.queue_after = queue_after
-
-        def projector(features: int) -> nn.Module:
-            hidden = suited_width(features, 2048) if hidden_size is None else hidden_size
-            return MLP(features, (hidden,), embedding_size)
-
-        self.model = self._combine(
-            backbone, predictor, lambda features: projector(features.dim), normalize
-        )
+        projector = crop_projector(hidden_size, embedding_size)
+        self.model = self._combine(backbone, predictor, projector, normalize)
         if predictor is not None:
             require_embedding(self, "predictor", self.model, embedding_size)
         small = small_size_for(self, num_small, small_size)
-        self._resolve(small_size=small)
         augmentation = or_default(self, augmentation, "swav")
         large_crops, small_crops = crop_augmentations(self, augmentation, small)
         directions = F.normalize(torch.randn(num_prototypes, embedding_size), dim=1)
@@ -268,9 +259,7 @@ class SwAVSupervisor(Supervisor):
 
     def _thaws_after(self, run: Run) -> int:
         """Updates for which the prototypes are frozen."""
-        if self.frozen_updates is not None:
-            return self.frozen_updates
-        return min(FROZEN_UPDATES, run.total_updates // 10)
+        return thaws_after(run, self.frozen_updates, FROZEN_UPDATES)
 
     def _before_step(self) -> None:
         if self.run is not None and updates_before(self.run) < self._thaws_after(self.run):

@@ -38,7 +38,8 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "simclr": {"embedding_size": 24},
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20},
     "vicreg": {"embedding_size": 12, "hidden_size": 20},
-    # Not deep_cluster: once a pass the first process sends its groups, which is of no one step.
+    # With so many clusters that the step which is looked at is before the first grouping.
+    "deep_cluster": {"num_clusters": (17, 4), "embedding_size": 12},
     "lejepa": {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
     "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 8},
     "dino": {"num_classes": 20, "frozen_updates": 0},
