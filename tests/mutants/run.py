@@ -341,6 +341,7 @@ def in_child(work: Callable[[], int], seconds: float) -> int | None:
     """
     child = os.fork()
     if child == 0:
+        gc.freeze()  # what the parent has left may wait in its finalizer for threads it alone has
         os.setsid()
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import re
 import select
@@ -304,6 +305,30 @@ def test_the_papers_are_asked_after_the_file_s_own_tests_and_others_after_them(
     noticed_by = "test_x.py"
     assert bench.tried(file, inside).is_noticed
     assert asked == [["test_x.py"]]
+
+
+class Left:
+    """Garbage that may be finalized only where it was made, such as torch's process groups."""
+
+    def __init__(self) -> None:
+        self.itself, self.made_in = self, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.made_in:
+            os._exit(9)
+
+
+def test_a_child_does_not_finalize_what_its_parent_has_left() -> None:
+    def collects() -> int:
+        gc.collect()
+        return 3
+
+    gc.disable()  # so that the parent does not do it before
+    try:
+        Left()
+        assert in_child(collects, 5.0) == 3
+    finally:
+        gc.enable()
 
 
 def test_tests_that_cannot_be_read_are_told_and_not_taken_for_such_that_notice_nothing(
