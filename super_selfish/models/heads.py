@@ -8,7 +8,8 @@ Shapes: `B` images, `D` features, `h, w` map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HeadNorm = Literal["batch", "layer"] | None
+_RELU = partial(nn.ReLU, inplace=True)
 
 
 def hidden_width(features: int) -> int:
@@ -31,7 +33,7 @@ def hidden_width(features: int) -> int:
 
 
 class MLP(nn.Sequential):
-    """Fully connected layers: hidden ones FC, norm, ReLU; the last one FC alone.
+    """Fully connected layers: hidden ones FC, norm, activation; the last one FC alone.
 
     Shape:
         `[B, in_features]` to `[B, out_features]`.
@@ -49,6 +51,7 @@ class MLP(nn.Sequential):
         *,
         norm: HeadNorm = "batch",
         bias: bool = True,
+        activation: Callable[[], nn.Module] = _RELU,
     ) -> None:
         """Builds the layers.
 
@@ -59,6 +62,7 @@ class MLP(nn.Sequential):
             norm: What follows a hidden layer: `"batch"`, `"layer"` or nothing (`None`).
             bias: Whether the last layer has one. A hidden layer has one where no norm follows,
                 which would bring its own.
+            activation: Makes what ends a hidden layer; default: ReLU.
 
         Raises:
             ValueError: If a width is below 1 or the norm is unknown.
@@ -77,7 +81,7 @@ class MLP(nn.Sequential):
                 layers.append(nn.BatchNorm1d(hidden_width))
             elif norm == "layer":
                 layers.append(nn.LayerNorm(hidden_width))
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(activation())
             width = hidden_width
         layers.append(nn.Linear(width, out_features, bias=bias))
         super().__init__(*layers)
@@ -187,11 +191,9 @@ class PrototypeHead(nn.Module):
         """
         super().__init__()
         hidden = (hidden_features, hidden_features)
-        self.layers = MLP(in_features, hidden, bottleneck, norm=norm)
-        for name, layer in self.layers.named_children():
-            if isinstance(layer, nn.ReLU):
-                setattr(self.layers, name, nn.GELU())
-            elif isinstance(layer, nn.Linear):
+        self.layers = MLP(in_features, hidden, bottleneck, norm=norm, activation=nn.GELU)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
