@@ -292,18 +292,7 @@ CONSTRUCTORS: list[tuple[Maker, type[Exception], str]] = [
         "expected a data set, got a DataLoader, which makes batches of its own: give "
         "loader.dataset, and batch_size= and num_workers= to supervise()",
     ),
-    (
-        lambda images, net: RotateNetSupervisor(data_frame(), net),
-        TypeError,
-        "a DataFrame is a table, not images: give its column of paths as a list, such as "
-        'list(table["path"])',
-    ),
 ]
-
-
-def data_frame() -> Any:
-    """What pandas' tables look like from here."""
-    return type("DataFrame", (), {"__module__": "pandas.core.frame", "__len__": lambda self: 3})()
 
 
 @pytest.mark.parametrize(("make", "kind", "sentence"), CONSTRUCTORS)
