@@ -28,7 +28,7 @@ from super_selfish.supervisors import SUPERVISORS, HealthWarning
 # In the order of the picture: those that name something, that paint something, that compare.
 ORDER = (
     *("rotate", "jigsaw", "context_prediction", "counting", "aet", "exemplar", "cpc"),
-    *("denoise", "context", "colorization", "split_brain", "motion", "bigan"),
+    *("denoise", "context", "mae", "colorization", "split_brain", "motion", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol", "simclr", "nnclr", "simsiam"),
     *("barlow_twins", "vicreg", "lejepa", "swav", "deep_cluster", "dino", "multi_task"),
 )
@@ -39,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "moco": {"momentum": 0.98},
     "byol": {"momentum": 0.9},
     "rotate": {"crop": False},  # no black bars beside images of this size
+    "mae": {"backbone": None},  # takes transformers alone
 }
 LR = {"bigan": 2e-4}  # as in its paper
 
@@ -76,8 +77,8 @@ def main() -> None:
     for name in options.algorithms:
         began = time.perf_counter()
         torch.manual_seed(0)
-        settings = OPTIONS.get(name, {})
-        supervisor = SUPERVISORS[name](images, backbone=options.backbone, **settings)
+        settings = {"backbone": options.backbone, **OPTIONS.get(name, {})}
+        supervisor = SUPERVISORS[name](images, **settings)
         supervisor.supervise(
             lr=LR.get(name, 1e-3),
             lr_scheduler="cosine",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,26 @@ class TinyBackbone(nn.Module):
         return self.forward_features(images).mean(dim=(2, 3))
 
 
+# Algorithms that take no other networks than vision transformers.
+OF_TRANSFORMERS = frozenset({"mae"})
+
+
+def tiny_transformer(in_channels: int = 3, width: int = 16, patch: int = 8) -> nn.Module:
+    """A vision transformer of timm: one block of 16 features, as small as `TinyBackbone`."""
+    timm = pytest.importorskip("timm")
+    sizes = {"patch_size": patch, "embed_dim": width, "depth": 1, "num_heads": 2}
+    options = {"img_size": 32, "in_chans": in_channels, "dynamic_img_size": True}
+    made: nn.Module = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes, **options)
+    return made
+
+
+def backbone_for(algorithm: str, in_channels: int = 3) -> nn.Module:
+    """A tiny network that an algorithm takes."""
+    if algorithm in OF_TRANSFORMERS:
+        return tiny_transformer(in_channels)
+    return TinyBackbone(in_channels)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
@@ -47,13 +68,16 @@ def images(generator: torch.Generator) -> Tensor:
 
 
 @pytest.fixture
-def tiny_backbone() -> Callable[..., TinyBackbone]:
-    """Makes tiny backbones, always with the same weights."""
+def tiny_backbone(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
+    """Makes tiny backbones, always with the same weights, for the algorithm of the test if any."""
+    case: Any = getattr(request.node, "callspec", None)
+    given = {} if case is None else case.params
+    algorithm = str(given.get("algorithm", given.get("task", "")))
 
-    def make(in_channels: int = 3) -> TinyBackbone:
+    def make(in_channels: int = 3) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return TinyBackbone(in_channels)
+            return backbone_for(algorithm, in_channels)
 
     return make
 

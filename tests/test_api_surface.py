@@ -27,6 +27,7 @@ PUBLIC = {
         "JigsawNetSupervisor",
         "LabelSupervisor",
         "LeJEPASupervisor",
+        "MAESupervisor",
         "MomentumContrastSupervisor",
         "NNCLRSupervisor",
         "PIRLSupervisor",

@@ -54,7 +54,8 @@ def asked(name: str, steps: int) -> Exhibit:
     ours = example()
     images, shown = ours.open_images("photographs", SIZE)
     torch.manual_seed(0)
-    supervisor = SUPERVISORS[name](images, backbone="narrow-resnet", **ours.OPTIONS.get(name, {}))
+    settings = {"backbone": "narrow-resnet", **ours.OPTIONS.get(name, {})}
+    supervisor = SUPERVISORS[name](images, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HealthWarning)  # a moment is too short for a verdict
         supervisor.supervise(

@@ -161,6 +161,18 @@ def cmc(size: Size) -> Augmentation:
     return RandomResizedCrop(size, scale=(0.2, 1.0), p_flip=0.5)
 
 
+def mae(size: Size) -> Augmentation:
+    """What MAE cuts into patches (He et al., 2021, arXiv 2111.06377, section 4; authors' code).
+
+    Args:
+        size: (height, width) of the images in pixels.
+
+    Returns:
+        Random bicubic resized crop of 20 to 100 % of the area, flip: "cropping-only augmentation".
+    """
+    return RandomResizedCrop(size, scale=(0.2, 1.0), mode="bicubic", p_flip=0.5)
+
+
 def split_brain(size: Size) -> Augmentation:
     """What a split-brain autoencoder sees; Zhang et al., 2017, crop half of the area.
 
@@ -489,6 +501,7 @@ RECIPES: Mapping[str, Recipe] = {
     "lejepa-large": partial(lejepa, scale=(0.3, 1.0)),
     "lejepa-small": partial(lejepa, scale=(0.05, 0.3)),
     "lejepa-whole": partial(lejepa, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2)),
+    "mae": mae,
     "mild": mild_views,
     "moco": moco_v2,
     "pirl": pirl,

@@ -26,6 +26,7 @@ from super_selfish.supervisors.instance_discrimination import InstanceDiscrimina
 from super_selfish.supervisors.jigsaw_net import JigsawNetSupervisor
 from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.supervisors.lejepa import LeJEPASupervisor
+from super_selfish.supervisors.mae import MAESupervisor
 from super_selfish.supervisors.momentum_contrast import MomentumContrastSupervisor
 from super_selfish.supervisors.motion_segmentation import MotionSegmentationSupervisor
 from super_selfish.supervisors.multi_task import MultiTaskSupervisor
@@ -57,6 +58,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "exemplar": ExemplarNetSupervisor,
     "instance": InstanceDiscriminationSupervisor,
     "jigsaw": JigsawNetSupervisor,
+    "mae": MAESupervisor,
     "moco": MomentumContrastSupervisor,
     "motion": MotionSegmentationSupervisor,
     "multi_task": MultiTaskSupervisor,
@@ -95,6 +97,7 @@ __all__ = [
     "JigsawNetSupervisor",
     "LabelSupervisor",
     "LeJEPASupervisor",
+    "MAESupervisor",
     "MomentumContrastSupervisor",
     "MotionSegmentationSupervisor",
     "MultiTaskSupervisor",

@@ -109,6 +109,22 @@ def discriminator_widths(features: int) -> tuple[int, int, int, int]:
     return _narrow(features, (32, 64, 128, 256), (8, 4, 2, 1))
 
 
+# Of MAE's decoder. It works on all patches, and the network that is kept on a quarter of them.
+WIDEST_OF_PATCHES = 512  # the paper's, of 1024 features
+HEAD_WIDTH = 32  # numbers of a head of attention: the paper's 512 / 16
+DEPTH_OF_PATCHES = 4  # half of the paper's
+
+
+def patch_decoder_width(features: int) -> int:
+    """Width of MAE's decoder: half of the features, as in the paper, in whole heads.
+
+    Args:
+        features: Of the transformer, whose tokens it gets.
+    """
+    heads = min(features // 2, WIDEST_OF_PATCHES) // HEAD_WIDTH
+    return max(1, heads) * HEAD_WIDTH
+
+
 def chosen_widths(
     supervisor: Constructed, name: str, given: Sequence[int] | None, features: int
 ) -> tuple[int, ...]:

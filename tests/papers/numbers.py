@@ -77,6 +77,14 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "decoder_widths": Number((256, 256, 128, 64), "2.4; 0.0.6", None, RESOLVED),
         "augmentation": Number(None, "2.4: nothing before the noise"),
     },
+    "mae": {
+        "mask_ratio": Number(0.75, "4.3; text, section 4.1, figure 5"),
+        "norm_pix": Number(True, "4.3; text, table 1d: with normalisation"),
+        "decoder_depth": Number(8, "4.3; text, table 1a", None, RESOLVED),
+        "decoder_width": Number(512, "4.3; text, table 1b", None, RESOLVED),
+        "decoder_heads": Number(16, "4.3; code", None, RESOLVED),
+        "augmentation": Number("mae", "4.3: RRC(0.2), flip; code"),
+    },
     "context": {
         "probability": Number(
             None, "2.5; 0.0.6", 0.3, "random blocks instead of the paper's centre"
@@ -578,6 +586,7 @@ RECIPES: dict[str, Recipe] = {
         "A-ID; code", area=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.4), p_gray=0.2
     ),
     "cmc": Recipe("2.11; code", area=(0.2, 1.0), flip=0.5),
+    "mae": Recipe("4.3; code", area=(0.2, 1.0), flip=0.5),
     "split_brain": Recipe(
         "2.6; text: 180 of 256 pixels, half of the area; ours: of random size, from that on",
         area=(0.5, 1.0),

@@ -19,6 +19,7 @@ from super_selfish.models.discriminators import (
 )
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.contrastive_predictive_coding import patch_encoder
+from tests.conftest import OF_TRANSFORMERS, tiny_transformer
 from tests.papers.numbers import SIGNATURES
 
 
@@ -92,8 +93,28 @@ def ups(*channels: int) -> list[str]:
     return [*said, f"up {channels[-2]} {channels[-1]} 4x4/2+1"]
 
 
+def wide(algorithm: str, features: int) -> nn.Module:
+    """A network of so many features that an algorithm takes."""
+    if algorithm in OF_TRANSFORMERS:
+        return tiny_transformer(width=features)
+    return Wide(features)
+
+
+def block_of(features: int, width: int, numbers: int) -> list[str]:
+    """A decoder of one block of a transformer, before whose parts there are norms."""
+    attention = [f"FC {width} {3 * width}", *["Identity"] * 2, "Dropout", "Identity"]
+    attention += [f"FC {width} {width}", "Dropout"]
+    perceptron = [f"FC {width} {4 * width}", "GELU", "Dropout", "Identity"]
+    perceptron += [f"FC {4 * width} {width}", "Dropout"]
+    block = ["LayerNorm", *attention, *["Identity"] * 2, "LayerNorm", *perceptron]
+    block += ["Identity"] * 2
+    return [f"FC {features} {width}", *block, "LayerNorm", f"FC {width} {numbers}"]
+
+
 def built(algorithm: str, features: int = 16, size: int = 64, **arguments: Any) -> Any:
-    return SUPERVISORS[algorithm](backbone=Wide(features), image_size=size, **arguments)
+    return SUPERVISORS[algorithm](
+        backbone=wide(algorithm, features), image_size=size, **arguments
+    )
 
 
 # By METHODS 2.1 to 2.13. Where the library has 1024, 1024 or 1024, 256 the papers have one layer
@@ -151,6 +172,11 @@ HEADS: dict[str, tuple[Callable[[], Any], Callable[[Any], nn.Module], list[str]]
         lambda: built("denoise", decoder_widths=SIGNATURES["denoise"]["decoder_widths"].paper),
         lambda s: s.model.predictor,
         ups(16, 256, 256, 128, 64, 3),
+    ),
+    "mae": (
+        lambda: built("mae", 128, decoder_depth=1),
+        lambda s: s.model.predictor,
+        block_of(128, 64, 3 * 8 * 8),
     ),
     "context": (
         lambda: built("context"),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from super_selfish.data.collate import Batch
 from super_selfish.supervisors import SUPERVISORS
+from tests.conftest import tiny_transformer
 from tests.references import sigreg_in_loops, vicreg_in_loops
 
 Backbones = Callable[..., nn.Module]
@@ -306,6 +307,22 @@ def test_denoise_compares_with_one_grey_for_all(images: Tensor, tiny_backbone: B
     assert parts["variance"] == pytest.approx(
         float((clean - clean.mean()).square().mean()), rel=1e-4
     )
+
+
+def test_mae_compares_with_one_grey_for_all_that_is_hidden(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    _, data, overheard, parts, loss = step("mae", images, tiny_transformer(), norm_pix=False)
+    hidden = [
+        data.images[image, :, 8 * (place // 4) :, 8 * (place % 4) :][:, :8, :8].double()
+        for image, places in enumerate(data.hidden.tolist())
+        for place in places
+    ]
+    shown = torch.stack(hidden)
+    expected = (shown - shown.mean()).square().mean()
+    assert parts["variance"] == pytest.approx(float(expected), rel=1e-4)
+    assert overheard.calls[1][0].shape == (22, 12, 192)
+    assert float(loss.detach()) == overheard.results[1]
 
 
 def test_context_compares_with_the_mean_colour(images: Tensor, tiny_backbone: Backbones) -> None:

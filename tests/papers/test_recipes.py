@@ -75,6 +75,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "byol 2": lambda: byol(SIZE, 2),
     "instance": lambda: BY_NAME["instance"](SIZE),
     "cmc": cmc,
+    "mae": lambda: BY_NAME["mae"](SIZE),
     "split_brain": lambda: BY_NAME["split-brain"](SIZE),
     "jigsaw tile": jigsaw_tile,
     "pirl": lambda: pirl(SIZE),

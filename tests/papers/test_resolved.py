@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from super_selfish.models import momentum_at
 from super_selfish.models.heads import hidden_width, suited_width
 from super_selfish.supervisors import SUPERVISORS, deep_cluster, nnclr, self_distillation, swav
+from super_selfish.supervisors.defaults import HEAD_WIDTH, patch_decoder_width
 from super_selfish.supervisors.exemplar_net import MOST_CLASSES
 from super_selfish.supervisors.jigsaw_net import JigsawCollator
 from super_selfish.supervisors.momentum_contrast import default_queue_size
@@ -25,11 +26,11 @@ from super_selfish.training.optimizers import LARS
 from super_selfish.training.run import UNLIMITED
 from tests.conftest import TinyBackbone
 from tests.papers.numbers import SIGNATURES
-from tests.papers.test_heads import Wide
+from tests.papers.test_heads import Wide, wide
 
 
 def built(algorithm: str, size: int = 64, dataset: Any = None, **arguments: Any) -> Any:
-    return SUPERVISORS[algorithm](dataset, Wide(16), image_size=size, **arguments)
+    return SUPERVISORS[algorithm](dataset, wide(algorithm, 16), image_size=size, **arguments)
 
 
 def test_moco_s_queue_is_the_paper_s_for_large_datasets_and_the_authors_cifar_s_for_others() -> (
@@ -82,6 +83,17 @@ def test_deep_cluster_s_clusters_are_the_paper_s_for_large_datasets() -> None:
     assert found == {images: (number,) * 3 for images, number in sizes.items()}
     paper = deep_cluster.default_num_clusters(1_281_167)
     assert SIGNATURES["deep_cluster"]["num_clusters"].paper == paper
+
+
+@pytest.mark.parametrize(
+    ("features", "width"), [(1024, 512), (2048, 512), (192, 96), (190, 64), (16, 32), (4, 32)]
+)
+def test_mae_s_decoder_has_half_of_the_features_at_most_the_paper_s(
+    features: int, width: int
+) -> None:
+    assert patch_decoder_width(features) == width
+    paper = {name: SIGNATURES["mae"][f"decoder_{name}"].paper for name in ("width", "heads")}
+    assert paper["width"] // HEAD_WIDTH == paper["heads"]
 
 
 def test_nnclr_s_queue_is_the_paper_s_for_large_datasets() -> None:

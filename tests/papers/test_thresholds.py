@@ -14,7 +14,7 @@ import torch
 
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.training.history import Row
-from tests.papers.test_heads import Wide
+from tests.papers.test_heads import Wide, wide
 
 
 class Limit(NamedTuple):
@@ -120,6 +120,10 @@ LIMITS: dict[str, list[Limit]] = {
     "denoise": [
         Limit({"epoch": 9.0, "variance": 0.25}, "loss", **above(0.25), words="worse (error 0.25"),
         Limit({"loss": 0.3, "variance": 0.25}, "epoch", **first_at(3), words="worse (error"),
+    ],
+    "mae": [
+        Limit({"epoch": 9.0, "variance": 1.0}, "loss", **above(0.98), words="better (error 0.98"),
+        Limit({"loss": 1.0, "variance": 1.0}, "epoch", **first_at(3), words="than with one grey"),
     ],
     "context": [
         Limit(PAINTED, "reconstruction", **above(0.2), words="painted worse"),
@@ -274,7 +278,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def judge(case: str) -> Any:
     algorithm = case.partition(" ")[0]
-    supervisor = SUPERVISORS[algorithm](backbone=Wide(16), image_size=64, **SETTINGS.get(case, {}))
+    supervisor = SUPERVISORS[algorithm](
+        backbone=wide(algorithm, 16), image_size=64, **SETTINGS.get(case, {})
+    )
     if algorithm == "moco":
         supervisor.queue.enqueue(torch.eye(4, 128))  # full: no key is random any more
     return supervisor._health

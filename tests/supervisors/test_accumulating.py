@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, MultiTaskSupervisor, Supervisor
-from tests.conftest import TinyBackbone
+from tests.conftest import TinyBackbone, backbone_for
 
 # What one batch of 22 images shares, and does not belong to an image.
 SHARED = {"negatives"}
@@ -60,7 +60,7 @@ def prepared(
     """In float64, with the same views for every image whatever its batch."""
     torch.manual_seed(0)
     kind = LabelSupervisor if algorithm == "label" else SUPERVISORS[algorithm]
-    supervisor = kind(images, backbone=TinyBackbone(), **arguments)
+    supervisor = kind(images, backbone=backbone_for(algorithm), **arguments)
     if not norms:
         without_norms(supervisor)
     supervisor.double()

@@ -27,14 +27,14 @@ from super_selfish.augmentations import (
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.supervisors import SUPERVISORS, LabelSupervisor
 from super_selfish.supervisors.augmenting import two_views
-from tests.conftest import TinyBackbone
+from tests.conftest import TinyBackbone, backbone_for
 
 # Of one the augmentation is the task, of the other the tasks have theirs.
 ALGORITHMS = sorted(set(SUPERVISORS) - {"exemplar", "multi_task"})
 DEFAULTS = {
     **dict.fromkeys(("instance", "pirl", "cmc"), "paper"),
     "cpc": "cpc",
-    **{"moco": "moco", "byol": "byol"},
+    **{"moco": "moco", "byol": "byol", "mae": "mae"},
     "swav": "swav",
     "dino": "dino",
     "barlow_twins": "byol",
@@ -50,7 +50,7 @@ COLORS = Compose([ColorJitter(0.4, 0.4, 0.4, 0.1), RandomApply(RandomSolarize(),
 
 def build(algorithm: str, dataset: Any = None, **more: Any) -> Any:
     torch.manual_seed(0)
-    return SUPERVISORS[algorithm](dataset, TinyBackbone(more.get("in_channels", 3)), **more)
+    return SUPERVISORS[algorithm](dataset, backbone_for(algorithm, more.get("in_channels", 3)), **more)
 
 
 def batch_of(supervisor: Any, images: Tensor) -> list[Tensor]:

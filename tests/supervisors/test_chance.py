@@ -41,6 +41,7 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("context_prediction", {}, math.log(8)),
         ("cpc", {}, 3.5),
         ("denoise", {}, 0.25),
+        ("mae", {}, 0.25),
         ("colorization", {}, 4.5),
         ("counting", {"margin": 4.0, "weight": 0.5}, 2.0),
         ("context", {}, None),

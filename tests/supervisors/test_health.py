@@ -261,6 +261,7 @@ def test_cpc_tells_of_patches_that_give_themselves_away(
     [
         ("denoise", "the restored images are worse"),
         ("context", "the holes are painted worse"),
+        ("mae", "patches are painted no better"),
         ("aet", "transformations are told no better than by one who"),
         ("colorization", "colours are told no better"),
         ("split_brain", "of the colours are right, fewer than if the commonest one"),

@@ -70,6 +70,14 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "stride": (33, *COUNTS),
         "augmentation": RECIPES,
     },
+    "mae": {
+        "mask_ratio": (0.0, 1.0, -0.1, 1.1, NAN, 0.01, 0.99),
+        "norm_pix": (),
+        "decoder_depth": COUNTS,
+        "decoder_width": (*COUNTS, 2, 6),
+        "decoder_heads": (*COUNTS, 3),
+        "augmentation": RECIPES,
+    },
     "context": {
         "decoder_widths": WIDTHS,
         "discriminator_widths": WIDTHS,
@@ -352,6 +360,7 @@ class Constant(nn.Module):
         ("simsiam", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embe"),
         ("simclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("denoise", (1, 32, 32), {}, r"must give images \[3, 32, 32\], got \[1, 32, 32\]"),
+        ("mae", (16, 9), {}, r"could not take tokens .*1 to 2 positional|positional arguments"),
         ("context", (3, 16, 16), {}, r"must give images \[3, 32, 32\], got \[3, 16, 16\]"),
     ],
 )

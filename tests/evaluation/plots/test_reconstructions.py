@@ -19,6 +19,7 @@ Backbones = Callable[..., nn.Module]
     [
         ("denoise", 3, 4),
         ("context", 3, 4),
+        ("mae", 3, 4),
         ("split_brain", 6, 2),
         ("colorization", 3, 4),
         ("aet", 3, 4),
