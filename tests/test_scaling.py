@@ -17,7 +17,7 @@ from torch import Tensor
 
 from super_selfish.supervisors import SUPERVISORS, Supervisor
 from super_selfish.supervisors.traffic import Traffic, traffic_of
-from tests.conftest import TinyBackbone
+from tests.conftest import backbone_for
 from tests.scripts import ROOT, benchmark
 from tests.supervisors.test_contract import build
 
@@ -110,7 +110,7 @@ def test_the_table_is_what_the_package_says_of_each_algorithm(
 ) -> None:
     own = {"swav": {"num_prototypes": 300}, "dino": {"num_classes": 300}}
     own |= {name: {"embedding_size": 128} for name in ("simclr", "cpc", "nnclr", "lejepa")}
-    supervisor = build(algorithm, images, TinyBackbone(), **own.get(algorithm, {}))
+    supervisor = build(algorithm, images, backbone_for(algorithm), **own.get(algorithm, {}))
     found = traffic_of(supervisor, LETTERS["W"], LETTERS["B"])
     gathered, returned = FORMULAS.get(algorithm, ("0", "0"))
     assert found.gathered == 4 * eval(gathered, {}, LETTERS)

@@ -64,7 +64,7 @@ def test_two_lines_pretrain_and_two_bring_the_backbone_back(
     supervisor.supervise(lr=1e-3, epochs=1, batch_size=64, name=name, pretrained=False)
 
     loaded = kind().load(name=name)
-    width = 2 * 1280 if algorithm == "split_brain" else 1280  # a half each for L and ab
+    width = {"split_brain": 2 * 1280, "mae": 192}.get(algorithm, 1280)  # a half each for L and ab
     network = CombinedNet(loaded.get_backbone(), nn.Linear(width, 10)).eval()
     channels = supervisor.in_channels
     assert network(torch.rand(2, channels, 32, 32)).shape == (2, 10)

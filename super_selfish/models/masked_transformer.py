@@ -183,7 +183,9 @@ class PatchDecoder(nn.Module):
 
         if width % num_heads != 0:
             raise ValueError(f"a width of {width} cannot be shared among {num_heads} heads")
-        norm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's transformers, and the authors' code
+        norm: Any = partial(
+            nn.LayerNorm, eps=1e-6
+        )  # as in timm's transformers, and the authors' code
         self.embed = nn.Linear(in_features, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", sin_cos_positions(grid, width)[None], persistent=False)

@@ -12,6 +12,7 @@ import math
 
 from torch import nn
 
+from super_selfish.models.fresh import TIMM_ARGUMENTS
 from super_selfish.models.wrappers import unwrapped
 
 Size = tuple[int, int]
@@ -75,6 +76,21 @@ def resized(published: nn.Module, image_size: Size, stem: str, name: str) -> dic
     # Of images that patches do not divide the network itself cuts the border away.
     is_divided = all(side % patch == 0 for side in image_size)
     return {"patch_size": patch, "dynamic_img_size": is_divided}
+
+
+def average_tokens(network: nn.Module) -> None:
+    """Has a transformer of timm that was built by name give the mean of its patches' tokens.
+
+    Instead of its class token; both are normalised by the same layer before.
+
+    Args:
+        network: From `build_backbone`; one that gives something else stays as it is.
+    """
+    arguments = vars(network).get(TIMM_ARGUMENTS)
+    if arguments is not None and getattr(network, "global_pool", None) == "token":
+        network.global_pool = "avg"  # type: ignore[assignment]
+        # By which it is drawn anew: without a norm behind the mean in place of the one before.
+        arguments.update(global_pool="avg", fc_norm=False)
 
 
 def patch_of(network: nn.Module) -> int | None:

@@ -97,8 +97,11 @@ class Slower(NamedTuple):
 def rungs_for(subject: Subject, wishes: Wishes) -> list[Rung]:
     """Networks and sizes among which is chosen, as far as the user has left it open."""
     size = subject.source.image_size if subject.is_fixed else None
-    if wishes.backbone is not None:
-        name = name_of(wishes.backbone)
+    given = wishes.backbone
+    if given is None:
+        given = getattr(wishes.kind, "own_backbone", None)
+    if given is not None:
+        name = name_of(given)
         own = rules.sizes(subject.own_size) if size is None else [size]
         return [Rung(name, each) for each in own]
     if size is None:

@@ -40,7 +40,7 @@ from super_selfish.models.masked_transformer import (
     number_visible,
     require_transformer,
 )
-from super_selfish.models.transformers import patch_of
+from super_selfish.models.transformers import average_tokens, patch_of
 from super_selfish.supervisors.augmenting import or_default, view_of
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.defaults import (
@@ -95,10 +95,10 @@ class MAESupervisor(Supervisor):
     """Paints hidden patches of images from the others (MAE).
 
     It trains the vision transformers of timm, by name or as modules, of any size that their patches
-    divide; other networks cannot see a part of an image alone, and are refused. Its features are
-    those that the transformer gives by itself: of the class token, or the mean of all. They are
-    poor for a linear probe and k-NN; the paper judges them by fine-tuning:
-    `evaluate(..., protocols=("knn", "linear", "finetune"))`.
+    divide; other networks cannot see a part of an image alone, and are refused. Built by name, they
+    give the mean of the tokens of all patches as features, by which the authors fine-tune; modules
+    give what they give. These are poor for a linear probe and k-NN; the paper judges them by
+    fine-tuning: `evaluate(..., protocols=("knn", "linear", "finetune"))`.
 
     The paper trains with `supervise(optimizer=partial(torch.optim.AdamW, betas=(0.9, 0.95),
     weight_decay=0.05), lr=1.5e-4, lr_scaling="linear", lr_scheduler=Cosine(warmup_epochs=40))`, in
@@ -116,6 +116,7 @@ class MAESupervisor(Supervisor):
     title = "MAE"
     question = "What do the hidden patches show?"
     paints = True
+    own_backbone = TRANSFORMER
     meanings: ClassVar[Mapping[str, str]] = {
         "variance": "Error of one grey for all hidden patches: what the loss has to stay below.",
     }
@@ -187,11 +188,11 @@ class MAESupervisor(Supervisor):
         )
         self.mask_ratio = mask_ratio
         self.norm_pix = norm_pix
-        backbone = TRANSFORMER if backbone is None else backbone
-        backbone = build_backbone(
-            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
-        )
+        name = self.own_backbone if backbone is None else backbone
+        backbone = build_backbone(name, self.in_channels, self.image_size, self._stem_of(name))
         require_transformer(backbone)
+        if isinstance(name, str):
+            average_tokens(backbone)
         features = feature_shape(backbone, self.in_channels, self.image_size, of_map=True)
         self.patch = patch_of(backbone) or 1
         self.grid = features.map_size
@@ -202,6 +203,11 @@ class MAESupervisor(Supervisor):
             width = patch_decoder_width(features.dim) if decoder_width is None else decoder_width
             heads = max(1, width // HEAD_WIDTH) if decoder_heads is None else decoder_heads
             depth = DEPTH_OF_PATCHES if decoder_depth is None else decoder_depth
+            if width % 4 != 0 or width % heads != 0:
+                raise ValueError(
+                    "decoder_width must be divisible by 4 and by decoder_heads, got "
+                    f"{width} and {heads}"
+                )
             self._choose(decoder_width=width, decoder_heads=heads, decoder_depth=depth)
             return PatchDecoder(
                 features.dim,
@@ -300,8 +306,8 @@ class MAESupervisor(Supervisor):
         number = number_visible(self.num_patches, self.mask_ratio)
         if not 0 < number < self.num_patches:
             raise ValueError(
-                f"mask_ratio={self.mask_ratio} leaves {number} of {self.num_patches} patches to "
-                "see, and there must be some to see and some to paint"
+                f"mask_ratio must leave some of {self.num_patches} patches to see and some to "
+                f"paint, got {self.mask_ratio}, which leaves {number} to see"
             )
         return number
 

@@ -69,6 +69,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         question: What the algorithm asks of its network, a plain sentence, or nothing.
         paints: Whether the pictures of its `exhibit` are what its network makes of images.
         takes_turns: Whether some parameters have no gradient in some updates.
+        own_backbone: Name of its network where none is given, if an EfficientNet-B0 will not do.
         asks_by_number: Whether its network tells the very images of its training, by their number.
     """
 
@@ -98,6 +99,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     title: ClassVar[str] = ""
     question: ClassVar[str] = ""
     paints: ClassVar[bool] = False
+    own_backbone: ClassVar[str | None] = None
     asks_by_number: ClassVar[bool] = False
 
     def __repr__(self) -> str:

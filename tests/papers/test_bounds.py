@@ -82,7 +82,7 @@ EDGES: dict[str, list[Edge]] = {
     ],
     "denoise": [Edge("probability", [TINY, LARGE], [0.0, 1.0])],
     "mae": [
-        Edge("mask_ratio", [0.06, 0.75, 0.937], [0.0, 0.062, 0.938, 1.0, math.nan]),  # of 16 patches
+        Edge("mask_ratio", [0.001, 0.937], [0.0, 0.938, 1.0, math.nan]),  # of 16 patches
         Edge("decoder_depth", **COUNT),
         Edge("decoder_width", [4, 36], [0, -4, 2, 6]),
         Edge("decoder_heads", [1, 32], [0, 3]),
@@ -278,7 +278,9 @@ def build(algorithm: str, name: str, value: Any) -> Any:
         if algorithm == "pirl" and name not in ("num_permutations", "grid")
         else {}
     )
-    return SUPERVISORS[algorithm](backbone=wide(algorithm, 4), image_size=32, **{**others, name: value})
+    return SUPERVISORS[algorithm](
+        backbone=wide(algorithm, 4), image_size=32, **{**others, name: value}
+    )
 
 
 def test_every_algorithm_has_edges() -> None:

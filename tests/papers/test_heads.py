@@ -112,9 +112,7 @@ def block_of(features: int, width: int, numbers: int) -> list[str]:
 
 
 def built(algorithm: str, features: int = 16, size: int = 64, **arguments: Any) -> Any:
-    return SUPERVISORS[algorithm](
-        backbone=wide(algorithm, features), image_size=size, **arguments
-    )
+    return SUPERVISORS[algorithm](backbone=wide(algorithm, features), image_size=size, **arguments)
 
 
 # By METHODS 2.1 to 2.13. Where the library has 1024, 1024 or 1024, 256 the papers have one layer

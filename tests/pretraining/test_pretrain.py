@@ -20,7 +20,7 @@ from super_selfish.pretraining import choices, finishing, planning
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.subjects import Subject
 from super_selfish.pretraining.timing import Pace, pace_of
-from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.supervisors import MAESupervisor, RotateNetSupervisor
 from super_selfish.training.callbacks import Callback
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*few to learn from")
@@ -256,6 +256,15 @@ def test_the_ladder_is_climbed_as_far_as_updates_fit(
     taken, slower = planning.climb(subject, wishes, 16, lambda timed: 320.0, 10.0)
     assert taken.rung.image_size == (64, 64) and slower is not None
     assert slower.fitting is None  # 1,440 updates: not worth timing larger images
+
+
+def test_an_algorithm_with_a_network_of_its_own_has_no_other(images: Tensor) -> None:
+    for backbone, name in ((None, "timm/vit_tiny_patch16_224"), ("narrow-resnet",) * 2):
+        wishes = planning.Wishes(
+            MAESupervisor, "mae", backbone, None, {}, {}, 0, torch.device("cpu"), True
+        )
+        rungs = planning.rungs_for(Subject(images), wishes)
+        assert {rung.backbone for rung in rungs} == {name}
 
 
 @pytest.mark.parametrize("channels", [1, 5])

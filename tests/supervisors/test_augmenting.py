@@ -50,7 +50,9 @@ COLORS = Compose([ColorJitter(0.4, 0.4, 0.4, 0.1), RandomApply(RandomSolarize(),
 
 def build(algorithm: str, dataset: Any = None, **more: Any) -> Any:
     torch.manual_seed(0)
-    return SUPERVISORS[algorithm](dataset, backbone_for(algorithm, more.get("in_channels", 3)), **more)
+    return SUPERVISORS[algorithm](
+        dataset, backbone_for(algorithm, more.get("in_channels", 3)), **more
+    )
 
 
 def batch_of(supervisor: Any, images: Tensor) -> list[Tensor]:

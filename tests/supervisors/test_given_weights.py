@@ -20,7 +20,7 @@ from super_selfish.supervisors import (
     RotateNetSupervisor,
 )
 from super_selfish.supervisors.given_weights import read_weights
-from tests.conftest import TinyBackbone
+from tests.conftest import TinyBackbone, backbone_for
 
 
 def narrow() -> NarrowResNet:
@@ -253,12 +253,12 @@ def test_a_checkpoint_is_loaded_without_the_file(images: Tensor, tmp_path: Path)
 
 @pytest.mark.parametrize("algorithm", sorted(set(SUPERVISORS) - {"cmc", "split_brain"}))
 def test_every_algorithm_begins_with_them(algorithm: str, tmp_path: Path) -> None:
-    source = TinyBackbone()
+    source = backbone_for(algorithm)
     torch.save(source.state_dict(), tmp_path / "w.pt")
     supervisor = SUPERVISORS[algorithm](
-        backbone=TinyBackbone(), image_size=32, weights=tmp_path / "w.pt"
+        backbone=backbone_for(algorithm), image_size=32, weights=tmp_path / "w.pt"
     )
-    held = [m for m in supervisor.modules() if isinstance(m, TinyBackbone)]
+    held = [m for m in supervisor.modules() if isinstance(m, type(source))]
     assert held and all(equal(network, source) for network in held)
 
 

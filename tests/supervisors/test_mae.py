@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from super_selfish.data.collate import Batch
 from super_selfish.evaluation import evaluate
 from super_selfish.losses.patches import into_patches, standardised_patches
+from super_selfish.models import untrained_twin
 from super_selfish.supervisors import MAESupervisor
 from super_selfish.supervisors.mae import MaskedImages, MaskingCollator
 from super_selfish.training.randomness import step_generator
@@ -131,6 +132,14 @@ def test_it_begins_at_about_one(generator: torch.Generator) -> None:
     assert cost(supervisor, seen(supervisor, images)) == pytest.approx(1.0, abs=0.05)  # 1.6
 
 
+def test_it_paints_better_than_the_mean_of_each_patch_after_some_steps(images: Tensor) -> None:
+    supervisor = small(images, decoder_width=32, augmentation=torch.clone)
+    supervisor.supervise(lr=3e-3, epochs=20, batch_size=22, name=None, progress=False)
+    row = supervisor.history[-1]
+    assert row["loss"] < 0.92 * row["variance"]
+    assert supervisor._health(row) is None
+
+
 def test_each_image_has_patches_of_its_own_hidden_all_equally_often() -> None:
     collator = MaskingCollator(16, 4, lambda images, generator: images.float())  # type: ignore[arg-type]
     images = torch.zeros(4000, 1, 1, 1)
@@ -159,6 +168,11 @@ def test_the_default_is_a_small_transformer_of_timm_and_is_loaded_without_being_
     loaded = MAESupervisor(image_size=32).load(tmp_path / "run")
     pairs = zip(loaded.parameters(), supervisor.parameters(), strict=True)
     assert all(torch.equal(mine, other) for mine, other in pairs)
+    network: Any = loaded.get_backbone()
+    with torch.no_grad():
+        tokens = network.eval().forward_features(images[:2] / 255)
+        torch.testing.assert_close(network(images[:2] / 255), tokens[:, 1:].mean(dim=1))
+    assert untrained_twin(network).global_pool == "avg"
 
 
 @pytest.mark.parametrize("pool", ["token", "avg"])
@@ -212,9 +226,10 @@ def test_biases_and_norms_do_not_decay(images: Tensor) -> None:
 
 
 def test_a_ratio_that_leaves_nothing_is_refused(images: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"mask_ratio=0.99 leaves 0 of 16 patches to see"):
-        small(images, mask_ratio=0.99)
-    with pytest.raises(ValueError, match="the share of hidden patches, between 0 and 1, got 1.0"):
+    for ratio, left in ((0.99, 0), (1e-12, 16)):
+        with pytest.raises(ValueError, match=rf"some of 16 patches.*got {ratio}, .* {left} to see"):
+            small(images, mask_ratio=ratio)
+    with pytest.raises(ValueError, match=r"of hidden patches, between 0 and 1, got 1\.0"):
         small(images, mask_ratio=1.0)
 
 

@@ -71,7 +71,7 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "augmentation": RECIPES,
     },
     "mae": {
-        "mask_ratio": (0.0, 1.0, -0.1, 1.1, NAN, 0.01, 0.99),
+        "mask_ratio": (0.0, 1.0, -0.1, 1.1, NAN, 0.95, 1e-12),
         "norm_pix": (),
         "decoder_depth": COUNTS,
         "decoder_width": (*COUNTS, 2, 6),
