@@ -5,7 +5,7 @@
     python examples/all_algorithms.py --algorithms rotate cmc  # some of them
     python examples/all_algorithms.py --steps 1000             # better answers
 
-About five minutes on two CPU cores. Each starts to learn the same fourteen
+About six minutes on two CPU cores. Each starts to learn the same fourteen
 images, one of each photograph, by heart; --out is a picture with a row for each: some views, and
 what the network has to say. That is no test of what was learnt: `examples/quickstart.py` has one.
 """

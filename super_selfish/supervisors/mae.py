@@ -225,6 +225,11 @@ class MAESupervisor(Supervisor):
         augmentation = or_default(self, augmentation, "mae")
         before = view_of(self, augmentation, self.image_size)
         self.collate_fn = MaskingCollator(self.num_patches, num_visible, before)
+        if norm_pix:
+            self.collate_fn.note = (
+                "Painted patches have the brightness and contrast of the true ones, which the "
+                "network is not asked for."
+            )
 
     @property
     def num_patches(self) -> int:
