@@ -40,6 +40,7 @@ setup(
         "plots": ["matplotlib>=3.7"],
         "maps": ["scikit-learn>=1.3", "umap-learn>=0.5"],
         "timm": ["timm>=1.0"],
+        "hub": ["timm>=1.0.16", "huggingface-hub>=0.24"],  # which reads folders: local-dir:
         "dicom": ["pydicom>=3.0.1"],  # 3.0.0 asks the network when it is imported
         "hdf5": ["h5py>=3.10"],
         "nifti": ["nibabel>=5.0"],

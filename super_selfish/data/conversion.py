@@ -126,6 +126,15 @@ def number_tensor(array: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(array)
 
 
+def plain(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor on the CPU: without gradient, and without its kind.
+
+    MONAI's and torchvision's kinds of tensors keep notes, which they copy at each operation and
+    which batches of them would join.
+    """
+    return tensor.detach().cpu().as_subclass(Tensor)
+
+
 def _known_numbers(tensor: Tensor) -> Tensor:
     """Long unsigned integers in a type of which torch can do more than hold them."""
     if tensor.dtype in (torch.uint32, torch.uint64):
@@ -162,7 +171,7 @@ def numbers_from_tensor(tensor: Tensor, channels: int | None = None) -> Tensor:
         ValueError: As of an array.
     """
     _check_dimensions(tuple(tensor.shape), "tensor")
-    return _channels_to_front(_known_numbers(tensor.detach().cpu()), channels, is_array=False)
+    return _channels_to_front(_known_numbers(plain(tensor)), channels, is_array=False)
 
 
 def _channels_to_front(image: Tensor, channels: int | None, *, is_array: bool) -> Tensor:
@@ -188,11 +197,7 @@ def images_from(
         `[B, C, H, W]` on the CPU, detached; a view of `images` where that is possible.
     """
     is_tensor = isinstance(images, Tensor)
-    batch = (
-        _known_numbers(images.detach().cpu())
-        if isinstance(images, Tensor)
-        else number_tensor(images)
-    )
+    batch = _known_numbers(plain(images)) if isinstance(images, Tensor) else number_tensor(images)
     if batch.ndim == 3:
         return checked_values(batch[:, None], values)
     is_last = channels_are_last(batch.shape[1:], is_array=not is_tensor, wanted=channels)

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from super_selfish.data.arrays import ArrayFrames, stored_array
 from super_selfish.data.fitting import Size
-from super_selfish.data.formats import HEAD_BYTES, Format, format_named, format_of
-from super_selfish.data.frames import Frames, Pages, Shape, chosen_shape, read_chosen
+from super_selfish.data.formats import HEAD_BYTES, NIFTI, Format, format_named, format_of
+from super_selfish.data.frames import Frames, Pages, Shape, are_slices, chosen_shape, read_chosen
 from super_selfish.data.jpeg import (
     check_undamaged,
     decode_jpeg,
@@ -97,6 +97,11 @@ def _frames_in(file: BinaryIO, pages: Pages, *, alpha: bool) -> Iterator[Frames]
         start = head[:6]
         file.seek(0)
         form = format_of(head)
+        if are_slices(pages) and form is not NIFTI:
+            raise ValueError(
+                "pages='slices' is for the slices of NIfTI files, and this is none: pages='frames' "
+                "makes each page of a file an image"
+            )
         if form is not None:
             with _by_package(form, file, pages) as frames:
                 yield frames
@@ -141,13 +146,17 @@ def read_header(path: Path, pages: Pages = None, *, alpha: bool = False) -> Shap
         return chosen_shape(frames, pages)
 
 
-def count_frames(path: Path) -> int:
+def count_frames(path: Path, pages: Pages = "frames") -> int:
     """Number of images in a file.
+
+    Args:
+        path: The file.
+        pages: `"slices"` counts those, and not the volumes of each.
 
     Raises:
         Exception: One of `DECODING_ERRORS`.
     """
-    with open_frames(path, "frames") as frames:
+    with open_frames(path, pages) as frames:
         return frames.count
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config, dcmread, pixels, uid
+from pydicom import Dataset, config, dcmread, pixels, uid
 from pydicom.filereader import read_file_meta_info
 from torch import Tensor
 
@@ -69,16 +69,58 @@ class DicomFrames(Frames):
         """Decodes an image, `[C, H, W]`."""
         data, (channels, height, width) = self._data, self.shape(frame)
         check_size(channels * height * width * max(1, data.BitsAllocated // 8), self._file)
-        self._file.seek(0)
-        try:
-            stored = pixels.pixel_array(self._file, index=frame)  # [H, W], or [H, W, 3]
-        except RuntimeError as error:  # all of its decoders have failed
-            raise ValueError(_packed(data.file_meta.TransferSyntaxUID.name, error)) from error
+        stored = self._decoded(frame)  # [H, W], or [H, W, 3]
         if self._kind in _GREY:
             stored = self._measured(stored, frame)
         elif self._kind == _PALETTE:
             stored = pixels.apply_color_lut(stored, data)
         return number_tensor(stored[None] if stored.ndim == 2 else np.moveaxis(stored, 2, 0))
+
+    def windowed(self, frame: int, view: int = 0) -> NDArray[np.float32]:
+        """An image as the file's own window shows it (VOI LUT; PS3.3, C.11.2): black 0, white 1.
+
+        Args:
+            frame: Position.
+            view: Which window, where the file has several.
+
+        Returns:
+            `[H, W]`, in [0, 1].
+
+        Raises:
+            ValueError: It has colours, or no such window.
+        """
+        if self._kind not in _GREY:
+            raise ValueError(f"it has colours ({self._kind}), and windows are for grey images")
+        window = self._window(frame)
+        table, center = window.get("VOILUTSequence"), window.get("WindowCenter")
+        if not table and center is None:
+            raise ValueError("it has no window of its own: value_range=(low, high) says one")
+        views = len(table) if table else np.size(center)
+        if not 0 <= view < views:
+            raise ValueError(f"there is no window {view}: it has {views}, counted from 0")
+        _, height, width = self.shape(frame)
+        check_size(height * width * 8, self._file)
+        stored = self._decoded(frame)
+        empty = self._padding(stored)
+        measured = pixels.apply_modality_lut(stored, self._scale(frame))
+        if table:
+            shown = pixels.apply_voi(measured.round().astype(np.int64), window, view)
+            shown = shown / (2.0 ** table[view].LUTDescriptor[2] - 1)
+        else:
+            shown = pixels.apply_windowing(measured, _as_bits(window), view)
+        if self._kind == "MONOCHROME1":
+            shown = 1 - shown
+        if empty is not None:
+            shown = np.where(empty, 0, shown)
+        return shown.astype(np.float32)
+
+    def _decoded(self, frame: int) -> NDArray[Any]:
+        """What is stored of an image."""
+        self._file.seek(0)
+        try:
+            return pixels.pixel_array(self._file, index=frame)
+        except RuntimeError as error:  # all of its decoders have failed
+            raise ValueError(_packed(self._data.file_meta.TransferSyntaxUID.name, error)) from error
 
     def _measured(self, stored: NDArray[Any], frame: int) -> NDArray[Any]:
         """What was measured; the stored numbers where that is the same."""
@@ -96,11 +138,19 @@ class DicomFrames(Frames):
         return measured if empty is None else darkened(measured, empty)
 
     def _scale(self, frame: int) -> Any:
-        """Where slope and intercept stand: in files that describe each frame, elsewhere."""
+        """Where slope and intercept stand."""
+        return self._of_frame("PixelValueTransformationSequence", frame)
+
+    def _window(self, frame: int) -> Any:
+        """Where windows stand."""
+        return self._of_frame("FrameVOILUTSequence", frame)
+
+    def _of_frame(self, sequence: str, frame: int) -> Any:
+        """The file itself; where it describes each frame, or all of them, elsewhere, that place."""
         for name, place in (("PerFrame", frame), ("Shared", 0)):
             groups = self._data.get(f"{name}FunctionalGroupsSequence")
-            if groups and "PixelValueTransformationSequence" in groups[place]:
-                return groups[place].PixelValueTransformationSequence[0]
+            if groups and sequence in groups[place]:
+                return groups[place][sequence][0]
         return self._data
 
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -109,6 +159,17 @@ class DicomFrames(Frames):
             return None
         bounds = (int(value), int(self._data.get("PixelPaddingRangeLimit", value)))
         return (stored >= min(bounds)) & (stored <= max(bounds))
+
+
+def _as_bits(window: Any) -> Any:
+    """A window of an image of one bit, so that pydicom's formulas go from 0 to 1."""
+    given = Dataset()
+    given.PhotometricInterpretation = "MONOCHROME2"
+    given.BitsStored, given.PixelRepresentation = 1, 0
+    for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+        if name in window:
+            given[name] = window[name]
+    return given
 
 
 def turned_over(stored: NDArray[Any], bits: int) -> NDArray[Any]:

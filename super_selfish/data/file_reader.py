@@ -19,7 +19,7 @@ from super_selfish.data.decoding import (
 )
 from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
-from super_selfish.data.frames import Pages, Shape
+from super_selfish.data.frames import Pages, Shape, Slice
 from super_selfish.data.items import ArrayItems
 from super_selfish.data.raster import numbers_from_opened
 from super_selfish.data.regular import refuse_waiting
@@ -75,12 +75,12 @@ class FileReader(NamedTuple):
         Raises:
             ReadingError: A file cannot be read.
         """
-        if self.pages != "frames" or files.frames is not None:
+        if self.pages not in ("frames", "slices") or files.frames is not None:
             return
         counts = []
         for file in files.files:
             try:
-                counts.append(count_frames(file))
+                counts.append(count_frames(file, self.pages))
             except DECODING_ERRORS:  # whoever reads the image will say so
                 counts.append(1)
         files.expand(counts)
@@ -91,7 +91,8 @@ class FileReader(NamedTuple):
         Raises:
             ValueError: There are some.
         """
-        if self.pages == "frames" or (self.pages is not None and isinstance(items, ArrayItems)):
+        is_of_files = self.pages in ("frames", "slices")
+        if is_of_files or (self.pages is not None and isinstance(items, ArrayItems)):
             raise ValueError(
                 f"pages={self.pages!r} is for files of several images, but the data are a "
                 f"{type(items).__name__}: leave pages out"
@@ -185,4 +186,6 @@ class FileReader(NamedTuple):
             raise
 
     def _pages(self, files: FileList, index: int) -> Pages:
-        return self.pages if files.frames is None else files.frames[index]
+        if files.frames is None:
+            return self.pages
+        return Slice(files.frames[index]) if self.pages == "slices" else files.frames[index]

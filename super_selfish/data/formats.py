@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
-from super_selfish.data.frames import Frames, Pages
+from super_selfish.data.frames import Frames, Pages, are_slices
 from super_selfish.data.regular import open_regular
 
 HEAD_BYTES = 352  # by which a format is known: the header of NIfTI
@@ -86,7 +86,7 @@ def _hdf5(file: BinaryIO, pages: Pages) -> Frames:
 def _nifti(file: BinaryIO, pages: Pages) -> Frames:
     from super_selfish.data.nifti import NiftiFrames
 
-    return NiftiFrames(file)
+    return NiftiFrames(file, volumes_are_channels=are_slices(pages))
 
 
 DICOM = Format(

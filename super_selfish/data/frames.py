@@ -18,7 +18,11 @@ from super_selfish.data.fitting import Size
 from super_selfish.training.plain import plain_setting
 
 Shape = tuple[int, int, int]  # (C, H, W)
-Pages = Literal["channels", "frames"] | int | None
+Pages = Literal["channels", "frames", "slices"] | int | None
+
+
+class Slice(int):
+    """The number of a slice, of which the volumes of its file are channels (`pages="slices"`)."""
 
 
 class Frames(ABC):
@@ -56,14 +60,20 @@ def parse_pages(pages: Any) -> Pages:
         ValueError: It is none of its values.
     """
     pages = plain_setting(pages)
-    if pages is None or (isinstance(pages, str) and pages in ("channels", "frames")):
+    if pages is None or (isinstance(pages, str) and pages in ("channels", "frames", "slices")):
         return pages  # type: ignore[return-value]
     if isinstance(pages, bool) or not isinstance(pages, int) or pages < 0:
         raise ValueError(
             "pages must be 'channels' (the pages of a file are channels of one image), 'frames' "
-            f"(each is an image) or the number of the one page to read, from 0; got {pages!r}"
+            "(each is an image), 'slices' (each slice of a NIfTI file is one, with its volumes as "
+            f"channels) or the number of the one page to read, from 0; got {pages!r}"
         )
     return pages
+
+
+def are_slices(pages: Pages) -> bool:
+    """Whether the volumes of a file are channels of its slices."""
+    return pages == "slices" or isinstance(pages, Slice)
 
 
 def chosen_shape(frames: Frames, pages: Pages) -> Shape:

@@ -19,7 +19,7 @@ from super_selfish.data.value_range import ValueRange
 from super_selfish.training.counting import plural
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
-LABEL_KEYS = ("label", "labels", "target")
+LABEL_KEYS = ("label", "labels", "target", "mask")  # the last is TorchGeo's, a class a pixel
 
 
 class Item(NamedTuple):
@@ -178,8 +178,8 @@ def split_item(item: object) -> Item:
     Args:
         item: An image (or path), a named tuple with a field `image` (and `label`), any other
             tuple or list that begins with one, or a mapping that holds one under "image", "img" or
-            "pixel_values". The label is the second of the tuple, or under "label", "labels" or
-            "target"; it counts if it is an int, a tensor or an array.
+            "pixel_values". The label is the second of the tuple, or under "label", "labels",
+            "target" or "mask"; it counts if it is an int, a tensor or an array.
 
     Raises:
         TypeError: There is no image where one was looked for.
@@ -214,7 +214,7 @@ def as_label(label: object) -> Tensor | None:
     if not isinstance(label, Tensor):
         return None
     is_whole = not label.dtype.is_floating_point and not label.dtype.is_complex
-    label = label.detach()
+    label = label.detach().as_subclass(Tensor)
     return label.cpu().to(torch.int64) if label.ndim == 0 and is_whole else label
 
 

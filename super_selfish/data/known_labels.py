@@ -84,7 +84,9 @@ def known_classes(items: Any) -> list[str] | None:
     A dataset of the user's own is taken at its word. In one that changes what a dataset of
     torchvision gives, the names are those of labels that no item may have.
     """
-    names = getattr(items, "classes", None)
+    giver = _giver(type(items))
+    is_hugging_face = giver == _HUGGING_FACE and type(items).__module__ == giver[0]
+    names = _names_of_hugging_face(items) if is_hugging_face else getattr(items, "classes", None)
     if not isinstance(names, list | tuple | np.ndarray):
         return None
     if getattr(items, "target_transform", None) is not None:
@@ -135,10 +137,24 @@ def _joined(parts: list[Labels | None]) -> Labels | None:
     return [label for part in known for label in part] if len(known) == len(parts) else None
 
 
+def _names_of_hugging_face(dataset: Any) -> Any:
+    """Of the column of labels, if items show it as it is stored."""
+    key = next((key for key in LABEL_KEYS if key in dataset.column_names), None)
+    if key is None or not _shows_columns(dataset):
+        return None
+    features: Any = getattr(dataset, "features", None) or {}
+    return getattr(features.get(key), "names", None)
+
+
 def _column_of_hugging_face(dataset: Any) -> Labels | None:
     """A column as it is stored, if items show it so: without a transform, and not left out."""
-    shown = dataset.format
-    if shown["type"] is not None or set(shown["columns"]) != set(dataset.column_names):
+    if not _shows_columns(dataset):
         return None
     key = next((key for key in LABEL_KEYS if key in dataset.column_names), None)
     return [None] * len(dataset) if key is None else list(dataset[key])
+
+
+def _shows_columns(dataset: Any) -> bool:
+    """Whether items hold what the columns hold."""
+    shown = dataset.format
+    return shown["type"] is None and set(shown["columns"]) == set(dataset.column_names)

@@ -15,7 +15,7 @@ def refuse_mistaken(data: Any) -> None:
         data: What the user gave for a data set.
 
     Raises:
-        TypeError: If it is a table that is not computed yet, or a loader.
+        TypeError: If it is a table that is not computed yet, a loader, or a map of the globe.
         ValueError: If it is an empty path.
     """
     library = type(data).__module__.split(".")[0]
@@ -27,5 +27,14 @@ def refuse_mistaken(data: Any) -> None:
             "expected a data set, got a DataLoader, which makes batches of its own: give "
             "loader.dataset, and batch_size= and num_workers= to supervise()"
         )
+    if any(_is_of_the_globe(base) for base in type(data).__mro__):
+        raise TypeError(
+            f"a {kind} of TorchGeo is asked by places, and not by numbers: give "
+            "super_selfish.data.SampledItems(dataset, sampler), with one of torchgeo.samplers"
+        )
     if isinstance(data, str | os.PathLike) and not os.fspath(data):
         raise ValueError("expected a folder of images, but the path is empty")
+
+
+def _is_of_the_globe(kind: type) -> bool:
+    return kind.__name__ == "GeoDataset" and kind.__module__.startswith("torchgeo.")

@@ -33,11 +33,13 @@ class NiftiFrames(Frames):
 
     noun = "slices"
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, volumes_are_channels: bool = False) -> None:
         """Reads the header.
 
         Args:
             file: Open for reading, packed by gzip or not.
+            volumes_are_channels: Whether those along the fourth axis are channels of each slice,
+                and no images of their own.
 
         Raises:
             ValueError: It has more than four axes, or its numbers are no real ones.
@@ -55,7 +57,10 @@ class NiftiFrames(Frames):
         if len(shape) < 2 or 0 in shape or math.prod(shape[4:]) != 1:
             raise ValueError(f"its shape is {list(shape)}: two to four axes are read")
         self._shape = (*shape, 1, 1)[:4]  # of several volumes one follows the other
-        self.count = math.prod(self._shape[2:])
+        self._stacked = self._shape[3] if volumes_are_channels else 1
+        if self._stacked > 1 and self._dtype == _RGB:
+            raise ValueError("its volumes have colours, and cannot be channels")
+        self.count = math.prod(self._shape[2:]) // self._stacked
         check_count(self.count, file)
         promised = self._volume.offset + math.prod(shape) * self._dtype.itemsize
         if is_packed:
@@ -74,16 +79,20 @@ class NiftiFrames(Frames):
         """Shape of a slice."""
         first, second = self._shape[:2]
         size = (first, second) if self._is_upright else (second, first)
-        return (3 if self._dtype == _RGB else 1, *size)
+        return (3 if self._dtype == _RGB else self._stacked, *size)
 
     def read(self, frame: int, cover: Size | None = None) -> Tensor:
         """Reads a slice, `[C, H, W]`."""
-        check_size(math.prod(self._shape[:2]) * self._dtype.itemsize)
+        check_size(self._stacked * math.prod(self._shape[:2]) * self._dtype.itemsize)
         volume, place = divmod(frame, self._shape[2])
         place = self._shape[2] - 1 - place if self._is_there[2] < 0 else place
-        index = (slice(None), slice(None), place, volume, *[0] * 3)[: len(self._volume.shape)]
+        which = volume if self._stacked == 1 else slice(None)
+        index = (slice(None), slice(None), place, which, *[0] * 3)[: len(self._volume.shape)]
         plane = np.asarray(self._volume[index])
-        image = np.stack([plane[name] for name in "RGB"]) if self._dtype == _RGB else plane[None]
+        if self._dtype == _RGB:
+            image = np.stack([plane[name] for name in "RGB"])
+        else:
+            image = plane[None] if plane.ndim == 2 else np.moveaxis(plane, 2, 0)
         if image.dtype.kind != "u":  # so many units each, as in files that have a slope
             image = image.astype(np.float32)
         turned = tuple(axis + 1 for axis in (0, 1) if self._is_there[axis] > 0)

@@ -116,10 +116,12 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
                 fewest bits (8, 10, 12, 14, 16) that hold those numbers.
             pages: What to do with files of several images, such as TIFF stacks and animations:
                 "channels" makes them channels of one image, "frames" images of their own, a number
-                chooses one of them, from 0. Left out, channels that a file itself describes (OME,
-                ImageJ) are channels, and whatever else there is several of is refused. The pages
-                of an array in a file lie along its first axis; where the first or last has at most
-                16 entries, and at most half as many as the others, it holds channels.
+                chooses one of them, from 0; "slices" makes those of a NIfTI file images, with the
+                volumes along its fourth axis (sequences, phases) as channels. Left out, channels
+                that a file itself describes (OME, ImageJ) are channels, and whatever else there is
+                several of is refused. The pages of an array in a file lie along its first axis;
+                where the first or last has at most 16 entries, and at most half as many as the
+                others, it holds channels.
             loader: A reader of your own: from a path to a PIL image, an array or a tensor. Then
                 folders give files of all endings.
             cache: Path of a file that keeps the images of a folder, or list of files, decoded and

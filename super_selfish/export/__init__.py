@@ -1,5 +1,7 @@
 """Taking the backbone away: to files that other programs read."""
 
 from super_selfish.export.backbone import FORMATS, export_backbone
+from super_selfish.export.card import Story
+from super_selfish.export.hub import push_to_hub
 
-__all__ = ["FORMATS", "export_backbone"]
+__all__ = ["FORMATS", "Story", "export_backbone", "push_to_hub"]

@@ -6,7 +6,7 @@ Shapes: `B` images, `C, H, W` image, `D` features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,26 @@ TOLERANCE = 1e-4
 WORKS_FOR_ALL = '"safetensors", "state_dict", "torchscript", "torch.export" and "onnx" work for all'
 
 
+class TimmCall(NamedTuple):
+    """How timm alone makes a network: `timm.create_model(name, **arguments)`."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    @property
+    def code(self) -> str:
+        """The same as code that leaves `network`."""
+        options = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        return f"import timm\nnetwork = timm.create_model({self.name!r}, {options})"
+
+
 class Rewritten(NamedTuple):
     """Weights for a network, and how to build and to feed it."""
 
     state: dict[str, Tensor]
     inner_steps: list[nn.Module]  # done to images inside our network, before the other one's
     build: str | None  # code that leaves `network`; None if it is the class of the backbone
+    by_timm: TimmCall | None = None  # where timm makes it without another layer exchanged
 
 
 def features_agree(features: Tensor, reference: Tensor) -> bool:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.export.agreement import Rewritten
+from super_selfish.export.card import Story
 from super_selfish.export.deployable import (
     Deployable,
     exports_programs_to_onnx,
@@ -30,6 +31,8 @@ from super_selfish.export.deployable import (
 from super_selfish.export.foreign import REWRITERS
 from super_selfish.export.own import own_recipe
 from super_selfish.export.sidecar import constants, describe, steps_of
+from super_selfish.export.timm_folder import FORMAT as FOLDER
+from super_selfish.export.timm_folder import write_timm_folder
 from super_selfish.models.copying import copy_module
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.training.checkpoint import write_atomically
@@ -44,6 +47,7 @@ class Format(NamedTuple):
     ending: str
     needs: tuple[str, ...]  # packages that this library does not install by itself
     is_deployable: bool = False  # holds the computation, not the weights alone
+    is_folder: bool = False
 
 
 ONNX_NEEDS = ("onnx", "onnxscript") if exports_programs_to_onnx() else ("onnx",)
@@ -52,6 +56,7 @@ FORMATS = {
     "state_dict": Format(".pt", ()),
     "torchvision": Format(".pt", ()),
     "timm": Format(".pt", ("timm",)),
+    FOLDER: Format("", ("timm", "safetensors"), is_folder=True),
     "efficientnet-pytorch": Format(".pt", ()),
     "torchscript": Format(".pt", (), is_deployable=True),
     "torch.export": Format(".pt2", (), is_deployable=True),
@@ -72,6 +77,7 @@ def export_backbone(
     image_size: Size,
     in_channels: int = 3,
     preprocess: nn.Module | None = None,
+    story: Story | None = None,
 ) -> Path:
     """Writes a backbone for other programs, and `<file>.json` that describes it.
 
@@ -81,6 +87,7 @@ def export_backbone(
     | `"state_dict"` | `torch.load`, then `load_state_dict` | as the backbone |
     | `"torchvision"` | `load_state_dict` of the network of that library | normalised |
     | `"timm"` | likewise | normalised |
+    | `"timm-folder"` | `timm.create_model("local-dir:FOLDER", pretrained=True)` | normalised |
     | `"efficientnet-pytorch"` | likewise | normalised |
     | `"torchscript"` | `torch.jit.load`, C++ | RGB in [0, 1] |
     | `"torch.export"` | `torch.export.load` | RGB in [0, 1] |
@@ -107,23 +114,34 @@ def export_backbone(
     network (ResNets), timm's to timm. Weights in an ending `.safetensors` are written so whatever
     their names. All weights are written as float32.
 
+    `"timm-folder"` is a folder of three files, as models on the Hugging Face hub are: `config.json`
+    with mean and standard deviation, `model.safetensors`, and `README.md`, a page for people.
+    timm alone reads it, so it takes what timm makes by name and arguments: its own networks, and
+    those named above that begin as published. `push_to_hub` uploads it.
+
     Args:
         backbone: Any module from `[B, C, H, W]` to `[B, D]` or `[B, D, h, w]`; left as it is.
-        path: The file. An ending is appended if it has none of those that are used here.
+        path: The file, or the folder. An ending is appended if a file has none of those used here.
         format: One of `FORMATS`. Default: what the ending of the path says.
         image_size: Side, or (height, width) of the images, pixels.
         in_channels: Channels of the images.
         preprocess: Applied to images in [0, 1] before the backbone (`supervisor.preprocess`).
+        story: What the page of a folder tells; `supervisor.export_backbone` gives it.
 
     Returns:
-        The file.
+        The file, or the folder.
 
     Raises:
         ValueError: If there is no such format, the backbone cannot take such images or has weights
-            that are not finite, or another library has no network that computes the same.
+            that are not finite, or another library has no network that computes the same; or the
+            folder holds files of others.
         ImportError: If the format needs a package that is missing.
     """
     path, format = _destination(Path(os.path.expanduser(path)), format)
+    if story is not None and story.evaluation is not None and not FORMATS[format].is_folder:
+        raise ValueError(
+            f"evaluation= is for the page in a folder, format={FOLDER!r}, and not for {format!r}"
+        )
     height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
     size = (height, width)
     is_safetensors = path.suffix == ".safetensors" and not FORMATS[format].is_deployable
@@ -133,6 +151,11 @@ def export_backbone(
     _require_finite(network)
     before = nn.Identity() if preprocess is None else _standalone(preprocess)
     features = feature_shape(network, in_channels, size).dim
+    if FORMATS[format].is_folder:
+        images = _example(in_channels, size)
+        return write_timm_folder(
+            path, network, images, features, steps_of(before), story or Story()
+        )
     description: dict[str, Any] = {
         "format": format,
         **describe(network, features, size, in_channels),
@@ -178,7 +201,7 @@ def _destination(path: Path, format: str | None) -> tuple[Path, str]:
             )
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if path.suffix not in _BY_ENDING:
+    if not FORMATS[format].is_folder and path.suffix not in _BY_ENDING:
         path = path.with_name(path.name + FORMATS[format].ending)
     return path, format
 

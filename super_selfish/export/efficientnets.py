@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from super_selfish.export.agreement import Rewritten, check, refuse
+from super_selfish.export.agreement import Rewritten, TimmCall, check, refuse
 from super_selfish.models.efficientnet import EfficientFeatures
 
 _TIMM_NAMES = {
@@ -83,15 +83,14 @@ def efficientnet_in_timm(backbone: EfficientFeatures, images: Tensor) -> Rewritt
     import timm
 
     name, channels = "tf_" + backbone.name.replace("-", "_"), backbone.in_channels
+    call = TimmCall(name, {"num_classes": 0, "in_chans": channels})
     with torch.random.fork_rng(devices=[]):
-        network: Any = timm.create_model(name, num_classes=0, in_chans=channels)
-    lines = [
-        "import timm",
-        f"network = timm.create_model({name!r}, num_classes=0, in_chans={channels})",
-    ]
-    if _stem_stride(backbone) == 1:
+        network: Any = timm.create_model(name, **call.arguments)
+    is_small = _stem_stride(backbone) == 1
+    build = call.code
+    if is_small:
         network.conv_stem.stride = (1, 1)
-        lines.append("network.conv_stem.stride = (1, 1)")
+        build += "\nnetwork.conv_stem.stride = (1, 1)"
     places = [  # of every block: stages of blocks there, one row here
         f"blocks.{stage}.{block}"
         for stage, blocks in enumerate(network.blocks)
@@ -100,7 +99,7 @@ def efficientnet_in_timm(backbone: EfficientFeatures, images: Tensor) -> Rewritt
     ours = _without_normalize(backbone, "timm")
     state = {_timm_name(name, ours, places): tensor for name, tensor in ours.items()}
     check(backbone, network, state, images, "timm")
-    return Rewritten(state, [backbone.normalize], "\n".join(lines))
+    return Rewritten(state, [backbone.normalize], build, None if is_small else call)
 
 
 def _timm_name(name: str, state: dict[str, Tensor], places: list[str]) -> str:

@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from super_selfish.export.agreement import Rewritten, check, gives_the_same, refuse
+from super_selfish.export.agreement import (
+    Rewritten,
+    TimmCall,
+    check,
+    gives_the_same,
+    refuse,
+)
 from super_selfish.export.efficientnets import (
     efficientnet_in_timm,
     in_names_of_efficientnet_pytorch,
@@ -71,7 +77,8 @@ def in_names_of_timm(backbone: nn.Module, images: Tensor) -> Rewritten:
         ValueError: If timm has no network that computes the same.
     """
     if type(backbone).__module__.startswith("timm."):
-        return Rewritten(dict(backbone.state_dict()), [], timm_recipe(backbone, images))
+        call = timm_call(backbone, images)
+        return Rewritten(dict(backbone.state_dict()), [], call and call.code, call)
     if isinstance(backbone, EfficientFeatures):
         return efficientnet_in_timm(backbone, images)
     if isinstance(backbone, TorchvisionFeatures):
@@ -106,23 +113,21 @@ def _torchvision_in_timm(backbone: TorchvisionFeatures, images: Tensor) -> Rewri
 
     if not timm.is_model(backbone.name):
         refuse(backbone, "timm", f'it has no {backbone.name}; "torchvision" works')
+    call = TimmCall(backbone.name, {"num_classes": 0, "in_chans": images.shape[1]})
     with torch.random.fork_rng(devices=[]):
-        network = timm.create_model(backbone.name, num_classes=0)
+        network = timm.create_model(backbone.name, **call.arguments)
     original, _ = _torchvision_original(backbone)
     layers = dict(network.named_modules())
-    lines = [
-        "import timm",
-        "from torch import nn",
-        f"network = timm.create_model({backbone.name!r}, num_classes=0)",
-        *(
-            _exchange(network, path, layer)
-            for path, layer in _changes(backbone.network, original)
-            if path in layers and repr(layers[path]) != repr(layer)
-        ),
+    exchanges = [
+        _exchange(network, path, layer)
+        for path, layer in _changes(backbone.network, original)
+        if path in layers and repr(layers[path]) != repr(layer)
     ]
     state = dict(backbone.network.state_dict())
     check(backbone, network, state, images, "timm")
-    return Rewritten(state, [], "\n".join(lines))
+    if not exchanges:
+        return Rewritten(state, [], call.code, call)
+    return Rewritten(state, [], "\n".join(["from torch import nn", call.code, *exchanges]))
 
 
 def _changes(ours: nn.Module, original: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -151,8 +156,8 @@ def _exchange(network: nn.Module, path: str, layer: nn.Module) -> str:
 # -------------------------------------------------------------------- timm
 
 
-def timm_recipe(backbone: nn.Module, images: Tensor) -> str | None:
-    """The code for a network of timm, unless it is one that its name does not give."""
+def timm_call(backbone: nn.Module, images: Tensor) -> TimmCall | None:
+    """How timm makes a network of its own, unless it is one that its name does not give."""
     import timm
 
     name = (getattr(backbone, "pretrained_cfg", None) or {}).get("architecture")
@@ -162,8 +167,7 @@ def timm_recipe(backbone: nn.Module, images: Tensor) -> str | None:
         with torch.random.fork_rng(devices=[]):
             network = timm.create_model(name, **arguments)
         if gives_the_same(backbone, network, backbone.state_dict(), images):
-            options = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            return f"import timm\nnetwork = timm.create_model({name!r}, {options})"
+            return TimmCall(name, arguments)
     return None
 
 

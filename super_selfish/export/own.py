@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from super_selfish.export.agreement import features_agree
-from super_selfish.export.foreign import timm_recipe
+from super_selfish.export.foreign import timm_call
 from super_selfish.models import (
     AlexNet,
     EfficientFeatures,
@@ -36,7 +36,8 @@ def own_recipe(backbone: nn.Module, images: Tensor) -> str | None:
         changed after it was built.
     """
     if type(backbone).__module__.startswith("timm."):
-        return timm_recipe(backbone, images)
+        call = timm_call(backbone, images)
+        return call and call.code
     arguments = _arguments(backbone, images)
     if arguments is None:
         return None

@@ -74,7 +74,7 @@ def pretrain(
         value_range: Which numbers are black and white, as for `ImageSource`, such as `(0, 4095)`,
             `"percentile"` or `"bits"`, where the type of the images does not say it.
         pages: What files of several images hold, as for `ImageSource`: `"frames"`, `"channels"`,
-            or which of them to take.
+            `"slices"`, or which of them to take.
         loader: A reader of your own, as for `ImageSource`.
         batch_size: Images a step.
         options: Keywords of the algorithm's constructor, such as `{"temperature": 0.1}`.

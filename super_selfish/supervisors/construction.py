@@ -93,8 +93,8 @@ class Constructed(Pretrained):
             on_error: `"raise"` (the default) or `"skip"` where an image cannot be read.
             value_range: Which numbers are black and white, where the type of the images does not
                 say it: `(low, high)`, `"percentile"` or `"bits"`. Checkpoints keep it.
-            pages: What files of several images hold: `"channels"`, `"frames"`, or the number of the
-                one to read.
+            pages: What files of several images hold: `"channels"`, `"frames"`, `"slices"`, or the
+                number of the one to read.
             loader: Reads files instead of this library: from a path to a PIL image, an array or a
                 tensor. `ImageSource` says more of these four.
 

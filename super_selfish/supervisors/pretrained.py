@@ -21,6 +21,7 @@ from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.supervisors.persistence import Loaded, restore_supervisor, save_supervisor
 from super_selfish.supervisors.placement import SupervisorType, where_to_train
 from super_selfish.supervisors.start import Start
+from super_selfish.supervisors.story import Rating, story_of
 from super_selfish.supervisors.summary import summary_line, summary_table
 from super_selfish.training.aside import OwnFiles
 from super_selfish.training.averaging import Average
@@ -280,20 +281,22 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         *,
         image_size: Size | None = None,
         averaged: bool = False,
+        evaluation: Rating | Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes the backbone alone, for other programs.
 
         Args:
-            path: The file; beside it `<file>.json` says what it holds.
+            path: The file; beside it `<file>.json` says what it holds. Or the folder.
             format: `"safetensors"`, `"state_dict"`, that in the names of `"torchvision"`, `"timm"`
-                or `"efficientnet-pytorch"`, or with the computation `"torchscript"`,
-                `"torch.export"` or `"onnx"`; see `super_selfish.export.export_backbone`. Default:
-                what the ending of the path says.
+                or `"efficientnet-pytorch"`, with the computation `"torchscript"`, `"torch.export"`
+                or `"onnx"`, or `"timm-folder"`, which timm reads as `local-dir:FOLDER`; see
+                `super_selfish.export.export_backbone`. Default: what the ending of the path says.
             image_size: Of the images that it shall take. Default: that of this supervisor.
             averaged: Writes the averaged weights of a run with `averaging=`.
+            evaluation: What `evaluate` has found, for the page in a folder.
 
         Returns:
-            The file.
+            The file, or the folder.
 
         Raises:
             ValueError: If there are no averaged weights, among others.
@@ -305,4 +308,5 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
             image_size=image_size or self.image_size,
             in_channels=self.in_channels,
             preprocess=self.preprocess,
+            story=story_of(self, evaluation),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,28 @@ def test_the_page_of_labelled_images_says_whether_it_helped(
     assert getattr(given["evaluation"], "test_images") == 12  # noqa: B009
     assert types("report", run, "--title", "Mine").code == 0
     assert given["title"] == "Mine" and given["images"] is given["evaluation"] is None
+
+
+def test_a_folder_for_timm_is_written_with_what_evaluate_said(
+    run: Path, types: Types, tmp_path: Path
+) -> None:
+    pytest.importorskip("timm", minversion="1.0.16")
+    from super_selfish.supervisors import RotateNetSupervisor
+
+    RotateNetSupervisor(backbone="timm/test_resnet", image_size=32).save(tmp_path / "mine")
+    figures: dict[str, object] = {
+        **{"pretrained": {"knn": 0.625}, "intervals": {}, "verdict": [], "metric": "accuracy"},
+        **{"chance": 0.5, "classes": 2, "train_images": 9, "test_images": 5},
+    }
+    (tmp_path / "rated.json").write_text(json.dumps(figures))
+    line = ("export", tmp_path / "mine.pt", tmp_path / "folder", "--format", "timm-folder")
+    said = types(*line, "--evaluation", tmp_path / "rated.json")
+    assert (said.code, said.out) == (0, f"{tmp_path / 'folder'}\n"), said.err
+    assert "| pretrained | 62.5 |" in (tmp_path / "folder" / "README.md").read_text()
+    assert (tmp_path / "folder.yaml").is_file()
+    for content, reason in (("[]", "is not what evaluate --out writes"), ("{", "cannot be read")):
+        (tmp_path / "rated.json").write_text(content)
+        said = types(*line, "--evaluation", tmp_path / "rated.json")
+        assert said.code == 1 and f"rated.json {reason}" in said.err
+    said = types("export", run, tmp_path / "other", "--format", "timm-folder")
+    assert said.code == 1 and "NarrowResNet narrow-resnet cannot be written for timm" in said.err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from super_selfish.data.decoding import DECODING_ERRORS, count_frames, read_header, read_image
 from super_selfish.data.sources import ImageSource, Sample, labels_of
+from super_selfish.data.windows import dicom_window
 
 pydicom: Any = pytest.importorskip("pydicom")
 from pydicom.data import get_testdata_file  # noqa: E402
@@ -211,6 +213,91 @@ def test_frames_that_are_described_one_by_one_are_rescaled_so(place: str, tmp_pa
     path = written(tmp_path / "1.dcm", raw, 12, **elements)
     slopes = np.array([2, 3, 4] if place == "PerFrame" else [2, 2, 2])
     assert np.array_equal(read(path, "channels"), raw * slopes[:, None, None] - 5)
+
+
+# Windows
+
+
+@pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
+def test_the_window_of_a_file_says_which_numbers_are_black_and_white(
+    kind: str, function: str | None, tmp_path: Path
+) -> None:
+    raw = stored(0, 4095)
+    scaling = {"RescaleSlope": "0.5", "RescaleIntercept": "-1024"}
+    window = {"WindowCenter": ["40", "-600"], "WindowWidth": ["400", "1500"]}
+    given = {} if function is None else {"VOILUTFunction": function}
+    path = written(
+        tmp_path / "1.dcm", raw, 12, PhotometricInterpretation=kind, **scaling, **window, **given
+    )
+    units = raw / 2 - 1024.0
+    for view, (center, width) in enumerate([(40, 400), (-600, 1500)]):
+        if function == "SIGMOID":  # PS3.3, C.11.2.1.3.1
+            expected = 1 / (1 + np.exp(-4 * (units - center) / width))
+        elif function == "LINEAR_EXACT":  # C.11.2.1.3.2
+            expected = np.clip((units - center) / width + 0.5, 0, 1)
+        else:  # C.11.2.1.2.1
+            expected = np.clip((units - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+        expected = 1 - expected if kind == "MONOCHROME1" else expected
+        shown = dicom_window(path, view=view)
+        assert shown.dtype == np.float32
+        np.testing.assert_allclose(shown, expected, atol=1e-6)
+    source = ImageSource(tmp_path, loader=dicom_window)
+    item = source[0]
+    assert isinstance(item, Sample) and source.value_range is None
+    assert np.array_equal(item.image[0].numpy(), dicom_window(path))
+
+
+def test_a_table_of_views_is_looked_up_and_padding_is_black(tmp_path: Path) -> None:
+    raw = stored(0, 255, np.uint8)
+    table = Dataset()
+    table.LUTDescriptor = [256, 0, 10]
+    values = np.linspace(1023, 0, 256).round().astype(np.uint16)  # bright is low in it
+    table.LUTData = values.tobytes()
+    table["LUTData"].VR = "OW"
+    path = written(tmp_path / "1.dcm", raw, VOILUTSequence=[table], PixelPaddingValue=7)
+    expected = np.where(raw == 7, 0, values[raw] / 1023)
+    np.testing.assert_allclose(dicom_window(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["PerFrame", "Shared"])
+def test_a_frame_has_a_window_of_its_own(place: str, tmp_path: Path) -> None:
+    raw = stored(0, 4095, np.uint16, 2)
+    groups = []
+    for number in range(2 if place == "PerFrame" else 1):
+        window, group = Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = str(1000 * (number + 1)), "500"
+        group.FrameVOILUTSequence = [window]
+        groups.append(group)
+    path = written(tmp_path / "1.dcm", raw, 12, **{f"{place}FunctionalGroupsSequence": groups})
+    center = 2000 if place == "PerFrame" else 1000
+    expected = np.clip((raw[1] - (center - 0.5)) / 499 + 0.5, 0, 1)
+    source = ImageSource([path], loader=partial(dicom_window, frame=1))
+    item = source[0]
+    assert isinstance(item, Sample)
+    np.testing.assert_allclose(item.image[0].numpy(), expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"holds 2 frames: functools\.partial"):
+        dicom_window(path)
+    with pytest.raises(ValueError, match="there is no frame 2: it has 2"):
+        dicom_window(path, frame=2)
+
+
+def test_files_without_a_window_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "1.dcm", stored(0, 4095), 12)
+    with pytest.raises(ValueError, match=r"1\.dcm: .*has no window of its own: value_range="):
+        ImageSource([path], loader=dicom_window)
+    path = written(tmp_path / "1.dcm", stored(0, 9), 12, WindowCenter="4", WindowWidth="9")
+    with pytest.raises(ValueError, match="there is no window 1: it has 1"):
+        dicom_window(path, view=1)
+    colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"it has colours \(RGB\)"):
+        dicom_window(written(tmp_path / "2.dcm", colours, WindowCenter="4", WindowWidth="9"))
+    (tmp_path / "3.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match="it is no DICOM file"):
+        dicom_window(tmp_path / "3.png")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'super-selfish\[dicom\]'"):
+        dicom_window(path)
 
 
 # Files as they are met

@@ -243,6 +243,7 @@ class FakeColumns:
 
     def __init__(self, format_type: str | None, columns: list[str]) -> None:
         self.column_names = ["image", "label"]
+        self.features = {"image": None, "label": types.SimpleNamespace(names=["cat", "dog"])}
         self.format: dict[str, Any] = {"type": format_type, "columns": columns}
         self.reads = 0
 
@@ -291,6 +292,7 @@ def test_a_column_of_hugging_face_is_used_if_items_show_it_as_it_is(
     labels = labels_of(source)
     assert (None if labels is None else labels.tolist()) == expected
     assert (data.reads > 0) == reads
+    assert source.classes == (None if reads else ["cat", "dog"])
 
 
 def test_real_columns_of_hugging_face() -> None:

@@ -136,6 +136,40 @@ def test_volumes_of_a_file_follow_one_another(tmp_path: Path) -> None:
         read_image(written(path, numbers(RIGHT, FRONT, 3).astype(np.complex64)))
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_the_volumes_of_a_file_are_channels_of_its_slices(ending: str, tmp_path: Path) -> None:
+    volumes = numbers(RIGHT, FRONT, 3, 4)  # such as T1, T2, FLAIR and T1 with contrast
+    path = written(tmp_path / f"1{ending}", volumes, 0.5, -3)
+    source = ImageSource(tmp_path, pages="slices", value_range=(-3, 1000))
+    assert (len(source), source.in_channels, source.image_size) == (3, 4, (FRONT, RIGHT))
+    expected = np.stack([seen(volumes[..., number], 2) for number in range(4)], axis=1) / 2 - 3
+    for place in range(3):
+        item = source[place]
+        assert isinstance(item, Sample)
+        assert np.allclose(item.image.numpy(), (expected[place] + 3) / 1003, atol=1e-6)
+    assert source.name(1) == f"{path} (page 1)"
+    # One volume is one channel, and what says less than a file is as before.
+    written(path, volumes[..., 0])
+    source = ImageSource(path, pages="slices", value_range=(0, 2000))
+    assert (len(source), source.in_channels) == (3, 1)
+    assert np.array_equal(read(path, 2), read(path, "channels")[2:])
+
+
+def test_slices_are_of_nifti_and_of_files_alone(tmp_path: Path) -> None:
+    Image.fromarray(numbers(32, 40, dtype=np.uint8)).save(tmp_path / "1.png")
+    with pytest.raises(
+        ValueError, match=r"1\.png \(page 0\): .*pages='slices' is for the slices of NIfTI"
+    ):
+        ImageSource(tmp_path, pages="slices")
+    with pytest.raises(ValueError, match="pages='slices' is for files of several images"):
+        ImageSource(numbers(4, 32, 40, dtype=np.uint8), pages="slices")  # type: ignore[arg-type]
+    colours = np.zeros((RIGHT, FRONT, 4, 2, 3), np.uint8)
+    packed = colours.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    nibabel.save(nibabel.Nifti1Image(packed, np.eye(4)), tmp_path / "1.nii")
+    with pytest.raises(ValueError, match="its volumes have colours, and cannot be channels"):
+        ImageSource(tmp_path / "1.nii", pages="slices")
+
+
 def test_one_slice_is_read_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "1.nii", numbers(RIGHT, FRONT, HEAD))
     lengths: list[int] = []

@@ -15,7 +15,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from super_selfish.data import photographs
 from super_selfish.evaluation.metrics import confusion_matrix, mean_iou
-from super_selfish.models import NarrowResNet
+from super_selfish.models import NarrowResNet, build_backbone
 from super_selfish.supervisors import MomentumContrastSupervisor
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,6 +68,29 @@ def test_segmentation_writes_its_figure(tmp_path: Path, monkeypatch: pytest.Monk
     runpy.run_path(str(EXAMPLES / "segmentation.py"), run_name="__main__")
     with Image.open(tmp_path / "a.png") as figure:
         assert figure.width > 300
+
+
+def test_a_backbone_is_the_encoder_of_segmentation_models_pytorch() -> None:
+    reason = "needs segmentation-models-pytorch, whose encoder the backbone becomes"
+    pytest.importorskip("segmentation_models_pytorch", reason=reason)
+    torch.manual_seed(0)
+    example = functions("unet.py")
+    mosaics = functions("segmentation.py")["mosaics"]
+    images, masks = mosaics("train", 8, torch.Generator().manual_seed(0))
+    for backbone in (NarrowResNet(width=4), build_backbone("timm/test_vit", 3, (64, 64))):
+        network = example["unet"](backbone)
+        assert network.encoder.maps.backbone is backbone
+        found = network.encoder(torch.rand(2, 3, 64, 64))
+        assert [maps.shape[1] for maps in found] == network.encoder.out_channels
+        assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 64, 64)
+    network = example["unet"](NarrowResNet(width=4))
+    before = [parameter.clone() for parameter in network.encoder.parameters()]
+    losses = [example["train"](network, images, masks, 4, "cpu") for _ in range(2)]
+    assert losses[1] < losses[0]
+    after = network.encoder.parameters()
+    assert not all(map(torch.equal, before, after))
+    with pytest.raises(ValueError, match="the backbone takes 3 channels"):
+        network.encoder.set_in_channels(4)
 
 
 def test_detection_finds_boxes_with_any_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from super_selfish.cli.commands.checking import check
 from super_selfish.cli.commands.listing import list_names
 from super_selfish.cli.commands.pretraining import choose, pretrain
 from super_selfish.cli.commands.rating import compare, evaluate, health
-from super_selfish.cli.commands.taking import embed, export, report
+from super_selfish.cli.commands.taking import embed, export, push, report
 from super_selfish.cli.helping import row
 from super_selfish.cli.record import beside_out, beside_path, run_file
 
@@ -39,6 +39,7 @@ COMMANDS = {
             *("export", export, ("super_selfish.supervisors", "Supervisor.export_backbone")),
             file=beside_path,
         ),
+        Command("push", push, ("super_selfish.export", "push_to_hub")),
         Command("embed", embed, (_RATING, "embed"), file=beside_path),
         Command("list", list_names),
     )

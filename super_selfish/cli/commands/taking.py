@@ -1,7 +1,10 @@
-"""`super-selfish report`, `export` and `embed`: what one takes away from a run."""
+"""`super-selfish report`, `export`, `push` and `embed`: what one takes away from a run."""
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from super_selfish.cli.labelled import labelled_parts, seed_of
@@ -39,17 +42,45 @@ def report(run: str, images: str | None = None, *, test: str | None = None, **gi
     say(str(write_report(supervisor, name, images=source, evaluation=evaluation, **given)))
 
 
-def export(run: str, path: str, **given: Any) -> None:
+def export(run: str, path: str, *, evaluation: str | None = None, **given: Any) -> None:
     """Writes the backbone of a run for other programs, and a .json that says how to build it.
 
     Args:
         run: A folder that pretrain has written, or a checkpoint such as store/base.pt.
-        path: The file; its ending says the format: .safetensors, .onnx, .pt2 or .pt.
+        path: The file; its ending says the format: .safetensors, .onnx, .pt2 or .pt. Or, with
+            --format timm-folder, the folder.
+        evaluation: A .json that evaluate --out has written, for the page in a folder.
         **given: As for `Supervisor.export_backbone`.
     """
     name = find_run(run)
-    file = load_run(name).export_backbone(path, **given)
-    say(f"{file}\n{file}.json")
+    if evaluation is not None:
+        given["evaluation"] = _evaluation(evaluation)
+    written = load_run(name).export_backbone(path, **given)
+    say(f"{written}" if written.is_dir() else f"{written}\n{written}.json")
+
+
+def push(folder: str, repository: str, **given: Any) -> None:
+    """Puts a folder of export --format timm-folder on the Hugging Face hub.
+
+    Args:
+        folder: That export has written.
+        repository: Where to, OWNER/NAME; is made if it is not there.
+        **given: As for `super_selfish.export.push_to_hub`.
+    """
+    from super_selfish.export import push_to_hub
+
+    say(push_to_hub(folder, repository, **given))
+
+
+def _evaluation(path: str) -> dict[str, Any]:
+    """What `evaluate --out` has written."""
+    try:
+        found = json.loads(Path(os.path.expanduser(path)).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or "pretrained" not in found:
+        raise ValueError(f"{path} is not what evaluate --out writes")
+    return found
 
 
 def embed(run: str, images: str, path: str, **given: Any) -> None:
