@@ -55,4 +55,4 @@ def dicom_window(
         place = frame or 0
         if not 0 <= place < frames.count:
             raise ValueError(f"there is no frame {place}: it has {frames.count}, counted from 0")
-        return frames.windowed(place, view)  # type: ignore[no-any-return]
+        return frames.windowed(place, view)

@@ -6,7 +6,10 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,6 +218,28 @@ def test_what_was_uploaded_is_read_by_name(
     assert TOKEN not in said.out + said.err + caplog.text
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.slow
+def test_a_program_without_this_library_reads_it(server: Hub, folder: Path, tmp_path: Path) -> None:
+    push_to_hub(folder, "me/mine")
+    code = (
+        "import sys, timm, torch\n"
+        "network = timm.create_model('hf-hub:me/mine', pretrained=True).eval()\n"
+        "assert 'super_selfish' not in sys.modules\n"
+        "torch.save(network(torch.ones(1, 4, 32, 32)).detach(), sys.argv[1])\n"
+    )
+    told = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "features.pt")],
+        env=os.environ | told,
+        cwd=tmp_path,
+        check=True,
+    )
+    local = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    with torch.no_grad():
+        expected = local(torch.ones(1, 4, 32, 32))
+    torch.testing.assert_close(torch.load(tmp_path / "features.pt", weights_only=True), expected)
 
 
 def test_who_may_see_it_is_said(server: Hub, folder: Path) -> None:
