@@ -31,6 +31,7 @@ class Story(NamedTuple):
 
     Attributes:
         algorithm: Its name.
+        uses_labels: Whether it learns from labels.
         options: Its arguments, plain ones.
         provenance: Settings, images, device and versions of the run, as `provenance_of` gives them.
         start: Where the weights are from with which it began, if it did not begin untrained.
@@ -40,6 +41,7 @@ class Story(NamedTuple):
     """
 
     algorithm: str = ""
+    uses_labels: bool = False
     options: Mapping[str, Any] = {}  # nobody writes to it
     provenance: Mapping[str, Any] | None = None
     start: str | None = None
@@ -56,20 +58,17 @@ def model_card(config: Mapping[str, Any], story: Story, place: str) -> str:
         place: What timm is told to find the network, as `local-dir:backbone`.
     """
     name = config["architecture"]
-    by = f", pretrained by {story.algorithm}" if story.algorithm else ""
-    parts = [_HEAD, f"# {name}{by}", _what(config, story), _use(config, story, place)]
+    how = "trained with labels" if story.uses_labels else f"pretrained by {story.algorithm}"
+    by = f", {how}" if story.algorithm else ""
+    tags = [*_TAGS, *(["self-supervised-learning"] if by and not story.uses_labels else [])]
+    head = "\n".join(["---", *_HEAD, "tags:", *(f"- {tag}" for tag in tags), "---"])
+    parts = [head, f"# {name}{by}", _what(config, story), _use(config, story, place)]
     parts += [_training(story), _helped(story.evaluation), _LICENCE]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_HEAD = """---
-library_name: timm
-pipeline_tag: image-feature-extraction
-tags:
-- timm
-- image-feature-extraction
-- self-supervised-learning
----"""
+_HEAD = ("library_name: timm", "pipeline_tag: image-feature-extraction")
+_TAGS = ("timm", "image-feature-extraction")
 
 _LICENCE = (
     "## Licence\n\nNone is named here. Whoever publishes these weights writes `license:` into the "
@@ -80,7 +79,8 @@ _LICENCE = (
 
 def _what(config: Mapping[str, Any], story: Story) -> str:
     channels, height, width = config["pretrained_cfg"]["input_size"]
-    learned = ", learned without labels" if story.algorithm else ""
+    learned = f", learned {'with' if story.uses_labels else 'without'} labels"
+    learned = learned if story.algorithm else ""
     return (
         f"A network without classifier: from images `[B, {channels}, {height}, {width}]` to "
         f"features `[B, {config['num_features']}]`{learned}. Written by "

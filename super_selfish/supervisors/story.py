@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from super_selfish.data.collate import LabelCollator
 from super_selfish.export import Story
 from super_selfish.supervisors.arguments import NOT_STORED
 from super_selfish.supervisors.provenance import provenance_of
@@ -48,6 +49,7 @@ def story_of(supervisor: Pretrained, evaluation: Rating | Mapping[str, Any] | No
     plain = {name: plain_setting(value) for name, value in supervisor.arguments.items()}
     return Story(
         algorithm=supervisor.title or type(supervisor).__name__.removesuffix("Supervisor"),
+        uses_labels=isinstance(getattr(supervisor, "collate_fn", None), LabelCollator),
         options={
             name: value
             for name, value in plain.items()

@@ -22,7 +22,7 @@ from super_selfish.models import (
     build_backbone,
     pooled_features,
 )
-from super_selfish.supervisors import RotateNetSupervisor
+from super_selfish.supervisors import LabelSupervisor, RotateNetSupervisor
 from super_selfish.supervisors.color_split import split_backbone
 from super_selfish.supervisors.tile_tone import Standardize
 
@@ -221,6 +221,8 @@ def test_the_page_tells_of_run_and_evaluation_and_its_code_runs(
         assert page.startswith("---\nlibrary_name: timm\npipeline_tag: image-feature-extraction\n")
         for told in (
             "# test_resnet, pretrained by RotateNet",
+            "- self-supervised-learning\n---",
+            "features `[B, 96]`, learned without labels.",
             "| crop | False |",
             "| learning rate | 0.00025 |",
             "| epochs | 1 |",
@@ -257,6 +259,7 @@ def test_without_a_run_the_page_says_what_is_not_known(tmp_path: Path) -> None:
     assert "# test_resnet\n" in page and "## Training" not in page
     assert "Nobody has rated these weights" in page and "create_transform" not in page
     assert '"local-dir:a b"' in page and "mean" not in page.split("```")[1]
+    assert "self-supervised" not in page.split("---")[1] and "learned with" not in page
     ranged = Story(value_range=((-1000, 0), (400, 1.5)), start="the weights of /home/jane/a.pt")
     page = (
         export_backbone(backbone, folder, FOLDER, image_size=32, in_channels=4, story=ranged)
@@ -264,6 +267,15 @@ def test_without_a_run_the_page_says_what_is_not_known(tmp_path: Path) -> None:
     ).read_text()
     assert "0 and 1 are the numbers (-1000, 0) and (400, 1.5)" in page
     assert "| began with | the weights of a.pt |" in page
+
+
+def test_what_learned_from_labels_says_so(tmp_path: Path, images: Tensor) -> None:
+    backbone = build_backbone("timm/test_resnet", 3, (32, 32))
+    supervisor = LabelSupervisor((images, torch.arange(len(images)) % 2), backbone, finetune=True)
+    supervisor.supervise(epochs=1, batch_size=11, name=None, progress=False)
+    page = (supervisor.export_backbone(tmp_path / "a", FOLDER) / "README.md").read_text()
+    assert "# test_resnet, trained with labels\n" in page and "learned with labels" in page
+    assert "self-supervised" not in page.split("---")[1]
 
 
 @pytest.mark.parametrize(
