@@ -35,7 +35,9 @@ def story_of(supervisor: Pretrained, evaluation: Rating | Mapping[str, Any] | No
     Raises:
         TypeError: If the evaluation is none.
     """
-    given: Any = evaluation.as_dict() if hasattr(evaluation, "as_dict") else evaluation
+    given: Any = evaluation
+    if hasattr(given, "as_dict"):
+        given = given.as_dict()
     if given is not None and not (isinstance(given, Mapping) and "pretrained" in given):
         raise TypeError(
             f"evaluation must be what evaluate() gives, or its as_dict(), got a "

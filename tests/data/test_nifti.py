@@ -162,7 +162,7 @@ def test_slices_are_of_nifti_and_of_files_alone(tmp_path: Path) -> None:
     ):
         ImageSource(tmp_path, pages="slices")
     with pytest.raises(ValueError, match="pages='slices' is for files of several images"):
-        ImageSource(numbers(4, 32, 40, dtype=np.uint8), pages="slices")  # type: ignore[arg-type]
+        ImageSource(numbers(4, 32, 40, dtype=np.uint8), pages="slices")
     colours = np.zeros((RIGHT, FRONT, 4, 2, 3), np.uint8)
     packed = colours.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
     nibabel.save(nibabel.Nifti1Image(packed, np.eye(4)), tmp_path / "1.nii")
