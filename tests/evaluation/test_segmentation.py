@@ -15,6 +15,7 @@ from super_selfish.evaluation import PROTOCOLS, evaluate, segmentation
 from super_selfish.evaluation.feature_maps import FeatureMaps
 from super_selfish.evaluation.logistic import LinearClassifier
 from super_selfish.evaluation.segmentation import (
+    Counts,
     Head,
     Pixels,
     Segmentation,
@@ -130,6 +131,24 @@ def test_figures_are_those_of_the_reference() -> None:
         pytest.approx(share),
     )
     assert counts.confusion.sum() == (masks != 255).sum()
+
+
+def test_each_image_weighs_on_the_classes_that_masks_have() -> None:
+    hits = torch.tensor([[4, 0, 0], [1, 2, 0]])
+    unions = torch.tensor([[5, 3, 0], [3, 4, 2]])
+    confusion = torch.tensor([[5, 1, 1], [2, 2, 1], [0, 0, 0]])  # the third is in no mask
+
+    def iou(weight: float) -> float:
+        """With the first image there so many times."""
+        weights = torch.tensor([[weight], [1.0]], dtype=torch.float64)
+        shares = (weights * hits).sum(dim=0) / (weights * unions).sum(dim=0)
+        return float(shares[:2].mean())
+
+    score = score_counts(Counts(confusion, hits, unions), {})
+    (influences,) = score.measured["mean_iou"].influences
+    slope = (iou(1.001) - iou(0.999)) / 0.002
+    assert float(influences[0]) == pytest.approx(2 * slope, rel=1e-5)
+    assert float(influences.sum()) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

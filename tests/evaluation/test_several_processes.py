@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,9 @@ from torch import Tensor, nn
 
 from super_selfish.data import ImageSource
 from super_selfish.evaluation import PROTOCOLS, Monitor, compare, evaluate, extract_features
-from super_selfish.evaluation.comparison.several import started_together
+from super_selfish.evaluation.comparison import several
+from super_selfish.evaluation.comparison.several import failed_before, started_together
+from super_selfish.evaluation.comparison.store import RunStore
 from super_selfish.evaluation.scoring import Score, Subject
 from super_selfish.evaluation.shares import share_of
 from super_selfish.supervisors import HealthWarning, RotateNetSupervisor
@@ -280,6 +284,17 @@ def test_runs_of_a_comparison_are_shared_out(
 def test_runs_that_failed_before_are_agreed_on(processes: list[dict[str, Any]]) -> None:
     done = processes[0]["compared"]["epochs"]["table"]
     assert [found["retried"]["table"] for found in processes] == [done, done]
+
+
+def test_what_had_failed_is_as_the_first_process_read_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path / "runs")
+    heard = SimpleNamespace(from_first=lambda failed: {"told": failed})
+    monkeypatch.setattr(several, "exchange", lambda: nullcontext(heard))
+    for others, expected in ((False, {}), (True, {"told": {}})):
+        monkeypatch.setattr(several, "has_others", lambda device, others=others: others)
+        assert failed_before(store, torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize(

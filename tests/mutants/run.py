@@ -137,6 +137,7 @@ HELD_BY = {
     "training/given": ("supervisors/test_given", "supervisors/test_numbers_of_all_kinds"),
     "training/further_checkpoints": ("training/test_stopping_and_keeping",),
     "training/monitoring": ("training/test_run",),
+    "training/run": ("training/test_sharing",),
     "training/precision": ("training/test_run",),
     "models/fresh": ("models/test_untrained",),
     "models/beginnings": ("evaluation/test_baselines",),

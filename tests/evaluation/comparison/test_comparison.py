@@ -214,7 +214,13 @@ def test_figures_have_a_panel_for_each_protocol_and_curve(
         assert head in written
     assert written.count("250") == 3
     assert {"healthy (21.0)", "collapsed (1.0)"} <= set(written)
-    assert len(study.plot().axes) == 5  # bars, curves, and the legend of the curves
+    of_study = study.plot().axes
+    assert len(of_study) == 5  # bars, curves, and the legend of the curves
+    curves = [axes for axes in of_study if axes.get_xscale() == "log"]
+    assert len(curves) == 2
+    for axes in curves:
+        assert axes.get_xticks().tolist() == [100, 1000, 10000]
+        assert axes.get_xticks(minor=True).tolist() == []
 
 
 def test_no_text_of_the_figure_lies_on_another() -> None:
