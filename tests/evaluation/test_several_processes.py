@@ -292,7 +292,8 @@ def test_what_had_failed_is_as_the_first_process_read_it(
     store = RunStore(tmp_path / "runs")
     heard = SimpleNamespace(from_first=lambda failed: {"told": failed})
     monkeypatch.setattr(several, "exchange", lambda: nullcontext(heard))
-    for others, expected in ((False, {}), (True, {"told": {}})):
+    cases: list[tuple[bool, dict[str, object]]] = [(False, {}), (True, {"told": {}})]
+    for others, expected in cases:
         monkeypatch.setattr(several, "has_others", lambda device, others=others: others)
         assert failed_before(store, torch.device("cpu")) == expected
 

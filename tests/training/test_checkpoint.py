@@ -234,6 +234,12 @@ def test_what_reads_back_as_something_else_takes_no_files_place(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_format_is_the_first(tmp_path: Path) -> None:
+    # Another number makes what is written unreadable for earlier versions of the library.
+    write_checkpoint(tmp_path / "base.pt", {"number": 3})
+    assert torch.load(tmp_path / "base.pt", weights_only=True)["format"] == 1
+
+
 def test_what_is_no_number_reads_back_as_itself(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "base.pt", {"loss": math.nan})
     assert math.isnan(read_checkpoint(tmp_path / "base.pt")["loss"])
