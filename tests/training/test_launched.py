@@ -196,3 +196,23 @@ def test_a_torch_without_processes_does_not_let_them_train_apart(
     monkeypatch.setattr(dist, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="7 processes were started, and this torch was built"):
         distributed.join_processes(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "words"),
+    [
+        ("NCCL error: Duplicate GPU detected", ValueError, "two processes would train on one"),
+        ("NCCL error: the cable is out", RuntimeError, "^NCCL error: the cable is out$"),
+    ],
+)
+def test_processes_that_would_share_an_accelerator_are_refused(
+    told: str, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(tensor: torch.Tensor) -> None:
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(distributed, "open_control", lambda: None)
+    monkeypatch.setattr(dist, "all_reduce", failing)
+    with pytest.raises(kind, match=words):
+        distributed.join_processes(torch.device("cpu"))

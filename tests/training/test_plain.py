@@ -114,6 +114,17 @@ def test_the_place_is_named_and_endless_values_end() -> None:
         plain(endless)
 
 
+def test_values_and_keys_may_be_nested_a_hundred_deep() -> None:
+    deep: Any = ("end",)  # one container
+    for _ in range(98):
+        deep = (deep,)
+    assert plain({"a": deep}) == {"a": deep} and plain({deep: 1}) == {deep: 1}
+    plain([{"a": deep}]), plain([{deep: 1}])  # 101 containers: what lies in them is text
+    for value in ([[{"a": deep}]], [[{deep: 1}]]):
+        with pytest.raises(TypeError, match="nested deeper than 100"):
+            plain(value)
+
+
 def test_settings_are_numbers_and_tuples() -> None:
     assert plain_setting(torch.tensor(0.5)) == 0.5
     assert plain_setting([1, [2, 3]]) == (1, (2, 3))
