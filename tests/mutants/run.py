@@ -113,7 +113,9 @@ HELD_BY = {
     "supervisors/base": ("supervisors/test_after_a_probe",),
     "supervisors/arguments": ("supervisors/test_base", "supervisors/test_loadable"),
     "supervisors/composing": ("supervisors/test_hooks",),
-    "supervisors/construction": ("supervisors/test_base", "supervisors/test_placement"),
+    "supervisors/construction": (
+        *("supervisors/test_base", "supervisors/test_placement", "supervisors/test_given_weights"),
+    ),
     "supervisors/deciding": ("supervisors/test_resuming",),
     "supervisors/gate": ("supervisors/test_keeping",),
     "supervisors/likenesses": ("supervisors/test_exhibited",),

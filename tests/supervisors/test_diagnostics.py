@@ -12,6 +12,7 @@ from super_selfish.supervisors import diagnostics
 from super_selfish.supervisors.diagnostics import (
     HealthWarning,
     batches_of_one_explained,
+    caution_of_one,
     collapse,
     spread,
     warn_if_exploded,
@@ -86,6 +87,18 @@ def test_other_processes_are_silent_about_it(
     state = run()
     warn_if_exploded({"loss": 1e9}, state)
     assert state.has_exploded and not recwarn
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "images", "processes", "is_told"),
+    [(1, 50, 1, True), (8, 1, 1, True), (2, 50, 1, False), (1, 50, 2, False), (2, 2, 2, False)],
+)
+def test_a_step_of_one_image_is_told_of(
+    batch_size: int, images: int, processes: int, is_told: bool
+) -> None:
+    told = caution_of_one(run(batch_size=batch_size, num_images=images, processes=processes))
+    assert told is None or told.startswith("each step sees one image, and there is no other")
+    assert (told is not None) == is_told
 
 
 def test_a_batch_of_one_is_explained_and_other_errors_pass() -> None:
