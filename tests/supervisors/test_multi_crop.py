@@ -13,6 +13,7 @@ from super_selfish.supervisors.multi_crop import (
     MultiCropCollator,
     embedded_crops,
     fitting_small_size,
+    require_small_size,
 )
 from tests.conftest import TinyBackbone
 
@@ -115,6 +116,18 @@ def test_a_network_of_one_size_trains(images: Tensor) -> None:
             SUPERVISORS["swav"](images, Fixed(32), small_size=side)
     without = SUPERVISORS["swav"](images, Fixed(32), num_small=0)
     without.supervise(epochs=1, batch_size=11, name=None)
+
+
+@pytest.mark.parametrize(
+    ("small_size", "fits"),
+    [((40, 64), True), ((41, 40), False), ((20, 65), False), ((30, 64), True), ((64, 30), False)],
+)
+def test_neither_side_of_a_small_crop_is_longer(small_size: tuple[int, int], fits: bool) -> None:
+    if fits:
+        require_small_size(TinyBackbone(), 3, small_size, (40, 64))
+        return
+    with pytest.raises(ValueError, match="small_size is that of small crops, at most .* 40x64"):
+        require_small_size(TinyBackbone(), 3, small_size, (40, 64))
 
 
 def test_a_pair_is_of_large_and_of_small_crops(images: Tensor, generator: torch.Generator) -> None:
