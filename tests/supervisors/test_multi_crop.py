@@ -126,7 +126,7 @@ def test_neither_side_of_a_small_crop_is_longer(small_size: tuple[int, int], fit
     if fits:
         require_small_size(TinyBackbone(), 3, small_size, (40, 64))
         return
-    with pytest.raises(ValueError, match="small_size is that of small crops, at most .* 40x64"):
+    with pytest.raises(ValueError, match=r"small_size is that of small crops, at most .* 40x64"):
         require_small_size(TinyBackbone(), 3, small_size, (40, 64))
 
 
