@@ -225,11 +225,6 @@ class MAESupervisor(Supervisor):
         augmentation = or_default(self, augmentation, "mae")
         before = view_of(self, augmentation, self.image_size)
         self.collate_fn = MaskingCollator(self.num_patches, num_visible, before)
-        if norm_pix:
-            self.collate_fn.note = (
-                "Painted patches have the brightness and contrast of the true ones, which the "
-                "network is not asked for."
-            )
 
     @property
     def num_patches(self) -> int:
@@ -272,7 +267,7 @@ class MAESupervisor(Supervisor):
         )
         return side_by_side(
             (masked, f"{self.mask_ratio:.0%}\nhidden"),
-            (filled, "hidden ones\npainted"),
+            (filled, "painted, tone\nis given" if self.norm_pix else "hidden ones\npainted"),
             (data.images, "as it is"),
         )
 

@@ -208,8 +208,9 @@ def test_pictures_show_what_was_seen_and_right_patches_make_the_image(images: Te
         else:
             assert torch.equal(masked[place], clean[place])
             assert torch.equal(painted[place], clean[place])
-    assert "have the brightness and contrast of the true ones" in supervisor.collate_fn.note
-    assert not small(one, norm_pix=False).collate_fn.note  # then all of it is the network's
+    assert group[1].caption == "painted, tone\nis given"
+    plain = small(one, norm_pix=False).exhibit([0], 3)
+    assert plain[0][1].caption == "hidden ones\npainted"  # then all of it is the network's
     right = standardised_patches(into_patches(one / 255, 8))
     supervisor.model.predictor.patches.data = right
     _, painted_right, as_it_is = supervisor.exhibit([0], 3)[0]
