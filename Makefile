@@ -8,7 +8,7 @@ ARGS ?=
 # Processes that run tests; each takes about a gigabyte.
 WORKERS ?= auto --maxprocesses 4
 
-.PHONY: install demo gallery docs pictures test lint unit slow test-oldest mutants fuzz soak clean
+.PHONY: install demo gallery docs pictures notebooks test lint unit slow test-oldest mutants fuzz soak clean
 
 install: $(INSTALLED)
 
@@ -26,14 +26,18 @@ demo: $(INSTALLED)
 gallery: $(INSTALLED)
 	$(RUN) examples/all_algorithms.py $(ARGS)
 
-# The site, into build/site. The first time it trains each algorithm for a moment, for its picture.
-docs: $(VENV)/.docs pictures
+# The site, into build/site. The first time it trains each algorithm for a moment, for its picture,
+# and runs the notebooks.
+docs: $(VENV)/.docs pictures notebooks
 	$(RUN) -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
 		-c docs -d build/doctrees . build/site
 	@echo "open build/site/index.html"
 
 pictures: $(VENV)/.docs
 	$(RUN) -m docs.making.pictures
+
+notebooks: $(VENV)/.docs
+	$(RUN) -m docs.making.notebooks
 
 $(VENV)/.docs: $(INSTALLED) requirements-docs.txt
 	$(RUN) -m pip install --quiet -r requirements-docs.txt

@@ -13,7 +13,7 @@ setup(
     license="MIT",
     packages=find_packages(include=["super_selfish", "super_selfish.*"]),
     package_data={
-        "super_selfish": ["py.typed"],
+        "super_selfish": ["py.typed", "templates/*"],
         "super_selfish.evaluation.report": ["templates/*"],
     },
     python_requires=">=3.10",

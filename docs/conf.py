@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import super_selfish  # noqa: E402
-from docs.making import algorithms, others, reference  # noqa: E402
+from docs.making import algorithms, notebooks, others, reference  # noqa: E402
 
 project = "Super Selfish"
 author = "The authors of Super Selfish"
@@ -76,6 +76,7 @@ def setup(app: Sphinx) -> None:
     reference.write_all(pages / "reference")
     others.write_examples(pages / "examples")
     others.write_results(pages / "results")
+    notebooks.write_pages(pages / "notebooks")
     app.connect("source-read", _fit_for_the_site)
     app.connect("autodoc-process-docstring", reference.as_rst)
     app.connect("build-finished", _home)
@@ -87,6 +88,8 @@ LINKS = {
     r"\]\(notes\)": "](algorithms/index.md)",
     r"\]\(\.\./examples/(\w+)\.py\)": r"](examples/\1.md)",
     r"\]\(\.\./examples\)": "](examples/index.md)",
+    r"\]\(\.\./examples/notebooks\)": "](notebooks/index.md)",
+    r"\]\(\.\./examples/notebooks/(\w+)\.ipynb\)": r"](notebooks/\1.md)",
     r"\]\(\.\./benchmarks/results\)": "](results/index.md)",
     r"\]\(\.\./README\.md(#[\w-]+)?\)": "](index.md)",
 }

@@ -9,7 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from super_selfish.evaluation.evaluation_figure import plot_scores
-from super_selfish.evaluation.evaluation_table import evaluation_table
+from super_selfish.evaluation.evaluation_table import (
+    evaluation_cells,
+    evaluation_remarks,
+    evaluation_table,
+)
 from super_selfish.evaluation.intervals import Interval, difference
 from super_selfish.evaluation.label_curves_figure import plot_label_curves
 from super_selfish.evaluation.labels_saved import (
@@ -24,7 +28,8 @@ from super_selfish.evaluation.labels_saved import (
     labels_sentences,
 )
 from super_selfish.evaluation.scoring import Score
-from super_selfish.evaluation.verdicts import RESERVE, bounded, verdicts
+from super_selfish.evaluation.verdicts import RESERVE, answer, bounded, verdicts
+from super_selfish.markup import Rows, Sentence, card
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,6 +182,15 @@ class Evaluation:
         return [*found, RESERVE]
 
     @property
+    def answer(self) -> Sentence:
+        """Whether it helped, in a few words: beside the start, if there was one, else untrained."""
+        intervals = self.intervals
+        is_start = SINCE_START in intervals
+        name = "the weights it began with" if is_start else "an untrained network"
+        changes = intervals.get(SINCE_START if is_start else DIFFERENCE, {})
+        return answer(changes, name, self.test_images)
+
+    @property
     def settings(self) -> dict[str, dict[str, dict[str, float]]]:
         """What each protocol chose for itself, by network and protocol."""
         return {
@@ -312,6 +326,17 @@ class Evaluation:
     def __str__(self) -> str:
         """The table of the values."""
         return self.table()
+
+    def _repr_html_(self) -> str:
+        """The same as a notebook shows it, the answer first."""
+        header, *rows = evaluation_cells(self, None, _BEFORE)
+        return card(
+            "Did it help?",
+            verdict=self.answer,
+            table=Rows(rows, header),
+            sentences=[*self.verdict, *self.labels_verdict],
+            remarks=evaluation_remarks(self, None),
+        )
 
 
 def _change(after: dict[str, float], before: dict[str, float] | None) -> dict[str, float] | None:

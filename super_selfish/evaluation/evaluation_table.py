@@ -16,12 +16,35 @@ _SURE = f"{100 * CONFIDENCE:.0f} %"
 
 
 def evaluation_table(found: Evaluation, metric: str | None, changes: Mapping[str, str]) -> str:
-    """A row for each network, a column for each protocol.
+    """A row for each network, a column for each protocol, and below it what is to be said.
 
     Args:
         found: What to write down.
         metric: One of `Score.metrics`, or `None` for the value, with its spread over draws.
         changes: By the name of a row of differences, from which network the first one differs.
+
+    Raises:
+        ValueError: If no protocol has that metric.
+    """
+    cells = evaluation_cells(found, metric, changes)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in cells
+    ]
+    said = [*found.verdict, *found.labels_verdict] if metric is None else []
+    return "\n".join([*lines, *evaluation_remarks(found, metric), *said])
+
+
+def evaluation_cells(
+    found: Evaluation, metric: str | None, changes: Mapping[str, str]
+) -> list[list[str]]:
+    """The cells of the table, its header first.
+
+    Args:
+        found: What to write down.
+        metric: As for `evaluation_table`.
+        changes: As for `evaluation_table`.
 
     Raises:
         ValueError: If no protocol has that metric.
@@ -44,19 +67,26 @@ def evaluation_table(found: Evaluation, metric: str | None, changes: Mapping[str
                 for name, score in first.items()
             }
     header = ["", *first]
-    cells = [header]
-    cells += [[n, *(row.get(name, "") for name in header[1:])] for n, row in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in cells
-    ]
-    lines.append(
+    return [header, *([n, *(row.get(name, "") for name in first)] for n, row in rows.items())]
+
+
+def evaluation_remarks(found: Evaluation, metric: str | None) -> list[str]:
+    """What the numbers are: a metric in percent, of how many images, beside which networks.
+
+    Args:
+        found: What was written down.
+        metric: As for `evaluation_table`.
+    """
+    what = (
         f"{found.metric if metric is None else metric.replace('_', ' ')} in %; "
         f"{found.train_images} training and {found.test_images} test images, "
         f"{found.classes} classes" + (_floor(found) if metric is None else "")
     )
-    return "\n".join([*lines, *_notes(found, first, has_spread=metric is None)])
+    lines = _labels_used(next(iter(found.scores.values())), has_spread=metric is None)
+    if found.intervals:
+        luck = "test images and draws of labels" if lines else "test images"
+        lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
+    return [what, *lines, *(f"{name}: {note}" for name, note in found.notes.items())]
 
 
 def _cell(score: Score, metric: str | None) -> str:
@@ -83,16 +113,6 @@ def _floor(found: Evaluation) -> str:
     if found.commonest is None or found.commonest <= found.chance + 2 * deviation:
         return text
     return f"{text}, always the commonest class {100 * found.commonest:.1f}"
-
-
-def _notes(found: Evaluation, first: Mapping[str, Score], *, has_spread: bool) -> list[str]:
-    """What is to be said below the table."""
-    lines = _labels_used(first, has_spread)
-    if found.intervals:
-        luck = "test images and draws of labels" if lines else "test images"
-        lines.append(f"in brackets: {_SURE} interval, both networks on the same {luck}")
-    lines += [f"{name}: {note}" for name, note in found.notes.items()]
-    return [*lines, *([*found.verdict, *found.labels_verdict] if has_spread else [])]
 
 
 def _labels_used(first: Mapping[str, Score], has_spread: bool) -> list[str]:

@@ -8,6 +8,7 @@ Shapes: `R` rows, `V` views, `C, H, W` image.
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 DPI = 144
+CSS_PIXELS = 96  # an inch, in CSS
 _CELL = 128  # pixels: about the longer side of an image on the sheet
 _LARGEST_CELL = 320  # pixels: larger images are shrunk to it
 GAP = 8  # pixels between images
@@ -280,6 +282,13 @@ def _plain_figure() -> type[Figure]:
                     text.set_parse_math(False)
                     text.set_usetex(False)
                 super().draw(renderer)
+
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            """What a notebook shows, which knows no figure before pyplot is imported."""
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=DPI)
+            width, height = (round(side * CSS_PIXELS) for side in self.get_size_inches())
+            return file.getvalue(), {"width": width, "height": height}
 
     return PlainFigure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from super_selfish.evaluation.intervals import Interval
+from super_selfish.markup import Sentence
 
 RESERVE = "with reserve: a difference from untrained may be that of the baseline"
 _DEVIATIONS = 1.96  # of a normal distribution, which 95 % of it stay below
@@ -40,6 +41,28 @@ def verdicts(changes: Mapping[str, Mapping[str, Interval]], test_images: int) ->
                 f"within noise of {name}: {_listed(doubtful)} points on {test_images:,} test images"
             )
     return found
+
+
+def answer(changes: Mapping[str, Interval], name: str, test_images: int) -> Sentence:
+    """Yes, no, both, or neither, in a few words.
+
+    Args:
+        changes: By protocol the difference from what the network is compared with; none if there
+            was nothing.
+        name: What that is, such as "an untrained network".
+        test_images: Images that scores are of.
+    """
+    if not changes:
+        return Sentence("Nobody can tell: nothing stood beside it.")
+    signs = {change.value > 0 for change in changes.values() if change.is_told}
+    if signs == {True}:
+        return Sentence(f"Yes: it is better than {name}.", "good")
+    if signs == {False}:
+        return Sentence(f"No: it is worse than {name}.", "bad")
+    if signs:
+        return Sentence(f"It is better than {name} by some measures, and worse by others.", "bad")
+    images = f"{test_images:,} test images"
+    return Sentence(f"That cannot be told: {images} do not tell it from {name}.")
 
 
 def least_difference(first: float, second: float, images: int) -> float:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from super_selfish.models.wrappers import unwrapped
 from super_selfish.supervisors.options import NAMES as OPTIONS
@@ -88,6 +88,46 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
     return {name: plain_setting(value) for name, value in arguments.items()}
+
+
+def given_arguments(kind: Any, arguments: Arguments) -> Arguments:
+    """Those that differ from the defaults of the constructor, but for the dataset.
+
+    Args:
+        kind: The class that was constructed.
+        arguments: By name, as `record_arguments` returned them.
+    """
+    parameters = inspect.signature(kind.__init__).parameters
+    defaults = {name: plain_setting(p.default) for name, p in parameters.items()}
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name != "dataset"
+        and not (name in defaults and same_plain({name: value}, {name: defaults[name]}))
+    }
+
+
+def shown(value: object, most: int | None = None) -> str:
+    """An argument, as short as it can be understood.
+
+    Args:
+        value: Anything.
+        most: Letters of which no more are shown; default: all.
+    """
+    if isinstance(value, Tensor):
+        return f"tensor of shape {list(value.shape)}"
+    if isinstance(value, str):
+        return shortened(value, most)
+    if is_plain(value):
+        return shortened(repr(value), most)
+    if isinstance(value, list | tuple):
+        return shortened(f"({', '.join(map(shown, value))})", most)
+    return getattr(value, "__name__", None) or f"{type(value).__name__}(...)"
+
+
+def shortened(text: str, most: int | None) -> str:
+    """Text of at most so many letters."""
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
 
 
 def construct_again(supervisor: Any, arguments: Arguments) -> None:

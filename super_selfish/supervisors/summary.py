@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
+from super_selfish.markup import Rows, card
+from super_selfish.supervisors.arguments import given_arguments, shortened, shown
+from super_selfish.supervisors.provenance import describe_dataset
 from super_selfish.training.run import Run
 from super_selfish.training.standing import place_of
 
 if TYPE_CHECKING:
     from super_selfish.supervisors.pretrained import Pretrained
+
+_SHORT, _LONGEST = 40, 200  # letters of an argument beside others, and alone
+_SAID = ("image_size", "in_channels")  # in the row of the images
 
 
 def summary_line(supervisor: Pretrained) -> str:
@@ -19,14 +24,31 @@ def summary_line(supervisor: Pretrained) -> str:
 
 
 def summary_table(supervisor: Pretrained) -> str:
-    """The same as a table of HTML."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-        for name, value in facts(supervisor).items()
+    """The same as a card of HTML, with the data, the arguments and the algorithm's question."""
+    kind = type(supervisor)
+    title = f"{kind.title} ({kind.__name__})" if kind.title else kind.__name__
+    known = facts(supervisor)
+    rows = [["backbone", known.pop("backbone")]] if "backbone" in known else []
+    rows += [["images", known.pop("images")]] if "images" in known else []
+    source = getattr(supervisor, "source", None)
+    if source is not None:
+        rows.append(["data", shortened(describe_dataset(source.dataset), _LONGEST)])
+        if source.remark is not None:
+            rows.append(["numbers", source.values_in_words])
+    arguments = getattr(supervisor, "arguments", {})
+    given = given_arguments(kind, arguments)
+    said = ", ".join(f"{k}={shown(v, _SHORT)}" for k, v in given.items() if k not in _SAID)
+    rows.append(["arguments", said or "as by default"])
+    rows += [[name, value] for name, value in known.items()]
+    rows.append(["epochs seen", f"{getattr(supervisor, 'epochs_seen', 0):,}"])
+    every = [[name, shown(arguments[name], _LONGEST)] for name in arguments if name != "dataset"]
+    return card(
+        title,
+        about=kind.question,
+        table=Rows(rows),
+        more=Rows(every) if every else None,
+        more_title="All arguments",
     )
-    kind = html.escape(type(supervisor).__name__)
-    return f"<table><caption><b>{kind}</b></caption>{rows}</table>"
 
 
 def facts(supervisor: Pretrained) -> dict[str, str]:

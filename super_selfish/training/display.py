@@ -211,6 +211,8 @@ class TqdmBar(Silent):
         self._stream = stream
         self._state = state
         self._next = 0.0
+        # A notebook breaks lines; without its place among the words the bar would come before them.
+        is_narrow = kind is tqdm and state is not None and columns() < _WIDE
         self._bar = kind(
             total=total,
             initial=initial,
@@ -220,7 +222,7 @@ class TqdmBar(Silent):
             dynamic_ncols=True,
             delay=delay,
             file=stream,
-            **({"bar_format": _NARROW} if state is not None and columns() < _WIDE else {}),
+            **({"bar_format": _NARROW} if is_narrow else {}),
         )
 
     def update(self, number: int = 1) -> None:

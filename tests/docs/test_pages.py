@@ -25,7 +25,10 @@ TEXTS = [
     *sorted(facts.RESULTS.glob("*.md")),
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
 ]
-MADE = {"algorithms/index", "algorithms/guessing", "reference/index", "examples/index"}
+MADE = {
+    *("algorithms/index", "algorithms/guessing", "reference/index", "examples/index"),
+    "notebooks/index",
+}
 every_algorithm = pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
 
 

@@ -10,6 +10,7 @@ import torch
 from super_selfish.evaluation.evaluation import Evaluation
 from super_selfish.evaluation.plots import plot_confusion
 from super_selfish.evaluation.scoring import Score
+from tests.cards import EVIL, Card
 
 
 def few(*draws: float) -> Score:
@@ -63,6 +64,43 @@ def test_the_table_shows_spread_and_labels() -> None:
         "in brackets: 95 % interval, both networks on the same test images and draws of labels",
         "better than untrained: knn +40.0 [+27.6, +52.4], 1% +25.0 [+11.6, +38.4] points",
     ]
+
+
+def test_a_notebook_shows_answer_table_and_sentences() -> None:
+    shown = Card(EVALUATION._repr_html_())
+    assert shown.text.startswith("Did it help? Yes: it is better than an untrained network.")
+    assert "good" in shown.classes
+    header, *lines = str(EVALUATION).splitlines()
+    assert shown.cells[0] == ["", *header.split()]
+    for cells, line in zip(shown.cells[1:], lines, strict=False):
+        assert "".join(cells).replace(" ", "") == line.replace(" ", "")
+    assert all(line in shown.text for line in lines[4:])
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "kind", "words"),
+    [
+        ({"knn": 0.2, "1%": 0.2}, "untrained", "bad", "No: it is worse than an untrained network."),
+        ({"knn": 0.8, "1%": 0.2}, "untrained", "bad", "It is better than an untrained network by "),
+        ({"knn": 0.5, "1%": 0.5}, "untrained", "", "That cannot be told: 100 test images do not "),
+        ({"knn": 0.8, "1%": 0.8}, "start", "good", "Yes: it is better than the weights it began "),
+        ({"knn": 0.8, "1%": 0.8}, "other", "", "Nobody can tell: nothing stood beside it."),
+    ],
+)
+def test_the_answer_comes_first(now: dict[str, float], before: str, kind: str, words: str) -> None:
+    scores = {
+        "pretrained": {name: whole(value) for name, value in now.items()},
+        before: {name: whole(0.5) for name in now},
+    }
+    found = replace(EVALUATION, scores=scores)
+    assert found.answer.kind == kind and found.answer.words.startswith(words)
+    assert Card(found._repr_html_()).classes[1:3] == ["verdict", kind or "scroll"]
+
+
+def test_names_from_outside_are_text_in_a_notebook() -> None:
+    scores = {**EVALUATION.scores, EVIL: EVALUATION.scores["imagenet"]}
+    shown = Card(replace(EVALUATION, scores=scores, notes={EVIL: EVIL})._repr_html_())
+    assert shown.text.count(EVIL) == 3
 
 
 def test_a_table_of_another_metric_leaves_cells_empty() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("matplotlib")
 
 from super_selfish.evaluation.sheets import (
+    DPI,
     FONT,
     INK,
     QUIET,
@@ -118,3 +122,11 @@ def test_names_stay_as_they_are_in_legends_and_files(tmp_path: Path) -> None:
     save_figure(figure, tmp_path / "some" / "folder" / "a.png")
     assert (tmp_path / "some" / "folder" / "a.png").stat().st_size > 0
     assert not any(text.get_parse_math() for text in legend.get_texts())
+
+
+def test_a_notebook_shows_a_figure_though_nobody_imported_pyplot() -> None:
+    shown: Any = new_figure(2.0, 1.5)
+    content, metadata = shown._repr_png_()
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.size == (2 * DPI, 1.5 * DPI)  # half as large again as it is shown: sharp
+    assert metadata == {"width": 192, "height": 144}

@@ -54,6 +54,7 @@ from super_selfish.evaluation.labels_saved import (
     labels_sentences,
 )
 from super_selfish.evaluation.verdicts import RESERVE, verdicts
+from super_selfish.markup import Rows, card
 from super_selfish.training.checkpoint import write_atomically
 from super_selfish.training.counting import plural
 
@@ -193,6 +194,16 @@ class Comparison:
             for row in [header, *rows]
         ]
         return "\n".join([*lines, "", self.conditions, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """The same as a notebook shows it."""
+        header, *rows = leaderboard_cells(self)
+        return card(
+            "Algorithms compared",
+            table=Rows(rows, header),
+            sentences=self.notes,
+            remarks=[self.conditions],
+        )
 
     @property
     def conditions(self) -> str:

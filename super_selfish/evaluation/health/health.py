@@ -25,9 +25,17 @@ from super_selfish.evaluation.health.measures import (
     variance_shares,
 )
 from super_selfish.evaluation.health.twin import TwinMeasures, measures_of, settling
-from super_selfish.evaluation.health.verdict import CLOSE, Measures, Verdict, judge, judge_images
+from super_selfish.evaluation.health.verdict import (
+    CLOSE,
+    TOO_EARLY,
+    Measures,
+    Verdict,
+    judge,
+    judge_images,
+)
 from super_selfish.evaluation.looking import features_of
 from super_selfish.evaluation.rated_network import open_network
+from super_selfish.markup import Sentence, card
 from super_selfish.training.counting import plural
 
 
@@ -68,25 +76,39 @@ class Health:
         """Everything as plain values, fit for JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        """The verdict, and below it a line for each measure."""
+    @property
+    def measures(self) -> dict[str, str]:
+        """Each measure in words, by name."""
         bound = min(self.images, self.features)
         of_images = " (bounded by the images: give more)" if self.images < self.features else ""
-        lines = [
-            ("RankMe", f"{self.rankme:.1f} of at most {bound}{of_images}"),
-            ("variance", f"99 % in {self.directions} directions, {self.top_variance:.0%} in one"),
-            ("feature std", f"{self.feature_std:.3f} (1: independent, 0: all the same)"),
-            ("alignment", f"{self.alignment:.3f} (0: views of an image agree)"),
-            ("uniformity", f"{self.uniformity:.3f} (0: all images at one point, -3.9: spread out)"),
-            ("dead features", f"{self.dead:.1%}"),
-        ]
-        width = max(len(name) for name, _ in lines)
-        return "\n".join(
-            [
-                self.verdict,
-                *(f"  {name:<{width}}  {text}" for name, text in lines),
-                f"  {plural(self.images, 'image')}, {plural(self.features, 'feature')}",
-            ]
+        return {
+            "RankMe": f"{self.rankme:.1f} of at most {bound}{of_images}",
+            "variance": f"99 % in {self.directions} directions, {self.top_variance:.0%} in one",
+            "feature std": f"{self.feature_std:.3f} (1: independent, 0: all the same)",
+            "alignment": f"{self.alignment:.3f} (0: views of an image agree)",
+            "uniformity": f"{self.uniformity:.3f} (0: all images at one point, -3.9: spread out)",
+            "dead features": f"{self.dead:.1%}",
+        }
+
+    @property
+    def _looked_at(self) -> str:
+        return f"{plural(self.images, 'image')}, {plural(self.features, 'feature')}"
+
+    def __str__(self) -> str:
+        """The verdict, and below it a line for each measure."""
+        measures = self.measures
+        width = max(map(len, measures))
+        lines = [f"  {name:<{width}}  {text}" for name, text in measures.items()]
+        return "\n".join([self.verdict, *lines, f"  {self._looked_at}"])
+
+    def _repr_html_(self) -> str:
+        """The same as a notebook shows it, the verdict marked."""
+        unknown = "" if self.verdict.startswith(TOO_EARLY) else "bad"
+        return card(
+            "Health of the features",
+            verdict=Sentence(self.verdict, "good" if self.is_healthy else unknown),
+            sentences=[f"{name}: {text}" for name, text in self.measures.items()],
+            remarks=[f"{self._looked_at}; judged without labels"],
         )
 
 

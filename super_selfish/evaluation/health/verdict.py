@@ -47,6 +47,7 @@ MUCH_LESS = 0.25
 DARK = 0.1  # of the range: what is brightest in an image, below which images are nearly black
 ALIKE = 1 / 255  # mean deviation of a pixel over images, below which they are all the same
 SETTLED = 0.05  # share of its initial statistics that a batch norm may still hold
+TOO_EARLY = "too early to judge"  # how a finding begins that is none
 
 
 class Measures(NamedTuple):
@@ -271,7 +272,7 @@ def too_early(batches: int, needed: int) -> Verdict:
     """What to say of a network whose batch norms have not yet seen enough to be judged."""
     return Verdict(
         False,
-        f"too early to judge: the statistics of batch norm are those of {batches} "
+        f"{TOO_EARLY}: the statistics of batch norm are those of {batches} "
         f"batch{'' if batches == 1 else 'es'} so far (one or more a step) and settle after some "
         f"{needed}; train on",
     )

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import base64
 import io
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
-from super_selfish.evaluation.sheets import DPI
+from super_selfish.evaluation.sheets import CSS_PIXELS, DPI
+from super_selfish.markup import environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CSS_PIXELS = 96  # an inch, in CSS
 _SHOWN = 192  # pixels: larger pictures are shrunk to it
 _LARGEST_PNG = 1_000_000  # bytes
 _LEAST_WIDTH = 250  # pixels of CSS: a small plot fits into its column on every screen
@@ -38,25 +36,14 @@ class Plate(NamedTuple):
     caption: str = ""  # a sentence below
 
 
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(template: str, **told: Any) -> str:
     """Fills a template.
 
     Args:
-        template: A file of `templates/`.
+        template: A file of `templates/`, here or in `super_selfish/`.
         told: What it asks for, by name. Texts are escaped.
     """
-    return _environment().get_template(template).render(told)
+    return environment(__package__).get_template(template).render(told)
 
 
 def plate(figure: Figure, alt: str, caption: str = "", *, vector: bool = False) -> Plate:
@@ -80,7 +67,7 @@ def plate(figure: Figure, alt: str, caption: str = "", *, vector: bool = False) 
         if file.tell() > _LARGEST_PNG:
             kind, file = "jpeg", io.BytesIO()
             figure.savefig(file, format="jpeg", dpi=DPI, pil_kwargs=_JPEG)
-    width, height = (round(side * _CSS_PIXELS) for side in figure.get_size_inches())
+    width, height = (round(side * CSS_PIXELS) for side in figure.get_size_inches())
     least = min(width, max(_LEAST_WIDTH, round(0.62 * width)))
     return Plate(_data_url(kind, file.getvalue()), alt, width, height, least, caption)
 

@@ -71,28 +71,9 @@ def helped(found: Evaluation | None, health: Judged | str) -> Helped:
     """Whether training helped: beside start and untrained, with intervals; else by health alone."""
     if found is None:
         return Helped(_UNKNOWN, "", [], [], [], health, None)
-    answer, kind = _answer(found)
     rows, header = _gains(found)
     sentences = [sentence(text) for text in found.verdict]
-    return Helped(answer, kind, sentences, header, rows, health, evaluation(found))
-
-
-def _answer(found: Evaluation) -> tuple[str, str]:
-    """Yes, no, both, or neither; beside the start, if there was one, else beside untrained."""
-    intervals = found.intervals
-    if not intervals:
-        return "Nobody can tell: nothing stood beside it.", ""
-    name = "the weights it began with" if SINCE_START in intervals else "an untrained network"
-    changes = intervals.get(SINCE_START, intervals.get(DIFFERENCE, {}))
-    signs = {change.value > 0 for change in changes.values() if change.is_told}
-    if signs == {True}:
-        return f"Yes: it is better than {name}.", "good"
-    if signs == {False}:
-        return f"No: it is worse than {name}.", "bad"
-    if signs:
-        return f"It is better than {name} by some measures, and worse by others.", "bad"
-    images = f"{found.test_images:,} test images"
-    return f"That cannot be told: {images} do not tell it from {name}.", ""
+    return Helped(*found.answer, sentences, header, rows, health, evaluation(found))
 
 
 def _gains(found: Evaluation) -> tuple[list[list[str]], list[str]]:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.report.descriptions import Algorithm, moment
 from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import Supervisor
+from super_selfish.supervisors.arguments import shown
 from super_selfish.supervisors.provenance import describe_dataset, package_versions
 from super_selfish.training.counting import plural
-from super_selfish.training.plain import is_plain
 
 Rows = list[list[object]]  # of a table; the first cell is the heading
 
@@ -43,9 +43,9 @@ def settings(
 ) -> Settings:
     """Everything that one needs to repeat the run."""
     constructor: Rows = [
-        [name, _shown(value)] for name, value in supervisor.arguments.items() if name != "dataset"
+        [name, shown(value)] for name, value in supervisor.arguments.items() if name != "dataset"
     ]
-    training: Rows = [] if record is None else [[k, _shown(v)] for k, v in record.settings.items()]
+    training: Rows = [] if record is None else [[k, shown(v)] for k, v in record.settings.items()]
     known = {} if record is None else record.provenance
     blocks = [
         Block("Algorithm", f"Arguments of {type(supervisor).__name__}.", constructor),
@@ -82,7 +82,7 @@ def _images(supervisor: Supervisor, known: Mapping[str, Any], source: ImageSourc
         ["channels", supervisor.in_channels],
     ]
     if supervisor.value_range is not None:
-        rows.append(["black and white", _shown(supervisor.value_range)])
+        rows.append(["black and white", shown(supervisor.value_range)])
     if source is None:
         return rows
     if source.remark is not None:
@@ -124,19 +124,6 @@ def _networks(supervisor: Supervisor) -> Rows:
 def _size(module: nn.Module) -> str:
     """A network's kind and its number of parameters."""
     return f"{type(module).__name__}, {sum(p.numel() for p in module.parameters()):,} parameters"
-
-
-def _shown(value: object) -> str:
-    """A setting, as short as it can be understood."""
-    if isinstance(value, Tensor):
-        return f"tensor of shape {list(value.shape)}"
-    if isinstance(value, str):
-        return value
-    if is_plain(value):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"({', '.join(map(_shown, value))})"
-    return getattr(value, "__name__", None) or f"{type(value).__name__}(...)"
 
 
 def _classes(names: Sequence[str]) -> str:

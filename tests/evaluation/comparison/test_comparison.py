@@ -11,6 +11,7 @@ import pytest
 
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.leaderboard_table import leaderboard_cells
+from tests.cards import EVIL, Card
 
 SETTINGS = {
     "budget": "10min",
@@ -297,3 +298,18 @@ def test_the_conditions_are_told_as_far_as_they_are_known() -> None:
     )
     assert told.conditions.endswith("on 50; untrained: drawn anew")
     assert bare.notes == []  # nothing is said of differences where nobody knows the test images
+
+
+def test_a_notebook_shows_the_leaderboard_and_what_is_to_be_said(comparison: Comparison) -> None:
+    shown = Card(comparison._repr_html_())
+    assert shown.text.startswith("Algorithms compared algorithm seeds knn gain")
+    assert shown.cells == leaderboard_cells(comparison)
+    assert comparison.notes and all(note in shown.text for note in comparison.notes)
+    assert shown.text.endswith(comparison.conditions)
+
+
+def test_names_of_algorithms_are_text_in_a_notebook() -> None:
+    runs = [record("untrained", 0, 0.5), record(EVIL, 0, None, error=f"ValueError: {EVIL}")]
+    shown = Card(Comparison(tuple(runs), dict(SETTINGS))._repr_html_())
+    assert [row[0] for row in shown.cells] == ["algorithm", "untrained", EVIL]
+    assert f"{EVIL}: failed: ValueError: {EVIL}" in shown.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from super_selfish.evaluation.features import LabelledSource, extract_features
 from super_selfish.evaluation.health.health import Health, health, mild_views, spread_images
 from super_selfish.models import CombinedNet, Normalize, build_backbone
 from super_selfish.supervisors import BYOLSupervisor, RotateNetSupervisor, Supervisor
+from tests.cards import EVIL, Card
 from tests.conftest import TinyBackbone
 from tests.references import rankme_by_numpy
 
@@ -291,3 +293,24 @@ def test_measuring_the_twin_changes_nothing(images: Tensor) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert network.training
+
+
+@pytest.mark.parametrize(
+    ("is_healthy", "verdict", "kind"),
+    [
+        (True, "healthy: all is well", "good"),
+        (False, f"collapsed: {EVIL}", "bad"),
+        (False, "too early to judge: train on", ""),
+    ],
+)
+def test_a_notebook_shows_the_verdict_marked_and_every_measure(
+    is_healthy: bool, verdict: str, kind: str
+) -> None:
+    found = Health(200, 64, 40.5, 50, 0.25, 0.5, 0.1, -2.0, 0.0, is_healthy, verdict)
+    shown = Card(found._repr_html_())
+    assert shown.text.startswith(f"Health of the features {verdict} RankMe: 40.5 of at most 64")
+    assert shown.classes[:3] == ["super-selfish", "verdict", kind or "quiet"]
+    assert len(found.measures) == 6
+    for name, words in found.measures.items():
+        assert f"{name}: {words}" in shown.text
+        assert re.search(rf"^  {name} +{re.escape(words)}$", str(found), re.MULTILINE)

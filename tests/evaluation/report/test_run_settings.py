@@ -12,7 +12,8 @@ from torch import nn
 
 from super_selfish.evaluation.report.descriptions import Algorithm
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.run_settings import _shown, settings
+from super_selfish.evaluation.report.run_settings import settings
+from super_selfish.supervisors.arguments import shown
 
 CROSS = "\N{MULTIPLICATION SIGN}"
 
@@ -112,4 +113,4 @@ def test_images_are_told_with_their_numbers_and_classes() -> None:
     ],
 )
 def test_a_setting_is_shown_as_short_as_it_is_understood(value: Any, text: str) -> None:
-    assert _shown(value) == text
+    assert shown(value) == text
