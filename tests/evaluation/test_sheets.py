@@ -14,7 +14,6 @@ from PIL import Image
 pytest.importorskip("matplotlib")
 
 from super_selfish.evaluation.sheets import (
-    DPI,
     FONT,
     INK,
     QUIET,
@@ -128,5 +127,5 @@ def test_a_notebook_shows_a_figure_though_nobody_imported_pyplot() -> None:
     shown: Any = new_figure(2.0, 1.5)
     content, metadata = shown._repr_png_()
     with Image.open(io.BytesIO(content)) as picture:
-        assert picture.size == (2 * DPI, 1.5 * DPI)  # half as large again as it is shown: sharp
+        assert picture.size == (288, 216)  # half as large again as it is shown: sharp
     assert metadata == {"width": 192, "height": 144}

@@ -17,7 +17,7 @@ import pytest
 from docs.making import notebooks
 
 FILES = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "quickstart": {"SIZE": 16, "PATCHES": 4, "EPOCHS": 2, "BATCH": 32},
     "which_algorithm": {
         **{"ALGORITHMS": ["moco", "rotate"], "SIZE": 16, "PATCHES": 3, "EPOCHS": 1},

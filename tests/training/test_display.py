@@ -130,7 +130,7 @@ def test_each_place_has_what_suits_it(
     monkeypatch.setitem(sys.modules, "tqdm.notebook", made)
     place(kernel=True, widgets=True, terminal=True)
     assert opened()._bar.options["desc"] == "Work"  # without the colours of a terminal
-    told = open_bar("Work", 10, "img", shown=True, state=lambda: "epoch 1/2")
+    told: Any = open_bar("Work", 10, "img", shown=True, state=lambda: "epoch 1/2")
     assert "bar_format" not in told._bar.options  # which would put the words behind the bar
 
     assert type(open_bar("Work", 10, "img", shown=False)) is Silent
