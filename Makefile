@@ -20,8 +20,12 @@ $(INSTALLED): requirements.txt setup.py
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# The command line on photographs: did it help? Pictures are on the page that it writes.
 demo: $(INSTALLED)
-	$(RUN) examples/quickstart.py $(ARGS)
+	$(RUN) examples/photographs.py demo/photographs
+	$(RUN) -m super_selfish pretrain demo/photographs/train --test demo/photographs/test \
+		--time 4min --out demo/run $(ARGS)
+	@echo "open demo/run/run.html"
 
 gallery: $(INSTALLED)
 	$(RUN) examples/all_algorithms.py $(ARGS)

@@ -1,16 +1,50 @@
 """Installs super_selfish."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+HOME = "https://github.com/nwWag/Super-Selfish"
+
+
+def version() -> str:
+    """The one of `super_selfish/__init__.py`, which is not imported for it."""
+    text = (HERE / "super_selfish" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if found is None:
+        raise ValueError("super_selfish/__init__.py has no line __version__ = ...")
+    return found[1]
+
+
+def readme() -> str:
+    """The README, with links that lead somewhere from any page."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^\]]*\]\()(?!\w+:|#)", rf"\1{HOME}/raw/HEAD/", text)
+    return re.sub(r"((?<!!)\[[^\]]*\]\()(?!\w+:|#)", rf"\1{HOME}/blob/HEAD/", text)
+
+
 setup(
     name="super-selfish",
-    version="0.1.0",
+    version=version(),
     description="Self-supervised learning on images in two lines of PyTorch",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=readme(),
     long_description_content_type="text/markdown",
+    author="The Super Selfish authors",
+    url=HOME,
+    project_urls={
+        "Documentation": f"{HOME}/tree/HEAD/docs",
+        "Changelog": f"{HOME}/blob/HEAD/CHANGELOG.md",
+        "Source": HOME,
+        "Issues": f"{HOME}/issues",
+    },
+    keywords=[
+        *("self-supervised learning", "representation learning", "contrastive learning"),
+        *("pretraining", "pretext task", "computer vision", "images", "deep learning", "pytorch"),
+    ],
     license="MIT",
+    license_files=["LICENSE"],
     packages=find_packages(include=["super_selfish", "super_selfish.*"]),
     package_data={
         "super_selfish": ["py.typed", "templates/*"],
@@ -54,8 +88,20 @@ setup(
     },
     classifiers=[
         "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Topic :: Software Development :: Libraries :: Python Modules",
+        "Typing :: Typed",
     ],
 )

@@ -15,6 +15,7 @@ def labelled_parts(
     *,
     form: dict[str, Any] | None = None,
     seed: int = 0,
+    flag: str = "--test",
 ) -> tuple[Any, Any]:
     """Both parts; where a user names only one, a fifth of it is the test.
 
@@ -23,6 +24,7 @@ def labelled_parts(
         test: The same, or None.
         form: Keywords of `as_source` that say how the images are read.
         seed: Of the draw; that of `pretrain` gives the images that it has kept from training.
+        flag: By which a user names the test.
 
     Raises:
         ValueError: If there are no labels, or too few.
@@ -40,7 +42,7 @@ def labelled_parts(
     if isinstance(found, str):
         raise ValueError(
             f"{images} cannot be rated by: {found}; sub-folders of classes or a .csv give labels, "
-            "--test names images to test on"
+            f"{flag} names images to test on"
         )
     return found.train, found.test
 

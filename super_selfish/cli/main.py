@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from super_selfish import __version__
-from super_selfish.cli.commands import COMMANDS, PROGRAM, overview
+from super_selfish.cli.command import PROGRAM
+from super_selfish.cli.commands import COMMANDS, overview
 from super_selfish.cli.output import say
 from super_selfish.cli.wrong import WrongLineError, meant
 from super_selfish.wrapping import broken

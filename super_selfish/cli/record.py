@@ -15,7 +15,8 @@ from super_selfish.cli.flags import Flag
 from super_selfish.cli.reading import Code, Missing
 
 # Of files and folders, which are written so that they hold from everywhere.
-_PLACES = ("images", "test", "run", "out", "path", "others", "evaluation")
+_PLACES = {"images", "test", "pretrain", "downstream", "downstream_test"}
+_PLACES |= {"run", "out", "path", "others", "evaluation"}
 # Of how it is shown, or of what lies there already: nothing of what is done.
 _LEFT_OUT = ("progress", "overwrite", "json", "retry")
 _PLAIN = re.compile(r"[A-Za-z_./][\w./ -]*")

@@ -18,6 +18,8 @@ from super_selfish.pretraining import finishing, planning
 from super_selfish.pretraining.timing import Pace
 
 SMALL = ("--backbone", "narrow-resnet", "--batch-size", 16, "--time", "1h")
+LINE = ("--algorithm", "moco", *map(str, SMALL), "--moco.temperature", "0.1")
+LINE += ("--supervise.lr", "3e-4")
 
 
 class Said(NamedTuple):
@@ -77,8 +79,7 @@ class Pretrained(NamedTuple):
 def pretrained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
     """Eleven steps, which are said to take an hour; without the page, which takes seconds."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
-    line = ["pretrain", photos, "--out", folder, "--algorithm", "moco", *SMALL]
-    line += ["--moco.temperature", "0.1", "--supervise.lr", "3e-4"]
+    line = ["pretrain", photos, "--out", folder, *LINE]
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*few to learn from")

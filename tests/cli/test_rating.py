@@ -99,3 +99,30 @@ def test_compare_hands_on_what_is_said(
         "seeds": [0, 1],
     }
     assert types("compare", photos, "--algorithms", "mocco").code == 2
+
+
+def test_compare_rates_on_further_sets(
+    photos: Path, plain: Path, types: Types, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def compare(algorithms: Any, train: Any, test: Any, **keywords: Any) -> str:
+        given.update(keywords, train=train, test=test)
+        return "compared"
+
+    monkeypatch.setattr(evaluation, "compare", compare)
+    line = ("compare", plain, "--algorithms", "moco", "--epochs", 1)
+    more = ("--downstream", f"mine={photos}", f"yours={photos}")
+    said = types(*line, *more, "--downstream-test", f"yours={photos}", "--pretrain", plain)
+    assert (said.code, said.out, said.err) == (0, "compared\n", "")
+    assert (given["train"], given["test"], given["pretrain"]) == (str(plain), None, str(plain))
+    assert [len(part[1]) for part in given["downstream"]["mine"]] == [48, 12]
+    assert given["downstream"]["yours"] == (str(photos), str(photos))
+    said = types("compare", photos, *line[2:], "--test", photos, "--downstream", f"mine={photos}")
+    assert said.code == 0 and (given["train"], given["test"]) == (str(photos), str(photos))
+    said = types(*line, "--downstream", f"mine={plain}")
+    assert said.code == 1 and f"{plain} cannot be rated by: no image has a label" in said.err
+    assert said.err.endswith("--downstream-test mine=... names images to test on\n")
+    said = types(*line, *more, "--downstream-test", f"your={photos}")
+    assert said.code == 2 and "--downstream-test your=... has no --downstream your=" in said.err
+    assert types(*line, "--downstream", "mine=nowhere").code == 1

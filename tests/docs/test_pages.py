@@ -167,6 +167,14 @@ def test_what_commands_name_is_there() -> None:
         for names in re.findall(r'"\.\[([\w,]+)\]"|super-selfish\[([\w,]+)\]', text.read_text()):
             for name in "".join(names).split(","):
                 assert f'"{name}":' in extras, (text.name, name)
+    wanted = set(re.findall(r'^ +"(\w+)": \[', extras, re.MULTILINE))
+    assert len(wanted) >= 15
+    for page, around in (
+        ("README.md", r"Extras are .*?\)\)\."),
+        ("docs/first-steps.md", r"^\| .*?\n\n"),
+    ):
+        told = re.search(around, (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+        assert told and wanted <= set(re.findall(r"`(\w+)`", told[0])), page
 
 
 def test_measured_tables_are_listed_by_their_titles(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
         ),
         Command(
             *("compare", compare, (_RATING, "compare"), _OF_COMPARISON),
-            without=(*_KEYWORDS, "downstream", "draw_anew"),
+            without=(*_KEYWORDS, "draw_anew"),
             file=beside_path,
         ),
         Command("health", health, (_RATING, "health"), file=beside_out),

@@ -10,6 +10,7 @@ from super_selfish.cli.names import require_algorithms, require_backbone
 from super_selfish.cli.output import give, require_writable
 from super_selfish.cli.places import require_images
 from super_selfish.cli.runs import find_run, load_run
+from super_selfish.cli.wrong import WrongLineError
 
 
 def evaluate(
@@ -87,6 +88,9 @@ def compare(
     *,
     algorithms: list[str],
     test: str | None = None,
+    pretrain: str | None = None,
+    downstream: dict[str, str] | None = None,
+    downstream_test: dict[str, str] | None = None,
     json: bool = False,
     out: list[str] | None = None,
     **given: Any,
@@ -94,9 +98,15 @@ def compare(
     """Pretrains with several algorithms under the same conditions, and rates what each has learned.
 
     Args:
-        images: A folder of class sub-folders, or a .csv of paths and labels.
+        images: A folder of class sub-folders, or a .csv of paths and labels; with --downstream
+            images without labels will do.
         algorithms: Short names, and "supervised" for pretraining with the labels.
-        test: Labelled images to test on, given likewise. Default: a fifth of the others.
+        test: Labelled images to test on, given likewise. Default: a fifth of the others; with
+            --downstream none.
+        pretrain: Images to pretrain on, if not on the labelled ones.
+        downstream: Further labelled images, by names of yours, that every network is rated on too:
+            --downstream cars=photos/cars pets=pets.csv.
+        downstream_test: Images to test on, by the same names. Default: a fifth of the others.
         json: Writes everything as JSON.
         out: Files besides: .json, .csv, .md, or .png for a picture.
         **given: As for `super_selfish.evaluation.compare`; keywords of algorithms under their
@@ -106,12 +116,33 @@ def compare(
     options = {name: value for name, value in given.items() if name in ALGORITHMS}
     require_algorithms([*algorithms, *options], further=("supervised",))
     require_backbone(own.get("backbone"))
-    require_images(images, test)
+    sets, tests = downstream or {}, downstream_test or {}
+    for name in tests.keys() - sets.keys():
+        raise WrongLineError(f"--downstream-test {name}=... has no --downstream {name}=...")
+    require_images(images, test, pretrain, *sets.values(), *tests.values())
     from super_selfish.evaluation import Comparison
     from super_selfish.evaluation import compare as function
 
     for path in out or []:
         require_writable(path, Comparison)
     form = {key: own.get(key) for key in ("image_size", "in_channels")}
-    parts = labelled_parts(images, test, form=form)
+    has_masks = any(each.startswith(SEGMENTATION) for each in own.get("protocols", ()))
+
+    def parts_of(place: str, other: str | None, flag: str = "--test") -> tuple[Any, Any]:
+        if has_masks:
+            return masked_parts(place, other)
+        return labelled_parts(place, other, form=form, flag=flag)
+
+    if sets:
+        from super_selfish.data.opening import as_source
+
+        source = as_source(images, **form)  # images of all sets are brought to the form of these
+        form = {"image_size": source.image_size, "in_channels": source.in_channels}
+        own["downstream"] = {
+            name: parts_of(place, tests.get(name), f"--downstream-test {name}=...")
+            for name, place in sets.items()
+        }
+    if pretrain is not None:
+        own["pretrain"] = pretrain
+    parts = (images, None) if sets and test is None else parts_of(images, test)
     give(function(algorithms, *parts, options=options, **own), as_json=json, out=out)
