@@ -36,8 +36,10 @@ HERE = Path(__file__).parent
 NEED_COLOUR = ("cmc", "colorization", "split_brain")
 # Objects before a background: clothes on black have none, so what is put into them stands out.
 NEED_SCENES = ("motion",)
+NEED_A_TEACHER = ("distillation",)  # rated by distillation.py
+ELSEWHERE = (*NEED_COLOUR, *NEED_SCENES, *NEED_A_TEACHER)
 ALGORITHMS = {
-    "fashion": [name for name in SUPERVISORS if name not in (*NEED_COLOUR, *NEED_SCENES)],
+    "fashion": [name for name in SUPERVISORS if name not in ELSEWHERE],
     "cifar10": [*NEED_COLOUR, *NEED_SCENES, "moco"],
 }
 LABELLED = 10_000  # training images whose labels the probe and k-NN see

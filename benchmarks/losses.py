@@ -60,7 +60,9 @@ def main() -> None:
     for algorithm in algorithms:
         for name, settings in RUNS.items():
             torch.manual_seed(0)
-            supervisor = SUPERVISORS[algorithm](images, backbone=NarrowResNet(3, 8), device="cpu")
+            network = NarrowResNet(3, 8)
+            more = {"teacher": NarrowResNet(3, 4)} if algorithm == "distillation" else {}
+            supervisor = SUPERVISORS[algorithm](images, backbone=network, device="cpu", **more)
             with tempfile.TemporaryDirectory() as folder:
                 supervisor.supervise(
                     epochs=2, name=f"{folder}/run", progress=False, seed=1, **settings

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from super_selfish.data import ImageSource, photographs
 from super_selfish.evaluation import plot_exhibits, show_algorithm
+from super_selfish.models import NarrowResNet
 from super_selfish.supervisors import SUPERVISORS, HealthWarning
 
 # In the order of the picture: those that name something, that paint something, that compare.
@@ -30,16 +31,19 @@ ORDER = (
     *("rotate", "jigsaw", "context_prediction", "counting", "aet", "exemplar", "cpc"),
     *("denoise", "context", "mae", "colorization", "split_brain", "motion", "bigan"),
     *("instance", "pirl", "cmc", "moco", "byol", "simclr", "nnclr", "simsiam"),
-    *("barlow_twins", "vicreg", "lejepa", "swav", "deep_cluster", "dino", "multi_task"),
+    *("barlow_twins", "vicreg", "lejepa", "swav", "deep_cluster", "dino", "distillation"),
+    "multi_task",
 )
 SHOWN = ("astronaut", "coffee", "chelsea", "motorcycle_left")
 PLACES = {"astronaut": 26, "coffee": 26}  # of 30 patches those with a face and a cup; else the 28th
+
 # Settings of the papers, for weeks of training, that would stand still in minutes.
 OPTIONS: dict[str, dict[str, Any]] = {
     "moco": {"momentum": 0.98},
     "byol": {"momentum": 0.9},
     "rotate": {"crop": False},  # no black bars beside images of this size
     "mae": {"backbone": None},  # takes transformers alone
+    "distillation": {"teacher": NarrowResNet(width=48)},  # untrained: nothing is fetched
 }
 LR = {"bigan": 2e-4}  # as in its paper
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from super_selfish.models.teacher import Teacher
+from super_selfish.supervisors import teachers
+
 torch.set_num_threads(1)  # the networks here are tiny: threads only cost
 
 
@@ -51,6 +54,37 @@ def backbone_for(algorithm: str, in_channels: int = 3) -> nn.Module:
     if algorithm in OF_TRANSFORMERS:
         return tiny_transformer(in_channels)
     return TinyBackbone(in_channels)
+
+
+class TinyTeacher(nn.Module):
+    """A convolution that tells images apart: maps of 12 channels, a quarter of the side."""
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(in_channels, 12, 4, stride=4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        centred = images - images.mean(dim=(2, 3), keepdim=True)
+        return self.layer(centred).square() * 10 - 1
+
+
+def tiny_teacher(in_channels: int = 3) -> TinyTeacher:
+    """Always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return TinyTeacher(in_channels)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_teacher_is_fetched() -> Generator[None]:
+    """Where a test names no teacher, a tiny one stands for DINOv2, whose weights are elsewhere."""
+
+    def default(in_channels: int, image_size: tuple[int, int]) -> Teacher:
+        return Teacher(tiny_teacher(in_channels), "a tiny teacher", in_channels)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(teachers, "default_teacher", default)
+        yield
 
 
 @pytest.fixture

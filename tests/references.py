@@ -579,3 +579,47 @@ def mean_iou_in_loops(predicted: Tensor, masks: Tensor, ignored: int = 255) -> t
         either = sum(label in (p, m) for p, m in pairs)
         ious.append(both / either)
     return sum(ious) / len(ious), sum(p == m for p, m in pairs) / len(pairs)
+
+
+def feature_match_in_loops(
+    predictions: Tensor, targets: Tensor, cosine_weight: float, smooth_weight: float
+) -> float:
+    """Ranzinger et al. 2023, section 3: direction by direction, number by number."""
+    first, second = (
+        each.double().flatten(2).transpose(1, 2).reshape(-1, each.shape[1])
+        if each.ndim == 4
+        else each.double()
+        for each in (predictions, targets)
+    )
+    apart, smooth = [], []
+    for one, other in zip(first.tolist(), second.tolist(), strict=True):
+        product = sum(a * b for a, b in zip(one, other, strict=True))
+        lengths = math.sqrt(sum(a * a for a in one)) * math.sqrt(sum(b * b for b in other))
+        apart.append(1 - product / lengths)
+        for a, b in zip(one, other, strict=True):
+            distance = abs(a - b)
+            smooth.append(distance**2 / 2 if distance < 1 else distance - 0.5)
+    cosine = cosine_weight * sum(apart) / len(apart)
+    return cosine + smooth_weight * sum(smooth) / len(smooth)
+
+
+def pseudo_classes_in_loops(
+    predictions: Tensor,
+    targets: Tensor,
+    queue: Tensor,
+    temperature: float,
+    teacher_temperature: float,
+) -> float:
+    """Fang et al. 2021, section 3.2: the queue and the teacher's own vector, one image at a time."""
+    losses = []
+    for student, teacher in zip(predictions.double(), targets.double(), strict=True):
+        student, teacher = student / student.norm(), teacher / teacher.norm()
+        classes = [*queue.double(), teacher]
+        wanted = [math.exp(float(teacher @ each) / teacher_temperature) for each in classes]
+        said = [math.exp(float(student @ each) / temperature) for each in classes]
+        losses.append(
+            -sum(
+                w / sum(wanted) * math.log(s / sum(said)) for w, s in zip(wanted, said, strict=True)
+            )
+        )
+    return sum(losses) / len(losses)

@@ -30,6 +30,7 @@ PUBLIC = {
         "MAESupervisor",
         "MomentumContrastSupervisor",
         "NNCLRSupervisor",
+        "DistillationSupervisor",
         "PIRLSupervisor",
         "RotateNetSupervisor",
         "SplitBrainNetSupervisor",

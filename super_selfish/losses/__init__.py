@@ -9,6 +9,12 @@ from super_selfish.losses.clusters import (
     swapped_prediction,
 )
 from super_selfish.losses.contrastive import InfoNCELoss, NTXentLoss, info_nce, nt_xent
+from super_selfish.losses.distillation import (
+    FeatureMatchLoss,
+    PseudoClassLoss,
+    feature_match,
+    pseudo_classes,
+)
 from super_selfish.losses.gaussian import LeJEPALoss, lejepa, sigreg
 from super_selfish.losses.masks import masked_binary_cross_entropy
 from super_selfish.losses.nce import NCELoss, noise_contrastive
@@ -29,17 +35,20 @@ __all__ = [
     "BarlowTwinsLoss",
     "CandidateInfoNCELoss",
     "ClusterPredictionLoss",
+    "FeatureMatchLoss",
     "InfoNCELoss",
     "LeJEPALoss",
     "NCELoss",
     "NTXentLoss",
     "NeighborLoss",
+    "PseudoClassLoss",
     "SwappedPredictionLoss",
     "VICRegLoss",
     "barlow_twins",
     "candidate_info_nce",
     "cluster_prediction",
     "cosine_regression",
+    "feature_match",
     "info_nce",
     "lejepa",
     "masked_binary_cross_entropy",
@@ -49,6 +58,7 @@ __all__ = [
     "noise_contrastive",
     "nt_xent",
     "prototype_scores",
+    "pseudo_classes",
     "sigreg",
     "sinkhorn_codes",
     "swapped_prediction",

@@ -249,3 +249,30 @@ class BottleneckMap(nn.Module):
         """Squeezes `[B, D, h, w]` to `[B, out_features]`."""
         squeezed = self.activation(self.convolution(features))
         return F.adaptive_avg_pool2d(squeezed, self.size).flatten(1)
+
+
+class MapAdapter(nn.Module):
+    """The same layers at every place of a map: `MLP` as convolutions of 1x1, with layer norm.
+
+    Shape:
+        `[B, in_features, h, w]` to `[B, out_features, h, w]`.
+    """
+
+    wants_map = True
+
+    def __init__(self, in_features: int, hidden: Sequence[int], out_features: int) -> None:
+        """Builds the layers.
+
+        Args:
+            in_features: Channels of the map.
+            hidden: Widths of the hidden layers.
+            out_features: Channels of the output.
+        """
+        super().__init__()
+        self.layers = MLP(in_features, hidden, out_features, norm="layer", activation=nn.GELU)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adapts `[B, in_features, h, w]`."""
+        places = features.permute(0, 2, 3, 1)  # (B, h, w, D)
+        adapted: Tensor = self.layers(places)
+        return adapted.permute(0, 3, 1, 2)

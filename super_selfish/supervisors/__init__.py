@@ -20,6 +20,7 @@ from super_selfish.supervisors.contrastive_predictive_coding import (
 from super_selfish.supervisors.deep_cluster import DeepClusterV2Supervisor
 from super_selfish.supervisors.denoise_net import DenoiseNetSupervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
+from super_selfish.supervisors.distillation import DistillationSupervisor
 from super_selfish.supervisors.exemplar_net import ExemplarNetSupervisor
 from super_selfish.supervisors.exhibits import seen_batch
 from super_selfish.supervisors.instance_discrimination import InstanceDiscriminationSupervisor
@@ -55,6 +56,7 @@ SUPERVISORS: dict[str, type[Any]] = {
     "cpc": ContrastivePredictiveCodingSupervisor,
     "deep_cluster": DeepClusterV2Supervisor,
     "denoise": DenoiseNetSupervisor,
+    "distillation": DistillationSupervisor,
     "exemplar": ExemplarNetSupervisor,
     "instance": InstanceDiscriminationSupervisor,
     "jigsaw": JigsawNetSupervisor,
@@ -91,6 +93,7 @@ __all__ = [
     "DINOSupervisor",
     "DeepClusterV2Supervisor",
     "DenoiseNetSupervisor",
+    "DistillationSupervisor",
     "ExemplarNetSupervisor",
     "HealthWarning",
     "InstanceDiscriminationSupervisor",

@@ -48,7 +48,8 @@ def tell_settings(supervisor: Pretrained) -> None:
     run.told["order"] = [names.get(p, "another") for p in _moved_by(run.optimizer)]
     run.told |= described("collate_fn", getattr(supervisor, "collate_fn", None))
     for name, value in supervisor.arguments.items():
-        if name not in {*NOT_STORED, "collate_fn"} and not is_plain(value):
+        unheeded = {*NOT_STORED, *supervisor.not_stored, "collate_fn"}
+        if name not in unheeded and not is_plain(value):
             run.told |= described(name, value)
     run.told |= likeness(supervisor.source)
     for name, part in run.parts.items():

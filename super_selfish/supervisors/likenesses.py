@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from super_selfish.supervisors.base import Supervisor
 
 MOST_OTHERS = 128  # images to choose from, where there is no memory of all
+FEW_OTHERS = 32  # where a large network is asked of each
 
 
 def among_views(
@@ -47,6 +48,34 @@ def among_views(
     first = data.first[: len(index)]
     found = cosines(queries(first), keys(data.second))
     return _groups(first, "view", found, range(len(index)), data.second, "other view")
+
+
+def among_answers(
+    supervisor: Supervisor,
+    queries: Callable[[Tensor], Tensor],
+    keys: Callable[[Tensor], Tensor],
+    index: Sequence[int],
+    seed: int,
+) -> list[Group]:
+    """Compares what one network says of views to what another one says of them and of other images.
+
+    Both are taken less the mean of what the second one says: of all images it says much the same.
+
+    Args:
+        supervisor: Its collator gives `images`.
+        queries: Is asked of the images to show.
+        keys: Is asked of these and of others.
+        index: Images to show.
+        seed: Of the augmentation.
+    """
+    spread = [] if supervisor.source is None else spread_positions(supervisor.source, FEW_OTHERS)
+    pool = list(dict.fromkeys([*index, *spread]))  # own images first
+    images = seen_batch(supervisor, pool, seed).images
+    answers = keys(images)
+    mean = answers.mean(dim=0, keepdim=True)
+    found = cosines(queries(images[: len(index)]) - mean, answers - mean)
+    own = range(len(index))
+    return _groups(images[: len(index)], "view", found, own, images, "foretold")
 
 
 def from_memory(

@@ -444,7 +444,10 @@ def _described(tasks: Sequence[Any]) -> tuple[tuple[str, dict[str, Any]], ...] |
     short = _short_names()
     found = []
     for task in tasks:
-        own = {k: v for k, v in task.arguments.items() if k not in _OF_ALL | OPTIONS}
+        if any(task.arguments[name] is not None for name in task.not_stored):
+            return None  # it must be given again
+        left_out = _OF_ALL | OPTIONS | task.not_stored
+        own = {k: v for k, v in task.arguments.items() if k not in left_out}
         if type(task) not in short or not all(is_plain(value) for value in own.values()):
             return None
         found.append((short[type(task)], own))

@@ -73,7 +73,7 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
     averaged = {"averaged": average.state_dict()} if average and average.is_begun else {}
     return averaged | {
         "class": type(supervisor).__name__,
-        "arguments": stored_arguments(supervisor.arguments) | trained.left_out,
+        "arguments": _arguments_of(supervisor) | trained.left_out,
         "model": without_wrappers(supervisor, supervisor.state_dict()),
         "epochs_seen": supervisor.epochs_seen,
         "images": _images_of(supervisor),
@@ -82,6 +82,17 @@ def record_of(supervisor: Pretrained) -> dict[str, Any]:
         "run": trained.run,
         "provenance": trained.provenance,
     }
+
+
+def _storable(supervisor: Pretrained) -> dict[str, Any]:
+    """Its arguments but for those that are not stored."""
+    left_out = supervisor.not_stored
+    return {name: value for name, value in supervisor.arguments.items() if name not in left_out}
+
+
+def _arguments_of(supervisor: Pretrained) -> dict[str, Any]:
+    """Its arguments as a checkpoint holds them."""
+    return stored_arguments(_storable(supervisor))
 
 
 def _run_of(supervisor: Pretrained) -> Loaded:
@@ -150,7 +161,8 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
         ValueError: If it belongs to another class, or wants a network of the user's own.
     """
     state = _read_own(supervisor, name)
-    if not (same_arguments(state["arguments"], supervisor.arguments) and _sees(supervisor, state)):
+    present = _storable(supervisor)
+    if not (same_arguments(state["arguments"], present) and _sees(supervisor, state)):
         require_idle(supervisor, "load() of networks that are built otherwise")
         device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
         rebuild(supervisor, state, os.fspath(name))
@@ -194,6 +206,9 @@ def resume_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | No
         ranges = [{"value_range": value} for value in (stored_range(state), supervisor.value_range)]
         others += differences(ranges[0], ranges[1], f"this {type(supervisor).__name__}")
     others += _other_constants(supervisor, state)
+    for place, part in supervisor.named_modules():
+        if hasattr(part, "_others_than"):
+            others += part._others_than(state["model"], f"{place}." if place else "")
     refuse_differences(others, name, "Give its constructor what the stored one had")
     _load_weights(supervisor, state, name)
     run_state: dict[str, Any] | None = state["run"]
@@ -297,7 +312,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
 
 def _has_other_loss(supervisor: Pretrained, state: dict[str, Any]) -> bool:
     """Whether a stored loss, which may have weights, is of another class than this one."""
-    of_both = (state["arguments"], stored_arguments(supervisor.arguments))
+    of_both = (state["arguments"], _arguments_of(supervisor))
     stored, own = (arguments.get("loss") for arguments in of_both)
     return bool(stored != own)
 
@@ -329,6 +344,6 @@ def _other_arguments(supervisor: Pretrained, state: dict[str, Any]) -> list[str]
     stored, present = (
         SHAPING
         | {name: plain_setting(next(iter(entry.values()))) for name, entry in arguments.items()}
-        for arguments in (state["arguments"], stored_arguments(supervisor.arguments))
+        for arguments in (state["arguments"], _arguments_of(supervisor))
     )
     return differences(stored, present, f"this {type(supervisor).__name__}")

@@ -62,6 +62,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
         against_collapse: What helps against a collapse of this algorithm's features, in words.
         only_for_training: Arguments of the constructor that do not shape the networks: `load()`
             does without, where they were objects of the user's own.
+        not_stored: Arguments of the constructor of which a checkpoint holds nothing, besides those
+            of every supervisor.
         former_arguments: What the constructor did without arguments that earlier versions had not;
             their checkpoints are read with it.
         former_names: Names that arguments of the constructor had, and those that they have now.
@@ -95,6 +97,7 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
     meanings: ClassVar[Mapping[str, str]] = {}
     against_collapse: ClassVar[str] = "lower lr"
     only_for_training: ClassVar[frozenset[str]] = frozenset({"loss", "augmentation", "collate_fn"})
+    not_stored: ClassVar[frozenset[str]] = frozenset()
     former_arguments: ClassVar[Mapping[str, Any]] = {}
     former_names: ClassVar[Mapping[str, str]] = {}
     title: ClassVar[str] = ""
@@ -199,6 +202,22 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
             A sentence, without its point; None if nothing is.
         """
         return None
+
+    def _others_than(self, state: Mapping[str, Any], prefix: str = "") -> list[str]:
+        """What a run that goes on had besides its arguments, and has not here.
+
+        Args:
+            state: Tensors of the checkpoint, in the names of its owner's `state_dict()`.
+            prefix: Before those of this one.
+
+        Returns:
+            A sentence for each, such as of a network that no checkpoint holds.
+        """
+        return []
+
+    def _told(self) -> dict[str, str]:
+        """What its checkpoint tells of a run to who reads about it, besides settings, by name."""
+        return {}
 
     @property
     def _bare_model(self) -> Any:

@@ -65,6 +65,9 @@ def provenance_of(supervisor: Pretrained) -> dict[str, Any] | None:
         settings["optimizer"] = _kinds(run.optimizer)
         settings["lr"] = float(group.get("initial_lr", group["lr"]))
         settings["lr_scheduler"] = _kinds(run.lr_scheduler)
+    for name, part in run.parts.items():
+        prefix = f"{name}." if name else ""
+        settings.update({f"{prefix}{what}": told for what, told in part._told().items()})
     return {
         "settings": settings,
         "steps_per_epoch": run.steps_per_epoch,

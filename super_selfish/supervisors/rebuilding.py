@@ -58,6 +58,7 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
         state["arguments"], supervisor.arguments, place, supervisor.only_for_training
     )
     former: Arguments = dict(supervisor.arguments)
+    arguments |= {name: former[name] for name in supervisor.not_stored if name in former}
     supervisor.arguments.update(arguments)
     room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in _tensors_of(state))
     try:
@@ -73,7 +74,7 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
 
 def _check_names(kind: Any, stored: Arguments, place: str) -> None:
     for name in stored:
-        if name in NOT_STORED:
+        if name in NOT_STORED or name in kind.not_stored:
             raise ValueError(
                 f"{place} names a {name}, which is never taken from a file: it was not written by "
                 "this library"

@@ -34,6 +34,7 @@ from super_selfish import evaluation
 from super_selfish.evaluation.comparison.plan import algorithms_by_name
 from super_selfish.evaluation.protocols import expand_protocols
 from super_selfish.supervisors import RotateNetSupervisor, Supervisor
+from tests.conftest import tiny_teacher
 from tests.data.standing_in import modules
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,7 @@ SMALLER = {  # by what stands on the page; nothing is fetched
     '"resnet18", value_range': '"narrow-resnet", value_range',
     '(drawn, "resnet18")': '(drawn, "narrow-resnet")',
     'build_backbone("resnet18"': 'build_backbone("narrow-resnet"',
+    'teacher="timm/vit_small_patch14_dinov2.lvd142m"': "teacher=tiny_teacher()",
     "queue_size=65536": "queue_size=8",
 }
 
@@ -149,6 +151,7 @@ def names_taken_for_granted() -> dict[str, Any]:
     return {
         "__name__": "a page",
         **{"images": images, "labels": labels, "supervisor": supervisor},
+        "tiny_teacher": tiny_teacher,  # for one that would have to be fetched
         **{"labelled_train": train, "labelled_test": test, "train": train, "test": test},
         **{"cars": cars, "test_cars": test, "pets": pets, "test_pets": test},
         **{"backbone": supervisor.get_backbone(), "network": supervisor.get_backbone()},

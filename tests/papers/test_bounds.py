@@ -207,6 +207,20 @@ EDGES: dict[str, list[Edge]] = {
         Edge("small_size", [32, (32, 32)], [0, 31, (32,), (32, 33)]),  # of a stride of 32
         Edge("augmentation", ["lejepa", ("moco", "simclr"), None], ["paper", ("moco",)]),
     ],
+    "distillation": [
+        Edge("teacher_channels", [(2, 1, 0), (0, 0, 0), None], [(), (3,), (-1, 0, 1), "012"]),
+        Edge("teacher_features", [(1, 0), (5, 7), None], [(0, 1), (1, -1), (3,), 5]),
+        Edge("hidden_size", **COUNT),
+        Edge("feature_weight", [TINY, LARGE], [0.0, -TINY, math.inf]),
+        Edge("map_weight", [0.0, LARGE], [-TINY, math.inf]),
+        Edge("cosine_weight", [0.0, LARGE], [-TINY, math.inf]),
+        Edge("smooth_weight", [0.0, LARGE], [-TINY, math.inf]),
+        Edge("pseudo_classes", [0, 1], [-1]),
+        Edge("pseudo_weight", [TINY], [0.0, math.inf]),
+        Edge("temperature", [TINY], [0.0, math.inf]),
+        Edge("teacher_temperature", [TINY], [0.0, math.inf]),
+        Edge("augmentation", ["byol", "mild", None], ["paper", ("moco",)]),
+    ],
     "nnclr": [
         Edge("embedding_size", **COUNT),
         Edge("hidden_size", **COUNT),

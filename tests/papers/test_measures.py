@@ -404,3 +404,26 @@ def test_cpc_measures_information(
     assert parts["information"] == pytest.approx(math.log(choices) - mean, abs=1e-4)
     assert [parts[d] for d in ("down", "up", "right", "left")] == pytest.approx(overheard.results)
     assert len(overheard.calls[0][1]) == 6 * 9
+
+
+def test_distillation_measures_what_is_foretold(images: Tensor, tiny_backbone: Backbones) -> None:
+    *_, overheard, parts, loss = step("distillation", images, tiny_backbone())
+    vectors, targets = overheard.calls[0]
+    places, maps = overheard.calls[1]
+    assert "guess" not in parts  # of a loss that is another one's
+    cosines = F.cosine_similarity(vectors, targets, dim=1)
+    assert parts["similarity"] == pytest.approx(float(cosines.mean()), rel=1e-5)
+    assert parts["map_similarity"] == pytest.approx(
+        float(F.cosine_similarity(places, maps, dim=1).mean()), rel=1e-5
+    )
+    mean = targets.mean(dim=0)
+    to_mean = [float(F.cosine_similarity(each, mean, dim=0)) for each in targets]
+    assert parts["variety"] == pytest.approx(1 - sum(to_mean) / 22, abs=1e-6)
+    found, alike = 0, 0.0
+    for number, vector in enumerate(vectors - vectors.mean(dim=0)):
+        each = [float(F.cosine_similarity(vector, other, dim=0)) for other in targets - mean]
+        found += each.index(max(each)) == number
+        alike += each[number]
+    assert parts["accuracy"] == pytest.approx(found / 22)
+    assert parts["agreement"] == pytest.approx(alike / 22, abs=1e-5)
+    assert float(loss.detach()) == pytest.approx(sum(overheard.results[:2]), rel=1e-5)

@@ -68,6 +68,7 @@ NNCLR: Row = {
     **{"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0},
     **{"variety": 0.9, "neighbor_similarity": 0.8},
 }
+TAUGHT: Row = {"epoch": 9.0, "variety": 0.3, "agreement": 0.6}
 SIMCLR: Row = {"epoch": 9.0, "accuracy": 0.5, "spread": 0.9, "candidates": 100.0}
 
 CHANCE_4 = 1.1 * (1 / 4)
@@ -209,6 +210,11 @@ LIMITS: dict[str, list[Limit]] = {
         ),
         Limit(VICREG, "agreement", **below(0.1), words="hardly anything in common"),
         Limit({**VICREG, "agreement": 0.0}, "epoch", **first_at(5), words="lower sigreg_weight"),
+    ],
+    "distillation": [
+        Limit({**TAUGHT, "epoch": 1.0}, "variety", **below(1e-3), words="the same to the teacher"),
+        Limit(TAUGHT, "agreement", **below(0.1), words="much the same of every image"),
+        Limit({**TAUGHT, "agreement": 0.0}, "epoch", **first_at(5), words="the same of every"),
     ],
     "nnclr": [
         Limit({**NNCLR, "epoch": 1.0}, "spread", **below(0.1), words="have collapsed"),

@@ -40,6 +40,7 @@ DEFAULTS = {
     "barlow_twins": "byol",
     "vicreg": "byol",
     "nnclr": "byol",
+    "distillation": "mild",
     "deep_cluster": "swav",
     "lejepa": "lejepa-whole",  # without small crops
     "simsiam": "moco",

@@ -23,6 +23,7 @@ ROW = {
     "variance": 0.25,
     "candidates": 43.0,
     "unrelated": 321.0,
+    "guess": 0.75,
 }
 
 
@@ -69,6 +70,8 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("deep_cluster", {"loss": nn.MSELoss()}, None),
         ("lejepa", {}, 4.5),
         ("lejepa", {"loss": nn.MSELoss()}, None),
+        ("distillation", {}, 0.75),
+        ("distillation", {"loss": nn.MSELoss()}, None),
         ("nnclr", {}, math.log(43)),
         ("nnclr", {"loss": nn.CosineEmbeddingLoss()}, None),
         ("simsiam", {}, 0.0),

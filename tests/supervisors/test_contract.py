@@ -100,6 +100,14 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "num_small": 1,
         "small_size": (20, 16),
     },
+    "distillation": {
+        "hidden_size": 20,
+        "map_weight": 0.5,
+        "smooth_weight": 0.3,
+        "pseudo_classes": 10,
+        "teacher_size": 24,
+        "teacher_channels": (2, 1, 0),
+    },
     "barlow_twins": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
     "deep_cluster": {
         "num_clusters": (5, 4),

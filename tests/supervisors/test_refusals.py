@@ -237,6 +237,21 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "small_size": ((8, 8, 8),),
         "augmentation": (*RECIPES, ("lejepa",)),
     },
+    "distillation": {
+        "teacher_channels": ((), (0, 1), (0, 1, 3), (0, 1, 2.5), "012"),
+        "teacher_size": (0, (8, 8, 8)),
+        "teacher_features": ((0, 4), (3,), (3, -1)),
+        "hidden_size": COUNTS,
+        "feature_weight": (-0.1, NAN, INF),
+        "map_weight": (-0.1, NAN, INF),
+        "cosine_weight": (-0.1, NAN, INF),
+        "smooth_weight": (-0.1, NAN, INF),
+        "pseudo_classes": (-1, 2.5),
+        "pseudo_weight": (0.0, -1.0, NAN, INF),
+        "temperature": (0.0, -1.0, NAN, INF),
+        "teacher_temperature": (0.0, -1.0, NAN, INF),
+        "augmentation": RECIPES,
+    },
     "nnclr": {
         "embedding_size": COUNTS,
         "hidden_size": COUNTS,
@@ -303,6 +318,7 @@ NO_RANGE = {
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
     *("normalize_losses", "flow", "harmonize"),
+    *("teacher", "teacher_weights", "teacher_normalize", "map_adapter"),
 }
 CASES = [
     (algorithm, name, value)
@@ -355,6 +371,7 @@ class Constant(nn.Module):
         ("barlow_twins", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give"),
         ("deep_cluster", (9,), {}, "predictor= gives 9 numbers, embedding_size is 128: give em"),
         ("lejepa", (9,), {}, "predictor= gives 9 numbers, embedding_size is 64: give embedding"),
+        ("distillation", (9,), {}, "predictor= gives 9 numbers, but the teacher has 12 to foret"),
         ("nnclr", (9,), {}, "predictor= gives 9 numbers, embedding_size is 256: give embedding"),
         ("vicreg", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embed"),
         ("simsiam", (9,), {"embedding_size": 8}, "gives 9 numbers, embedding_size is 8: give embe"),

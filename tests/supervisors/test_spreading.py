@@ -472,6 +472,7 @@ def test_groups_of_moco_are_enough_where_there_are_enough_devices(
 LETTERS = {"C": 3 * 32 * 32, "C_tile": 3 * 16 * 16, "D": 16, "E": 128, "H": 256, "K": 22, "L": 50}
 LETTERS |= {"C_crop": 3 * 14 * 14}
 LETTERS |= {"M": 8 * 8 * (81 + 50), "P": 24, "R": 4, "tiles": 9, "views": 1}
+LETTERS |= {"F": 12, "places": 8 * 8}
 LETTERS |= {"N": 1000, "K_dino": 512, "L_seen": 4}
 LETTERS |= {"M_motion": 8 * 8, "Q": 8 * 8 * 261, "C_patch": 3 * 12 * 12, "pairs": 4}
 TABLE = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ from super_selfish.supervisors.momentum_contrast import groups_of_process
 from super_selfish.supervisors.shuffling import order_of_all, shuffled_keys
 from super_selfish.supervisors.traffic import Traffic, traffic_of
 from super_selfish.training.distributed import join_processes, rank, world_size
+from tests.conftest import tiny_teacher
 from tests.processes import free_port, run_together
 from tests.supervisors.test_accumulating import prepared
 from tests.training.test_distributed import pictures
@@ -41,6 +42,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     # With so many clusters that the step which is looked at is before the first grouping.
     "deep_cluster": {"num_clusters": (17, 4), "embedding_size": 12},
     "lejepa": {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
+    "distillation": {"teacher": tiny_teacher(), "pseudo_classes": 8},
     "nnclr": {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 8},
     "dino": {"num_classes": 20, "frozen_updates": 0},
     "swav": {"embedding_size": 12, "num_prototypes": 20, "queue_size": 0, "frozen_updates": 0},

@@ -37,7 +37,7 @@ from super_selfish.training.distributed import (
     world_size,
 )
 from super_selfish.training.gradients import parallel
-from tests.conftest import TinyBackbone
+from tests.conftest import TinyBackbone, tiny_teacher
 from tests.supervisors.test_accumulating import prepared
 
 WORLD = 2
@@ -170,6 +170,7 @@ OF_A_BATCH: dict[str, dict[str, Any]] = {
     "lejepa": {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
     # A queue that all images fill, so that what is replaced does not depend on the processes.
     # The temperature makes its steps as large as those of others.
+    "distillation": {"teacher": tiny_teacher(), "pseudo_classes": 44},  # a queue of all
     "nnclr": {
         "embedding_size": 12,
         "hidden_size": 20,

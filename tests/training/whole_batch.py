@@ -11,6 +11,7 @@ from torch import Tensor
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.training import Callback
 from super_selfish.training.callbacks import Step
+from tests.conftest import tiny_teacher
 from tests.supervisors.test_accumulating import LABELLED, VARIANTS, prepared
 
 IMAGES = 12  # which two, three, and four processes share evenly
@@ -33,6 +34,10 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "lejepa": [
         {"embedding_size": 12, "hidden_size": 20, "num_directions": 30},
         {"num_large": 2, "num_small": 1, "num_directions": 30},
+    ],
+    "distillation": [
+        {"teacher": tiny_teacher()},
+        {"teacher": tiny_teacher(), "pseudo_classes": 24, "teacher_size": 24},
     ],
     "nnclr": [
         {"embedding_size": 12, "hidden_size": 20, "prediction_size": 9, "queue_size": 24},
