@@ -64,8 +64,7 @@ class TinyTeacher(nn.Module):
         self.layer = nn.Conv2d(in_channels, 12, 4, stride=4)
 
     def forward(self, images: Tensor) -> Tensor:
-        centred = images - images.mean(dim=(2, 3), keepdim=True)
-        return self.layer(centred).square() * 10 - 1
+        return 8 * self.layer(images - 0.3)
 
 
 def tiny_teacher(in_channels: int = 3) -> TinyTeacher:

@@ -610,7 +610,7 @@ def pseudo_classes_in_loops(
     temperature: float,
     teacher_temperature: float,
 ) -> float:
-    """Fang et al. 2021, section 3.2: the queue and the teacher's own vector, one image at a time."""
+    """Fang et al. 2021, section 3.2: queue and teacher's own vector, one image at a time."""
     losses = []
     for student, teacher in zip(predictions.double(), targets.double(), strict=True):
         student, teacher = student / student.norm(), teacher / teacher.norm()

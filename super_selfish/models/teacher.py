@@ -36,7 +36,7 @@ class Teacher(nn.Module):
         name: What it is called, in words.
         in_channels: How many channels it eats.
         own_size: (height, width) in pixels for which it was made; None for one that takes any.
-        scaling: `(mean, std)` that it wants images to have, where it is not `preprocess` that knows.
+        scaling: `(mean, std)` that it wants images to have, unless `preprocess` knows.
         preprocess: What is done to its channels in [0, 1] before it sees them.
         digest: `[32]`, uint8, SHA-256 of its class, its tensors, and their names.
     """

@@ -1,17 +1,19 @@
 """Distillation: foretell what another network, which knows more, makes of the same image.
 
 A large network, the teacher, sees an image, and a small one, which is to be kept, sees it too. From
-what the small one makes of it, a head foretells the teacher's vector of the whole and its map of the
-places, by direction first and by numbers a little. Nobody has labelled anything, and the teacher
-never learns; so what it has seen elsewhere, for days on many machines, comes into a network that is
-small enough to be used, on the images of those who use it.
+what the small one makes of it, a head foretells the teacher's vector of the whole and its map of
+the places, by direction first and by numbers a little. Nobody has labelled anything, and the
+teacher never learns; so what it has seen elsewhere, for days on many machines, comes into a network
+that is small enough to be used, on the images of those who use it.
 
 Both need not see alike: of images of many bands the teacher gets the three that it knows, at its
 size and with its normalisation, and the student gets all of them.
 
 Ranzinger, Heinrich, Kautz, Molchanov, 2023, "AM-RADIO: Agglomerative Vision Foundation Model Reduce
-All Domains Into One", arXiv 2312.06709; pseudo-classes: Fang, Wang, Wang, Zhang, Yang, Liu, 2021,
-"SEED: Self-supervised Distillation For Visual Representation", arXiv 2101.04731.
+All Domains Into One", arXiv 2312.06709; standardised targets: Ranzinger et al., 2024, "PHI-S:
+Distribution Balancing for Label-Free Multi-Teacher Distillation", arXiv 2410.01680; pseudo-classes:
+Fang, Wang, Wang, Zhang, Yang, Liu, 2021, "SEED: Self-supervised Distillation For Visual
+Representation", arXiv 2101.04731.
 
 Shapes: `B` images of a process, `G` images of all processes, `K` vectors in the queue, `D` features
 of the teacher, `C, H, W` image, `h, w` map of the student.
@@ -33,7 +35,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group
 from super_selfish.losses.distillation import FeatureMatchLoss, PseudoClassLoss
 from super_selfish.losses.full_precision import in_full
-from super_selfish.memory import KeyQueue
+from super_selfish.memory import KeyQueue, RunningScale
 from super_selfish.models import MLP, feature_shape
 from super_selfish.models.combined_net import _wants_map
 from super_selfish.models.dry_run import without_a_trace
@@ -48,7 +50,7 @@ from super_selfish.supervisors.likenesses import among_answers
 from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.supervisors.teachers import Given
 from super_selfish.supervisors.traffic import Gathered, rows
-from super_selfish.training.distributed import gather
+from super_selfish.training.distributed import gather, gather_one
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
 
@@ -94,6 +96,7 @@ class DistillationSupervisor(Supervisor):
 
     Differences from the paper: one teacher instead of three. The vector of an image is matched by
     `0.9 cosine + 0.1 smooth-L1` as its map is, where the paper takes the cosine alone for vectors.
+    Targets are less their mean and by one deviation, as the authors have it later (PHI-S).
     Maps of other grids are brought to that of the student. Adapters have a hidden layer of their
     wider side with layer norm and GELU. Pseudo-classes (SEED) come on top by option; the teacher's
     vectors are those of its backbone instead of its projector's. By default Adam trains at a
@@ -108,7 +111,7 @@ class DistillationSupervisor(Supervisor):
     against_collapse = "lower lr"
     not_stored: ClassVar[frozenset[str]] = frozenset({"teacher", "teacher_weights"})
     meanings: ClassVar[Mapping[str, str]] = {
-        "similarity": "Cosine of what is foretold of an image and what the teacher makes of it.",
+        "similarity": "Cosine of what is foretold of an image and what was to be foretold.",
         "map_similarity": "The same, of every place of the maps.",
         "agreement": (
             "Cosine of how what is foretold of an image differs from the mean of a batch, and how "
@@ -144,6 +147,7 @@ class DistillationSupervisor(Supervisor):
         map_weight: float = 1.0,
         cosine_weight: float = 0.9,
         smooth_weight: float = 0.1,
+        standardize: bool = True,
         pseudo_classes: int = 0,
         pseudo_weight: float = 1.0,
         temperature: float = 0.2,
@@ -187,6 +191,9 @@ class DistillationSupervisor(Supervisor):
             map_weight: Of the loss of maps, at least 0; without maps on either side there is none.
             cosine_weight: Of directions, in the default loss.
             smooth_weight: Of numbers, in the default loss.
+            standardize: Whether the teacher's vectors and maps are matched less their mean over all
+                images, and by one deviation for all of their numbers (PHI-S). Else a student first
+                learns that mean, which says nothing of an image.
             pseudo_classes: How many of the teacher's vectors of earlier images are kept as classes,
                 to which both shall say that an image belongs; 0 for none. SEED: 65,536.
             pseudo_weight: Of that loss, above 0.
@@ -268,6 +275,9 @@ class DistillationSupervisor(Supervisor):
                 "map_adapter= adapts maps, and there are none to match: student or teacher has "
                 "none, or map_weight is 0"
             )
+        self.scale = RunningScale(dim) if standardize else None
+        has_maps = standardize and self.map_adapter is not None
+        self.map_scale = RunningScale(map_dim) if has_maps else None
         self.pseudo_loss = pseudo_loss
         self.queue = KeyQueue(pseudo_classes, dim) if pseudo_classes > 0 else None
         self.collate_fn = LessonCollator(view)
@@ -311,16 +321,28 @@ class DistillationSupervisor(Supervisor):
     def _forward(self, data: Lessons) -> Tensor:
         vectors, places = self._foretell(data.images)  # (B, D) and (B, D', h, w)
         with torch.no_grad():
-            targets, maps = self._teacher_now()(data.images)
-            targets = in_full(targets)  # (B, D)
+            said, maps = self._teacher_now()(data.images)
+            said = in_full(said)  # (B, D)
+            targets = self._standard(self.scale, said)
             if places is not None and maps is not None:
                 maps = resampled(in_full(maps), (places.shape[2], places.shape[3]))
+                maps = self._standard(self.map_scale, maps)
         loss = self._loss(vectors, places, targets, maps)
         with torch.no_grad():
             self._measure(vectors, places, targets, maps)
+            self._log(variety=_variety(said))
         if self.queue is not None and self.training:
             self._write_memory(self.queue.enqueue, gather(F.normalize(targets, dim=1)))
         return loss
+
+    def _standard(self, scale: RunningScale | None, features: Tensor) -> Tensor:
+        """What a teacher said, as it is matched; what is known of its scale grows by it."""
+        if scale is None:
+            return features
+        standard: Tensor = scale(features)
+        if self.training:
+            self._write_memory(scale.note, gather_one(scale.sums_of(features)).sum(dim=0))
+        return standard
 
     def _foretell(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the student says of images: the teacher's vectors, and its maps where both have."""
@@ -362,7 +384,6 @@ class DistillationSupervisor(Supervisor):
             "similarity": F.cosine_similarity(vectors, targets, dim=1).mean(),
             "agreement": (foretold * wanted).sum(dim=1).mean() + is_alone,
             "accuracy": found.float().mean(),
-            "variety": 1 - F.cosine_similarity(targets, mean, dim=1).mean() + is_alone,
         }
         same_map = None
         if places is not None and maps is not None:
@@ -373,9 +394,11 @@ class DistillationSupervisor(Supervisor):
         self._log(**noted)
 
     def _gathers(self, images: int) -> list[Gathered]:
-        if self.queue is None:
-            return []
-        return [rows(self, images, self.queue.keys.shape[1])]
+        scales = [each for each in (self.scale, self.map_scale) if each is not None]
+        found = [rows(self, 1, len(scale.mean) + 2) for scale in scales]
+        if self.queue is not None:
+            found.append(rows(self, images, self.queue.keys.shape[1]))
+        return found
 
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
         # Whoever taught the networks that were loaded: from here on it is this teacher.
@@ -426,6 +449,12 @@ class DistillationSupervisor(Supervisor):
                 "for longer, change lr, or take a larger backbone or a milder augmentation"
             )
         return None
+
+
+def _variety(vectors: Tensor) -> Tensor:
+    """Mean of 1 less the cosine of vectors `[B, D]` to their mean; 1 of a single one."""
+    mean = vectors.mean(dim=0, keepdim=True)
+    return 1 - F.cosine_similarity(vectors, mean, dim=1).mean() + (len(vectors) == 1)
 
 
 def _widths(given: Sequence[int] | None) -> tuple[int, int] | None:

@@ -75,9 +75,10 @@ def test_closed_forms_of_pseudo_classes() -> None:
 def test_gradients_reach_the_student(generator: torch.Generator) -> None:
     vectors = drawn(generator, 3, 4).requires_grad_()
     maps = drawn(generator, 2, 3, 2, 2).requires_grad_()
+    others = maps.detach() + 0.4
     targets, queue = drawn(generator, 3, 4), F.normalize(drawn(generator, 5, 4), dim=1)
     assert torch.autograd.gradcheck(lambda x: feature_match(x, targets), vectors)
-    assert torch.autograd.gradcheck(lambda x: feature_match(x, maps.detach() + 0.4), maps)
+    assert torch.autograd.gradcheck(lambda x: feature_match(x, others), maps)
     assert torch.autograd.gradcheck(lambda x: pseudo_classes(x, targets, queue, 0.5, 0.3), vectors)
 
 

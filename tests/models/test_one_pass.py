@@ -51,7 +51,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "vectors": (Vectors, "vectors"),
     "maps": (Maps, "mean"),
     "ours": (lambda: NarrowResNet(3, 4), "mean"),
-    "cells": (lambda: AlexNet(3, stem="small", grid=2), "twice"),
+    "cells": (lambda: AlexNet(3, stem="small", grid=(2, 2)), "twice"),
     "transformer": (vit, "head"),
     "of one's own": (Counted, "mean"),
     "of two passes": (Otherwise, "twice"),

@@ -292,6 +292,9 @@ SIGNATURES: dict[str, dict[str, Number]] = {
         "map_weight": Number(1.0, "text, section 3"),
         "cosine_weight": Number(0.9, "text, section 3: of maps; of vectors 1"),
         "smooth_weight": Number(0.1, "text, section 3: of maps; of vectors 0"),
+        "standardize": Number(
+            False, "text: no; PHI-S: yes", True, "the mean tells no images apart"
+        ),
         "pseudo_classes": Number(0, "text: none; SEED: 65536"),
         "pseudo_weight": Number(1.0, "SEED: alone"),
         "temperature": Number(0.2, "SEED, implementation"),

@@ -416,7 +416,7 @@ def test_distillation_measures_what_is_foretold(images: Tensor, tiny_backbone: B
     assert parts["map_similarity"] == pytest.approx(
         float(F.cosine_similarity(places, maps, dim=1).mean()), rel=1e-5
     )
-    mean = targets.mean(dim=0)
+    mean = targets.mean(dim=0)  # of the first batch, of whose scale nothing was known
     to_mean = [float(F.cosine_similarity(each, mean, dim=0)) for each in targets]
     assert parts["variety"] == pytest.approx(1 - sum(to_mean) / 22, abs=1e-6)
     found, alike = 0, 0.0

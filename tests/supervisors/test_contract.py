@@ -104,6 +104,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
         "hidden_size": 20,
         "map_weight": 0.5,
         "smooth_weight": 0.3,
+        "standardize": False,
         "pseudo_classes": 10,
         "teacher_size": 24,
         "teacher_channels": (2, 1, 0),

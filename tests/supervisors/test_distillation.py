@@ -85,7 +85,7 @@ def test_a_student_that_says_what_the_teacher_does_loses_nothing(images: Tensor)
     student = tiny_teacher()
     supervisor = taught(images, student, predictor=nn.Identity(), map_adapter=nn.Identity()).eval()
     data = lessons(torch.Generator().manual_seed(0))._replace(images=images / 255)
-    assert float(supervisor(data)) == pytest.approx(0.0, abs=1e-6)
+    assert float(supervisor(data).detach()) == pytest.approx(0.0, abs=1e-6)
     noted = {name: float(value) for name, value in supervisor._logged.items()}
     for name in ("similarity", "map_similarity", "agreement", "accuracy"):
         assert noted[name] == pytest.approx(1.0, abs=1e-5), name
@@ -161,7 +161,7 @@ def test_a_run_goes_on_with_the_same_teacher_only(images: Tensor, tmp_path: Path
     taught(images).supervise(name=tmp_path / "run", **QUIET)
     options: dict[str, Any] = {**QUIET, "name": tmp_path / "run", "resume": True, "epochs": 2}
     other = TinyTeacher()
-    with pytest.raises(ValueError, match="a teacher whose digest is .* has TinyTeacher, whose"):
+    with pytest.raises(ValueError, match=r"a teacher whose digest is .* has TinyTeacher, whose"):
         taught(images, teacher=other).supervise(**options)
     supervisor = taught(images).supervise(**options)
     assert len(supervisor.history) == 2
@@ -196,8 +196,7 @@ def test_digests_tell_networks_apart() -> None:
 def test_who_was_trained_here_can_teach(kind: str, images: Tensor, tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = NarrowResNet(3, width=32)
-    large = taught(images, network, normalize="imagenet")
-    large.supervise(name=tmp_path / "large", **QUIET)
+    large = taught(images, network, normalize="imagenet").save(tmp_path / "large")
     if kind == "export":
         pytest.importorskip("safetensors")
         large.export_backbone(tmp_path / "backbone.safetensors")
@@ -215,7 +214,7 @@ def test_who_was_trained_here_can_teach(kind: str, images: Tensor, tmp_path: Pat
         large = DistillationSupervisor(
             images, "narrow-resnet", teacher=tiny_teacher(), normalize="imagenet"
         )
-        large.supervise(**QUIET, name=tmp_path / "large", overwrite=True)
+        large.save(tmp_path / "large")
         network = large.get_backbone()  # type: ignore[assignment]
     wide = torch.randint(256, (6, 3, 48, 48), dtype=torch.uint8)
     more = {"teacher_normalize": "imagenet", "teacher_size": 32} if kind == "module" else {}
@@ -365,10 +364,10 @@ def test_a_batch_of_one_is_judged_by_nobody(images: Tensor) -> None:
 
 def test_a_small_network_learns_what_the_teacher_says(images: Tensor) -> None:
     supervisor = taught(images, augmentation=lambda views: views)
-    supervisor.supervise(lr=1e-2, epochs=40, batch_size=22, name=None, progress=False)
+    supervisor.supervise(lr=1e-2, epochs=30, batch_size=22, name=None, progress=False)
     first, last = supervisor.history[0], supervisor.history[-1]
     assert last["loss"] < last["guess"] < first["loss"]
-    assert last["agreement"] > 0.5 > first["agreement"]
+    assert last["agreement"] > 0.8 > first["agreement"] + 0.4
 
 
 def test_a_task_with_a_teacher_of_its_own_must_be_given_again(

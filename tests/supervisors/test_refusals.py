@@ -318,7 +318,7 @@ NO_RANGE = {
     *("prediction_head", "puzzle_predictor", "generator", "discriminator"),
     *("crop", "symmetric", "least_squares", "seed", "fix_prediction_lr"),
     *("normalize_losses", "flow", "harmonize"),
-    *("teacher", "teacher_weights", "teacher_normalize", "map_adapter"),
+    *("teacher", "teacher_weights", "teacher_normalize", "map_adapter", "standardize"),
 }
 CASES = [
     (algorithm, name, value)
