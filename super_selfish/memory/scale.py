@@ -57,23 +57,25 @@ class RunningScale(nn.Module):
             features: `[B, D]` or `[B, D, h, w]`.
         """
         vectors = features if features.ndim == 2 else features.movedim(1, 3).flatten(0, 2)
-        distances = vectors - self.mean  # small numbers, whose squares are exact enough
+        distances = vectors - self.mean  # whose squares are exact where the mean is large
         number = distances.new_full((1,), len(distances))
         return torch.cat([distances.sum(dim=0), distances.square().mean(dim=1).sum()[None], number])
 
     @torch.no_grad()
-    def note(self, sums: Tensor) -> None:
+    def note(self, sums: Tensor, about: Tensor) -> None:
         """Moves mean and variance to those of what was seen before and of these features.
 
         Chan, Golub, LeVeque, 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample
         Variances".
 
         Args:
-            sums: As `sums_of` gives them, with the mean as it is now.
+            sums: As `sums_of` gave them.
+            about: `[D]`, a copy of the mean as it was then.
         """
-        distance, squares, number = sums[:-2], sums[-2], sums[-1]
-        distance = distance / number
-        within = (squares / number - distance.square().mean()).clamp(min=0)
+        squares, number = sums[-2], sums[-1]
+        offset = sums[:-2] / number  # of the new mean from `about`
+        within = (squares / number - offset.square().mean()).clamp(min=0)
+        distance = about + offset - self.mean
         share = number / (self.count + number)  # of the new ones
         between = share * (1 - share) * distance.square().mean()
         self.variance.copy_((1 - share) * self.variance + share * within + between)

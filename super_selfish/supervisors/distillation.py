@@ -4,10 +4,9 @@ A large network, the teacher, sees an image, and a small one, which is to be kep
 what the small one makes of it, a head foretells the teacher's vector of the whole and its map of
 the places, by direction first and by numbers a little. Nobody has labelled anything, and the
 teacher never learns; so what it has seen elsewhere, for days on many machines, comes into a network
-that is small enough to be used, on the images of those who use it.
-
-Both need not see alike: of images of many bands the teacher gets the three that it knows, at its
-size and with its normalisation, and the student gets all of them.
+that is small enough to be used, on the images of those who use it. Both need not see alike: of
+images of many bands the teacher gets the three that it knows, at its size and with its
+normalisation, and the student gets all of them.
 
 Ranzinger, Heinrich, Kautz, Molchanov, 2023, "AM-RADIO: Agglomerative Vision Foundation Model Reduce
 All Domains Into One", arXiv 2312.06709; standardised targets: Ranzinger et al., 2024, "PHI-S:
@@ -341,7 +340,8 @@ class DistillationSupervisor(Supervisor):
             return features
         standard: Tensor = scale(features)
         if self.training:
-            self._write_memory(scale.note, gather_one(scale.sums_of(features)).sum(dim=0))
+            sums = gather_one(scale.sums_of(features)).sum(dim=0)  # of all processes
+            self._write_memory(scale.note, sums, scale.mean.clone())
         return standard
 
     def _foretell(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
