@@ -219,7 +219,7 @@ EDGES: dict[str, list[Edge]] = {
         Edge("pseudo_weight", [TINY], [0.0, math.inf]),
         Edge("temperature", [TINY], [0.0, math.inf]),
         Edge("teacher_temperature", [TINY], [0.0, math.inf]),
-        Edge("augmentation", ["byol-1", "mild", None], ["paper", ("moco",)]),
+        Edge("augmentation", ["byol-1", "mild", None], ["paper"]),
     ],
     "nnclr": [
         Edge("embedding_size", **COUNT),
