@@ -55,7 +55,8 @@ def push_to_hub(
     from huggingface_hub import HfApi
     from huggingface_hub.utils import HfHubHTTPError
 
-    hub = HfApi(library_name="super-selfish")
+    # Asked now: huggingface_hub itself has looked when it was imported.
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="super-selfish")
     try:
         name = hub.create_repo(repository, private=private, exist_ok=True).repo_id
         if private and hub.model_info(name).private is False:

@@ -31,6 +31,7 @@ pytest.importorskip("safetensors")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
 TOKEN = "hf_" + "secret" * 6
 COMMIT = "c" * 40
+TEMPLATE = "HUGGINGFACE_CO_URL_TEMPLATE"
 
 
 class Hub(ThreadingHTTPServer):
@@ -159,7 +160,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that huggingface_hub is told to ask, as HF_ENDPOINT tells it when it is imported.
+    """A hub that huggingface_hub is told to ask, as HF_ENDPOINT tells it before it is imported.
 
     The user's own token and cache are out of reach.
     """
@@ -168,8 +169,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         thread.start()
         constants = hub.constants
         template = found.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", found.address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setenv("HF_ENDPOINT", found.address)
+        _ = hub.HfApi, hub.file_download  # imported when they are asked for
+        for name, module in list(sys.modules.items()):  # older versions have copies in several
+            if name.startswith("huggingface_hub."):
+                for word, value in (("ENDPOINT", found.address), (TEMPLATE, template)):
+                    if word in vars(module):
+                        monkeypatch.setattr(module, word, value)
         for name in ("HF_HUB_CACHE", "HF_HOME"):
             monkeypatch.setattr(constants, name, str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
@@ -229,7 +235,7 @@ def test_a_program_without_this_library_reads_it(server: Hub, folder: Path, tmp_
         "assert 'super_selfish' not in sys.modules\n"
         "torch.save(network(torch.ones(1, 4, 32, 32)).detach(), sys.argv[1])\n"
     )
-    told = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    told = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "features.pt")],
         env=os.environ | told,
