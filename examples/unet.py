@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from super_selfish.data import photographs
 from super_selfish.evaluation.metrics import confusion_matrix, mean_iou
-from super_selfish.models import StrideMaps, build_backbone, untrained_twin
+from super_selfish.models import NarrowResNet, StrideMaps, build_backbone, untrained_twin
 from super_selfish.supervisors import MomentumContrastSupervisor
 
 SIDE, CLASSES = 64, 4
@@ -94,7 +94,7 @@ def train(network: Any, images: Tensor, masks: Tensor, steps: int, device: str) 
 def main() -> None:
     """Pretrains, segments, prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--backbone", default="narrow-resnet", help="a name of build_backbone")
+    parser.add_argument("--backbone", help="a name of build_backbone; else a narrow ResNet")
     parser.add_argument("--images", type=int, default=60, help="images with masks")
     parser.add_argument("--steps", type=int, default=150, help="of training with masks")
     parser.add_argument("--epochs", type=int, default=4, help="of pretraining")
@@ -108,7 +108,8 @@ def main() -> None:
     images, masks = mosaics("train", 8 if few else options.images, generator)
     unseen, truth = mosaics("test", 8 if few else 100, generator)
     torch.manual_seed(0)
-    pretrained = build_backbone(options.backbone, 3, (SIDE, SIDE))
+    own = NarrowResNet(width=16) if options.backbone is None else options.backbone
+    pretrained = build_backbone(own, 3, (SIDE, SIDE))
     untrained = untrained_twin(pretrained)
     unlabelled = photographs(SIDE, split="train", per_photograph=4 if few else 100)
     # The paper's momentum of 0.999 is for weeks of training.
