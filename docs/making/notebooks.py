@@ -96,9 +96,14 @@ def _outputs(source: str, names: dict[str, Any], number: int) -> list[dict[str, 
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
             shown = None if value is None else _shown(value, number)
-    text = written.getvalue().replace(f"{os.getcwd()}{os.sep}", "")
+    text = _here(written.getvalue())
     stream = {"output_type": "stream", "name": "stdout", "text": text.splitlines(keepends=True)}
     return [*([stream] if text else []), *([shown] if shown else [])]
+
+
+def _here(text: str) -> str:
+    """Text without the folder in which it was run: that is a temporary one."""
+    return text.replace(f"{os.getcwd()}{os.sep}", "")
 
 
 def _shown(value: Any, number: int) -> dict[str, Any]:
@@ -106,7 +111,7 @@ def _shown(value: Any, number: int) -> dict[str, Any]:
     data: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     if (as_html := getattr(value, "_repr_html_", None)) and (text := as_html()) is not None:
-        data["text/html"] = text.splitlines(keepends=True)
+        data["text/html"] = _here(text).splitlines(keepends=True)
     elif as_png := getattr(value, "_repr_png_", None):
         content, metadata["image/png"] = as_png()
         data["image/png"] = base64.b64encode(content).decode("ascii")

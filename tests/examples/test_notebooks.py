@@ -87,6 +87,7 @@ def test_a_notebook_runs_and_shows_cards_and_pictures(
     assert len(text.splitlines()) < 60 and str(tmp_path) not in text
     data = [each["data"] for each in outputs if "data" in each]
     cards = ["".join(each["text/html"]) for each in data if "text/html" in each]
+    assert not any(str(tmp_path) in card for card in cards)
     beginnings, pictures = SHOWN[file.stem]
     titles = [re.findall(r"<strong>(.*?)</strong>", card) for card in cards]
     assert [title[0][: len(known)] for title, known in zip(titles, beginnings, strict=True)] == (
