@@ -20,8 +20,8 @@ FILES = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 TINY: dict[str, dict[str, Any]] = {
     "quickstart": {"SIZE": 16, "PATCHES": 4, "EPOCHS": 2, "BATCH": 32},
     "which_algorithm": {
-        **{"ALGORITHMS": ["moco", "rotate"], "SIZE": 16, "PATCHES": 3, "EPOCHS": 1},
-        **{"SEEDS": 1, "BATCH": 42},
+        **{"ALGORITHMS": ["moco", "rotate"], "SIZE": 16, "PATCHES": 2, "EPOCHS": 1},
+        **{"SEEDS": 1, "BATCH": 28},
     },
     "many_channels": {"SIZE": 16, "PATCHES": 4, "EPOCHS": 1, "BATCH": 14},
 }
