@@ -2,13 +2,15 @@
 
     python benchmarks/learning.py --minutes 2 --seeds 0 1 2
     python benchmarks/learning.py --algorithms rotate moco --data cifar10
+    python benchmarks/learning.py --network transformer --data cifar10 --minutes 4
 
-Every run is the two lines of the README, with a narrow network, batches of 64 images and a limit of
-time (`--minutes`); all else is what the library chooses (docs/defaults.md). It sees the training
-images of a data set without their labels, and is rated by a linear probe and k-NN (10,000 labelled
-training images, the whole test part), beside an untrained network with the same first weights. Runs
-that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on where it stopped. Start
-it several times, and the processes share the work:
+Every run is the two lines of the README, with a narrow network (a ResNet; or, for those made for
+it, a transformer of timm with patches of 4 pixels, 4 blocks and 96 features), batches of 64 images
+and a limit of time (`--minutes`); all else is what the library chooses (docs/defaults.md). It sees
+the training images of a data set without their labels, and is rated by a linear probe and k-NN
+(10,000 labelled training images, the whole test part), beside an untrained network with the same
+first weights. Runs that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on
+where it stopped. Start it several times, and the processes share the work:
 
     for process in 1 2; do python benchmarks/learning.py --threads 1 & done; wait
 
@@ -25,6 +27,7 @@ from pathlib import Path
 import torch
 from datasets import load
 from provenance import provenance
+from torch import nn
 
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
@@ -36,24 +39,50 @@ HERE = Path(__file__).parent
 NEED_COLOUR = ("cmc", "colorization", "split_brain")
 # Objects before a background: clothes on black have none, so what is put into them stands out.
 NEED_SCENES = ("motion",)
+NEED_TRANSFORMERS = ("mae",)
 NEED_A_TEACHER = ("distillation",)  # rated by distillation.py
-ELSEWHERE = (*NEED_COLOUR, *NEED_SCENES, *NEED_A_TEACHER)
+ELSEWHERE = {*NEED_COLOUR, *NEED_SCENES, *NEED_TRANSFORMERS, *NEED_A_TEACHER}
 ALGORITHMS = {
     "fashion": [name for name in SUPERVISORS if name not in ELSEWHERE],
     "cifar10": [*NEED_COLOUR, *NEED_SCENES, "moco"],
 }
+OF_TRANSFORMERS = [*NEED_TRANSFORMERS, "dino"]
 LABELLED = 10_000  # training images whose labels the probe and k-NN see
+
+
+def small_transformer(channels: int) -> nn.Module:
+    """A vision transformer that a core trains in minutes; small crops may have another grid."""
+    import timm
+
+    network: nn.Module = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=32,
+        patch_size=4,
+        embed_dim=96,
+        depth=4,
+        num_heads=3,
+        in_chans=channels,
+        num_classes=0,
+        global_pool="avg",
+        fc_norm=False,
+        dynamic_img_size=True,
+    )
+    return network
 
 
 def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) -> Comparison:
     """The comparison on one data set."""
     (images, labels), test = load(data, options.root)
+    networks = {
+        "resnet": functools.partial(NarrowResNet, width=options.width),
+        "transformer": small_transformer,
+    }
     return compare(
         algorithms,
         (images[:LABELLED], labels[:LABELLED]),
         test,
         budget=f"{options.minutes}min",
-        backbone=functools.partial(NarrowResNet, width=options.width),
+        backbone=networks[options.network],
         seeds=options.seeds,
         protocols=("linear", "knn"),
         supervise={"batch_size": 64},
@@ -104,10 +133,10 @@ def write_learning(path: Path, comparisons: Mapping[str, Comparison], minutes: f
                 "# Every algorithm beside an untrained twin",
                 "",
                 "Accuracy in percent, mean and standard deviation over seeds. Each run pretrains a "
-                f"narrow ResNet for {minutes:g} minutes, without labels; linear probe and k-NN see "
-                "10,000 labelled training images and are read on the whole test part. Twins have "
-                "the same first weights; those of jigsaw, cmc and split_brain see images as their "
-                "algorithm shows them.",
+                f"narrow network for {minutes:g} minutes, without labels; linear probe and k-NN "
+                "see 10,000 labelled training images and are read on the whole test part. Twins "
+                "have the same first weights; those of jigsaw, cmc and split_brain see images as "
+                "their algorithm shows them.",
                 "",
                 learning_table(comparisons),
                 "",
@@ -142,18 +171,22 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", choices=SUPERVISORS, help="default: all")
     parser.add_argument("--data", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--network", choices=("resnet", "transformer"), default="resnet")
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     default_root = HERE.parent.parent / "shared" / "datasets"
     parser.add_argument("--root", type=Path, default=default_root)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "two_lines")
+    parser.add_argument("--out", type=Path, help="default: results/two_lines, or transformers")
     options = parser.parse_args()
+    is_resnet = options.network == "resnet"
+    if options.out is None:
+        options.out = HERE / "results" / ("two_lines" if is_resnet else "transformers")
     torch.set_num_threads(options.threads)
 
     comparisons = {}
     for data in options.data:
-        chosen = ALGORITHMS[data]
+        chosen = ALGORITHMS[data] if is_resnet else OF_TRANSFORMERS
         if options.algorithms is not None:
             is_asked = len(options.data) == 1  # else each goes where it fits
             chosen = [n for n in options.algorithms if is_asked or n in chosen]

@@ -60,9 +60,10 @@ def main() -> None:
     for algorithm in algorithms:
         for name, settings in RUNS.items():
             torch.manual_seed(0)
-            network = NarrowResNet(3, 8)
+            kind = SUPERVISORS[algorithm]
+            network = NarrowResNet(3, 8) if kind.own_backbone is None else kind.own_backbone
             more = {"teacher": NarrowResNet(3, 4)} if algorithm == "distillation" else {}
-            supervisor = SUPERVISORS[algorithm](images, backbone=network, device="cpu", **more)
+            supervisor = kind(images, backbone=network, device="cpu", **more)
             with tempfile.TemporaryDirectory() as folder:
                 supervisor.supervise(
                     epochs=2, name=f"{folder}/run", progress=False, seed=1, **settings
