@@ -9,8 +9,9 @@ it, a transformer of timm with patches of 4 pixels, 4 blocks and 96 features), b
 and a limit of time (`--minutes`); all else is what the library chooses (docs/defaults.md). It sees
 the training images of a data set without their labels, and is rated by a linear probe and k-NN
 (10,000 labelled training images, the whole test part), beside an untrained network with the same
-first weights. Runs that are done are kept in `--out`.jsonl, so an interrupted benchmark goes on
-where it stopped. Start it several times, and the processes share the work:
+first weights. Runs that are done are kept in `--out`_DATA.jsonl, so an interrupted benchmark goes
+on where it stopped, and one of some algorithms keeps the rows of the others. Start it several
+times, and the processes share the work:
 
     for process in 1 2; do python benchmarks/learning.py --threads 1 & done; wait
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ from torch import nn
 
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.store import RunStore
 from super_selfish.evaluation.comparison.table_cells import number, percent
 from super_selfish.models import NarrowResNet
 from super_selfish.supervisors import SUPERVISORS
@@ -73,7 +75,7 @@ def small_transformer(channels: int) -> nn.Module:
 def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) -> Comparison:
     """The comparison on one data set."""
     (images, labels), test = load(data, options.root)
-    networks = {
+    networks: dict[str, Callable[[int], nn.Module]] = {
         "resnet": functools.partial(NarrowResNet, width=options.width),
         "transformer": small_transformer,
     }
@@ -87,9 +89,24 @@ def compare_on(data: str, algorithms: list[str], options: argparse.Namespace) ->
         protocols=("linear", "knn"),
         supervise={"batch_size": 64},
         pretrain=images,
-        path=options.out,
+        path=store_of(data, options.out),
         progress=False,
     )
+
+
+def store_of(data: str, out: Path) -> Path:
+    """Where the runs on a data set are kept, without the ending."""
+    return out.with_name(f"{out.name}_{data}")
+
+
+def finished(data: str, options: argparse.Namespace) -> list[str]:
+    """The algorithms whose runs of all seeds are kept, of this many minutes."""
+    seeds: dict[str, set[int]] = {}
+    for record in RunStore(store_of(data, options.out)).read().values():
+        is_run = record["error"] is None and record["images"] > 0  # others are of baselines
+        if is_run and abs(record["minutes"] / options.minutes - 1) < 0.1:
+            seeds.setdefault(record["algorithm"], set()).add(record["seed"])
+    return [name for name, found in seeds.items() if found >= set(options.seeds)]
 
 
 def learning_table(comparisons: Mapping[str, Comparison]) -> str:
@@ -185,11 +202,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     comparisons = {}
-    for data in options.data:
-        chosen = ALGORITHMS[data] if is_resnet else OF_TRANSFORMERS
+    for data in ALGORITHMS:
+        chosen = (
+            (ALGORITHMS[data] if is_resnet else OF_TRANSFORMERS) if data in options.data else []
+        )
         if options.algorithms is not None:
-            is_asked = len(options.data) == 1  # else each goes where it fits
+            is_asked = options.data == [data]  # else each goes where it fits
             chosen = [n for n in options.algorithms if is_asked or n in chosen]
+        chosen = list(dict.fromkeys([*chosen, *finished(data, options)]))
         if chosen:
             comparisons[data] = compare_on(data, chosen, options)
             print(f"{data}\n{comparisons[data]}\n", flush=True)
