@@ -2,7 +2,7 @@
 
     python benchmarks/learning.py --minutes 2 --seeds 0 1 2
     python benchmarks/learning.py --algorithms rotate moco --data cifar10
-    python benchmarks/learning.py --network transformer --data cifar10 --minutes 4
+    python benchmarks/learning.py --network transformer --data cifar10 --minutes 3
 
 Every run is the two lines of the README, with a narrow network (a ResNet; or, for those made for
 it, a transformer of timm with patches of 4 pixels, 4 blocks and 96 features), batches of 64 images
@@ -48,7 +48,6 @@ ALGORITHMS = {
     "fashion": [name for name in SUPERVISORS if name not in ELSEWHERE],
     "cifar10": [*NEED_COLOUR, *NEED_SCENES, "moco"],
 }
-OF_TRANSFORMERS = [*NEED_TRANSFORMERS, "dino"]
 LABELLED = 10_000  # training images whose labels the probe and k-NN see
 
 
