@@ -202,9 +202,8 @@ def main() -> None:
 
     comparisons = {}
     for data in ALGORITHMS:
-        chosen = (
-            (ALGORITHMS[data] if is_resnet else OF_TRANSFORMERS) if data in options.data else []
-        )
+        usual = ALGORITHMS[data] if is_resnet else NEED_TRANSFORMERS
+        chosen = list(usual) if data in options.data else []
         if options.algorithms is not None:
             is_asked = options.data == [data]  # else each goes where it fits
             chosen = [n for n in options.algorithms if is_asked or n in chosen]
