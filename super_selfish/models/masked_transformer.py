@@ -39,10 +39,10 @@ def require_transformer(backbone: nn.Module) -> None:
     """
     network: Any = unwrapped(backbone)
     kind = type(network).__name__
-    instead = f'give backbone="{TRANSFORMER}", another VisionTransformer of timm, or None'
+    instead = f'give backbone="{TRANSFORMER}", or another VisionTransformer of timm'
     if not _is_transformer(network):
         raise ValueError(
-            f"MAE shows its network a quarter of the patches of an image, which a {kind} cannot "
+            f"MAE shows its network a quarter of the patches of an image, which {kind} cannot "
             f"see without the others: {instead}"
         )
     if patch_of(network) is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ class Teacher(nn.Module):
             Its features, and the channels of its map, 0 if it has none.
 
         Raises:
-            ValueError: If it does not take such images.
+            ValueError: If it does not take such images, or makes no finite numbers of them.
         """
         self.channels = None if channels is None else tuple(channels)
         self.size = size
@@ -97,6 +98,7 @@ class Teacher(nn.Module):
         try:
             self.way = way_to_both(self.network, self.in_channels, size)
             dim = feature_shape(self.network, self.in_channels, size).dim
+            self._require_numbers(size)
             if self.way == "vectors":
                 return dim, 0
             return dim, feature_shape(self.network, self.in_channels, size, of_map=True).dim
@@ -105,6 +107,21 @@ class Teacher(nn.Module):
                 f"the teacher cannot teach from images of {self.in_channels} channels and "
                 f"{size[0]}x{size[1]} pixels (teacher_size= is another size): {error}"
             ) from error
+
+    @torch.no_grad()
+    def _require_numbers(self, size: Size) -> None:
+        """Refuses a network that says NaN or infinity, of which a student would get the blame."""
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        weight = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+        if weight.device.type == "meta":  # which says nothing
+            return
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(1, self.in_channels, *size, generator=generator).to(weight)
+        if not bool(pooled_features(self.network, self.preprocess(images)).isfinite().all()):
+            raise ValueError(
+                "its features are not finite (NaN or infinity): look at its weights, and at "
+                "teacher_normalize="
+            )
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -168,8 +168,9 @@ class DistillationSupervisor(Supervisor):
                 `[B, D, h, w]`; default: `0.9 (1 - cosine) + 0.1 smooth-L1` (AM-RADIO, section 3).
             teacher: Who teaches: a module, of which a copy is made; a supervisor, whose backbone
                 does; a network by name, such as `"timm/vit_base_patch14_dinov2.lvd142m"` or
-                `"resnet50"`, with its published weights; or the path of a checkpoint, or of a file
-                that `export_backbone` wrote. Default: `"timm/vit_small_patch14_dinov2.lvd142m"`.
+                `"resnet50"`, with its published weights; or the path of a checkpoint, of the folder
+                of a run of `pretrain`, or of a file that `export_backbone` wrote. Default:
+                `"timm/vit_small_patch14_dinov2.lvd142m"`.
             teacher_weights: A file with the weights of a teacher by name, where there is no network
                 to fetch them.
             teacher_channels: Which channels of the images the teacher sees, counted from 0, in its

@@ -37,12 +37,13 @@ def stem_for(weights: Weights, backbone: Any, stem: str) -> str:
     return "imagenet" if weights == PUBLISHED and stem == "auto" and needs_its_own else stem
 
 
-def give_weights(network: nn.Module, weights: Weights) -> None:
+def give_weights(network: nn.Module, weights: Weights, argument: str = "weights") -> None:
     """Has a backbone begin with published weights or those of a file, and says what did not fit.
 
     Args:
         network: Gets them; if it has them already, nothing is done.
         weights: `"imagenet"`, or the path of a file; None for nothing.
+        argument: What it is called where it was given, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -56,26 +57,27 @@ def give_weights(network: nn.Module, weights: Weights) -> None:
         return
     if not isinstance(weights, str | os.PathLike):
         raise TypeError(
-            f'weights is "{PUBLISHED}", the path of a file or None, got {type(weights).__name__}'
+            f'{argument} is "{PUBLISHED}", the path of a file or None, got {type(weights).__name__}'
         )
     if weights == PUBLISHED:
         origin = "its published weights"
         if origin_of(network) != origin:
-            _log.warning("%s", take(network, _published(network), origin))
+            _log.warning("%s", take(network, _published(network, argument), origin))
         return
     path = Path(weights).expanduser()
     origin = f"the weights of {path}"
     if origin_of(network) != origin:
-        tensors = resized_by_timm(network, read_weights(path))
+        tensors = resized_by_timm(network, read_weights(path, argument))
         _log.warning("%s", take(network, tensors, origin))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, argument: str = "weights") -> dict[str, Tensor]:
     """The tensors of a file, by the names that they have there.
 
     Args:
         path: `.safetensors`, or what `torch.save` wrote: a `state_dict` of any library, or a
             mapping with one. No code in it is run.
+        argument: By which it was given, for messages.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -84,7 +86,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f'weights={str(path)!r}: there is no such file; "{PUBLISHED}" takes published weights'
+            f'{argument}={str(path)!r}: there is no such file; "{PUBLISHED}" takes published '
+            "weights"
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -137,7 +140,7 @@ def _read_pickled(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read as weights: {error}") from error
 
 
-def _published(network: nn.Module) -> Mapping[str, Tensor]:
+def _published(network: nn.Module, argument: str) -> Mapping[str, Tensor]:
     inside = unwrapped(network)
     arguments = vars(inside).get(TIMM_ARGUMENTS)
     name = arguments["model_name"] if arguments else getattr(inside, "name", None)
@@ -158,11 +161,11 @@ def _published(network: nn.Module) -> Mapping[str, Tensor]:
     except OSError as error:
         raise ConnectionError(
             f"the published weights of {name} could not be fetched: {error}. On a machine without "
-            "a network, weights= takes the path of their file"
+            f"a network, {argument}= takes the path of their file"
         ) from error
     except RuntimeError as error:
         raise ValueError(f"{name} has no published weights: {error}") from error
     raise ValueError(
-        f'weights="{PUBLISHED}" is for networks by name of timm, torchvision and '
+        f'{argument}="{PUBLISHED}" is for networks by name of timm, torchvision and '
         f"efficientnet-pytorch; {type(inside).__name__} has no published weights: give a file"
     )

@@ -46,6 +46,7 @@ Size = tuple[int, int]
 DEFAULT_TEACHER = "timm/vit_small_patch14_dinov2.lvd142m"
 DEFAULT_FEATURES = (384, 384)  # those of its vectors and of its maps
 PUBLISHED_SIDE = 224  # pixels of the shorter side that networks by name see
+RUN = "run"  # what pretrain() calls a checkpoint in the folder of a run
 _OF_FILES = (".safetensors", ".pt", ".pth")
 _BUILDERS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (AlexNet, EfficientFeatures, NarrowResNet, TorchvisionFeatures)
@@ -75,8 +76,9 @@ def find_teacher(given: Given, weights: Weights, in_channels: int, image_size: S
 
     Args:
         given: A module, of which a copy is made; a supervisor, whose backbone teaches; the name of
-            a network, which gets its published weights; the path of a checkpoint or of an exported
-            backbone; a `Teacher`, which is taken as it is; or None for the default.
+            a network, which gets its published weights; the path of a checkpoint, of the folder of
+            a run of `pretrain`, or of an exported backbone; a `Teacher`, which is taken as it is;
+            or None for the default.
         weights: A file, for a network by name.
         in_channels: Channels of the student's images.
         image_size: Their height and width.
@@ -199,7 +201,8 @@ def _is_place(given: str) -> bool:
     """Whether a word is the path of a file rather than the name of a network."""
     if given.startswith("timm/"):
         return False
-    return given.endswith(_OF_FILES) or os.sep in given or has_checkpoint(given)
+    is_stored = has_checkpoint(given) or has_checkpoint(Path(given) / RUN)
+    return given.endswith(_OF_FILES) or os.sep in given or is_stored
 
 
 def _by_name(name: str, weights: Weights, image_size: Size) -> Teacher:
@@ -209,7 +212,7 @@ def _by_name(name: str, weights: Weights, image_size: Size) -> Teacher:
     if name.startswith("timm/"):
         size, stem = _patched(name, size)
     network = build_backbone(name, 3, size, stem)
-    give_weights(network, PUBLISHED if weights is None else weights)
+    give_weights(network, PUBLISHED if weights is None else weights, "teacher_weights")
     return Teacher(network, name, 3, own_size=size, scaling=published_scaling(network, 3))
 
 
@@ -273,6 +276,8 @@ def _of_file(path: Path) -> Teacher:
         if path.suffix == ".safetensors" or described.is_file():
             return _of_export(path, described)
     name = path.with_suffix("") if path.suffix == ".pt" else path
+    if has_checkpoint(path / RUN):
+        name = path / RUN
     if not has_checkpoint(name):
         raise FileNotFoundError(
             f"teacher={str(path)!r}: there is no such file, no checkpoint of this name, and no "
@@ -310,7 +315,7 @@ def _of_export(path: Path, described: Path) -> Teacher:
         )
     said = json.loads(described.read_text(encoding="utf-8"))
     network = _built(said.get("build"), path)
-    tensors = read_weights(path)
+    tensors = read_weights(path, "teacher")
     wanted = network.state_dict()
     if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in tensors.items()}:
         raise ValueError(

@@ -104,9 +104,9 @@ def test_checkpointed_blocks_have_the_same_gradient(generator: torch.Generator) 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("resnet18", {}, "a ResNet cannot see without the others: give backbone="),
-        ("eva02_tiny_patch14_224", {"depth": 1}, "a Eva cannot see"),
-        ("vit_relpos_small_patch16_224", {"depth": 1}, "a VisionTransformerRelPos cannot see"),
+        ("resnet18", {}, "which ResNet cannot see without the others: give backbone="),
+        ("eva02_tiny_patch14_224", {"depth": 1}, "which Eva cannot see"),
+        ("vit_relpos_small_patch16_224", {"depth": 1}, "which VisionTransformerRelPos cannot see"),
         ("vit_tiny_r_s16_p8_224", {"depth": 1}, "of a convolutional network"),
         (
             "vit_tiny_patch16_224",
@@ -130,9 +130,9 @@ def test_one_that_goes_another_way_through_its_layers_is_refused() -> None:
 
     usual = timm.models.vision_transformer.VisionTransformer
     kind: Any = type("Backwards", (usual,), {"forward_features": backwards})
-    with pytest.raises(ValueError, match="a Backwards cannot see"):
+    with pytest.raises(ValueError, match="which Backwards cannot see"):
         require_transformer(kind(num_classes=0, **SIZES))
-    with pytest.raises(ValueError, match="a TinyBackbone cannot see"):
+    with pytest.raises(ValueError, match="which TinyBackbone cannot see"):
         require_transformer(TinyBackbone())
     require_transformer(torch.nn.DataParallel(transformer()))  # by what is inside
 

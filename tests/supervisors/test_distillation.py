@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,14 @@ def taught(images: Tensor, backbone: Any = None, **settings: Any) -> Distillatio
 def lessons(generator: torch.Generator, channels: int = 3, side: int = 32) -> Lessons:
     images = torch.rand(4, channels, side, side, generator=generator, dtype=torch.float64)
     return Lessons(images, torch.arange(4))
+
+
+class Overflowing(nn.Conv2d):
+    """A teacher whose weights are lost."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+        nn.init.constant_(self.weight, math.nan)
 
 
 class Seen(nn.Module):
@@ -192,29 +201,34 @@ def test_digests_tell_networks_apart() -> None:
     assert not torch.equal(digest_of(nn.Linear(1, 1)), digest_of(nn.Conv2d(1, 1, 1)))
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "ending", "export", "supervisor", "module"])
+@pytest.mark.parametrize(
+    "kind", ["checkpoint", "ending", "folder", "export", "supervisor", "module"]
+)
 def test_who_was_trained_here_can_teach(kind: str, images: Tensor, tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = NarrowResNet(3, width=32)
-    large = taught(images, network, normalize="imagenet").save(tmp_path / "large")
+    large = taught(images, network, normalize="imagenet")
+    name = tmp_path / "large" / "run" if kind == "folder" else tmp_path / "large"
+    large.save(name)
     if kind == "export":
         pytest.importorskip("safetensors")
         large.export_backbone(tmp_path / "backbone.safetensors")
     given: Any = {
         "checkpoint": str(tmp_path / "large"),
         "ending": tmp_path / "large.pt",
+        "folder": str(tmp_path / "large"),
         "export": str(tmp_path / "backbone.safetensors"),
         "supervisor": large,
         "module": network,
     }[kind]
-    if kind in ("checkpoint", "ending"):  # whose backbone was a module
+    if kind in ("checkpoint", "ending", "folder"):  # whose backbone was a module
         with pytest.raises(ValueError, match="or load it, and give it as teacher= itself"):
             taught(images, teacher=given)
         torch.manual_seed(3)
         large = DistillationSupervisor(
             images, "narrow-resnet", teacher=tiny_teacher(), normalize="imagenet"
         )
-        large.save(tmp_path / "large")
+        large.save(name)
         network = large.get_backbone()  # type: ignore[assignment]
     wide = torch.randint(256, (6, 3, 48, 48), dtype=torch.uint8)
     more = {"teacher_normalize": "imagenet", "teacher_size": 32} if kind == "module" else {}
@@ -289,6 +303,12 @@ def test_teachers_that_are_none_are_refused_in_words(images: Tensor, tmp_path: P
         (FileNotFoundError, "no such file", lambda: taught(images, teacher=tmp_path / "no")),
         (ValueError, "unknown backbone", lambda: taught(images, teacher="resnet51")),
         (TypeError, "teacher is a module, a name", lambda: taught(images, teacher=3)),
+        (ValueError, "are not finite", lambda: taught(images, teacher=Overflowing())),
+        (
+            FileNotFoundError,
+            "^teacher_weights=",
+            lambda: taught(images, teacher="resnet18", teacher_weights=tmp_path / "no.pt"),
+        ),
         (ValueError, "cannot teach from", lambda: taught(images, teacher=nn.Conv2d(3, 4, 99))),
         (ValueError, "not both 0", lambda: taught(images, cosine_weight=0, smooth_weight=0)),
         (ValueError, "leaves vectors untaught", lambda: taught(images, feature_weight=0)),

@@ -253,7 +253,7 @@ def test_a_predictor_that_gives_no_patches_is_refused(images: Tensor) -> None:
 
 
 def test_other_networks_are_refused_by_name(images: Tensor) -> None:
-    with pytest.raises(ValueError, match=r'a NarrowResNet cannot see .*"timm/vit_tiny_patch16'):
+    with pytest.raises(ValueError, match=r'which NarrowResNet cannot see .*"timm/vit_tiny_patch16'):
         MAESupervisor(images, "narrow-resnet")
 
 

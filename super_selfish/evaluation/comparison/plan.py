@@ -117,6 +117,12 @@ def algorithms_by_name(algorithms: Sequence[str] | Mapping[str, Kind]) -> dict[s
     if isinstance(algorithms, Mapping):
         kinds: dict[str, Kind] = dict(algorithms)
     else:
+        strange = [each for each in algorithms if not isinstance(each, str)]
+        if strange:
+            raise TypeError(
+                f"algorithms must be names, got {strange[0]!r}: arguments of one are "
+                "options={name: {...}}, and a class of your own comes as {name: class}"
+            )
         known: dict[str, Kind] = {**SUPERVISORS, SUPERVISED: supervised}
         unknown = [name for name in algorithms if name not in known]
         if unknown:

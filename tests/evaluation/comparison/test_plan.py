@@ -121,6 +121,8 @@ def test_algorithms_have_names_or_are_given() -> None:
         algorithms_by_name(["mocco", "x", "moco"])
     with pytest.raises(ValueError, match=r"got \['zzzz'\]$"):
         algorithms_by_name(["zzzz"])
+    with pytest.raises(TypeError, match=r"must be names, got \('rotate', \{\}\): arguments of one"):
+        algorithms_by_name(["moco", ("rotate", {})])  # type: ignore[list-item]
     for wrong in ({}, {"untrained": RotateNetSupervisor}, {"start": RotateNetSupervisor}):
         with pytest.raises(ValueError, match="give at least one algorithm, none of them by"):
             algorithms_by_name(wrong)
