@@ -45,7 +45,8 @@ def push_to_hub(
     if not is_timm_folder(path):
         raise ValueError(
             f"{path} holds no {CONFIG} and {WEIGHTS}: write it by "
-            'supervisor.export_backbone(folder, "timm-folder")'
+            'supervisor.export_backbone(folder, "timm-folder"), or on the command line by '
+            "super-selfish export RUN FOLDER --format timm-folder"
         )
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ImportError(

@@ -41,6 +41,8 @@ def build_backbone(
     in_channels: int,
     image_size: tuple[int, int],
     stem: str = "auto",
+    *,
+    size_name: str = "image_size",
 ) -> nn.Module:
     """The network that a `backbone=` argument means.
 
@@ -59,6 +61,7 @@ def build_backbone(
             `"small"` up to 64 pixels, for ResNets and AlexNet `"medium"` below 128; one line says
             so. Transformers of timm have patches that suit the images with `"auto"` (4 pixels for
             32, 8 for 64), with `"imagenet"` the published ones.
+        size_name: The argument by which whoever is told of another size would change it.
 
     Returns:
         A module from `[B, C, H, W]` to `[B, D]`, with `forward_features` if it was built here.
@@ -82,7 +85,7 @@ def build_backbone(
         tell_choice(name, (image_size[0], image_size[1]), stem, built.first_layers)
         return built
     if name.startswith("timm/"):
-        return _timm_backbone(name, in_channels, (image_size[0], image_size[1]), stem)
+        return _timm_backbone(name, in_channels, (image_size[0], image_size[1]), stem, size_name)
     refuse_stem(stem, name)
     if name == "narrow-resnet":
         return NarrowResNet(in_channels)
@@ -103,7 +106,7 @@ def _with_stem(
 
 
 def _timm_backbone(
-    name: str, in_channels: int, image_size: tuple[int, int], stem: str
+    name: str, in_channels: int, image_size: tuple[int, int], stem: str, size_name: str
 ) -> nn.Module:
     try:
         import timm
@@ -125,7 +128,10 @@ def _timm_backbone(
         options |= found
         if not found or stem != "imagenet":
             refuse_stem(stem, name)
-        _tell_of_size(name, image_size, tuple(settings.input_size[1:]), stem, published, options)
+        published_size = tuple(settings.input_size[1:])
+        is_other = published_size != image_size
+        remedy = f"{size_name}={published_size} gives that one" if is_other else None
+        _tell_of_size(name, image_size, remedy, stem, published, options)
     network: nn.Module = timm.create_model(**options, pretrained=False)
     vars(network)[TIMM_ARGUMENTS] = options  # by which it can be drawn anew
     return network
@@ -134,7 +140,7 @@ def _timm_backbone(
 def _tell_of_size(
     name: str,
     image_size: tuple[int, int],
-    published_size: tuple[int, ...],
+    remedy: str | None,
     stem: str,
     published: nn.Module,
     options: dict[str, Any],
@@ -144,8 +150,7 @@ def _tell_of_size(
     if patch not in (None, patch_of(published)):
         beginning = f"patches of {patch}x{patch} pixels and positions for that size"
         tell_choice(name, image_size, stem, beginning)
-    elif published_size != image_size:
-        remedy = f"image_size={published_size} gives that one"
+    elif remedy is not None:
         tell_difference(name, image_size, "positions for that size", remedy)
 
 

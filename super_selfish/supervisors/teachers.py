@@ -68,7 +68,13 @@ def default_teacher(in_channels: int, image_size: Size) -> Teacher:
         ImportError: If timm is missing.
         ConnectionError: If its weights cannot be fetched.
     """
-    return _by_name(DEFAULT_TEACHER, None, image_size)
+    try:
+        return _by_name(DEFAULT_TEACHER, None, image_size)
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{error}; teacher= takes any other network, and a run that goes on wants the one that "
+            "it had"
+        ) from error
 
 
 def find_teacher(given: Given, weights: Weights, in_channels: int, image_size: Size) -> Teacher:
@@ -211,7 +217,7 @@ def _by_name(name: str, weights: Weights, image_size: Size) -> Teacher:
     stem = stem_for(PUBLISHED, name, "auto")
     if name.startswith("timm/"):
         size, stem = _patched(name, size)
-    network = build_backbone(name, 3, size, stem)
+    network = build_backbone(name, 3, size, stem, size_name="teacher_size")
     give_weights(network, PUBLISHED if weights is None else weights, "teacher_weights")
     return Teacher(network, name, 3, own_size=size, scaling=published_scaling(network, 3))
 

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.models import NarrowResNet, pooled_features
+from super_selfish.models.stems import tell_difference
 from super_selfish.models.teacher import Teacher, digest_of, resampled
-from super_selfish.supervisors import DistillationSupervisor, MultiTaskSupervisor
+from super_selfish.supervisors import DistillationSupervisor, MultiTaskSupervisor, teachers
 from super_selfish.supervisors.distillation import Lessons
-from super_selfish.supervisors.teachers import DEFAULT_TEACHER, find_teacher
+from super_selfish.supervisors.teachers import DEFAULT_TEACHER, default_teacher, find_teacher
 from tests.conftest import TinyBackbone, TinyTeacher, tiny_teacher
 from tests.references import feature_match_in_loops, pseudo_classes_in_loops
 
@@ -322,6 +323,25 @@ def test_teachers_that_are_none_are_refused_in_words(images: Tensor, tmp_path: P
     for kind, message, build in cases:
         with pytest.raises(kind, match=message):
             build()
+
+
+def test_who_is_told_of_a_teacher_hears_of_its_own_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_vit", num_classes=0, img_size=(224, 448))
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    tell_difference.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        find_teacher("timm/test_vit", tmp_path / "w.pt", 3, (32, 64))
+    assert caplog.messages and "; teacher_size=(160, 160) gives that one" in caplog.messages[0]
+
+    def unreachable(*_: Any) -> Teacher:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(teachers, "_by_name", unreachable)
+    with pytest.raises(ConnectionError, match=r"^no route; teacher= takes any other network"):
+        default_teacher(3, (32, 32))
 
 
 def test_without_images_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
