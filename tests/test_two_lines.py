@@ -45,8 +45,28 @@ def five_channels(folder: Path) -> Any:
     return [np.random.default_rng(i).random((32, 32, 5), dtype=np.float32) for i in range(4)]
 
 
-@pytest.mark.parametrize("source", [torchvision_set, jpeg_folder, grey_digits, five_channels])
-@pytest.mark.parametrize("algorithm", sorted(SUPERVISORS))
+SOURCES = (torchvision_set, jpeg_folder, grey_digits, five_channels)
+
+
+def with_images() -> list[Any]:
+    """Every algorithm with every kind of images; all but one kind each, by turns, are slow tests.
+
+    An EfficientNet-B0 takes seconds in each case. That algorithms take images of any size and
+    channels is held with small networks in tests/supervisors/test_contract.py.
+    """
+    cases = []
+    for number, algorithm in enumerate(sorted(SUPERVISORS)):
+        for kind, source in enumerate(SOURCES):
+            is_refused = algorithm in NEED_COLOUR and source in (grey_digits, five_channels)
+            turn = number % 2 if algorithm in NEED_COLOUR else number % len(SOURCES)
+            is_quick = algorithm == "rotate" or is_refused or kind == turn
+            marks = () if is_quick else (pytest.mark.slow,)
+            name = f"{algorithm}-{source.__name__}"
+            cases.append(pytest.param(algorithm, source, marks=marks, id=name))
+    return cases
+
+
+@pytest.mark.parametrize(("algorithm", "source"), with_images())
 def test_two_lines_pretrain_and_two_bring_the_backbone_back(
     algorithm: str, source: Callable[[Path], Any], tmp_path: Path
 ) -> None:
