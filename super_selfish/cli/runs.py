@@ -56,14 +56,7 @@ def load_run(name: str) -> Any:
     Raises:
         ValueError: If it holds a class or a network of the user's own, which only Python can give.
     """
-    from super_selfish.supervisors import SUPERVISORS
-    from super_selfish.training.checkpoint import checkpoint_path, read_run
+    from super_selfish.supervisors.stored import empty_for
     from super_selfish.training.devices import default_device
 
-    path = checkpoint_path(name)
-    kind = read_run(path)["class"]
-    kinds = {each.__name__: each for each in SUPERVISORS.values()}
-    if kind not in kinds:
-        raise ValueError(f"{path} holds a {kind}, a class of your own: load it in Python")
-    small = kinds[kind](backbone="narrow-resnet")  # takes the networks of the file
-    return small.load(name).to(default_device())
+    return empty_for(name, "load it in Python").load(name).to(default_device())

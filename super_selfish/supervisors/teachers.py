@@ -37,7 +37,8 @@ from super_selfish.supervisors.given_weights import (
     stem_for,
 )
 from super_selfish.supervisors.pretrained import Pretrained
-from super_selfish.training.checkpoint import checkpoint_path, has_checkpoint, read_run
+from super_selfish.supervisors.stored import empty_for
+from super_selfish.training.checkpoint import has_checkpoint
 
 Given = nn.Module | str | os.PathLike[str] | None
 Size = tuple[int, int]
@@ -293,19 +294,9 @@ def _of_file(path: Path) -> Teacher:
 
 
 def _of_checkpoint(name: Path) -> Teacher:
-    # That table has this one's user in it, so it is there only once all files are.
-    from super_selfish.supervisors import SUPERVISORS
-
-    kind = read_run(checkpoint_path(name))["class"]
-    kinds: dict[str, Any] = {each.__name__: each for each in SUPERVISORS.values()}
-    if kind not in kinds:
-        raise ValueError(
-            f"{checkpoint_path(name)} holds a {kind}, a class of your own: load it, and give it "
-            "as teacher= itself"
-        )
-    small = kinds[kind](backbone="narrow-resnet", image_size=32)  # takes the networks of the file
+    empty = empty_for(name, "load it, and give it as teacher= itself")
     try:
-        teacher = _of_supervisor(small.load(name))
+        teacher = _of_supervisor(empty.load(name))
     except ValueError as error:
         raise ValueError(f"{error}; or load it, and give it as teacher= itself") from error
     teacher.name = f"{teacher.name} at {name}"
