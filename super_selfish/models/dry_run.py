@@ -72,9 +72,7 @@ def feature_shape(
         TypeError: If it returns no tensor, or vectors where a map was asked for.
     """
     height, width = image_size
-    tensor = next(
-        (t for t in chain(backbone.parameters(), backbone.buffers()) if t.is_floating_point()), None
-    )
+    tensor = floating_tensor(backbone)
     device = torch.device("cpu") if tensor is None else tensor.device
     dtype = torch.float32 if tensor is None else tensor.dtype
     images = torch.zeros(1, in_channels, height, width, device=device, dtype=dtype)
@@ -94,6 +92,12 @@ def feature_shape(
             return FeatureShape(vectors.shape[1], None, None)
         return FeatureShape(vectors.shape[1], features.shape[2], features.shape[3])
     return FeatureShape(vectors.shape[1], None, None)
+
+
+def floating_tensor(network: nn.Module) -> Tensor | None:
+    """A weight or buffer of a network, on whose device and in whose type it computes, if any."""
+    tensors = chain(network.parameters(), network.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
 
 
 def _ask(backbone: nn.Module, forward: Callable[[Tensor], object], images: Tensor) -> object:

@@ -12,7 +12,6 @@ Shapes: `B` images, `C, H, W` image, `h, w` patches from top to bottom and from 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -229,25 +228,11 @@ class MaskedNet(CombinedNet):
     """A transformer that sees visible patches, and a decoder that paints all.
 
     Unlike other combinations it is one network, which is compiled, and shared out to devices, as a
-    whole: its backbone is not called, but gone through.
+    whole: its backbone, which `require_transformer` takes, is not called but gone through. The
+    predictor goes from tokens `[B, P + n, D]` and places `[B, n]` to patches `[B, L, E]`.
     """
 
     holds_networks = False
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        predictor: nn.Module,
-        preprocess: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        """Joins the two.
-
-        Args:
-            backbone: That `require_transformer` takes.
-            predictor: From tokens `[B, P + n, D]` and places `[B, n]` to patches `[B, L, E]`.
-            preprocess: As for `CombinedNet`.
-        """
-        super().__init__(backbone, predictor, preprocess)
 
     def forward(self, images: Tensor, visible: Tensor) -> Tensor:  # type: ignore[override]
         """Paints all patches of images of which some are seen.

@@ -9,14 +9,13 @@ Shapes: `B` images, `C, H, W` image, `D` features, `h, w` map.
 from __future__ import annotations
 
 import math
-from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from super_selfish.models.combined_net import as_map, as_vectors, map_function, pooled_features
-from super_selfish.models.dry_run import feature_shape, without_a_trace
+from super_selfish.models.dry_run import feature_shape, floating_tensor, without_a_trace
 from super_selfish.models.wrappers import unwrapped
 
 # "vectors": it has no maps. "mean": vectors are the mean of the map. "head": they are what timm's
@@ -38,9 +37,7 @@ def way_to_both(backbone: nn.Module, in_channels: int, image_size: tuple[int, in
     """
     if feature_shape(backbone, in_channels, image_size).height is None:
         return "vectors"
-    tensor = next(
-        (t for t in chain(backbone.parameters(), backbone.buffers()) if t.is_floating_point()), None
-    )
+    tensor = floating_tensor(backbone)
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, in_channels, *image_size, generator=generator)
     images = images if tensor is None else images.to(tensor)

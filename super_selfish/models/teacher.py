@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.models.combined_net import feature_map, pooled_features
-from super_selfish.models.dry_run import feature_shape
+from super_selfish.models.dry_run import feature_shape, floating_tensor
 from super_selfish.models.one_pass import vectors_and_map, way_to_both
 from super_selfish.models.wrappers import unwrapped
 
@@ -111,8 +110,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def _require_numbers(self, size: Size) -> None:
         """Refuses a network that says NaN or infinity, of which a student would get the blame."""
-        tensors = chain(self.network.parameters(), self.network.buffers())
-        weight = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+        weight = floating_tensor(self.network)
+        weight = torch.zeros(()) if weight is None else weight
         if weight.device.type == "meta":  # which says nothing
             return
         generator = torch.Generator().manual_seed(0)

@@ -168,11 +168,16 @@ class Constructed(Pretrained):
             The network.
         """
         size = image_size or self.image_size
-        backbone = build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
+        backbone = self._build(backbone, size)
         normalize = self._begin(backbone, normalize)
         if predictor is None:
             predictor = default(feature_shape(backbone, self.in_channels, size, of_map=of_map))
         return CombinedNet(backbone, predictor, build_normalize(normalize, self.in_channels))
+
+    def _build(self, backbone: nn.Module | str | None, size: tuple[int, int]) -> nn.Module:
+        """The network that `backbone=` means, for images of a size."""
+        backbone = self.own_backbone if backbone is None else backbone
+        return build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
 
     def _begin(self, backbone: nn.Module, normalize: Any) -> Any:
         """Gives a backbone the weights of `weights=`; returns how images are normalised for it."""

@@ -26,7 +26,7 @@ from super_selfish.augmentations.resampling import resize
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import Classification, FeatureShape, build_backbone
+from super_selfish.models import Classification, FeatureShape
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import view_of
 from super_selfish.supervisors.base import Size, Supervisor
@@ -235,7 +235,7 @@ class ContextPredictionSupervisor(Supervisor):
         self.places = fitting_places(self.image_size, patch_fraction, gap, jitter)
         smaller = zoomed_places(self.places.side, zoom, gap, jitter)
         patch = (self.places.side, self.places.side)
-        backbone = build_backbone(backbone, self.in_channels, patch, self._stem_of(backbone))
+        backbone = self._build(backbone, patch)
         size = size_to_show(backbone, self.in_channels, patch)
         own = None if augmentation is None else view_of(self, augmentation, size, what="patches")
         self.collate_fn = ContextPredictionCollator(

@@ -348,10 +348,9 @@ class DistillationSupervisor(Supervisor):
     def _foretell(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the student says of images: the teacher's vectors, and its maps where both have."""
         net = self.model
-        seen = images if net.preprocess is None else net.preprocess(images)
         if self.map_adapter is None:
             return in_full(net(images)), None
-        vectors, features = vectors_and_map(net.backbone, seen, self.way)
+        vectors, features = vectors_and_map(net.backbone, net._preprocessed(images), self.way)
         head = net.predictor
         foretold = head(features if _wants_map(head) else vectors)
         return in_full(foretold), in_full(self.map_adapter(features))

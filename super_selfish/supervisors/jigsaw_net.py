@@ -28,7 +28,6 @@ from super_selfish.models import (
     BottleneckMap,
     Classification,
     FeatureShape,
-    build_backbone,
     feature_shape,
 )
 from super_selfish.supervisors.augmenting import view_of
@@ -217,9 +216,7 @@ class JigsawNetSupervisor(Supervisor):
         self._resolve(num_permutations=count, num_permutations_per_image=num_permutations_per_image)
         self.collate_fn = JigsawCollator(cutter, count, num_permutations_per_image)
 
-        backbone = build_backbone(
-            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
-        )
+        backbone = self._build(backbone, self.image_size)
         has_map = feature_shape(backbone, self.in_channels, self.image_size).height is not None
 
         def head(features: FeatureShape) -> nn.Module:

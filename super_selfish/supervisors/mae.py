@@ -30,7 +30,7 @@ from super_selfish.losses.patches import (
     standardised_patches,
     with_patches,
 )
-from super_selfish.models import FeatureShape, build_backbone, feature_shape
+from super_selfish.models import FeatureShape, feature_shape
 from super_selfish.models.dry_run import REFUSALS, without_a_trace
 from super_selfish.models.masked_transformer import (
     TRANSFORMER,
@@ -188,10 +188,10 @@ class MAESupervisor(Supervisor):
         )
         self.mask_ratio = mask_ratio
         self.norm_pix = norm_pix
-        name = self.own_backbone if backbone is None else backbone
-        backbone = build_backbone(name, self.in_channels, self.image_size, self._stem_of(name))
+        is_by_name = not isinstance(backbone, nn.Module)
+        backbone = self._build(backbone, self.image_size)
         require_transformer(backbone)
-        if isinstance(name, str):
+        if is_by_name:
             average_tokens(backbone)
         features = feature_shape(backbone, self.in_channels, self.image_size, of_map=True)
         self.patch = patch_of(backbone) or 1

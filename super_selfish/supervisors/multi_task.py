@@ -157,9 +157,7 @@ class MultiTaskSupervisor(Supervisor):
         super().__init__(
             None, dataset, None, image_size=image_size, in_channels=in_channels, **options
         )
-        network = build_backbone(
-            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
-        )
+        network = self._build(backbone, self.image_size)
         normalize = self._begin(network, normalize)
         self.model = CombinedNet(
             network, nn.Identity(), build_normalize(normalize, self.in_channels)

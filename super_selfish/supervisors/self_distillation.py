@@ -25,7 +25,7 @@ from super_selfish.augmentations.recipes import RecipeLike
 from super_selfish.data.pictures import Group
 from super_selfish.losses.clusters import SwappedPredictionLoss
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import FeatureShape, MomentumEncoder, build_backbone
+from super_selfish.models import FeatureShape, MomentumEncoder
 from super_selfish.models.beginnings import begins_as
 from super_selfish.models.copying import copy_module
 from super_selfish.models.heads import HeadNorm, PrototypeHead, suited_width
@@ -205,9 +205,7 @@ class DINOSupervisor(Supervisor):
         self.momentum = momentum
         self.frozen_updates = frozen_updates
         self.keep = keep
-        backbone = build_backbone(
-            backbone, self.in_channels, self.image_size, self._stem_of(backbone)
-        )
+        backbone = self._build(backbone, self.image_size)
         norm: HeadNorm = "batch" if has_batch_norm(backbone) else None
 
         def head(features: FeatureShape) -> nn.Module:

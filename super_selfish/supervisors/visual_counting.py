@@ -26,7 +26,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.data.pictures import Group, picture, verdict
 from super_selfish.losses.counting import CountingLoss, squared_distance
 from super_selfish.losses.full_precision import in_full
-from super_selfish.models import MLP, FeatureShape, build_backbone
+from super_selfish.models import MLP, FeatureShape
 from super_selfish.models.heads import hidden_width
 from super_selfish.supervisors.augmenting import view_before
 from super_selfish.supervisors.base import Size, Supervisor
@@ -162,7 +162,7 @@ class VisualCountingSupervisor(Supervisor):
         default = counting(self.image_size, p_grayscale)
         own = None if augmentation is None else view_before(self, augmentation)
         tile = (self.image_size[0] // GRID, self.image_size[1] // GRID)
-        backbone = build_backbone(backbone, self.in_channels, tile, self._stem_of(backbone))
+        backbone = self._build(backbone, tile)
         size = size_to_show(backbone, self.in_channels, tile)
         self.margin = margin
         self.collate_fn = CountingCollator(own or default, RandomHalving(kernels), size)
