@@ -8,8 +8,11 @@ or fit and give other features.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Literal
 
 Stem = Literal["auto", "imagenet", "medium", "small"]
@@ -18,6 +21,7 @@ SMALL_IMAGE = 64  # pixels; METHODS.md 1.5, R1: up to this "small"
 MEDIUM_IMAGE = 127  # pixels up to which ResNets and AlexNet have "medium"
 PUBLISHED = 'stem="imagenet" builds that one'
 
+_is_told: ContextVar[bool] = ContextVar("is_told", default=True)
 _log = logging.getLogger("super_selfish")
 
 
@@ -97,8 +101,23 @@ def tell_choice(name: str, image_size: tuple[int, int], stem: str, beginning: st
         stem: That was asked for: who asks for one by name knows it.
         beginning: With what the network begins; None where it is as published.
     """
-    if stem == "auto" and beginning is not None:
+    if stem == "auto" and beginning is not None and is_told():
         tell_difference(name, image_size, beginning, PUBLISHED)
+
+
+@contextlib.contextmanager
+def untold() -> Iterator[None]:
+    """Within it nothing is said of networks, which are for images of a size that is yet unknown."""
+    before = _is_told.set(False)
+    try:
+        yield
+    finally:
+        _is_told.reset(before)
+
+
+def is_told() -> bool:
+    """Whether it is to be said how a network differs from the published one."""
+    return _is_told.get()
 
 
 @functools.cache  # once for a network and a size

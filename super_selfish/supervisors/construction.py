@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +23,7 @@ from super_selfish.models import (
     feature_shape,
 )
 from super_selfish.models.number_format import require_float32
-from super_selfish.models.stems import check_stem, refuse_stem
+from super_selfish.models.stems import check_stem, refuse_stem, untold
 from super_selfish.models.transformers import own_size
 from super_selfish.supervisors.arguments import kind_of
 from super_selfish.supervisors.given_weights import (
@@ -113,6 +114,7 @@ class Constructed(Pretrained):
         self.source = self.image_options.open(dataset, image_size, in_channels)
         require_index(type(self), self.source)
         self.value_range = self.image_options.known_range(self.source)
+        self._awaits_images = self.source is None and image_size is None
         if self.source is not None:
             self.image_size, self.in_channels = self.source.image_size, self.source.in_channels
         else:
@@ -177,7 +179,8 @@ class Constructed(Pretrained):
     def _build(self, backbone: nn.Module | str | None, size: tuple[int, int]) -> nn.Module:
         """The network that `backbone=` means, for images of a size."""
         backbone = self.own_backbone if backbone is None else backbone
-        return build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
+        with untold() if self._awaits_images else contextlib.nullcontext():
+            return build_backbone(backbone, self.in_channels, size, self._stem_of(backbone))
 
     def _begin(self, backbone: nn.Module, normalize: Any) -> Any:
         """Gives a backbone the weights of `weights=`; returns how images are normalised for it."""

@@ -160,8 +160,9 @@ def _published(network: nn.Module, argument: str) -> Mapping[str, Tensor]:
             return EfficientNet.from_pretrained(inside.name).state_dict()
     except OSError as error:
         raise ConnectionError(
-            f"the published weights of {name} could not be fetched: {error}. On a machine without "
-            f"a network, {argument}= takes the path of their file"
+            f"the published weights of {name} could not be fetched: "
+            f"{str(error).rstrip('. ')}. On a machine without a network, {argument}= takes the "
+            "path of their file"
         ) from error
     except RuntimeError as error:
         raise ValueError(f"{name} has no published weights: {error}") from error

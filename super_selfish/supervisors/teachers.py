@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ from super_selfish.supervisors.given_weights import (
 from super_selfish.supervisors.pretrained import Pretrained
 from super_selfish.supervisors.stored import empty_for
 from super_selfish.training.checkpoint import has_checkpoint
+from super_selfish.training.counting import plural
+from super_selfish.training.plain import plain_setting
 
 Given = nn.Module | str | os.PathLike[str] | None
 Size = tuple[int, int]
@@ -122,7 +124,7 @@ def find_teacher(given: Given, weights: Weights, in_channels: int, image_size: S
     return _of_file(Path(os.path.expanduser(given)))
 
 
-def channels_for(teacher: Teacher, given: Sequence[int] | None, in_channels: int) -> Any:
+def channels_for(teacher: Teacher, given: Any, in_channels: int) -> Any:
     """Which channels of a student's images a teacher sees.
 
     Args:
@@ -138,28 +140,30 @@ def channels_for(teacher: Teacher, given: Sequence[int] | None, in_channels: int
             from their number which ones.
     """
     wanted = teacher.in_channels
+    given = plain_setting(given)
     if given is None:
         if wanted == in_channels:
             return None
         if in_channels == 1:
             return (0,) * wanted  # gray in each of its colours
         raise ValueError(
-            f"the teacher sees {wanted} channels and the images have {in_channels}: say which, "
-            f"counted from 0, as teacher_channels={tuple(range(min(wanted, in_channels)))}"
+            f"the teacher sees {plural(wanted, 'channel')} and the images have {in_channels}: say "
+            "which, counted from 0, as "
+            f"teacher_channels={tuple(range(min(wanted, in_channels)))}"
         )
     if len(given) != wanted:
         raise ValueError(
-            f"teacher_channels must name {wanted} channels of the images, as many as the teacher "
-            f"sees, got {len(given)}"
+            f"teacher_channels must name {plural(wanted, 'channel')} of the images, as the teacher "
+            f"sees so many, got {len(given)}"
         )
-    return tuple(given)
+    return given
 
 
-def check_channels(given: Sequence[int] | None, in_channels: int) -> None:
+def check_channels(given: Any, in_channels: int) -> None:
     """Refuses channels that images do not have.
 
     Args:
-        given: The argument.
+        given: The argument: numbers in a sequence, an array or a tensor, or None.
         in_channels: Of the images.
 
     Raises:
@@ -167,8 +171,8 @@ def check_channels(given: Sequence[int] | None, in_channels: int) -> None:
     """
     if given is None:
         return
-    is_sequence = isinstance(given, Sequence) and not isinstance(given, str)
-    if not is_sequence or not given or not all(type(c) is int for c in given):
+    given = plain_setting(given)
+    if not isinstance(given, tuple) or not given or not all(type(c) is int for c in given):
         raise ValueError(
             f"teacher_channels must be whole numbers, such as (3, 2, 1), got {given!r}"
         )

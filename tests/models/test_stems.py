@@ -115,6 +115,19 @@ def test_a_stem_that_a_network_has_not_is_refused(
         RotateNetSupervisor(images, backbone=backbone, stem=stem)
 
 
+@pytest.mark.parametrize("size", [None, 32])
+def test_who_awaits_the_size_of_a_checkpoint_says_nothing_of_the_one_until_then(
+    size: int | None, images: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("timm")
+    with caplog.at_level(logging.WARNING):
+        RotateNetSupervisor(backbone="timm/test_vit", image_size=size)
+    assert len(caplog.messages) == (size is not None)
+    with caplog.at_level(logging.WARNING):
+        RotateNetSupervisor(images.repeat(1, 1, 2, 2), backbone="timm/test_vit")
+    assert "64x64" in caplog.messages[-1]
+
+
 def test_a_checkpoint_keeps_it(images: Tensor, tmp_path: Path) -> None:
     def build(**more: Any) -> RotateNetSupervisor:
         return RotateNetSupervisor(images, backbone="resnet18", **more)

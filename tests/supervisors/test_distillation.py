@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,13 @@ def test_maps_of_another_grid_show_the_same(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize(
     ("channels", "given", "shown"),
-    [(5, (3, 2, 1), [3, 2, 1]), (1, None, [0, 0, 0]), (3, None, [0, 1, 2]), (3, (1, 1, 0), None)],
+    [
+        (5, (3, 2, 1), [3, 2, 1]),
+        (5, np.array([3, 2, 1]), [3, 2, 1]),
+        (1, None, [0, 0, 0]),
+        (3, None, [0, 1, 2]),
+        (3, (1, 1, 0), None),
+    ],
 )
 def test_the_teacher_sees_its_channels_at_its_size_as_it_wants_them(
     channels: int, given: Any, shown: list[int] | None, generator: torch.Generator
