@@ -17,6 +17,8 @@ from super_selfish.cli.reading import Code, Missing
 # Of files and folders, which are written so that they hold from everywhere.
 _PLACES = {"images", "test", "pretrain", "downstream", "downstream_test"}
 _PLACES |= {"run", "out", "path", "others", "evaluation"}
+# Of files, runs or networks by name; the first two are written so.
+_PLACES_OR_NAMES = {"weights", "teacher", "teacher_weights"}
 # Of how it is shown, or of what lies there already: nothing of what is done.
 _LEFT_OUT = ("progress", "overwrite", "json", "retry")
 _PLAIN = re.compile(r"[A-Za-z_./][\w./ -]*")
@@ -109,11 +111,21 @@ def _write(command: str, settings: Mapping[str, Any], file: Path | None) -> None
 
 def _from_everywhere(name: str, value: Any) -> Any:
     """Paths without regard to the present folder."""
+    if name in _PLACES_OR_NAMES:
+        return _absolute(value) if _is_there(value) else value
     if name not in _PLACES:
+        if isinstance(value, Mapping):  # the flags of a group
+            return {key: _from_everywhere(key, inner) for key, inner in value.items()}
         return value
     if isinstance(value, Mapping):
         return {key: _absolute(place) for key, place in value.items()}
     return [_absolute(each) for each in value] if isinstance(value, list) else _absolute(value)
+
+
+def _is_there(name: Any) -> bool:
+    """Whether a word is the path of a file, of a checkpoint without its ending or of a run."""
+    path = os.path.expanduser(name) if isinstance(name, str) else ""
+    return any(map(os.path.isfile, (path, f"{path}.pt", os.path.join(path, "run.pt"))))
 
 
 def _absolute(place: str) -> str:

@@ -46,6 +46,24 @@ def test_defaults_are_written_as_well_and_paths_hold_from_everywhere(
     }
 
 
+@pytest.mark.parametrize("given", ["runs/mine", "mine", "w.safetensors", "resnet50", "timm/vit"])
+@pytest.mark.parametrize("name", ["weights", "teacher"])
+def test_paths_that_may_be_names_hold_from_everywhere_as_well(
+    name: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = (tmp_path / "runs" / "mine" / "run.pt", tmp_path / "mine.pt", tmp_path / given)
+    for file in files[: 2 + given.endswith(".safetensors")]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "resnet50").mkdir()  # a folder of that name is no run
+    flags = COMMANDS["pretrain"].flags(("distillation",))
+    arguments = ["photos", "--algorithm", "distillation", f"--distillation.{name}", given]
+    held = settings_of(flags, parsed(arguments, flags))["distillation"]
+    is_name = given in ("resnet50", "timm/vit")
+    assert held == {name: given if is_name else str(tmp_path / given)}
+
+
 def test_only_what_was_done_is_recorded(tmp_path: Path) -> None:
     file = tmp_path / "out.yaml"
     with pytest.raises(ValueError), recorded("check", {}, file):
