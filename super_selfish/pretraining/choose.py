@@ -40,6 +40,7 @@ from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import checkpoint_path, has_checkpoint
 from super_selfish.training.display import duration, tell
 from super_selfish.training.schedules import wants_length
+from super_selfish.training.weight_decay import wants_end
 
 # Of the runs of benchmarks/results, see docs/choosing.md.
 WORTHLESS = (
@@ -180,6 +181,12 @@ def choose(
         raise ValueError(
             f"supervise: lr_scheduler={schedule!r} needs to know how long a run is, and that of a "
             "candidate is not known: leave it out; the winner's rate falls along a cosine"
+        )
+    decay = task.wishes.settings.get("weight_decay")
+    if wants_end(decay):
+        raise ValueError(
+            f"supervise: weight_decay={decay!r} needs to know how long a run is, and that of a "
+            "candidate is not known: give one number"
         )
     if names is None:
         names = rules.candidates(is_coloured=_is_coloured(task))

@@ -115,12 +115,17 @@ class AdversarialSupervisor(Supervisor, ABC):
         players = self._players()
         options = _adam_options(optimizer)
 
-        def build_optimizers(parameters: list[nn.Parameter], lr: float) -> PlayerOptimizers:
+        def build_optimizers(given: list[Any], lr: float) -> PlayerOptimizers:
             owned = {name: _trainable(player) for name, player in players.items()}
-            _check_each_is_owned_once(parameters, owned)
+            in_groups = run.weight_decay is not None
+            every = [p for group in given for p in group["params"]] if in_groups else given
+            _check_each_is_owned_once(every, owned)
+            shares: dict[str, Any] = owned
+            if in_groups:
+                shares = {name: _share(given, set(own)) for name, own in owned.items()}
             return PlayerOptimizers(
                 {
-                    name: optimizer(owned[name], lr=lr * player.lr_factor, **options)
+                    name: optimizer(shares[name], lr=lr * player.lr_factor, **options)
                     for name, player in players.items()
                 }
             )
@@ -171,6 +176,12 @@ def discriminator_has_won(row: Row) -> bool:
 def _trainable(player: Player) -> list[nn.Parameter]:
     parameters = (p for module in player.modules for p in module.parameters() if p.requires_grad)
     return list(dict.fromkeys(parameters))
+
+
+def _share(groups: list[dict[str, Any]], owned: set[nn.Parameter]) -> list[dict[str, Any]]:
+    """What of groups belongs to a player."""
+    shares = [{**group, "params": [p for p in group["params"] if p in owned]} for group in groups]
+    return [share for share in shares if share["params"]]
 
 
 def _held(optimizer: Optimizer) -> list[Tensor]:

@@ -28,6 +28,7 @@ from super_selfish.supervisors.arguments import (
     record_arguments,
 )
 from super_selfish.supervisors.defaults import RATE
+from super_selfish.supervisors.following import updates_before
 from super_selfish.supervisors.loop import Loop
 from super_selfish.supervisors.noting import Noting
 from super_selfish.supervisors.persistence import take_weights
@@ -54,6 +55,7 @@ from super_selfish.training.schedules import (
 )
 from super_selfish.training.spelling import spelling_checked
 from super_selfish.training.typed import arguments_checked
+from super_selfish.training.weight_decay import set_decay
 
 
 def _constructor(supervisor: object) -> dict[str, Iterable[str]]:
@@ -146,6 +148,7 @@ class Supervisor(Noting):
         keep_last: int = 2,
         overwrite: bool = False,
         steps_per_epoch: int | None = None,
+        weight_decay: float | tuple[float, float] | None = None,
     ) -> Supervisor:
         """Trains.
 
@@ -202,8 +205,9 @@ class Supervisor(Noting):
                 SimCLR, NNCLR, SwAV, Barlow Twins, VICReg, LeJEPA), which see those of `batch_size`;
                 and losses of your own that average over something else than images and do not say
                 so (`_counts`).
-            clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm,
-                most of which do not clip.
+            clip_norm: Largest norm of the gradients of an update; None leaves it to the algorithm:
+                3.0 for DINO and 0.01 for CPC unless their constructors are told otherwise, others
+                do not clip.
             time_limit: A time such as `"10min"` after which the run is stored and ends, though it
                 may be amid an epoch; `resume` goes on.
             progress: Whether to show how far training is: a bar in terminals and notebooks, in logs
@@ -253,6 +257,11 @@ class Supervisor(Noting):
             overwrite: Replaces a former run at `name`, and keeps none of its files.
             steps_per_epoch: How long an epoch is, of a stream of which nobody knows how many images
                 it has. Then an epoch goes on where the last one ended; see `data.StreamSource`.
+            weight_decay: Of weights; norms and biases, the tensors of one dimension, then have
+                none. Two numbers, such as `(0.04, 0.4)` (DINO's), are that of the first and of the
+                last update, between which it goes along half a cosine; it is made for `"adamw"`,
+                where Adam and SGD add it to the gradients. None: that of the optimizer, for all
+                that trains unless the algorithm says otherwise.
 
         Returns:
             This supervisor.
@@ -302,7 +311,8 @@ class Supervisor(Noting):
         run.stream = getattr(loader, "position", None)
         run.remarks += getattr(loader, "remarks", [])
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        built = build_optimizer(optimizer, self._parameter_groups(named, lr), named, lr)
+        groups = self._parameter_groups(named, lr)
+        built = build_optimizer(optimizer, groups, named, lr, run.weight_decay)
         return loader, built, build_schedule(lr_scheduler, built, run.total_updates, run.epochs)
 
     def _images_in_order(self, batch_size: int, shuffle: bool) -> tuple[ImageSource, EpochBatches]:
@@ -388,6 +398,8 @@ class Supervisor(Noting):
             part._before_step()
         if run.clip_norm is not None:
             self._clip(optimizer, run.clip_norm)
+        if run.weight_decay is not None:
+            set_decay(optimizer, run.weight_decay, updates_before(run), run.total_updates)
         moved = run.move(optimizer, self.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         if moved:

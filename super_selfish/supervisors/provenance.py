@@ -58,6 +58,8 @@ def provenance_of(supervisor: Pretrained) -> dict[str, Any] | None:
     }
     if run.lr_scaling is not None:
         settings["lr_scaling"] = run.lr_scaling
+    if run.weight_decay is not None:
+        settings["weight_decay"] = run.weight_decay
     if run.averaging is not None:
         settings["averaging"] = str(run.averaging)
     if run.optimizer is not None:

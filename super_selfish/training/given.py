@@ -21,6 +21,7 @@ from super_selfish.training.scaling import scaling_of
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
 from super_selfish.training.typed import as_count, as_whole
+from super_selfish.training.weight_decay import decay_of
 
 _UNFIT: dict[type, str] = {
     torch.optim.LBFGS: "computes the loss of one batch several times in a step, and here each "
@@ -247,4 +248,5 @@ _CHECKS = {
     "cache": _cache,
     "checkpoint_every": _checkpoint_every,
     "clip_norm": _clip_norm,
+    "weight_decay": decay_of,
 }

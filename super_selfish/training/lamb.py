@@ -41,7 +41,9 @@ def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
     for group in groups:
         weights = [each for each in group["params"] if each.ndim > 1]
         vectors = [each for each in group["params"] if each.ndim <= 1]
-        parts += [{**group, "params": weights}] if weights else []
+        # timm's leaves weights without decay as they are, unless it is told to scale them too.
+        always = {} if group.get("weight_decay", weight_decay) else {"always_adapt": True}
+        parts += [{**group, "params": weights, **always}] if weights else []
         parts += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
     built: Optimizer = Lamb(parts, lr=lr, weight_decay=weight_decay, max_grad_norm=None)
     return built

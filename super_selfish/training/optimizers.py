@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from super_selfish.training.lamb import lamb
+from super_selfish.training.weight_decay import Decay, decaying, require_decaying
 
 
 class LARS(Optimizer):
@@ -128,6 +129,7 @@ def build_optimizer(
     groups: list[dict[str, Any]],
     named: Mapping[str, Tensor],
     lr: float,
+    weight_decay: Decay | None = None,
 ) -> Any:
     """Builds an optimizer.
 
@@ -138,13 +140,16 @@ def build_optimizer(
         groups: As an algorithm gives them.
         named: What trains, by name.
         lr: Learning rate of what has none of its own.
+        weight_decay: Of weights in groups that have none of their own; None leaves it to the
+            optimizer.
 
     Returns:
         The optimizer, or several by name.
 
     Raises:
-        TypeError: If it is none, or a group is no dict with parameters.
-        ValueError: If a parameter is in no group, or in several.
+        TypeError: If it is none, knows no weight decay that is wanted, or a group is no dict with
+            parameters.
+        ValueError: If a parameter is in no group, or in several, or nothing can have the decay.
     """
     groups = [_listed(group) for group in groups]
     in_groups = [parameter for group in groups for parameter in group["params"]]
@@ -154,10 +159,14 @@ def build_optimizer(
             f"have {len(set(in_groups) & set(named.values()))}, {len(in_groups)} in all: see "
             "_parameter_groups()"
         )
+    if weight_decay is not None:
+        groups = decaying(groups, weight_decay)
     is_plain = len(groups) == 1 and list(groups[0]) == ["params"]
     options = {"named_parameters": dict(named)} if wants_names(optimizer) else {}
     built = optimizer(groups[0]["params"] if is_plain else groups, lr=lr, **options)
     require_optimizer(built)
+    if weight_decay is not None:
+        require_decaying(built, groups)
     return built
 
 

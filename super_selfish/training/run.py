@@ -101,6 +101,7 @@ class Run:
     clip_norm: float | None = decides()
     num_images: int = decides(0)
     sync_batch_norm: bool = decides(False)
+    weight_decay: float | tuple[float, float] | None = decides(None)
     epochs_before: int = 0
     epoch: int = 0
     step: int = 0

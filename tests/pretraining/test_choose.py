@@ -207,6 +207,7 @@ def test_with_less_time_there_are_fewer_candidates(
         ({"options": {"moco": {}}}, ValueError, "options are for .'moco'."),
         ({"options": {"rotate": {"angle": 1}}}, TypeError, "options: .'angle'. are none of"),
         ({"supervise": {"lr_scheduler": "cosine"}}, ValueError, "needs to know how long"),
+        ({"supervise": {"weight_decay": [0, 1]}}, ValueError, r"weight_decay=.0, 1. needs to know"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -64,6 +64,11 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels_last": "no"}, TypeError, "channels_last must be True or False, got the text 'no'"),
     ({"clip_norm": 0}, ValueError, "clip_norm must be positive, got 0"),
     (
+        {"weight_decay": (0.04, -0.4)},
+        ValueError,
+        "weight_decay must be finite and not negative, got -0.4",
+    ),
+    (
         {"pretrained": "a/b"},
         TypeError,
         "pretrained must be True or False, got the text 'a/b': where from is told by name='a/b'",
@@ -202,6 +207,7 @@ def test_every_argument_is_looked_at_by_its_type() -> None:
                 "averaging",
                 "lr_scaling",
                 "steps_per_epoch",
+                "weight_decay",
             ),
         }, name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,11 +22,13 @@ def groups_of(model: nn.Module) -> dict[str, Any]:
     return dict(model.named_parameters())
 
 
-def test_lamb_equals_the_loops(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("decay", [0.01, 0.0])  # timm's own scales what decays alone
+def test_lamb_equals_the_loops(generator: torch.Generator, decay: float) -> None:
     pytest.importorskip("timm", reason="LAMB is that of timm")
     model = network().double()
     named = groups_of(model)
-    optimizer = build_optimizer(lamb, [{"params": list(named.values())}], named, 0.3)
+    groups = [{"params": list(named.values())}]
+    optimizer = build_optimizer(partial(lamb, weight_decay=decay), groups, named, 0.3)
     expected = [parameter.detach().clone() for parameter in model.parameters()]
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in expected]
     for step in range(1, 5):
@@ -35,7 +38,7 @@ def test_lamb_equals_the_loops(generator: torch.Generator) -> None:
         optimizer.step()
         for n, gradient in enumerate(steps):
             expected[n], moments[n] = lamb_in_loops(
-                expected[n], gradient, moments[n], step, lr=0.3, weight_decay=0.01
+                expected[n], gradient, moments[n], step, lr=0.3, weight_decay=decay
             )
         for parameter, value in zip(model.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.detach(), value, atol=1e-10, rtol=1e-10)

@@ -29,6 +29,7 @@ from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.run import parse_time
 from super_selfish.training.schedules import constant, wants_length
 from super_selfish.training.spelling import did_you_mean
+from super_selfish.training.weight_decay import wants_end
 
 Kind = Callable[..., Supervisor]
 
@@ -200,6 +201,11 @@ def settings_of(
             raise ValueError(
                 f"lr_scheduler={keywords['lr_scheduler']!r} needs to know how long the run is: "
                 "give epochs= instead of budget="
+            )
+        if timed and wants_end(keywords.get("weight_decay")):
+            raise ValueError(
+                f"weight_decay={keywords['weight_decay']!r} needs to know how long the run is: "
+                "give epochs= instead of budget=, or one number"
             )
     return settings
 

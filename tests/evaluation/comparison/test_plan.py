@@ -97,6 +97,13 @@ def test_a_schedule_that_wants_the_length_has_no_budget_of_time() -> None:
         settings_of(KINDS, {"lr_scheduler": "cosine"}, timed=True)
 
 
+def test_a_weight_decay_that_moves_over_the_run_has_no_budget_of_time() -> None:
+    assert settings_of(KINDS, {"weight_decay": (0.04, 0.4)}, timed=False)["moco"]
+    assert settings_of(KINDS, {"weight_decay": 0.04}, timed=True)["moco"]
+    with pytest.raises(ValueError, match=r"weight_decay=\(0.04, 0.4\) needs to know how long"):
+        settings_of(KINDS, {"moco": {"weight_decay": (0.04, 0.4)}}, timed=True)
+
+
 def test_options_are_those_of_the_constructors() -> None:
     def made(channels: int) -> dict[str, Any]:
         return {}
