@@ -38,7 +38,7 @@ from super_selfish.supervisors.patch_grid import (
     patch_sheet,
     size_to_show,
 )
-from super_selfish.supervisors.refusals import as_numbers, require_counts
+from super_selfish.supervisors.refusals import as_numbers, require_clip_norm, require_counts
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.counting import plural
 from super_selfish.training.distributed import first_row, gather
@@ -168,8 +168,7 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
                 f"offsets are different numbers of rows ahead, from 1 to {self.grid - 1} in a grid "
                 f"of {self.grid}, got {offsets}"
             )
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive, got {clip_norm}")
+        require_clip_norm(clip_norm)
         self.offsets = tuple(int(offset) for offset in offsets)
         self.clip_norm = clip_norm
         height, width = (2 * (side // (self.grid + 1)) for side in self.image_size)

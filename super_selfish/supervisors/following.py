@@ -47,6 +47,20 @@ def said_of_momentum(
     return {} if given is not None else {"momentum": f"{WARMED}, {bounds}, rising to 1"}
 
 
+def rising_line(run: Run, first: float, last: float, epochs: float) -> float:
+    """A number that goes in a line from one value to another in the first epochs of a run.
+
+    Args:
+        run: The run, before its position moves on.
+        first: Its value in the first update.
+        last: Its value from then on.
+        epochs: In which it goes there.
+    """
+    duration = epochs * (run.total_updates // run.epochs)
+    progress = updates_before(run) / duration if duration > 0 else 1.0
+    return last if progress >= 1 else first + (last - first) * progress
+
+
 def thaws_after(run: Run, given: int | None, published: int) -> int:
     """Updates for which a last layer is frozen at first (SwAV, DINO).
 

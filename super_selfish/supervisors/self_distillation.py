@@ -34,6 +34,7 @@ from super_selfish.supervisors.augmenting import Triple, or_default
 from super_selfish.supervisors.base import Size, Supervisor
 from super_selfish.supervisors.defaults import FEW_CLASSES, LEAST_OF_TEACHER
 from super_selfish.supervisors.following import (
+    rising_line,
     rising_momentum,
     said_of_momentum,
     thaws_after,
@@ -48,12 +49,18 @@ from super_selfish.supervisors.multi_crop import (
     small_size_for,
     three_augmentations,
 )
-from super_selfish.supervisors.refusals import require_counts, require_logits
+from super_selfish.supervisors.refusals import (
+    as_numbers,
+    require_clip_norm,
+    require_counts,
+    require_logits,
+)
 from super_selfish.supervisors.remembering import MANY_IMAGES
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import gather_one
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
+from super_selfish.training.typed import as_number
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -62,6 +69,7 @@ if TYPE_CHECKING:
 
 MOMENTUM = 0.996  # with which the paper begins
 FROZEN_UPDATES = 1251  # of the last layer: an epoch of ImageNet in batches of 1024 (authors' code)
+SHARPENED_EPOCHS = 30  # in which the teacher's temperature rises, of 100 to 800 (section 3.2)
 _ALL_CLASSES = 0.98  # of log K: above it they say nothing
 
 
@@ -71,19 +79,22 @@ class DINOSupervisor(Supervisor):
     `get_backbone()` returns a copy of the teacher's backbone, which the paper evaluates, or with
     `keep="student"` the network that trains, so the very module that was given.
 
-    The paper trains transformers: `backbone="timm/vit_tiny_patch16_224"`, with
-    `supervise(optimizer="adamw", lr=5e-4 * batch_size / 256, lr_scheduler="cosine",
-    clip_norm=3.0)`.
+    The paper trains transformers: `backbone="timm/vit_tiny_patch16_224"` and, in long runs,
+    `teacher_temperature=(0.04, 0.07)`, with `supervise(optimizer="adamw", lr=5e-4,
+    lr_scaling="linear", lr_scheduler=Cosine(warmup_epochs=10, end_lr=1e-6), weight_decay=(0.04,
+    0.4))`; `Cosine` is of `super_selfish.training`.
 
     Differences from the paper: up to 100,000 images there are 512 classes instead of 65,536, and
     six small crops instead of eight. The momentum rises from 0.99 to the paper's through the first
     2,240 updates. The last layer is frozen for an epoch of ImageNet, at most a tenth of the run.
     Hidden layers are narrower on backbones of fewer than 512 features; they have batch norm where
     the backbone has it, as the authors' do for convolutional networks by option. Small crops have
-    96/224 of the side of the images, of transformers in whole patches. Weight decay stays as it is,
-    where theirs rises from 0.04 to 0.4. By default Adam trains at a constant rate of 1e-3 in
-    batches of 32, instead of AdamW at 5e-4 times batch size / 256 down a cosine, in batches of 1024
-    (see above).
+    96/224 of the side of the images, of transformers in whole patches. Gradients are clipped all
+    together, where the authors' code clips those of each tensor by itself. A teacher's temperature
+    that rises does so with every update, at most through three tenths of the run, where theirs
+    rises once an epoch. By default Adam trains at a constant rate of 1e-3 in batches of 32, without
+    weight decay, instead of AdamW at 5e-4 times batch size / 256 down a cosine, in batches of 1024,
+    with a weight decay that rises from 0.04 to 0.4 (see above).
 
     The network sees a batch in two passes, one of all large crops, one of all small ones; the
     teacher sees the large ones, in one pass.
@@ -92,6 +103,10 @@ class DINOSupervisor(Supervisor):
     center: Tensor
     pending: Tensor
 
+    former_arguments: ClassVar[Mapping[str, Any]] = {
+        "clip_norm": None,
+        "teacher_warmup_epochs": None,
+    }
     title = "DINO"
     question = "What does my slower copy make of the whole of this image?"
     against_collapse = "lower teacher_temperature or lr, or raise momentum"
@@ -117,10 +132,12 @@ class DINOSupervisor(Supervisor):
         bottleneck_size: int = 256,
         hidden_size: int | None = None,
         temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
+        teacher_temperature: float | tuple[float, float] = 0.04,
+        teacher_warmup_epochs: float | None = None,
         center_momentum: float = 0.9,
         momentum: float | None = None,
         frozen_updates: int | None = None,
+        clip_norm: float | None = 3.0,
         keep: str = "teacher",
         num_small: int = 6,
         small_size: Size | None = None,
@@ -147,13 +164,19 @@ class DINOSupervisor(Supervisor):
                 times the features, at least 256.
             temperature: Of the network's shares, in the default loss. 0.1: section 3.2.
             teacher_temperature: Of the teacher's shares; the smaller, the more decided they are.
-                0.04: section 3.2, where it rises to 0.07 in the first 30 epochs of long runs.
+                Two, such as `(0.04, 0.07)`: it rises in a line from the first to the second. 0.04:
+                section 3.2, where it rises to 0.07.
+            teacher_warmup_epochs: Epochs, or parts of one, in which it rises; 0 for none. Default:
+                30 (section 3.2), at most three tenths of the run, as 30 of the paper's shortest,
+                100. A temperature of one number has none.
             center_momentum: Weight of the old centre in an update, in [0, 1). 0.9: appendix D.
             momentum: Weight of the old teacher in the first update, in [0, 1]; it rises to 1 over
                 the run. Default: the paper's 0.996, which rises so, but after `t` updates at most
                 `(1 + t) / (10 + t)` or 0.99.
             frozen_updates: For which the last layer stays as it is at first. Default: 1251
                 (authors' code, an epoch), at most a tenth of the run.
+            clip_norm: Largest norm of the gradients, where `supervise()` is given none; None does
+                not clip. 3.0: authors' code.
             keep: Whose backbone `get_backbone()` returns, `"teacher"` or `"student"`.
             num_small: Small crops of an image, beside two large ones. The paper: 8.
             small_size: Side or (height, width) of small crops in pixels. Default: 96/224 of the
@@ -176,10 +199,9 @@ class DINOSupervisor(Supervisor):
         for name, value in (("momentum", momentum), ("center_momentum", center_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
-        if not 0 < teacher_temperature < math.inf:
-            raise ValueError(
-                f"teacher_temperature must be > 0 and finite, got {teacher_temperature}"
-            )
+        temperatures = _first_and_last(teacher_temperature)
+        _require_warmup(teacher_warmup_epochs, rises=_rises(teacher_temperature))
+        require_clip_norm(clip_norm)
         if keep not in ("teacher", "student"):
             raise ValueError(f'keep is "teacher" or "student", got {keep!r}')
         require_counts(bottleneck_size=bottleneck_size, hidden_size=hidden_size)
@@ -201,6 +223,9 @@ class DINOSupervisor(Supervisor):
         self.num_classes = num_classes
         self.temperature = temperature
         self.teacher_temperature = teacher_temperature
+        self.teacher_temperatures = temperatures
+        self.teacher_warmup_epochs = teacher_warmup_epochs
+        self.clip_norm = clip_norm
         self.center_momentum = center_momentum
         self.momentum = momentum
         self.frozen_updates = frozen_updates
@@ -249,7 +274,7 @@ class DINOSupervisor(Supervisor):
         scores = embedded_crops(self.model, data)  # (V, B, K)
         with torch.no_grad():
             said = in_full(self.momentum_encoder(large))  # (2 B, K)
-            shares = ((said - self.center) / self.teacher_temperature).softmax(dim=1)
+            shares = ((said - self.center) / self.temperature_now(self.run)).softmax(dim=1)
             shares = shares.unflatten(0, (LARGE_CROPS, -1))  # (2, B, K)
             if self.training:
                 self._write_memory(self._remember, _sums(said))
@@ -293,8 +318,31 @@ class DINOSupervisor(Supervisor):
         """
         return rising_momentum(run, self.momentum, MOMENTUM, LEAST_OF_TEACHER)
 
+    def temperature_now(self, run: Run | None) -> float:
+        """Temperature of the teacher in the update under way, from where the run stands.
+
+        `tau_t = first + (last - first) * min(1, t / w)` after `t` updates, of which `w` are in
+        `teacher_warmup_epochs`.
+
+        Args:
+            run: The run, before its position moves on; None: that after the warm-up.
+
+        Returns:
+            The temperature.
+        """
+        first, last = self.teacher_temperatures
+        return last if run is None else rising_line(run, first, last, self._warmup_epochs(run))
+
+    def _warmup_epochs(self, run: Run) -> float:
+        if self.teacher_warmup_epochs is not None:
+            return self.teacher_warmup_epochs
+        return min(SHARPENED_EPOCHS, 0.3 * run.epochs)
+
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
-        return said_of_momentum(self.momentum, MOMENTUM, LEAST_OF_TEACHER)
+        said = said_of_momentum(self.momentum, MOMENTUM, LEAST_OF_TEACHER)
+        if _rises(self.teacher_temperature) and self.teacher_warmup_epochs is None:
+            said["teacher_warmup_epochs"] = f"{self._warmup_epochs(run):g}"
+        return said
 
     def _measure(self, shares: Tensor, scores: Tensor) -> None:
         """Notes what the teacher's shares `[2, B, K]` and all scores `[V, B, K]` say."""
@@ -340,6 +388,32 @@ def default_num_classes(num_images: int | None) -> int:
         512, or for more than 100,000 images 65,536 as in the paper.
     """
     return FEW_CLASSES if num_images is None or num_images <= MANY_IMAGES else 65_536
+
+
+def _first_and_last(given: Any) -> tuple[float, float]:
+    """The teacher's temperature in the first update, and after its warm-up."""
+    name = "teacher_temperature"
+    both = as_numbers(name, given, 2) if _rises(given) else (given, given)
+    first, last = (as_number(name, each) for each in both)
+    if not (0 < first < math.inf and 0 < last < math.inf):
+        raise ValueError(f"{name} must be > 0 and finite, got {given}")
+    return first, last
+
+
+def _rises(temperature: Any) -> bool:
+    return isinstance(temperature, Sequence) and not isinstance(temperature, str)
+
+
+def _require_warmup(epochs: float | None, *, rises: bool) -> None:
+    if epochs is None:
+        return
+    if not 0 <= epochs < math.inf:
+        raise ValueError(f"teacher_warmup_epochs must be >= 0 and finite, got {epochs}")
+    if not rises:
+        raise ValueError(
+            "teacher_warmup_epochs is of a temperature that rises, such as "
+            f"teacher_temperature=(0.04, 0.07), and this one does not, got {epochs}"
+        )
 
 
 def _sums(scores: Tensor) -> Tensor:

@@ -163,7 +163,9 @@ EDGES: dict[str, list[Edge]] = {
         Edge("bottleneck_size", **COUNT),
         Edge("hidden_size", **COUNT),
         Edge("temperature", [TINY], [0.0, math.inf]),
-        Edge("teacher_temperature", [TINY], [0.0, math.inf]),
+        Edge("teacher_temperature", [TINY, (0.04, TINY)], [0.0, math.inf, (0.04, 0.0), (0.04,)]),
+        Edge("teacher_warmup_epochs", [0, TINY], [-TINY, math.inf]),
+        Edge("clip_norm", [TINY, None], [0.0, -1.0]),
         Edge("center_momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
         Edge("momentum", [0.0, 1.0], [-TINY, 1 + TINY]),
         Edge("frozen_updates", [0], [-1]),
@@ -287,11 +289,13 @@ ROWS = [(algorithm, edge) for algorithm, edges in EDGES.items() for edge in edge
 
 
 def build(algorithm: str, name: str, value: Any) -> Any:
-    others = (
+    others: dict[str, Any] = (
         {"num_permutations": 2}
         if algorithm == "pirl" and name not in ("num_permutations", "grid")
         else {}
     )
+    if name == "teacher_warmup_epochs":
+        others = {"teacher_temperature": (0.04, 0.07)}
     return SUPERVISORS[algorithm](
         backbone=wide(algorithm, 4), image_size=32, **{**others, name: value}
     )

@@ -221,6 +221,25 @@ def test_byol_s_momentum_is_the_paper_s_once_as_much_was_seen() -> None:
     assert built("byol", 32, momentum=0.7).momentum_now(at(0, 0, epochs=1)) == pytest.approx(0.7)
 
 
+def test_dino_s_teacher_is_as_sharp_as_in_the_paper() -> None:
+    epochs = SIGNATURES["dino"]["teacher_warmup_epochs"].paper
+    assert epochs == 30
+    for of_run, warmup in ((800, 30), (100, 30), (10, 3)):  # 30 of the paper's shortest, 100
+        dino = built("dino", 32, teacher_temperature=(0.04, 0.07))
+        for share in (0.0, 0.5, 1.0, 2.0):
+            run = at(int(share * warmup), int(10 * share * warmup) % 10, epochs=of_run)
+            expected = 0.04 + 0.03 * min(1.0, share)
+            assert dino.temperature_now(run) == pytest.approx(expected), (of_run, share)
+        assert dino.temperature_now(at(of_run - 1, 9, epochs=of_run)) == 0.07
+        assert dino.temperature_now(None) == 0.07
+    own = built("dino", 32, teacher_temperature=(0.04, 0.07), teacher_warmup_epochs=0.5)
+    found = [own.temperature_now(at(0, step, epochs=2)) for step in (0, 1, 4, 5)]
+    assert found == pytest.approx([0.04, 0.046, 0.064, 0.07])
+    at_once = built("dino", 32, teacher_temperature=(0.04, 0.07), teacher_warmup_epochs=0)
+    assert at_once.temperature_now(at(0, 0, epochs=2)) == 0.07
+    assert built("dino", 32).temperature_now(at(3, 0, epochs=100)) == 0.04
+
+
 def test_moco_s_momentum_is_the_paper_s_once_as_much_was_seen() -> None:
     published = SIGNATURES["moco"]["momentum"].paper
     assert published == 0.999

@@ -196,7 +196,9 @@ WRONG: dict[str, dict[str, tuple[Any, ...]]] = {
         "bottleneck_size": COUNTS,
         "hidden_size": COUNTS,
         "temperature": (0.0, -1.0, NAN, INF),
-        "teacher_temperature": (0.0, -1.0, NAN, INF),
+        "teacher_temperature": (0.0, -1.0, NAN, INF, (0.04,), (0.04, 0.0), (NAN, 0.07)),
+        "teacher_warmup_epochs": (-0.1, NAN, INF, 30),  # of a temperature that stays as well
+        "clip_norm": (0.0, -1.0, NAN),
         "center_momentum": (-0.1, 1.1, NAN),
         "momentum": (-0.1, 1.1, NAN),
         "frozen_updates": (-1, 2.5),

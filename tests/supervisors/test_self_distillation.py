@@ -114,6 +114,55 @@ def test_the_centre_is_the_moving_mean_of_what_the_teacher_says(
     assert float(supervisor.pending.abs().sum()) == 0
 
 
+class Overheard(DINOSupervisor):
+    """Notes shares and what they are made of; stops before a step."""
+
+    stop_at = 10**6
+
+    def _forward(self, data: Crops) -> Tensor:
+        assert self.run is not None
+        if self.run.global_step == self.stop_at:
+            raise KeyboardInterrupt
+        with torch.no_grad():
+            self.said = self.momentum_encoder(data.large_crops()) - self.center
+        return super()._forward(data)
+
+
+def test_the_teacher_s_temperature_rises_in_a_line_after_a_resumption_too(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    def run(noted: list[float], stop_at: int = 10**6, **more: Any) -> Any:
+        def noting(shares: Tensor, scores: Tensor) -> Tensor:
+            shares, said = shares.flatten(0, 1), supervisor.said
+            ratios = (said[:, 0] - said[:, 1]) / (shares[:, 0].log() - shares[:, 1].log())
+            noted.append(float(ratios.median()))
+            return -(shares.log() * scores.flatten(0, 1)).mean()
+
+        torch.manual_seed(0)
+        arguments: dict[str, Any] = {"num_classes": 7, "hidden_size": 32, "bottleneck_size": 8}
+        arguments |= {"teacher_temperature": (0.5, 2.0), "teacher_warmup_epochs": 3}
+        supervisor = Overheard(images, tiny_backbone(), loss=noting, num_small=0, **arguments)
+        supervisor.stop_at = stop_at
+        settings: dict[str, Any] = {
+            "epochs": 5,
+            "batch_size": 22,
+            "progress": False,
+            "name": tmp_path / "run",
+        }
+        return supervisor.supervise(**{**settings, "checkpoint_every": 2, **more})
+
+    noted: list[float] = []
+    after: list[float] = []
+    whole = run(noted, name=None)
+    assert noted == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0], rel=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        run([], stop_at=2)
+    resumed = run(after, resume=True)
+    assert after == noted[2:]
+    expected = whole.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
+
+
 def test_neither_teacher_nor_centre_moves_where_nothing_trains(
     images: Tensor, tiny_backbone: Backbones, generator: torch.Generator
 ) -> None:
@@ -123,6 +172,44 @@ def test_neither_teacher_nor_centre_moves_where_nothing_trains(
     assert all(p.grad is None for p in supervisor.momentum_encoder.parameters())
     moved = [p.grad is not None and bool(p.grad.any()) for p in supervisor.model.parameters()]
     assert all(moved)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "norm"), [(3.0, None, 3.0), (3.0, 0.5, 0.5), (None, None, None)]
+)
+def test_gradients_are_clipped_as_the_authors_say_unless_one_says_otherwise(
+    images: Tensor,
+    tiny_backbone: Backbones,
+    own: float | None,
+    given: float | None,
+    norm: float | None,
+) -> None:
+    """By gradient descent at a rate of 1 weights move by the gradient."""
+
+    def steep(shares: Tensor, scores: Tensor) -> Tensor:
+        return 1e3 * scores.square().sum() + 0 * shares.sum()
+
+    arguments = {} if own == 3.0 else {"clip_norm": own}
+    supervisor = small(images, tiny_backbone(), loss=steep, **arguments)
+    before = [p.detach().clone() for p in supervisor.model.parameters()]
+    supervisor.supervise(
+        **{"lr": 1.0, "optimizer": torch.optim.SGD, "clip_norm": given},
+        **{"epochs": 1, "batch_size": 22, "name": None, "progress": False},
+    )
+    moves = [p.detach() - old for p, old in zip(supervisor.model.parameters(), before, strict=True)]
+    moved = float(torch.stack([move.norm() for move in moves]).norm())
+    assert moved > 100 if norm is None else moved == pytest.approx(norm, rel=1e-3)
+
+
+def test_checkpoints_of_before_clip_no_gradients(
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+) -> None:
+    small(images, tiny_backbone(), clip_norm=None).save(tmp_path / "run")
+    stored = torch.load(tmp_path / "run.pt", weights_only=True)
+    for later in ("clip_norm", "teacher_warmup_epochs"):
+        del stored["arguments"][later]
+    torch.save(stored, tmp_path / "run.pt")
+    assert small(images, tiny_backbone()).load(tmp_path / "run").clip_norm is None
 
 
 def test_the_last_layer_is_frozen_at_first(images: Tensor, tiny_backbone: Backbones) -> None:
