@@ -59,7 +59,8 @@ class FinetuneResult:
         logits: `[M, Y]` float32, on the CPU. Test images that could not be read, and that the
             source was told to skip, are missing, as they are from `extract_features`.
         classes: `[Y]` int64, the label that each column stands for.
-        settings: What was chosen and given: "lr" (of the head), "epochs", "backbone_lr_factor".
+        settings: What was chosen and given: "lr" (of the head), "epochs", "backbone_lr_factor", and
+            "layer_decay" where layers differ.
         validation: For every (learning rate, epochs) that was tried, the accuracy on the held-out
             images, or for labels `[N, Y]` minus their binary cross-entropy; minus infinity where
             training diverged. Empty if there was no choice.
@@ -82,6 +83,7 @@ def finetune(
     batch_size: int = 32,
     max_updates: int = MAX_UPDATES,
     backbone_lr_factor: float = BACKBONE_LR_FACTOR,
+    layer_decay: float = 1.0,
     freeze_until: str | None = None,
     weight_decay: float = 1e-2,
     augmentation: Augmentation | None = None,
@@ -105,6 +107,9 @@ def finetune(
         max_updates: Most steps of one training. Of a training part with more than
             `max_updates * batch_size` images that many are drawn, for all that is done here.
         backbone_lr_factor: Learning rate of the backbone as a multiple of the head's.
+        layer_decay: Learning rate of each layer of the backbone as a multiple of the next one's, in
+            (0, 1]; see `super_selfish.models.freezing.parameter_groups`. MAE's 0.75 is
+            `layer_decay=0.75, backbone_lr_factor=0.75`.
         freeze_until: Name of the first layer of the backbone that trains; `None` trains all.
         weight_decay: Of AdamW.
         augmentation: Done to the training images. The default is nothing: what may be mirrored,
@@ -141,6 +146,7 @@ def finetune(
                 finetune=True,
                 freeze_until=freeze_until,
                 backbone_lr_factor=backbone_lr_factor,
+                layer_decay=layer_decay,
                 augmentation=augmentation,
             )
         if preprocess is not None:
@@ -189,6 +195,8 @@ def finetune(
         raise ValueError(f"training diverged with every learning rate of {sorted(lrs)}: lower them")
     logits = logits_of(trained(torch.arange(len(indices)), *chosen), test)[0]
     settings = {"lr": chosen[0], "epochs": chosen[1], "backbone_lr_factor": backbone_lr_factor}
+    if layer_decay < 1:
+        settings["layer_decay"] = layer_decay
     return FinetuneResult(logits, classes, settings, validation)
 
 

@@ -51,6 +51,7 @@ def rate_finetune(
     lrs: Sequence[float] = LRS,
     max_updates: int = MAX_UPDATES,
     backbone_lr_factor: float = BACKBONE_LR_FACTOR,
+    layer_decay: float = 1.0,
     freeze_until: str | None = None,
 ) -> Score:
     """Fine-tunes a copy of the whole network, see `finetune`; takes minutes rather than seconds.
@@ -62,6 +63,7 @@ def rate_finetune(
         lrs: As for `finetune`.
         max_updates: As for `finetune`.
         backbone_lr_factor: As for `finetune`.
+        layer_decay: As for `finetune`.
         freeze_until: As for `finetune`.
     """
     labels = subject.train_labels
@@ -75,6 +77,7 @@ def rate_finetune(
         lrs=lrs,
         max_updates=max_updates,
         backbone_lr_factor=backbone_lr_factor,
+        layer_decay=layer_decay,
         freeze_until=freeze_until,
         num_workers=subject.num_workers,
         seed=subject.seed,

@@ -167,9 +167,14 @@ def parameter_groups(
     """Groups for an optimizer, in which the backbone learns more slowly than its head.
 
     `lr` for the head, `lr * backbone_lr_factor` for the last layer of the backbone, and
-    `layer_decay` times that of its successor for every layer before. A layer is a child of the
-    backbone or, in a container such as `nn.Sequential`, a child of that; norms belong to the layer
+    `layer_decay` times that of its successor for every layer before. A layer is what timm says of
+    its networks (of a transformer the embedding, then each block); of others a child of the
+    backbone or, in a container such as `nn.Sequential`, a child of that. Norms belong to the layer
     before them.
+
+    BEiT and MAE fine-tune with `lr_i = lr * d^(L + 1 - i)`, from the embedding, `i = 0`, over `L`
+    blocks to the head, `L + 1`: `layer_decay=d, backbone_lr_factor=d`, with `d = 0.75` in MAE (He
+    et al., 2021, arXiv 2111.06377, table 9).
 
     Args:
         backbone: Pretrained network.
@@ -243,12 +248,29 @@ def _layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
 
 def _stages(module: nn.Module) -> list[list[nn.Parameter]]:
     """Parameters of a module's children, of those of containers among them, and its own."""
+    if callable(getattr(module, "group_matcher", None)):
+        return _stages_of_timm(module)
     children = [child for child in module.children() if any(True for _ in child.parameters())]
     own = list(module.parameters(recurse=False))
     stages = [own] if own else []
     for child in children:
         is_container = isinstance(child, (nn.Sequential, nn.ModuleList)) or len(children) == 1
         stages += _stages(child) if is_container else [list(child.parameters())]
+    return stages
+
+
+def _stages_of_timm(network: Any) -> list[list[nn.Parameter]]:
+    """Parameters of a network of timm by its layers, as timm's own layer decay has them.
+
+    Class token, positions and patch embedding of a transformer are one, then each block is one.
+    """
+    from timm.models import group_parameters  # there, if such a network is
+
+    layers = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
+    last = max(layers.values())
+    stages: list[list[nn.Parameter]] = [[] for _ in range(last + 1)]
+    for name, parameter in network.named_parameters():
+        stages[layers.get(name, last)].append(parameter)
     return stages
 
 

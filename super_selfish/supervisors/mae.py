@@ -103,7 +103,9 @@ class MAESupervisor(Supervisor):
     The paper trains with `supervise(optimizer=partial(torch.optim.AdamW, betas=(0.9, 0.95),
     weight_decay=0.05), lr=1.5e-4, lr_scaling="linear", lr_scheduler=Cosine(warmup_epochs=40))`, in
     batches of 4096; `Cosine` is of `super_selfish.training.schedules`. Where an optimizer decays
-    weights, biases and norms have none, as in the authors' code.
+    weights, biases and norms have none, as in the authors' code. It fine-tunes with a rate that
+    falls from layer to layer, `layer_decay=0.75, backbone_lr_factor=0.75` of `LabelSupervisor` and
+    `evaluation.finetune`.
 
     Differences from the paper: the decoder has 4 blocks instead of 8, and at most half the features
     as its width, as the paper's ViT-L has it. Patches suit the size of the images (of 32 pixels 4),

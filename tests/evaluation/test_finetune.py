@@ -235,6 +235,7 @@ def test_of_many_images_as_many_are_drawn_as_can_be_seen(
         ({"max_updates": 0}, "max_updates and batch_size must be >= 1"),
         ({"freeze_until": "layer.3", "lrs": [0.1]}, r"did you mean layers\.3"),
         ({"backbone_lr_factor": -1.0, "lrs": [0.1]}, "backbone_lr_factor -1.0"),
+        ({"layer_decay": 1.5, "lrs": [0.1]}, r"layer_decay must be in \(0, 1\], got 1.5"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
@@ -242,6 +243,22 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         finetune(tiny_backbone(), TRAIN, TEST, **settings)
+
+
+def test_layers_learn_the_more_slowly_the_earlier_they_are(
+    tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+
+    def supervise(self: Any, *, lr: float, **settings: Any) -> None:
+        named = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        rates.append([group["lr"] for group in self._parameter_groups(named, lr)])
+
+    monkeypatch.setattr("super_selfish.supervisors.base.Supervisor.supervise", supervise)
+    settings = {**QUICK, "backbone_lr_factor": 0.75, "layer_decay": 0.75}
+    result = finetune(tiny_backbone(), TRAIN, TEST, **settings)
+    assert rates == [pytest.approx([0.01 * 0.75**distance for distance in range(3)])]
+    assert result.settings["layer_decay"] == 0.75
 
 
 def test_a_training_part_without_labels_is_refused(tiny_backbone: Backbone) -> None:

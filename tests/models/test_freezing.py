@@ -215,6 +215,40 @@ def test_layer_decay_slows_every_layer_by_the_same_factor(kind: str, layers: int
     assert any(p is next(backbone.parameters()) for p in groups[-1]["params"])
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_resnet"])
+def test_layers_of_timm_s_networks_are_those_of_timm_s_layer_decay(name: str) -> None:
+    timm = pytest.importorskip("timm", reason="its networks")
+    optim = pytest.importorskip("timm.optim")
+    if not hasattr(optim, "param_groups_layer_decay"):
+        pytest.skip("timm had it elsewhere")
+    network = timm.create_model(name, num_classes=0)
+    theirs = {
+        parameter: group["lr_scale"]
+        for group in optim.param_groups_layer_decay(network, layer_decay=0.75)
+        for parameter in group["params"]
+    }
+    layers = len(set(theirs.values()))
+    groups = parameter_groups(network, [], 1.0, backbone_lr_factor=1.0, layer_decay=0.75)
+    ours = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    assert ours == pytest.approx(theirs) and layers > 2
+
+
+def test_a_transformer_learns_as_beit_and_mae_fine_tune_theirs() -> None:
+    timm = pytest.importorskip("timm", reason="its transformers")
+    network = timm.create_model("test_vit", num_classes=0, global_pool="avg")
+    head = nn.Linear(network.num_features, 2)
+    groups = parameter_groups(network, head, 0.1, backbone_lr_factor=0.75, layer_decay=0.75)
+    rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    depth = len(network.blocks)
+    for name, parameter in [*network.named_parameters(), *head.named_parameters()]:
+        layer = {"cls_token": 0, "pos_embed": 0, "patch_embed": 0}.get(name.split(".")[0], depth)
+        if name.startswith("blocks."):
+            layer = int(name.split(".")[1]) + 1
+        elif name in ("weight", "bias"):
+            layer = depth + 1
+        assert rates[parameter] == pytest.approx(0.1 * 0.75 ** (depth + 1 - layer)), name
+
+
 def test_frozen_parameters_are_in_no_group() -> None:
     backbone = build("narrow")
     freeze(backbone)
