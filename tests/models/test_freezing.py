@@ -234,8 +234,9 @@ def test_layers_of_timm_s_networks_are_those_of_timm_s_layer_decay(name: str) ->
 
 
 def test_a_transformer_learns_as_beit_and_mae_fine_tune_theirs() -> None:
-    timm = pytest.importorskip("timm", reason="its transformers")
-    network = timm.create_model("test_vit", num_classes=0, global_pool="avg")
+    models = pytest.importorskip("timm.models", reason="its transformers")
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
+    network = models.VisionTransformer(**sizes, num_classes=0, global_pool="avg")
     head = nn.Linear(network.num_features, 2)
     groups = parameter_groups(network, head, 0.1, backbone_lr_factor=0.75, layer_decay=0.75)
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
