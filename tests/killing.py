@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from super_selfish.supervisors import MomentumContrastSupervisor
 from super_selfish.training import checkpoint
 from tests.conftest import TinyBackbone
-
-# Imported once; a run then is a fork of that process, which has used no thread of torch's yet.
-PRELOADED = ["tests.killing"]
+from tests.several import context
 
 
 def pictures(count: int = 22) -> Tensor:
@@ -107,9 +105,7 @@ def whole(folder: Path, workers: int = 0) -> None:
 
 def run(target: Callable[..., object], *args: Any) -> int | None:
     """Calls a function in a process of its own, and returns its exit status."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=target, args=args)
+    process = context().Process(target=target, args=args)
     process.start()
     process.join(120)
     return process.exitcode

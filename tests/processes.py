@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from tests.several import context
+
 SECONDS = 500.0  # for all of them together, on a machine that does much else
 
 
@@ -32,8 +34,9 @@ def run_together(work: Callable[..., None], number: int, *arguments: Any) -> Non
         TimeoutError: If they do not end; then they are killed.
         torch.multiprocessing.ProcessRaisedException: What one of them raises.
     """
+    context()  # which imports everything once
     started = torch.multiprocessing.start_processes(
-        work, arguments, nprocs=number, start_method="spawn", join=False
+        work, arguments, nprocs=number, start_method="forkserver", join=False
     )
     deadline = time.monotonic() + SECONDS
     while not started.join(timeout=1.0):

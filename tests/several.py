@@ -14,13 +14,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# Imported once; it uses no thread of torch's, which a fork would lose.
-PRELOADED = ["tests.several", "super_selfish.supervisors"]
+# Imported once, for all tests that start processes: torch alone takes seconds to import. The process
+# uses no thread of torch's, which a fork would lose.
+PRELOADED = ["pytest", "tests.conftest", "super_selfish.supervisors", "super_selfish.evaluation"]
 LONGEST = 300  # seconds until processes count as hanging
 
 
 def context() -> Any:
-    """Forks a process that has imported everything."""
+    """Of `multiprocessing`: its processes are forks of one that has imported everything."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(PRELOADED)
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 import torch.distributed as dist
 
 from super_selfish.training.distributed import join_processes
+from tests.processes import free_port
+from tests.several import context
 
 SECONDS = 900.0  # for all of them together, on a machine that does much else
 
@@ -31,12 +32,9 @@ def started(work: Callable[..., Any], number: int, folder: Path) -> list[Any]:
     Raises:
         TimeoutError: If one does not end.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
+    port = free_port()
     processes = [
-        context.Process(target=_joined, args=(work, each, number, port, folder))
+        context().Process(target=_joined, args=(work, each, number, port, folder))
         for each in range(number)
     ]
     for process in processes:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from super_selfish.training import atomic
 from super_selfish.training.atomic import remove_rests, write_atomically
+from tests.several import context
 
 
 def names(folder: Path) -> list[str]:
@@ -29,9 +29,7 @@ def killed_in_a_write(path: Path) -> None:
 def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "base.pt"
     path.write_bytes(b"former")
-    process = multiprocessing.get_context("forkserver").Process(
-        target=killed_in_a_write, args=(path,)
-    )
+    process = context().Process(target=killed_in_a_write, args=(path,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -6,7 +6,6 @@ The two are started once; each writes what it found, and the tests compare.
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +37,7 @@ from super_selfish.training.distributed import (
 )
 from super_selfish.training.gradients import parallel
 from tests.conftest import TinyBackbone, tiny_teacher
+from tests.processes import free_port, run_together
 from tests.supervisors.test_accumulating import prepared
 
 WORLD = 2
@@ -374,12 +374,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def processes(folder: Path) -> list[dict[str, Any]]:
     """What each process found, in the order of their numbers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.start_processes(
-        in_a_process, (port, folder), nprocs=WORLD, start_method="spawn"
-    )
+    run_together(in_a_process, WORLD, free_port(), folder)
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(WORLD)]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from super_selfish.models import BottleneckMap
+from super_selfish.models.discriminators import PairDiscriminator
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.training import Callback
 from super_selfish.training.callbacks import Step
@@ -24,9 +26,20 @@ def _always(arguments: dict[str, Any]) -> Arguments:
     return lambda: arguments
 
 
+def _head() -> nn.Module:
+    """Of a thousandth of the weights that the default head of a tiny backbone has."""
+    return nn.Sequential(nn.Linear(16, 20), nn.ReLU(), nn.Linear(20, 12))
+
+
+def _small() -> nn.Module:
+    """Of images of 32x32, 192 numbers."""
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten())
+
+
 # What is smaller than by default, or of which there are several kinds.
 OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "context": [{"lambda_adv": 0.5}],
+    "cpc": [{"context": "residual", "context_size": 8, "embedding_size": 8}],
     "counting": [{"hidden_size": 20}],
     "barlow_twins": [{"embedding_size": 12, "hidden_size": 20}],
     "vicreg": [{"embedding_size": 12, "hidden_size": 20}],
@@ -47,14 +60,35 @@ OTHERS: dict[str, list[dict[str, Any]]] = VARIANTS | {
     "dino": [{"num_classes": 10, "hidden_size": 12, "bottleneck_size": 6}],
     "colorization": [{"gray_below": 85.0}],  # a mean over places of images with strong colours
     "moco": [{"queue_size": 24}, {"queue_size": 24, "symmetric": True}],
-    "instance": [{}, {"num_negatives": 5}, {"form": "nce"}],
-    "pirl": [{}, {"form": "nce"}],
     "multi_task": [{"tasks": ("rotate", "simclr"), "steps": s} for s in ("alternating", "summed")],
 }
 CASES: dict[str, tuple[str, Arguments]] = {
     f"{name} {number}": (name, _always(arguments))
     for name in sorted(SUPERVISORS)
     for number, arguments in enumerate(OTHERS.get(name, [{}]))
+}
+OF_HEADS: dict[str, Arguments] = {
+    "bigan": lambda: {
+        "latent_channels": 4,
+        "latent_grid": 2,
+        "generator": nn.Sequential(nn.Upsample(scale_factor=16), nn.Conv2d(4, 3, 3, padding=1)),
+        "discriminator": PairDiscriminator(_small(), 192, 16, hidden=(12, 8)),
+    },
+    "exemplar": lambda: {"predictor": _head()},
+    "instance": lambda: {"predictor": _head(), "embedding_size": 12},
+    "jigsaw": lambda: {
+        "predictor": nn.Sequential(BottleneckMap(16, channels=8, size=4), nn.Linear(128, 24))
+    },
+    "pirl": lambda: {"predictor": _head(), "puzzle_predictor": _head(), "embedding_size": 12},
+}
+FURTHER: dict[str, list[dict[str, Any]]] = {
+    "instance": [{}, {"num_negatives": 5}, {"form": "nce"}],
+    "pirl": [{}, {"form": "nce"}],
+}
+CASES |= {
+    f"{name} {number}": (name, lambda make=make, more=more: make() | more)  # type: ignore[misc]
+    for name, make in OF_HEADS.items()
+    for number, more in enumerate(FURTHER.get(name, [{}]))
 }
 CASES |= {
     f"label, {kind}": ("label", lambda kind=kind: {"finetune": True, **LABELLED[kind]()})  # type: ignore[misc]
