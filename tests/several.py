@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# Imported once, for all tests that start processes: torch alone takes seconds to import. The process
-# uses no thread of torch's, which a fork would lose.
+# Imported once, for all tests that start processes: torch alone takes seconds. The process uses no
+# thread of torch's, which a fork would lose.
 PRELOADED = ["pytest", "tests.conftest", "super_selfish.supervisors", "super_selfish.evaluation"]
 LONGEST = 300  # seconds until processes count as hanging
 
