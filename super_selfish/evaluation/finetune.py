@@ -39,6 +39,7 @@ from super_selfish.models.dry_run import feature_shape
 from super_selfish.models.freezing import freeze
 from super_selfish.supervisors.label import LabelSupervisor
 from super_selfish.training.finite import NonFiniteLossError
+from super_selfish.training.typed import as_number
 
 VALIDATION = 0.2  # of the training part
 MOST_EPOCHS = 50  # ours: small sets are not repeated for ever
@@ -129,6 +130,8 @@ def finetune(
         raise ValueError(
             f"max_updates and batch_size must be >= 1, got {max_updates} and {batch_size}"
         )
+    backbone_lr_factor = as_number("backbone_lr_factor", backbone_lr_factor)
+    layer_decay = as_number("layer_decay", layer_decay)
     indices, targets, classes = _drawn_targets(train, max_updates * batch_size, seed)
     steps = math.ceil(len(indices) / batch_size)
     most = min(MOST_EPOCHS, max(1, max_updates // steps))

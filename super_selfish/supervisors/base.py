@@ -260,8 +260,9 @@ class Supervisor(Noting):
             weight_decay: Of weights; norms and biases, the tensors of one dimension, then have
                 none. Two numbers, such as `(0.04, 0.4)` (DINO's), are that of the first and of the
                 last update, between which it goes along half a cosine; it is made for `"adamw"`,
-                where Adam and SGD add it to the gradients. None: that of the optimizer, for all
-                that trains unless the algorithm says otherwise.
+                where Adam and SGD add it to the gradients. It takes the place of a default of the
+                optimizer; beside one that a `partial` gives it is refused. None: that of the
+                optimizer, for all that trains unless the algorithm says otherwise.
 
         Returns:
             This supervisor.

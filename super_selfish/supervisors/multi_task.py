@@ -63,7 +63,8 @@ class MultiTaskSupervisor(Supervisor):
     order; what it logs stands behind its name (`"jigsaw.accuracy"`). Its loss is divided by its own
     of the first step, so that none outweighs the others by its unit; one that begins below 0.05, or
     with less than nothing, stays as it is. A momentum encoder follows the backbone in every
-    update, whosever turn it is.
+    update, whosever turn it is. Gradients, which are of all tasks, are clipped by `clip_norm` of
+    `supervise()` alone, and not by that of a task.
 
     Adversarial tasks are refused: their players move by gradients that stop at each other. To CMC
     and split-brain the backbone is the half that sees lightness, in gray pictures; the other half

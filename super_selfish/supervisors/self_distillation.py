@@ -50,7 +50,6 @@ from super_selfish.supervisors.multi_crop import (
     three_augmentations,
 )
 from super_selfish.supervisors.refusals import (
-    as_numbers,
     require_clip_norm,
     require_counts,
     require_logits,
@@ -60,7 +59,7 @@ from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import gather_one
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
-from super_selfish.training.typed import as_number
+from super_selfish.training.typed import as_number, is_several
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -200,7 +199,7 @@ class DINOSupervisor(Supervisor):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         temperatures = _first_and_last(teacher_temperature)
-        _require_warmup(teacher_warmup_epochs, rises=_rises(teacher_temperature))
+        _require_warmup(teacher_warmup_epochs, rises=is_several(teacher_temperature))
         require_clip_norm(clip_norm)
         if keep not in ("teacher", "student"):
             raise ValueError(f'keep is "teacher" or "student", got {keep!r}')
@@ -340,7 +339,7 @@ class DINOSupervisor(Supervisor):
 
     def _fit_to_run(self, run: Run) -> dict[str, Any]:
         said = said_of_momentum(self.momentum, MOMENTUM, LEAST_OF_TEACHER)
-        if _rises(self.teacher_temperature) and self.teacher_warmup_epochs is None:
+        if is_several(self.teacher_temperature) and self.teacher_warmup_epochs is None:
             said["teacher_warmup_epochs"] = f"{self._warmup_epochs(run):g}"
         return said
 
@@ -393,15 +392,16 @@ def default_num_classes(num_images: int | None) -> int:
 def _first_and_last(given: Any) -> tuple[float, float]:
     """The teacher's temperature in the first update, and after its warm-up."""
     name = "teacher_temperature"
-    both = as_numbers(name, given, 2) if _rises(given) else (given, given)
+    both = given if is_several(given) else (given, given)
+    if len(both) != 2:
+        raise ValueError(
+            f"{name} must be one number, or two, that of the first update and that after its "
+            f"warm-up, got {given!r}"
+        )
     first, last = (as_number(name, each) for each in both)
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"{name} must be > 0 and finite, got {given}")
     return first, last
-
-
-def _rises(temperature: Any) -> bool:
-    return isinstance(temperature, Sequence) and not isinstance(temperature, str)
 
 
 def _require_warmup(epochs: float | None, *, rises: bool) -> None:

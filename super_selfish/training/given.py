@@ -21,7 +21,7 @@ from super_selfish.training.scaling import scaling_of
 from super_selfish.training.schedules import constant
 from super_selfish.training.spelling import did_you_mean
 from super_selfish.training.typed import as_count, as_whole
-from super_selfish.training.weight_decay import decay_of
+from super_selfish.training.weight_decay import decay_of, refuse_two_decays
 
 _UNFIT: dict[type, str] = {
     torch.optim.LBFGS: "computes the loss of one batch several times in a step, and here each "
@@ -63,8 +63,9 @@ def check_together(settings: Mapping[str, Any]) -> None:
         settings: All of them by name.
 
     Raises:
-        ValueError: If there is nothing to go on from.
+        ValueError: If there is nothing to go on from, or there are two weight decays.
     """
+    refuse_two_decays(settings["weight_decay"], settings["optimizer"])
     for switch, does in (("resume", "goes on from"), ("pretrained", "begins with")):
         if settings[switch] and settings["name"] is None:
             raise ValueError(

@@ -59,12 +59,11 @@ def is_plain(value: Any) -> bool:
 def plain_setting(value: Any) -> Any:
     """The plain form of an argument; one that has none (a module, a function) as it is.
 
-    A tensor of one number is that number, and a list is a tuple, as signatures have it.
+    A tensor of one number is that number, in a sequence too, and a list is a tuple, as signatures
+    have it.
     """
     if not is_plain(value):
         return value
-    if isinstance(value, Tensor) and value.ndim == 0:
-        return value.item()
     return _frozen(plain(value))
 
 
@@ -158,4 +157,6 @@ def _frozen(value: Any) -> Any:
         return tuple(_frozen(each) for each in value)
     if isinstance(value, dict):
         return {key: _frozen(each) for key, each in value.items()}
+    if isinstance(value, Tensor) and value.ndim == 0:
+        return value.item()
     return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -171,6 +171,13 @@ def as_number(name: str, value: Any) -> float:
     """
     number = _number(name, value, "a number")
     return int(number) if isinstance(number, Integral) else float(number)
+
+
+def is_several(value: Any) -> bool:
+    """Whether a value holds others in their order, as lists and arrays do; text does not."""
+    if isinstance(value, Tensor | np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _number(name: str, value: Any, wanted: str) -> Any:

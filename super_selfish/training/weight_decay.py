@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from super_selfish.training.typed import as_number
+from super_selfish.training.typed import as_number, is_several
 
 Decay = float | tuple[float, float]
 OF_RUN = "decay_of_run"  # in the groups of an optimizer whose weight decay is that of the run
@@ -28,7 +29,7 @@ def decay_of(given: Any) -> Decay | None:
     """
     if given is None:
         return None
-    if not isinstance(given, Sequence) or isinstance(given, str):
+    if not is_several(given):
         return _checked(given)
     if len(given) != 2:
         raise ValueError(
@@ -37,6 +38,25 @@ def decay_of(given: Any) -> Decay | None:
         )
     first, last = map(_checked, given)
     return first, last
+
+
+def refuse_two_decays(decay: Any, optimizer: Any) -> None:
+    """Refuses a weight decay that takes the place of one that the user gives the optimizer.
+
+    Args:
+        decay: As `decay_of` takes it.
+        optimizer: As `supervise()` is given it: a name, or what builds one.
+
+    Raises:
+        ValueError: If both are given.
+    """
+    if decay is None or not isinstance(optimizer, partial):
+        return
+    if "weight_decay" in optimizer.keywords:
+        raise ValueError(
+            f"weight_decay={decay!r} and the {optimizer.keywords['weight_decay']!r} of optimizer= "
+            "are two weight decays: give one of them"
+        )
 
 
 def _checked(given: Any) -> float:

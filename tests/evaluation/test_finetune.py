@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -255,10 +256,11 @@ def test_layers_learn_the_more_slowly_the_earlier_they_are(
         rates.append([group["lr"] for group in self._parameter_groups(named, lr)])
 
     monkeypatch.setattr("super_selfish.supervisors.base.Supervisor.supervise", supervise)
-    settings = {**QUICK, "backbone_lr_factor": 0.75, "layer_decay": 0.75}
+    settings = {**QUICK, "backbone_lr_factor": np.float32(0.75), "layer_decay": np.float32(0.75)}
     result = finetune(tiny_backbone(), TRAIN, TEST, **settings)
     assert rates == [pytest.approx([0.01 * 0.75**distance for distance in range(3)])]
     assert result.settings["layer_decay"] == 0.75
+    assert all(type(value) in (int, float) for value in result.settings.values())
 
 
 def test_a_training_part_without_labels_is_refused(tiny_backbone: Backbone) -> None:

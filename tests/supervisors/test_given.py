@@ -69,6 +69,11 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
         "weight_decay must be finite and not negative, got -0.4",
     ),
     (
+        {"weight_decay": 0.05, "optimizer": partial(torch.optim.AdamW, weight_decay=0.3)},
+        ValueError,
+        "weight_decay=0.05 and the 0.3 of optimizer= are two weight decays: give one of them",
+    ),
+    (
         {"pretrained": "a/b"},
         TypeError,
         "pretrained must be True or False, got the text 'a/b': where from is told by name='a/b'",

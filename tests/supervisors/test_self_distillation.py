@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -304,3 +305,13 @@ def test_what_it_measures(
         for image in range(len(data.first))
     )
     assert logged["accuracy"] == pytest.approx(right / (2 * len(data.first)))
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_a_temperature_that_rises_is_any_two_numbers(
+    tiny_backbone: Callable[..., nn.Module], images: Tensor, kind: Any
+) -> None:
+    supervisor = small(images, tiny_backbone(), teacher_temperature=kind([0.25, 0.5]))
+    assert supervisor.teacher_temperatures == (0.25, 0.5)
+    with pytest.raises(ValueError, match="teacher_temperature must be one number, or two, that of"):
+        small(images, tiny_backbone(), teacher_temperature=kind([0.25, 0.3, 0.5]))

@@ -128,6 +128,8 @@ def test_values_and_keys_may_be_nested_a_hundred_deep() -> None:
 def test_settings_are_numbers_and_tuples() -> None:
     assert plain_setting(torch.tensor(0.5)) == 0.5
     assert plain_setting([1, [2, 3]]) == (1, (2, 3))
+    (number,) = plain_setting([torch.tensor(0.5)])
+    assert type(number) is float and number == 0.5
 
 
 def test_values_with_tensors_are_compared() -> None:

@@ -35,6 +35,9 @@ def test_it_goes_along_half_a_cosine_as_in_the_authors_code_of_dino(total: int) 
         (0, 0.0),
         (np.float32(0.5), 0.5),
         ([0.04, np.float64(0.4)], (0.04, 0.4)),
+        (np.array([0.04, 0.4]), (0.04, 0.4)),
+        (torch.tensor([0.5, 0.25]), (0.5, 0.25)),
+        (torch.tensor(0.5), 0.5),
         ((1, 0), (1.0, 0.0)),
     ],
 )
