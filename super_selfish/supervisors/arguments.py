@@ -87,7 +87,10 @@ def record_arguments(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
-    return {name: plain_setting(value) for name, value in arguments.items()}
+    return {  # images stay what they are: as plain numbers they would be slow, large and no images
+        name: value if name == "dataset" else plain_setting(value)
+        for name, value in arguments.items()
+    }
 
 
 def given_arguments(kind: Any, arguments: Arguments) -> Arguments:

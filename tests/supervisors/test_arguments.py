@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,3 +111,11 @@ def test_a_supervisor_is_built_again_with_what_is_stored_and_objects_that_are_he
         rebuilding_arguments(stored, without, "base", training)
     gone = {name: value for name, value in present.items() if name != "view"}
     assert "view" not in rebuilding_arguments(stored, gone, "base", training)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 4, 4, 3), np.uint8), [np.zeros((4, 4, 3))]])
+def test_images_are_built_again_with_as_they_were_given(images: Any) -> None:
+    present = record_arguments(Plain, (images,), {})
+    assert present["dataset"] is images
+    stored = stored_arguments(present)
+    assert rebuilding_arguments(stored, present, frozenset(), "a run")["dataset"] is images
