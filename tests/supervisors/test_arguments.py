@@ -118,4 +118,4 @@ def test_images_are_built_again_with_as_they_were_given(images: Any) -> None:
     present = record_arguments(Plain, (images,), {})
     assert present["dataset"] is images
     stored = stored_arguments(present)
-    assert rebuilding_arguments(stored, present, frozenset(), "a run")["dataset"] is images
+    assert rebuilding_arguments(stored, present, "a run", frozenset())["dataset"] is images
