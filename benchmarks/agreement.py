@@ -17,6 +17,7 @@ done are kept in `--out`.jsonl.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import statistics
 import time
@@ -26,22 +27,41 @@ from typing import Any
 
 import torch
 from datasets import load
-from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
+from lightly.loss import (
+    BarlowTwinsLoss,
+    DINOLoss,
+    NegativeCosineSimilarity,
+    NTXentLoss,
+    SwaVLoss,
+    VICRegLoss,
+)
 from lightly.models.modules import (
     BarlowTwinsProjectionHead,
     BYOLPredictionHead,
     BYOLProjectionHead,
+    DINOProjectionHead,
+    MaskedVisionTransformerDecoderTIMM,
+    MaskedVisionTransformerTIMM,
     MoCoProjectionHead,
+    NNCLRPredictionHead,
+    NNCLRProjectionHead,
+    NNMemoryBankModule,
     SimCLRProjectionHead,
     SimSiamPredictionHead,
     SimSiamProjectionHead,
     SwaVProjectionHead,
 )
+from lightly.models.modules.heads import VICRegProjectionHead
+from lightly.models.utils import random_token_mask
 from lightly.utils.scheduler import cosine_schedule
 from lightly_loops import (
     Batch,
     Bootstrap,
     Contrast,
+    Masked,
+    Neighbors,
+    Regularized,
+    SelfDistilled,
     Siamese,
     Swapped,
     Transformed,
@@ -50,6 +70,7 @@ from lightly_loops import (
 )
 from PIL import Image
 from provenance import write_result
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -62,8 +83,13 @@ from super_selfish.losses import (
     nt_xent,
     sinkhorn_codes,
     swapped_prediction,
+    vicreg,
 )
+from super_selfish.losses.patches import into_patches, standardised_patches
+from super_selfish.memory import KeyQueue
 from super_selfish.models import NarrowResNet
+from super_selfish.models.heads import PrototypeHead
+from super_selfish.models.masked_transformer import PatchDecoder, chosen
 from super_selfish.supervisors import SUPERVISORS
 from super_selfish.training import Callback
 
@@ -73,6 +99,10 @@ WIDTH, FEATURES, HIDDEN, EMBEDDING = 16, 128, 512, 128
 QUEUE, MOMENTUM = 1024, 0.99
 PROTOTYPES, EPSILON, FROZEN = 64, 0.02, 50
 WEIGHT, TEMPERATURE = 5e-3, 0.2
+CLASSES, BOTTLENECK, TEACHER_MOMENTUM = 512, 256, 0.9  # DINO; a run is short for a slower teacher
+PATCH, DEPTH, DECODER_DEPTH, DECODER_WIDTH, HEAD_WIDTH = 4, 4, 2, 64, 32  # MAE
+HIDDEN_SHARE = 0.75
+RISING = {"byol": MOMENTUM, "dino": TEACHER_MOMENTUM}  # to 1 over the run
 
 Heads = Mapping[str, nn.Module]
 
@@ -92,10 +122,59 @@ def heads_of(algorithm: str) -> Heads:
         return {"predictor": SwaVProjectionHead(FEATURES, HIDDEN, EMBEDDING)}
     if algorithm == "moco":
         return {"predictor": MoCoProjectionHead(FEATURES, FEATURES, EMBEDDING)}
+    if algorithm == "vicreg":
+        return {"predictor": VICRegProjectionHead(FEATURES, HIDDEN, HIDDEN)}
+    if algorithm == "nnclr":
+        return {
+            "predictor": NNCLRProjectionHead(FEATURES, HIDDEN, EMBEDDING),
+            "prediction_head": NNCLRPredictionHead(EMBEDDING, HIDDEN, EMBEDDING),
+        }
+    if algorithm == "dino":
+        head = DINOProjectionHead(FEATURES, HIDDEN, BOTTLENECK, CLASSES, batch_norm=True)
+        return {"predictor": head}
+    if algorithm == "mae":
+        patches, heads = (SIZE // PATCH) ** 2, DECODER_WIDTH // HEAD_WIDTH
+        return {
+            "embed": nn.Linear(FEATURES, DECODER_WIDTH),
+            "decoder": MaskedVisionTransformerDecoderTIMM(
+                patches, DECODER_WIDTH, DECODER_DEPTH, heads
+            ),
+            "paint": nn.Linear(DECODER_WIDTH, 3 * PATCH**2),
+        }
     return {
         "predictor": BYOLProjectionHead(FEATURES, HIDDEN, EMBEDDING),
         "prediction_head": BYOLPredictionHead(EMBEDDING, HIDDEN, EMBEDDING),
     }
+
+
+def own_heads(algorithm: str, heads: Heads) -> Heads:
+    """Lightly's, or ours with their weights where ours have another form."""
+    if algorithm == "dino":
+        theirs: Any = heads["predictor"]
+        head = PrototypeHead(FEATURES, HIDDEN, BOTTLENECK, CLASSES, norm="batch")
+        head.layers.load_state_dict(theirs.layers.state_dict())
+        head.prototypes.data.copy_(theirs.last_layer.weight_v)
+        return {"predictor": head}
+    if algorithm == "mae":
+        decoder = PatchDecoder(
+            FEATURES,
+            3 * PATCH**2,
+            (SIZE // PATCH, SIZE // PATCH),
+            width=DECODER_WIDTH,
+            depth=DECODER_DEPTH,
+            num_heads=DECODER_WIDTH // HEAD_WIDTH,
+        )
+        decoder.embed, decoder.paint = heads["embed"], heads["paint"]
+        given: Any = heads["decoder"]
+        decoder.mask_token, decoder.blocks = given.mask_token, given.blocks
+        decoder.norm, decoder.positions = given.norm, given.pos_embed[:, 1:].detach()
+        return {"predictor": decoder}
+    return heads
+
+
+def neighbors_nt_xent(neighbors: Tensor, predictions: Tensor, own: Tensor) -> Tensor:
+    """What lightly's examples train NNCLR by."""
+    return nt_xent(neighbors, predictions[own], TEMPERATURE)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -117,24 +196,53 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "norm_groups": 1,
     },
     "byol": {"embedding_size": EMBEDDING, "momentum": MOMENTUM},
+    "dino": {
+        "num_classes": CLASSES,
+        "momentum": TEACHER_MOMENTUM,
+        "frozen_updates": FROZEN,
+        "clip_norm": None,
+    },
+    "mae": {"mask_ratio": HIDDEN_SHARE},
+    "vicreg": {"embedding_size": HIDDEN},
+    "nnclr": {"embedding_size": EMBEDDING, "queue_size": QUEUE, "loss": neighbors_nt_xent},
 }
 
 
 def parts_of(algorithm: str, seed: int) -> tuple[nn.Module, Heads]:
     """Backbone and heads with the first weights of a seed."""
     torch.manual_seed(seed)
+    if algorithm == "mae":
+        return transformer(), heads_of(algorithm)
     return NarrowResNet(3, width=WIDTH), heads_of(algorithm)
+
+
+def transformer() -> nn.Module:
+    """One that MAE trains, as lightly has its weights and positions begin."""
+    network = VisionTransformer(
+        SIZE,
+        PATCH,
+        num_classes=0,
+        global_pool="avg",
+        fc_norm=False,
+        embed_dim=FEATURES,
+        depth=DEPTH,
+        num_heads=FEATURES // HEAD_WIDTH,
+    )
+    return MaskedVisionTransformerTIMM(network).vit
 
 
 def supervisor_of(algorithm: str, images: Tensor, seed: int) -> Any:
     """Ours."""
     backbone, heads = parts_of(algorithm, seed)
+    heads = own_heads(algorithm, heads)
     return SUPERVISORS[algorithm](images, backbone, **heads, **SETTINGS[algorithm])
 
 
 def method_of(algorithm: str, images: Tensor, seed: int) -> tuple[nn.Module, Any]:
-    """The backbone, and lightly's way of training it."""
+    """The backbone that is kept, and lightly's way of training it."""
     backbone, heads = parts_of(algorithm, seed)
+    if algorithm == "mae":
+        return backbone, Masked(backbone, **heads, mask_ratio=HIDDEN_SHARE)
     network = nn.Sequential(backbone, heads["predictor"])
     if algorithm == "simclr":
         return backbone, Batch(network, TEMPERATURE)
@@ -145,8 +253,17 @@ def method_of(algorithm: str, images: Tensor, seed: int) -> tuple[nn.Module, Any
     if algorithm == "swav":
         prototypes = supervisor_of("swav", images, seed).prototypes.detach()
         return backbone, Swapped(network, prototypes, EPSILON, FROZEN)
+    if algorithm == "vicreg":
+        return backbone, Regularized(network)
+    if algorithm == "nnclr":
+        sizes = (QUEUE, EMBEDDING)
+        return backbone, Neighbors(network, heads["prediction_head"], *sizes, TEMPERATURE)
     if algorithm == "moco":
         method: Any = Contrast(backbone, FEATURES, QUEUE, MOMENTUM)
+    elif algorithm == "dino":
+        sizes = (FEATURES, HIDDEN, BOTTLENECK, CLASSES)
+        method = SelfDistilled(backbone, *sizes, TEACHER_MOMENTUM, FROZEN)
+        backbone = method.average[0]
     else:
         method = Bootstrap(backbone, FEATURES, HIDDEN, MOMENTUM, EMBEDDING)
         method.prediction_head.load_state_dict(heads["prediction_head"].state_dict())
@@ -179,7 +296,7 @@ def train_ours(
     began = time.perf_counter()
     supervisor.supervise(
         lr=options.lr,
-        epochs=-(-options.steps * options.batch_size // len(images)),
+        epochs=epochs_of(options, len(images)),
         batch_size=options.batch_size,
         seed=seed,
         name=None,
@@ -190,16 +307,22 @@ def train_ours(
     return supervisor.get_backbone(), [float(value) for value in losses.values], seconds
 
 
+def epochs_of(options: argparse.Namespace, images: int) -> int:
+    """Those that have as many steps as are wanted."""
+    return -(-options.steps * options.batch_size // images)
+
+
 def train_theirs(
     algorithm: str, images: Tensor, seed: int, options: argparse.Namespace
 ) -> tuple[nn.Module, list[float], float]:
     """Backbone, losses, seconds."""
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     backbone, method = method_of(algorithm, images, seed)
+    batches = EpochBatches(len(images), options.batch_size, seed=seed)
     loader: DataLoader[Any] = DataLoader(
-        Transformed(pictures, transform_of(algorithm, SIZE)),
-        batch_sampler=EpochBatches(len(images), options.batch_size, seed=seed),
+        Transformed(pictures, transform_of(algorithm, SIZE)), batch_sampler=batches
     )
+    updates = epochs_of(options, len(images)) * len(batches)  # over which momenta rise
     torch.manual_seed(seed)  # of the transforms
     optimizer = torch.optim.Adam(method.trained.parameters(), lr=options.lr)
     method.trained.train()
@@ -208,8 +331,8 @@ def train_theirs(
     for number, views in enumerate(forever(loader)):
         if number == options.steps:
             break
-        if algorithm == "byol":  # ours rises to 1 as well
-            method.momentum = cosine_schedule(number, options.steps + 1, MOMENTUM, 1.0)
+        if algorithm in RISING:  # as ours do
+            method.momentum = cosine_schedule(number, updates + 1, RISING[algorithm], 1.0)
         loss = method.step(views)
         loss.backward()
         optimizer.step()
@@ -237,6 +360,12 @@ def accuracy(
     return knn_accuracy(known, labelled[1], asked, test[1])
 
 
+def second_step_of_dino(scores: list[Tensor]) -> Tensor:
+    """The loss of lightly's DINO of the same scores again, when the centre has moved once."""
+    criterion = DINOLoss(output_dim=scores[0].shape[1], teacher_temp=1 / 16)
+    return [criterion(scores[:2], scores) for _ in range(2)][1]
+
+
 def losses_of_vectors() -> list[str]:
     """Both losses of the same random vectors, in float64."""
     generator = torch.Generator().manual_seed(0)
@@ -247,6 +376,19 @@ def losses_of_vectors() -> list[str]:
     unit = [nn.functional.normalize(view, dim=1) for view in (first, second)]
     scores = torch.stack([unit[0], unit[1], nn.functional.normalize(first + 1, dim=1)])
     codes = torch.stack([sinkhorn_codes(view, 0.05, 3) for view in scores[:2]])
+    center = scores[:2].mean(dim=(0, 1)) / 10  # after a step
+    shares = (16 * (scores[:2] - center)).softmax(dim=2)
+    queue = KeyQueue(256, 32).double()
+    queue.keys = nn.functional.normalize(queue.keys, dim=1)  # as exactly as float64 has it
+    nearest = NNMemoryBankModule((256, 32)).double()
+    nearest.bank = queue.keys
+    pictures = torch.rand(8, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
+    patches = standardised_patches(into_patches(pictures, PATCH))
+    painting = method_of("mae", pictures, 0)[1]
+    painting.trained.double()
+    kept, masked = random_token_mask((8, painting.network.sequence_length), HIDDEN_SHARE)
+    painter = supervisor_of("mae", pictures, 0).model.double()
+    painted = chosen(painter(pictures, kept[:, 1:] - 1), masked - 1)
     pairs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
         "SimCLR, temperature 0.2": (
             lambda: NTXentLoss(temperature=0.2)(first, second),
@@ -268,10 +410,24 @@ def losses_of_vectors() -> list[str]:
             lambda: SwaVLoss()(list(scores[:2]), list(scores[2:])).squeeze(),
             lambda: swapped_prediction(codes, scores, 0.1),
         ),
+        "DINO, temperatures 0.1 and 1 / 16, the second step": (
+            lambda: second_step_of_dino(list(scores)),
+            lambda: swapped_prediction(shares, scores, 0.1),
+        ),
+        "MAE, a step from the same weights": (
+            lambda: painting.loss(pictures, kept, masked),
+            lambda: nn.functional.mse_loss(painted, chosen(patches, masked - 1)),
+        ),
+        "VICReg": (lambda: VICRegLoss()(first, second), lambda: vicreg(first, second)),
+        "NNCLR by NT-Xent, one direction, temperature 0.2": (
+            lambda: NTXentLoss(temperature=0.2)(nearest(first), second),
+            lambda: nt_xent(queue.keys[queue.nearest(unit[0])], unit[1], 0.2),
+        ),
     }
     lines = ["| loss of the same vectors | lightly | ours |", "|---|---|---|"]
     for name, (theirs, ours) in pairs.items():
-        lines.append(f"| {name} | {float(theirs()):.10f} | {float(ours()):.10f} |")
+        losses = [float(loss().detach()) for loss in (theirs, ours)]
+        lines.append(f"| {name} | {losses[0]:.10f} | {losses[1]:.10f} |")
     return lines
 
 
@@ -292,8 +448,8 @@ def table(runs: Mapping[tuple[str, str, int], dict[str, Any]], algorithms: Seque
     """A row for each algorithm."""
     lines = [
         "| algorithm | seeds | loss, lightly | loss, ours | k-NN %, lightly | k-NN %, ours "
-        "| images/s, lightly | images/s, ours | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| images/s, lightly | images/s, ours | ratio | measured |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for algorithm in algorithms:
         of_both = {
@@ -311,7 +467,8 @@ def table(runs: Mapping[tuple[str, str, int], dict[str, Any]], algorithms: Seque
         speed = [
             statistics.median(run["images_per_second"] for run in each) for each in of_both.values()
         ]
-        lines.append("| " + " | ".join([*cells, f"**{speed[1] / speed[0]:.1f}**"]) + " |")
+        last = max(run["date"] for each in of_both.values() for run in each)
+        lines.append("| " + " | ".join([*cells, f"**{speed[1] / speed[0]:.1f}**", last]) + " |")
     return "\n".join(lines)
 
 
@@ -354,6 +511,7 @@ def main() -> None:
                     "loss": same_loss(algorithm, last) if who == "lightly" else last,
                     "knn": accuracy(backbone, labelled, test),
                     "images_per_second": options.steps * options.batch_size / seconds,
+                    "date": str(datetime.date.today()),
                 }
                 with store.open("a") as file:
                     file.write(json.dumps(row) + "\n")
@@ -362,11 +520,14 @@ def main() -> None:
         "# The same algorithms by lightly and by us",
         "",
         f"CIFAR-10, {options.images:,} images, {options.steps} steps of {options.batch_size} "
-        f"images, Adam at {options.lr:g}, a ResNet of {WIDTH} to {8 * WIDTH} channels; loss: mean "
+        f"images, Adam at {options.lr:g}, a ResNet of {WIDTH} to {8 * WIDTH} channels, for MAE a "
+        f"transformer of {DEPTH} blocks and {FEATURES} features; loss: mean "
         f"of the last {LAST} steps; k-NN: {LABELLED:,} labelled images, 10,000 test images. Mean "
         "and standard deviation over seeds. Runs of both alternate, so that other work on the "
-        "machine slows both. BYOL's recipe, which Barlow Twins shares, crops bicubically with us "
-        "as in the paper, bilinearly in lightly.",
+        "machine slows both. BYOL's recipe, which Barlow Twins, VICReg and NNCLR share, crops "
+        "bicubically with us as in the paper, bilinearly in lightly. NNCLR is trained by NT-Xent, "
+        "as in lightly's examples; DINO's large crops share a batch norm with us, as in the "
+        "authors' code, and are normalised each by itself in lightly.",
         "",
         table(done(store), options.algorithms),
         "",

@@ -8,10 +8,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss
-from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead, MoCoProjectionHead
-from lightly.models.utils import deactivate_requires_grad, normalize_weight, update_momentum
+from lightly.loss import (
+    BarlowTwinsLoss,
+    DINOLoss,
+    NegativeCosineSimilarity,
+    NTXentLoss,
+    SwaVLoss,
+    VICRegLoss,
+)
+from lightly.models.modules import (
+    BYOLPredictionHead,
+    BYOLProjectionHead,
+    DINOProjectionHead,
+    MaskedVisionTransformerTIMM,
+    MoCoProjectionHead,
+    NNMemoryBankModule,
+)
+from lightly.models.utils import (
+    deactivate_requires_grad,
+    get_at_index,
+    normalize_mean_var,
+    normalize_weight,
+    patchify,
+    random_token_mask,
+    repeat_token,
+    set_at_index,
+    update_momentum,
+)
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+from lightly.transforms.dino_transform import DINOTransform
+from lightly.transforms.mae_transform import MAETransform
 from lightly.transforms.moco_transform import MoCoV2Transform
 from lightly.transforms.simclr_transform import SimCLRTransform
 from lightly.transforms.simsiam_transform import SimSiamTransform
@@ -21,7 +47,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-SMALL_SHARE = 96 / 224  # of the side: SwAV's small crops
+SMALL_SHARE = 96 / 224  # of the side: small crops of SwAV and DINO
 NO_BLUR_UP_TO = 32  # pixels, as in the papers' recipes for CIFAR
 
 
@@ -107,6 +133,122 @@ class Twins:
         return self.criterion(self.network(views[0]), self.network(views[1]))
 
 
+class Regularized:
+    """VICReg: a step gives the loss of two views."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.criterion = VICRegLoss()
+        self.trained = nn.ModuleList([network])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        return self.criterion(self.network(views[0]), self.network(views[1]))
+
+
+class Neighbors:
+    """NNCLR: a step gives the loss of two views.
+
+    By NT-Xent, as lightly's examples have it: neighbours are negatives of each other, and
+    predictions as well, which the paper's equation does not have. First views go into the queue.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        prediction_head: nn.Module,
+        queue: int,
+        size: int,
+        temperature: float,
+    ) -> None:
+        self.network = network
+        self.prediction_head = prediction_head
+        self.nearest = NNMemoryBankModule(size=(queue, size))
+        self.criterion = NTXentLoss(temperature=temperature)
+        self.trained = nn.ModuleList([network, prediction_head])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        first, second = (self.network(view) for view in views)
+        from_first, from_second = self.prediction_head(first), self.prediction_head(second)
+        near_second = self.nearest(second.detach(), update=False)
+        near_first = self.nearest(first.detach(), update=True)
+        forth = self.criterion(near_first, from_second)
+        back = self.criterion(near_second, from_first)
+        return (forth + back) / 2
+
+
+class SelfDistilled:
+    """DINO: a step gives the loss of two large crops and the small ones."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        hidden: int,
+        bottleneck: int,
+        classes: int,
+        momentum: float,
+        frozen: int,
+    ) -> None:
+        sizes = (features, hidden, bottleneck, classes)
+        self.network = nn.Sequential(backbone, DINOProjectionHead(*sizes, batch_norm=True))
+        # The head is made anew: a weight norm is not copied.
+        self.average = nn.Sequential(
+            copy.deepcopy(backbone), DINOProjectionHead(*sizes, batch_norm=True)
+        )
+        deactivate_requires_grad(self.average)
+        self.criterion = DINOLoss(output_dim=classes)
+        self.momentum = momentum
+        self.frozen = frozen
+        self.steps = 0
+        self.trained = nn.ModuleList([self.network])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        update_momentum(self.network, self.average, m=self.momentum)
+        self.network[1].last_layer.weight_v.requires_grad_(self.steps >= self.frozen)
+        self.steps += 1
+        said = [self.average(view) for view in views[:2]]
+        return self.criterion(said, [self.network(view) for view in views])
+
+
+class Masked:
+    """MAE: a step gives the loss of a view, by the patches that are hidden."""
+
+    def __init__(
+        self,
+        backbone: Any,
+        embed: nn.Module,
+        decoder: Any,
+        paint: nn.Module,
+        mask_ratio: float,
+    ) -> None:
+        kept: Any = {"weight_initialization": "skip", "pos_embed_initialization": "skip"}
+        self.network = MaskedVisionTransformerTIMM(backbone, **kept)
+        self.embed = embed
+        self.decoder = decoder
+        self.paint = paint
+        self.criterion = nn.MSELoss()
+        self.mask_ratio = mask_ratio
+        self.patch = backbone.patch_embed.patch_size[0]
+        self.trained = nn.ModuleList([backbone, embed, decoder, paint])
+
+    def step(self, views: Sequence[Tensor]) -> Tensor:
+        """The loss."""
+        size = (len(views[0]), self.network.sequence_length)
+        return self.loss(views[0], *random_token_mask(size, self.mask_ratio))
+
+    def loss(self, images: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+        """That of images, of which some tokens are kept, the class token first."""
+        embedded = self.embed(self.network.encode(images, idx_keep=kept))
+        size = (len(images), self.network.sequence_length)
+        tokens = set_at_index(repeat_token(self.decoder.mask_token, size), kept, embedded)
+        painted = self.paint(get_at_index(self.decoder(tokens), masked))
+        patches = get_at_index(patchify(images, self.patch), masked - 1)
+        return self.criterion(painted, normalize_mean_var(patches))
+
+
 class Swapped:
     """SwAV: a step gives the loss of two large crops and the small ones.
 
@@ -147,6 +289,12 @@ def transform_of(algorithm: str, size: int) -> Any:
         return SwaVTransform(sizes, normalize=None, gaussian_blur=0.5 * blurs)
     if algorithm == "moco":
         return MoCoV2Transform(**settings, gaussian_blur=0.5 * blurs)
+    if algorithm == "dino":
+        blur = (1.0 * blurs, 0.1 * blurs, 0.5 * blurs)
+        small = round(SMALL_SHARE * size)
+        return DINOTransform(size, local_crop_size=small, normalize=None, gaussian_blur=blur)
+    if algorithm == "mae":
+        return MAETransform(**settings)
     return BYOLTransform(
         BYOLView1Transform(**settings, gaussian_blur=1.0 * blurs),
         BYOLView2Transform(**settings, gaussian_blur=0.1 * blurs),
