@@ -18,8 +18,9 @@ pytest.importorskip("matplotlib")
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation import Monitor, compare, evaluate
-from super_selfish.evaluation.report import write_report
+from super_selfish.evaluation.report import answers, course, neighbourhood, write_report
 from super_selfish.evaluation.report.record import find_record
+from super_selfish.evaluation.sheets import new_figure
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import (
     SUPERVISORS,
@@ -30,10 +31,19 @@ from super_selfish.supervisors import (
 from super_selfish.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 
 Backbones = Callable[..., nn.Module]
-FEW = 4  # images of which a page is made quickly, without a map of them
+FEW = 2  # images of which a page is made quickly, without a map of them
 VOID = {"meta", "img"}
 FIRST = ["summary", "evaluation", "labels", "views", "answers", "neighbours", "map"]
 SECTIONS = [*FIRST, "next", "course", "settings"]
+
+
+@pytest.fixture(autouse=True)
+def _little_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are empty, and sheets of few cells: one takes longer to draw than all words."""
+    monkeypatch.setattr(course, "plot_curves", lambda *_, **__: new_figure(1, 1))
+    monkeypatch.setattr(answers, "_VIEWED", 1)
+    monkeypatch.setattr(neighbourhood, "_QUERIES", 1)
+    monkeypatch.setattr(neighbourhood, "_NEIGHBOURS", 2)
 
 
 class Page(HTMLParser):
@@ -81,8 +91,9 @@ def train(
 
 
 def test_a_page_is_whole_and_needs_nothing_beside_it(
-    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()
     supervisor = train((images, torch.arange(22) % 2), tiny_backbone(), tmp_path / "run")
     written = supervisor.report(tmp_path / "run")
     assert written == tmp_path / "run.html"
@@ -289,7 +300,7 @@ def test_images_that_cannot_be_read_are_passed_over(
     source = ImageSource(folder, on_error="skip")
     for algorithm in ("instance", "moco"):
         supervisor = train(source, tiny_backbone(), None, algorithm)
-        page = Page(supervisor.report(tmp_path / algorithm))
+        page = Page(supervisor.report(tmp_path / algorithm, map_method="pca"))
         assert "3 images could not be read and were left out." in page.text
         assert "Among 19 of 22 images" in page.text
         assert "of the 4 answers below" in page.text
@@ -387,7 +398,7 @@ def test_the_loss_of_a_run_that_was_stopped_is_not_final(
     assert "loss so far" in text and "final loss" not in text
 
 
-@pytest.mark.parametrize(("method", "name"), [("pca", "PCA"), ("tsne", "t-SNE"), (None, "t-SNE")])
+@pytest.mark.parametrize(("method", "name"), [("pca", "PCA"), (None, "t-SNE")])
 def test_the_map_is_made_as_one_likes(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path, method: str | None, name: str
 ) -> None:
@@ -426,8 +437,12 @@ def test_a_comparison_brings_its_table_its_notes_and_its_figure(
 
 
 def test_sheets_of_large_images_fit_the_page(
-    tiny_backbone: Backbones, tmp_path: Path, generator: torch.Generator
+    tiny_backbone: Backbones,
+    tmp_path: Path,
+    generator: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(neighbourhood, "_NEIGHBOURS", 7)  # as many as ever, in one row
     large = torch.randint(256, (9, 3, 300, 200), generator=generator, dtype=torch.uint8)
     supervisor = RotateNetSupervisor(large, backbone=tiny_backbone())
     written = supervisor.report(tmp_path / "run")
@@ -436,8 +451,9 @@ def test_sheets_of_large_images_fit_the_page(
 
 
 def test_views_curves_and_few_steps_are_explained(
-    images: Tensor, tiny_backbone: Backbones, tmp_path: Path
+    images: Tensor, tiny_backbone: Backbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()
     supervisor = train(images, tiny_backbone(), None)
     written = supervisor.report(tmp_path / "run", most_images=FEW)
     text = Page(written).text
@@ -447,10 +463,10 @@ def test_views_curves_and_few_steps_are_explained(
     # A small plot fits into its column of 18.5rem (296 pixels) and does not scroll.
     widths = [int(width) for width in re.findall(r"min-width:(\d+)px", written.read_text())]
     assert min(widths) <= 270
-    uncropped = train(images, tiny_backbone(), None, crop=False)
+    uncropped = RotateNetSupervisor(images, backbone=tiny_backbone(), crop=False)
     text = Page(uncropped.report(tmp_path / "other", most_images=FEW)).text
     assert "Black bars" not in text
-    supervisor.supervise(epochs=34, batch_size=8, name=None, progress=False)
+    supervisor.run.epoch = 34
     assert "steps only" not in Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
 
 
