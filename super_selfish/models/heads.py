@@ -160,8 +160,10 @@ class PrototypeHead(nn.Module):
     """The head of DINO: layers down to a bottleneck of unit length, and cosines with directions.
 
     Caron et al., 2021, arXiv 2104.14294, appendix C: three FC layers with GELU in between, then an
-    l2 norm and a weight-normalised layer, whose lengths stay 1. Weights begin as there, of a normal
-    distribution with deviation 0.02.
+    l2 norm and a weight-normalised layer, whose lengths stay 1. Weights begin as in the authors'
+    code: of a normal distribution with deviation 0.02, and those of the last layer as a linear
+    layer's of PyTorch. How long they are matters, though only their directions count: by Adam the
+    direction of a row turns by about the rate times `sqrt(E)` over its length, in an update.
 
     Shape:
         `[B, in_features]` to `[B, out_features]`, numbers in [-1, 1].
@@ -197,7 +199,9 @@ class PrototypeHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(out_features, bottleneck))
+        bound = bottleneck**-0.5
+        self.prototypes = nn.Parameter(torch.empty(out_features, bottleneck))
+        nn.init.uniform_(self.prototypes, -bound, bound)
         self.in_features = in_features
         self.out_features = out_features
 

@@ -83,6 +83,15 @@ def test_the_head_gives_cosines_with_directions() -> None:
     assert float(head.layers[0].weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 
+def test_directions_begin_as_short_as_a_linear_layer_s() -> None:
+    """Adam turns long ones slowly: of a normal distribution they hardly moved in a short run."""
+    torch.manual_seed(0)
+    head = PrototypeHead(5, 12, 256, 300)
+    lengths = head.prototypes.detach().norm(dim=1)
+    assert float(lengths.mean()) == pytest.approx(3**-0.5, rel=0.01)
+    assert float(head.prototypes.detach().abs().max()) <= 256**-0.5
+
+
 def test_the_head_has_batch_norm_where_the_backbone_has_it(images: Tensor) -> None:
     plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     with_norm = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
