@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -56,6 +57,13 @@ def backbone_for(algorithm: str, in_channels: int = 3) -> nn.Module:
     return TinyBackbone(in_channels)
 
 
+def same_backbone(algorithm: str, in_channels: int = 3) -> nn.Module:
+    """A tiny network that an algorithm takes, always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return backbone_for(algorithm, in_channels)
+
+
 class TinyTeacher(nn.Module):
     """A convolution that tells images apart: maps of 12 channels, a quarter of the side."""
 
@@ -91,13 +99,19 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.fixture
-def images(generator: torch.Generator) -> Tensor:
-    """Twenty-two smooth colour images of 32x32, uint8, as bright above as photographs are."""
-    coarse = torch.rand(22, 3, 4, 4, generator=generator)
+def pictures(number: int, generator: torch.Generator | None = None) -> Tensor:
+    """Smooth colour images of 32x32, uint8, as bright above as photographs are."""
+    generator = generator or torch.Generator().manual_seed(0)
+    coarse = torch.rand(number, 3, 4, 4, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
     sky = torch.linspace(1.0, 0.2, 32)[:, None]
     return (smooth * sky * 255).to(torch.uint8)
+
+
+@pytest.fixture
+def images(generator: torch.Generator) -> Tensor:
+    """Twenty-two of them."""
+    return pictures(22, generator)
 
 
 @pytest.fixture
@@ -107,12 +121,7 @@ def tiny_backbone(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
     given = {} if case is None else case.params
     algorithm = str(given.get("algorithm", given.get("task", "")))
 
-    def make(in_channels: int = 3) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return backbone_for(algorithm, in_channels)
-
-    return make
+    return functools.partial(same_backbone, algorithm)
 
 
 @pytest.hookimpl(wrapper=True)
