@@ -97,11 +97,12 @@ def test_fine_tuning_chooses_a_rate_where_images_can_be_held_out(
         **{"num_workers": 4, "seed": 5, "test_labels": "t", "train_labels": torch.tensor(labels)},
     )
     rate = partial(rate_finetune, lrs=(0.3, 0.1), max_updates=9, backbone_lr_factor=0.2)
-    found: Any = rate(subject, freeze_until="x")
+    found: Any = rate(subject, freeze_until="x", layer_decay=0.7)
     assert found == (1, 2, "t", {"lr": 3})
     assert told == {
         **{"images": ("b", "train", "test"), "preprocess": "p", "lrs": rates, "max_updates": 9},
-        **{"backbone_lr_factor": 0.2, "freeze_until": "x", "num_workers": 4, "seed": 5},
+        **{"backbone_lr_factor": 0.2, "layer_decay": 0.7, "freeze_until": "x"},
+        **{"num_workers": 4, "seed": 5},
     }
 
 
