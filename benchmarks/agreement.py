@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import Any
 
 import torch
 from datasets import load
+from kept import keep, of_seeds, stored
 from lightly.loss import (
     BarlowTwinsLoss,
     DINOLoss,
@@ -60,7 +60,6 @@ from lightly_loops import (
     Contrast,
     Masked,
     Neighbors,
-    Regularized,
     SelfDistilled,
     Siamese,
     Swapped,
@@ -249,12 +248,12 @@ def method_of(algorithm: str, images: Tensor, seed: int) -> tuple[nn.Module, Any
     if algorithm == "simsiam":
         return backbone, Siamese(network, heads["prediction_head"])
     if algorithm == "barlow_twins":
-        return backbone, Twins(network, WEIGHT)
+        return backbone, Twins(network, BarlowTwinsLoss(lambda_param=WEIGHT))
     if algorithm == "swav":
         prototypes = supervisor_of("swav", images, seed).prototypes.detach()
         return backbone, Swapped(network, prototypes, EPSILON, FROZEN)
     if algorithm == "vicreg":
-        return backbone, Regularized(network)
+        return backbone, Twins(network, VICRegLoss())
     if algorithm == "nnclr":
         sizes = (QUEUE, EMBEDDING)
         return backbone, Neighbors(network, heads["prediction_head"], *sizes, TEMPERATURE)
@@ -433,15 +432,7 @@ def losses_of_vectors() -> list[str]:
 
 def done(path: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
     """Runs that are stored, by algorithm, who, and seed."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {(row["algorithm"], row["who"], row["seed"]): row for row in rows}
-
-
-def of_seeds(values: Sequence[float], digits: int) -> str:
-    """Mean and standard deviation."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+    return {(row["algorithm"], row["who"], row["seed"]): row for row in stored(path)}
 
 
 def table(runs: Mapping[tuple[str, str, int], dict[str, Any]], algorithms: Sequence[str]) -> str:
@@ -490,7 +481,6 @@ def main() -> None:
     (images, labels), test = load("cifar10", options.root)
     labelled = (images[:LABELLED], labels[:LABELLED])
     store = options.out.with_suffix(".jsonl")
-    store.parent.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for algorithm in options.algorithms:
             for who, train in (("lightly", train_theirs), ("ours", train_ours)):
@@ -513,9 +503,7 @@ def main() -> None:
                     "images_per_second": options.steps * options.batch_size / seconds,
                     "date": str(datetime.date.today()),
                 }
-                with store.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(row, flush=True)
+                keep(store, row)
     lines = [
         "# The same algorithms by lightly and by us",
         "",

@@ -16,15 +16,14 @@ Written is `--out`.md.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import load
+from kept import keep, of_seeds, stored
 from provenance import provenance
 from torch import Tensor
 
@@ -96,13 +95,9 @@ def measured(
     return supervisor, trained(supervisor, options.seconds, seed)
 
 
-def run_seed(
-    seed: int, options: argparse.Namespace, keep: Callable[[dict[str, Any]], None]
-) -> None:
+def run_seed(seed: int, store: Path, options: argparse.Namespace) -> None:
     """Does what is not done yet of a seed."""
-    done = {
-        each["row"] for each in stored(options) if each["seed"] == seed or each["row"] == TEACHER
-    }
+    done = {each["row"] for each in stored(store) if each["seed"] == seed or each["row"] == TEACHER}
     wanted = [row for row in options.rows if row not in done]
     if not wanted:
         return
@@ -127,13 +122,8 @@ def run_seed(
         accuracy = {f"pretrained {p}": found.pretrained[p] for p in PROTOCOLS}
         if has_twin and found.untrained is not None:
             accuracy |= {f"untrained {p}": found.untrained[p] for p in PROTOCOLS}
-        keep({"row": row, "seed": seed, "steps": made, "date": time.strftime("%F"), **accuracy})
-
-
-def stored(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that are done."""
-    file = options.out.with_suffix(".jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        run = {"row": row, "seed": seed, "steps": made, "date": time.strftime("%F"), **accuracy}
+        keep(store, run)
 
 
 def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> str:
@@ -158,8 +148,7 @@ def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> str:
                 if not values:
                     cells.append("as above")
                     continue
-                spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.1f}{spread}")
+                cells.append(of_seeds(values))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -198,14 +187,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    def keep(run: dict[str, Any]) -> None:
-        with options.out.with_suffix(".jsonl").open("a") as file:
-            file.write(json.dumps(run) + "\n")
-        print(run, flush=True)
-
+    store = options.out.with_suffix(".jsonl")
     for seed in options.seeds:
-        run_seed(seed, options, keep)
-    runs = stored(options)
+        run_seed(seed, store, options)
+    runs = stored(store)
     if not runs:
         return
     options.out.with_suffix(".md").write_text(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import statistics
 import time
 from pathlib import Path
@@ -24,11 +23,11 @@ from typing import Any
 
 import torch
 from datasets import load
+from kept import keep, of_seeds, stored
 from learning import small_transformer
 from provenance import write_result
 
-from super_selfish.evaluation import evaluate
-from super_selfish.evaluation.intervals import of_seeds
+from super_selfish.evaluation import evaluate, intervals
 from super_selfish.evaluation.protocols import PROTOCOLS, rate_finetune
 from super_selfish.supervisors import SUPERVISORS
 
@@ -83,26 +82,15 @@ def table(runs: list[dict[str, Any]]) -> str:
         same = [run for run in runs if (run["algorithm"], run["labelled"], run["minutes"]) == kind]
         cells = [kind[0], f"{kind[1]:,}", f"{kind[2]:g}", str(len(same))]
         cells.append(f"{statistics.mean(run['steps'] for run in same):,.0f}")
-        cells += [_spread([run[name] for run in same]) for name in ("untrained", "pretrained")]
+        cells += [of_seeds([run[name] for run in same]) for name in ("untrained", "pretrained")]
         gains = [run["pretrained"] - run["untrained"] for run in same]
         gain = f"{statistics.mean(gains):+.1f}"
         if len(gains) > 1:
-            reach = of_seeds(statistics.stdev(gains), len(gains))
+            reach = intervals.of_seeds(statistics.stdev(gains), len(gains))
             mean = statistics.mean(gains)
             gain += f" [{mean - reach:+.1f}, {mean + reach:+.1f}]"
         lines.append(f"| {' | '.join([*cells, gain])} |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
-
-
-def stored(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that are done."""
-    file = options.out.with_suffix(".jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def write(options: argparse.Namespace) -> None:
@@ -116,7 +104,7 @@ def write(options: argparse.Namespace) -> None:
         f"thread. Both networks are fine-tuned alike: {options.updates} updates of 32 images at "
         "most, the better of two learning rates on a fifth of the labelled images.",
         "",
-        table(stored(options)),
+        table(stored(options.out.with_suffix(".jsonl"))),
     ]
     write_result(options.out.with_suffix(".md"), text, "torchvision", "timm")
 
@@ -135,15 +123,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     PROTOCOLS["finetune"] = functools.partial(rate_finetune, lrs=LRS, max_updates=options.updates)
+    store = options.out.with_suffix(".jsonl")
     kept = ("algorithm", "seed", "minutes", "labelled")
-    done = [[run[name] for name in kept] for run in stored(options)]
+    done = [[run[name] for name in kept] for run in stored(store)]
     for seed in options.seeds:
         if [options.algorithm, seed, options.minutes, options.labelled] in done:
             continue
-        run = run_of(seed, options)
-        with options.out.with_suffix(".jsonl").open("a") as file:
-            file.write(json.dumps(run) + "\n")
-        print(run, flush=True)
+        keep(store, run_of(seed, options))
         write(options)
     write(options)
 

@@ -9,12 +9,10 @@ from typing import Any
 
 import torch
 from lightly.loss import (
-    BarlowTwinsLoss,
     DINOLoss,
     NegativeCosineSimilarity,
     NTXentLoss,
     SwaVLoss,
-    VICRegLoss,
 )
 from lightly.models.modules import (
     BYOLPredictionHead,
@@ -121,24 +119,11 @@ class Siamese:
 
 
 class Twins:
-    """Barlow Twins: a step gives the loss of two views."""
+    """Barlow Twins and VICReg: a step gives the loss of two views."""
 
-    def __init__(self, network: nn.Module, weight: float) -> None:
+    def __init__(self, network: nn.Module, criterion: nn.Module) -> None:
         self.network = network
-        self.criterion = BarlowTwinsLoss(lambda_param=weight)
-        self.trained = nn.ModuleList([network])
-
-    def step(self, views: Sequence[Tensor]) -> Tensor:
-        """The loss."""
-        return self.criterion(self.network(views[0]), self.network(views[1]))
-
-
-class Regularized:
-    """VICReg: a step gives the loss of two views."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.criterion = VICRegLoss()
+        self.criterion = criterion
         self.trained = nn.ModuleList([network])
 
     def step(self, views: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 from super_selfish import __version__
 from super_selfish.cli.flags import Flag
 from super_selfish.cli.reading import Code, Missing
+from super_selfish.cli.runs import named_checkpoint
 
 # Of files and folders, which are written so that they hold from everywhere.
 _PLACES = {"images", "test", "pretrain", "downstream", "downstream_test"}
@@ -112,7 +113,8 @@ def _write(command: str, settings: Mapping[str, Any], file: Path | None) -> None
 def _from_everywhere(name: str, value: Any) -> Any:
     """Paths without regard to the present folder."""
     if name in _PLACES_OR_NAMES:
-        return _absolute(value) if _is_there(value) else value
+        found = named_checkpoint(os.path.expanduser(value)) if isinstance(value, str) else None
+        return value if found is None else _absolute(value)
     if name not in _PLACES:
         if isinstance(value, Mapping):  # the flags of a group
             return {key: _from_everywhere(key, inner) for key, inner in value.items()}
@@ -120,12 +122,6 @@ def _from_everywhere(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _absolute(place) for key, place in value.items()}
     return [_absolute(each) for each in value] if isinstance(value, list) else _absolute(value)
-
-
-def _is_there(name: Any) -> bool:
-    """Whether a word is the path of a file, of a checkpoint without its ending or of a run."""
-    path = os.path.expanduser(name) if isinstance(name, str) else ""
-    return any(map(os.path.isfile, (path, f"{path}.pt", os.path.join(path, "run.pt"))))
 
 
 def _absolute(place: str) -> str:

@@ -11,6 +11,18 @@ from super_selfish.cli.places import near
 _BESIDE = ("-previous", "-best", "-nan")  # further files of a run
 
 
+def named_checkpoint(path: str) -> str | None:
+    """The checkpoint that a path alone says, without its ending; None where it says none.
+
+    Args:
+        path: Of the file, with or without its ending, or of a folder that `pretrain` has written.
+    """
+    if os.path.isfile(path):
+        return path.removesuffix(".pt")
+    names = (path, os.path.join(path, "run"))
+    return next((name for name in names if os.path.isfile(f"{name}.pt")), None)
+
+
 def find_run(place: str) -> str:
     """The checkpoint that a word means; imports nothing.
 
@@ -25,17 +37,14 @@ def find_run(place: str) -> str:
         ValueError: If there is none, or more than one.
     """
     path = os.path.expanduser(place)
-    if os.path.isfile(path):
-        return path.removesuffix(".pt")
-    if os.path.isfile(path + ".pt"):
-        return path
+    named = named_checkpoint(path)
+    if named is not None:
+        return named
     if not os.path.isdir(path):
         raise ValueError(
             f"there is no run {place}{near(path)}: give a folder that pretrain has written, or a "
             "checkpoint such as store/base.pt"
         )
-    if os.path.isfile(os.path.join(path, "run.pt")):
-        return os.path.join(path, "run")
     found = sorted(
         os.path.join(path, file.stem)
         for file in Path(path).glob("*.pt")

@@ -18,7 +18,6 @@ from super_selfish.models.narrow_resnet import NarrowResNet
 from super_selfish.models.number_format import require_float32
 from super_selfish.models.stems import (
     efficientnet_stride,
-    is_told,
     refuse_stem,
     tell_choice,
     tell_difference,
@@ -151,7 +150,7 @@ def _tell_of_size(
     if patch not in (None, patch_of(published)):
         beginning = f"patches of {patch}x{patch} pixels and positions for that size"
         tell_choice(name, image_size, stem, beginning)
-    elif remedy is not None and is_told():
+    elif remedy is not None:
         tell_difference(name, image_size, "positions for that size", remedy)
 
 

@@ -101,7 +101,7 @@ def tell_choice(name: str, image_size: tuple[int, int], stem: str, beginning: st
         stem: That was asked for: who asks for one by name knows it.
         beginning: With what the network begins; None where it is as published.
     """
-    if stem == "auto" and beginning is not None and is_told():
+    if stem == "auto" and beginning is not None:
         tell_difference(name, image_size, beginning, PUBLISHED)
 
 
@@ -115,14 +115,8 @@ def untold() -> Iterator[None]:
         _is_told.reset(before)
 
 
-def is_told() -> bool:
-    """Whether it is to be said how a network differs from the published one."""
-    return _is_told.get()
-
-
-@functools.cache  # once for a network and a size
 def tell_difference(name: str, image_size: tuple[int, int], beginning: str, remedy: str) -> None:
-    """Says that a network by this name begins otherwise than the published one.
+    """Says that a network by this name begins otherwise than the published one, once for a size.
 
     Args:
         name: Of the network.
@@ -130,6 +124,13 @@ def tell_difference(name: str, image_size: tuple[int, int], beginning: str, reme
         beginning: With what it begins.
         remedy: What gives the published one.
     """
+    if _is_told.get():
+        say_difference(name, image_size, beginning, remedy)
+
+
+@functools.cache
+def say_difference(name: str, image_size: tuple[int, int], beginning: str, remedy: str) -> None:
+    """`tell_difference`, where it is told."""
     height, width = image_size
     _log.warning(
         "%s for images of %dx%d begins with %s, so it is not the published network; %s",

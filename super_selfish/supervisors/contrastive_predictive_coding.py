@@ -38,10 +38,11 @@ from super_selfish.supervisors.patch_grid import (
     patch_sheet,
     size_to_show,
 )
-from super_selfish.supervisors.refusals import as_numbers, require_clip_norm, require_counts
+from super_selfish.supervisors.refusals import as_numbers, require_counts
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.counting import plural
 from super_selfish.training.distributed import first_row, gather
+from super_selfish.training.given import clip_norm_of
 from super_selfish.training.history import Row
 
 if TYPE_CHECKING:
@@ -168,9 +169,8 @@ class ContrastivePredictiveCodingSupervisor(Supervisor):
                 f"offsets are different numbers of rows ahead, from 1 to {self.grid - 1} in a grid "
                 f"of {self.grid}, got {offsets}"
             )
-        require_clip_norm(clip_norm)
         self.offsets = tuple(int(offset) for offset in offsets)
-        self.clip_norm = clip_norm
+        self.clip_norm = clip_norm_of(clip_norm)
         height, width = (2 * (side // (self.grid + 1)) for side in self.image_size)
         stem = self._stem_of(backbone)
         backbone = patch_encoder(backbone, self.in_channels, (height, width), stem)

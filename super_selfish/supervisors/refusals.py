@@ -104,19 +104,6 @@ def as_numbers(name: str, values: Iterable[Any], length: int | None = None) -> t
     return numbers
 
 
-def require_clip_norm(clip_norm: float | None) -> None:
-    """Refuses an algorithm's own largest norm of the gradients that is none.
-
-    Args:
-        clip_norm: What the user gave; None does not clip.
-
-    Raises:
-        ValueError: If it is not positive.
-    """
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm must be positive, got {clip_norm}")
-
-
 def require_embedding(
     supervisor: Supervisor, name: str, network: nn.Module, embedding_size: int
 ) -> None:

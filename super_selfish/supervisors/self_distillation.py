@@ -50,16 +50,16 @@ from super_selfish.supervisors.multi_crop import (
     three_augmentations,
 )
 from super_selfish.supervisors.refusals import (
-    require_clip_norm,
     require_counts,
     require_logits,
 )
 from super_selfish.supervisors.remembering import MANY_IMAGES
 from super_selfish.supervisors.traffic import Gathered, rows
 from super_selfish.training.distributed import gather_one
+from super_selfish.training.given import clip_norm_of
 from super_selfish.training.history import Row
 from super_selfish.training.run import Run
-from super_selfish.training.typed import as_number, is_several
+from super_selfish.training.typed import as_number, both_of, is_several
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -198,9 +198,9 @@ class DINOSupervisor(Supervisor):
         for name, value in (("momentum", momentum), ("center_momentum", center_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
-        temperatures = _first_and_last(teacher_temperature)
+        _first_and_last(teacher_temperature)
         _require_warmup(teacher_warmup_epochs, rises=is_several(teacher_temperature))
-        require_clip_norm(clip_norm)
+        clip_norm = clip_norm_of(clip_norm)
         if keep not in ("teacher", "student"):
             raise ValueError(f'keep is "teacher" or "student", got {keep!r}')
         require_counts(bottleneck_size=bottleneck_size, hidden_size=hidden_size)
@@ -222,7 +222,6 @@ class DINOSupervisor(Supervisor):
         self.num_classes = num_classes
         self.temperature = temperature
         self.teacher_temperature = teacher_temperature
-        self.teacher_temperatures = temperatures
         self.teacher_warmup_epochs = teacher_warmup_epochs
         self.clip_norm = clip_norm
         self.center_momentum = center_momentum
@@ -317,6 +316,11 @@ class DINOSupervisor(Supervisor):
         """
         return rising_momentum(run, self.momentum, MOMENTUM, LEAST_OF_TEACHER)
 
+    @property
+    def teacher_temperatures(self) -> tuple[float, float]:
+        """The teacher's temperature in the first update, and after its warm-up."""
+        return _first_and_last(self.teacher_temperature)
+
     def temperature_now(self, run: Run | None) -> float:
         """Temperature of the teacher in the update under way, from where the run stands.
 
@@ -390,14 +394,9 @@ def default_num_classes(num_images: int | None) -> int:
 
 
 def _first_and_last(given: Any) -> tuple[float, float]:
-    """The teacher's temperature in the first update, and after its warm-up."""
+    """Two temperatures of the teacher, which are one where one is given."""
     name = "teacher_temperature"
-    both = given if is_several(given) else (given, given)
-    if len(both) != 2:
-        raise ValueError(
-            f"{name} must be one number, or two, that of the first update and that after its "
-            f"warm-up, got {given!r}"
-        )
+    both = both_of(name, given, "after its warm-up") if is_several(given) else (given, given)
     first, last = (as_number(name, each) for each in both)
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"{name} must be > 0 and finite, got {given}")

@@ -124,7 +124,7 @@ def find_teacher(given: Given, weights: Weights, in_channels: int, image_size: S
     return _of_file(Path(os.path.expanduser(given)))
 
 
-def channels_for(teacher: Teacher, given: Any, in_channels: int) -> Any:
+def channels_for(teacher: Teacher, given: tuple[int, ...] | None, in_channels: int) -> Any:
     """Which channels of a student's images a teacher sees.
 
     Args:
@@ -140,7 +140,6 @@ def channels_for(teacher: Teacher, given: Any, in_channels: int) -> Any:
             from their number which ones.
     """
     wanted = teacher.in_channels
-    given = plain_setting(given)
     if given is None:
         if wanted == in_channels:
             return None

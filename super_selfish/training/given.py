@@ -201,7 +201,15 @@ def _checkpoint_every(given: Any) -> Any:
     return as_whole("checkpoint_every", given)
 
 
-def _clip_norm(given: Any) -> Any:
+def clip_norm_of(given: Any) -> Any:
+    """What is meant by `clip_norm=`, of `supervise()` or of an algorithm.
+
+    Args:
+        given: The largest norm of the gradients; None leaves them, or that of the algorithm.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
     if given is not None and not given > 0:
         raise ValueError(f"clip_norm must be positive, got {given}")
     return given
@@ -248,6 +256,6 @@ _CHECKS = {
     "name": _name,
     "cache": _cache,
     "checkpoint_every": _checkpoint_every,
-    "clip_norm": _clip_norm,
+    "clip_norm": clip_norm_of,
     "weight_decay": decay_of,
 }

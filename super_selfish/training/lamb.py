@@ -11,6 +11,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from super_selfish.training.weight_decay import parted
+
 
 def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
     """Adam whose steps have in each layer the length of its weights, times the learning rate.
@@ -39,11 +41,8 @@ def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
     groups = given if given and isinstance(given[0], Mapping) else [{"params": given}]
     parts = []
     for group in groups:
-        weights = [each for each in group["params"] if each.ndim > 1]
-        vectors = [each for each in group["params"] if each.ndim <= 1]
         # timm's leaves weights without decay as they are, unless it is told to scale them too.
         always = {} if group.get("weight_decay", weight_decay) else {"always_adapt": True}
-        parts += [{**group, "params": weights, **always}] if weights else []
-        parts += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
+        parts += parted(group, always)
     built: Optimizer = Lamb(parts, lr=lr, weight_decay=weight_decay, max_grad_norm=None)
     return built

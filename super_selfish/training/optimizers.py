@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from super_selfish.training.lamb import lamb
-from super_selfish.training.weight_decay import Decay, decaying, require_decaying
+from super_selfish.training.weight_decay import Decay, decaying, parted, require_decaying
 
 
 class LARS(Optimizer):
@@ -202,11 +202,8 @@ def without_decay(
     Returns:
         At most two groups, no empty one.
     """
-    weights = [p for p in named.values() if p.ndim > 1]
-    vectors = [p for p in named.values() if p.ndim <= 1]
     decay = {} if weight_decay is None else {"weight_decay": weight_decay}
-    groups = [{"params": weights, **decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    return parted({"params": list(named.values())}, decay)
 
 
 def require_optimizer(built: Any) -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from super_selfish.training.checkpoint import absent, checkpoint_path
 from super_selfish.training.description import Settings, described
 from super_selfish.training.distributed import rank
-from super_selfish.training.weight_decay import OF_RUN
+from super_selfish.training.weight_decay import own_settings
 
 _log = logging.getLogger("super_selfish")  # shown on the error stream unless the user has it else
 
@@ -25,7 +25,6 @@ _log = logging.getLogger("super_selfish")  # shown on the error stream unless th
 _NO_SETTINGS = frozenset(
     {"params", "param_names", "fused", "foreach", "capturable"}
     | {"lr", "initial_lr", "held_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
-    | {OF_RUN}
 )
 _CYCLED = frozenset({"momentum", "betas"})  # by some schedules, inversely to the learning rate
 # Of a schedule: where it stands, and what follows from the run.
@@ -53,11 +52,10 @@ def told_optimizer(optimizer: Any) -> Settings:
     for place, group in enumerate(groups):
         of_group = f" of group {place + 1}" if len(groups) > 1 else ""
         is_cycled = "max_momentum" in group
-        for name, value in group.items():
+        for name, value in own_settings(group).items():
             if is_cycled and name in _CYCLED:
                 value = optimizer.defaults[name]
-            is_of_run = name == "weight_decay" and group.get(OF_RUN)  # which tells it itself
-            if name not in _NO_SETTINGS and not is_of_run:
+            if name not in _NO_SETTINGS:
                 found.update(described(f"{name}{of_group}", value))
     return found
 

@@ -180,6 +180,25 @@ def is_several(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+def both_of(name: str, given: Any, second: str) -> Any:
+    """The numbers between which an argument goes over a run, which are not looked at.
+
+    Args:
+        name: Of the argument.
+        given: What the user gave, if it `is_several`.
+        second: Of when the second one is, for the message, such as "of the last".
+
+    Raises:
+        ValueError: If there are not two.
+    """
+    if len(given) != 2:
+        raise ValueError(
+            f"{name} must be one number, or two, that of the first update and that {second}, got "
+            f"{given!r}"
+        )
+    return given
+
+
 def _number(name: str, value: Any, wanted: str) -> Any:
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
         value = value.item()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from super_selfish.training.typed import as_number, is_several
+from super_selfish.training.typed import as_number, both_of, is_several
 
 Decay = float | tuple[float, float]
 OF_RUN = "decay_of_run"  # in the groups of an optimizer whose weight decay is that of the run
@@ -31,12 +31,7 @@ def decay_of(given: Any) -> Decay | None:
         return None
     if not is_several(given):
         return _checked(given)
-    if len(given) != 2:
-        raise ValueError(
-            "weight_decay must be one number, or two, that of the first update and that of the "
-            f"last, got {given!r}"
-        )
-    first, last = map(_checked, given)
+    first, last = map(_checked, both_of("weight_decay", given, "of the last"))
     return first, last
 
 
@@ -92,8 +87,7 @@ def decay_at(decay: Decay, updates: int, total_updates: int) -> float:
 def decaying(groups: Sequence[Mapping[str, Any]], decay: Decay) -> list[dict[str, Any]]:
     """Groups in which weights have the decay of the run, and norms and biases none.
 
-    Norms and biases are the tensors of one dimension. Groups that have a weight decay of their own
-    stay as they are.
+    Groups that have a weight decay of their own stay as they are.
 
     Args:
         groups: As an algorithm gives them, with lists of parameters.
@@ -107,17 +101,38 @@ def decaying(groups: Sequence[Mapping[str, Any]], decay: Decay) -> list[dict[str
         if "weight_decay" in group:
             found.append(dict(group))
             continue
-        weights = [p for p in group["params"] if p.ndim > 1]
-        vectors = [p for p in group["params"] if p.ndim <= 1]
-        of_run = {"weight_decay": decay_at(decay, 0, 1), OF_RUN: True}
-        found += [{**group, "params": weights, **of_run}] if weights else []
-        found += [{**group, "params": vectors, "weight_decay": 0.0}] if vectors else []
+        found += parted(group, {"weight_decay": decay_at(decay, 0, 1), OF_RUN: True})
     if not any(group.get(OF_RUN) for group in found):
         raise ValueError(
             f"weight_decay={decay} has nothing to decay: what trains are norms and biases, or is "
             "in groups with a weight decay of their own (_parameter_groups()): leave it out"
         )
     return found
+
+
+def parted(group: Mapping[str, Any], of_weights: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Weights of a group, and its norms and biases, the tensors of one dimension, without decay.
+
+    Args:
+        group: With a list of parameters.
+        of_weights: Settings of the weights, besides those of the group.
+
+    Returns:
+        At most two groups, no empty one.
+    """
+    weights = [p for p in group["params"] if p.ndim > 1]
+    vectors = [p for p in group["params"] if p.ndim <= 1]
+    parts = [
+        {**group, "params": weights, **of_weights},
+        {**group, "params": vectors, "weight_decay": 0.0},
+    ]
+    return [part for part in parts if part["params"]]
+
+
+def own_settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a group less those that are the run's, which tells and may move them itself."""
+    ours = {OF_RUN, "weight_decay"} if group.get(OF_RUN) else {OF_RUN}
+    return {name: value for name, value in group.items() if name not in ours}
 
 
 def require_decaying(optimizer: Any, groups: Sequence[Mapping[str, Any]]) -> None:

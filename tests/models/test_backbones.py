@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.models import EfficientFeatures, TorchvisionFeatures, build_backbone, feature_map
-from super_selfish.models.stems import tell_difference
+from super_selfish.models.stems import say_difference
 
 
 def test_a_module_passes_through_untouched() -> None:
@@ -142,7 +142,7 @@ def test_what_has_one_stem_only_is_built_with_no_other(name: str) -> None:
 
 def test_positions_for_another_size_are_told(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("timm")
-    tell_difference.cache_clear()  # it is said once for a network and a size
+    say_difference.cache_clear()  # it is said once for a network and a size
     build_backbone("timm/vit_tiny_patch16_224", 3, (224, 224))
     assert caplog.text == ""
     build_backbone("timm/vit_tiny_patch16_224", 3, (64, 48), "imagenet")

@@ -12,7 +12,7 @@ from torchvision.models import get_model
 
 from super_selfish.export import export_backbone
 from super_selfish.models import TorchvisionFeatures, build_backbone, feature_map
-from super_selfish.models.stems import tell_difference
+from super_selfish.models.stems import say_difference
 from super_selfish.supervisors import (
     ContrastivePredictiveCodingSupervisor,
     JigsawNetSupervisor,
@@ -25,7 +25,7 @@ from tests.conftest import TinyBackbone
 @pytest.fixture(autouse=True)
 def tell_anew() -> None:
     """Each network and size is told once in a process."""
-    tell_difference.cache_clear()
+    say_difference.cache_clear()
 
 
 @pytest.mark.parametrize(

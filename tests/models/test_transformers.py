@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from super_selfish.models import NarrowResNet, build_backbone, feature_shape
-from super_selfish.models.stems import tell_difference
+from super_selfish.models.stems import say_difference
 from super_selfish.models.transformers import in_whole_patches, own_size, patch_of, patch_side
 from super_selfish.supervisors import RotateNetSupervisor, SwAVSupervisor
 
@@ -99,7 +99,7 @@ def test_transformers_have_no_other_stems(stem: str) -> None:
 
 
 def test_one_line_says_what_the_patches_are(caplog: pytest.LogCaptureFixture) -> None:
-    tell_difference.cache_clear()  # it is said once for a network and a size
+    say_difference.cache_clear()  # it is said once for a network and a size
     with caplog.at_level(logging.WARNING), torch.device("meta"):
         build_backbone("timm/vit_tiny_patch16_224", 3, (32, 32))
         build_backbone("timm/vit_tiny_patch16_224", 3, (224, 224))

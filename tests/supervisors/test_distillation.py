@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from super_selfish.models import NarrowResNet, pooled_features
-from super_selfish.models.stems import tell_difference
+from super_selfish.models.stems import say_difference
 from super_selfish.models.teacher import Teacher, digest_of, resampled
 from super_selfish.supervisors import DistillationSupervisor, MultiTaskSupervisor, teachers
 from super_selfish.supervisors.distillation import Lessons
@@ -338,7 +338,7 @@ def test_who_is_told_of_a_teacher_hears_of_its_own_arguments(
     timm = pytest.importorskip("timm")
     network = timm.create_model("test_vit", num_classes=0, img_size=(224, 448))
     torch.save(network.state_dict(), tmp_path / "w.pt")
-    tell_difference.cache_clear()
+    say_difference.cache_clear()
     with caplog.at_level(logging.WARNING):
         find_teacher("timm/test_vit", tmp_path / "w.pt", 3, (32, 64))
     assert caplog.messages and "; teacher_size=(160, 160) gives that one" in caplog.messages[0]

@@ -14,10 +14,10 @@ from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.provenance import provenance_of
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.history import Row
-from super_selfish.training.weight_decay import OF_RUN
+from super_selfish.training.weight_decay import own_settings
 
 # Position, what is told elsewhere, and how the numbers are computed, which does not change them.
-_NO_OPTIONS = ("params", "lr", "initial_lr", "base_lrs", "last_epoch", "foreach", "fused", OF_RUN)
+_NO_OPTIONS = ("params", "lr", "initial_lr", "base_lrs", "last_epoch", "foreach", "fused")
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,7 @@ def _options(state: Mapping[str, Any] | None) -> str:
     if not state:
         return ""
     if "param_groups" in state:
-        numbers = state["param_groups"][0]
-        if numbers.get(OF_RUN):  # which tells it itself, and may move it
-            numbers = {name: value for name, value in numbers.items() if name != "weight_decay"}
+        numbers: Mapping[str, Any] = own_settings(state["param_groups"][0])
     elif all(isinstance(value, Mapping) for value in state.values()):  # a player each
         return _options(next(iter(state.values())))
     else:
