@@ -86,7 +86,7 @@ def test_loss_gradients_and_state_are_those_of_one_device(
     algorithm: str, others: bool, number: int, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_cpu_replicas(monkeypatch)
-    images = images[:20]  # as many as exemplar's classes among the other arguments
+    images = images[: OTHER_ARGUMENTS["exemplar"]["num_classes"]]  # exemplar takes no more
     one, many = (
         prepared(algorithm, images, **(OTHER_ARGUMENTS[algorithm] if others else {}))
         for _ in range(2)
