@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -80,6 +81,13 @@ def tiny_teacher(in_channels: int = 3) -> TinyTeacher:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         return TinyTeacher(in_channels)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """A shell starts what runs in its background deaf to it, and so would be what tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from super_selfish.training.atomic import write_atomically
-from super_selfish.training.checkpoint import beside
+from super_selfish.training.checkpoint import RUN, beside
 
 VERSION = 1
 
@@ -237,7 +237,7 @@ class Paths:
     def __init__(self, out: Path) -> None:
         """Takes the folder; nothing is written."""
         self.out = out
-        self.run = out / "run"  # name of the checkpoint, without its ending
+        self.run = out / RUN  # name of the checkpoint, without its ending
 
     @property
     def checkpoint(self) -> Path:

@@ -36,7 +36,7 @@ from super_selfish.pretraining.rules import Size
 from super_selfish.pretraining.subjects import Rated, Subject
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.image_options import ImageOptions
-from super_selfish.training.checkpoint import has_checkpoint
+from super_selfish.training.checkpoint import RUN, has_checkpoint
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.launched import launch
@@ -174,7 +174,7 @@ def open_task(
         device=default_device() if device is None else parse_device(device),
         named=algorithm is not None,
     )
-    paths = Paths(Path(os.path.dirname(fixed_name(os.path.join(os.fspath(out), "run")))))
+    paths = Paths(Path(os.path.dirname(fixed_name(os.path.join(os.fspath(out), RUN)))))
     require_writable(os.fspath(paths.run), 1)
     format, with_page = require_packages()
     subject = Subject(images, labels, image_size, in_channels, reading._asdict())

@@ -38,7 +38,7 @@ from super_selfish.supervisors.given_weights import (
 )
 from super_selfish.supervisors.pretrained import Pretrained
 from super_selfish.supervisors.stored import empty_for
-from super_selfish.training.checkpoint import has_checkpoint
+from super_selfish.training.checkpoint import RUN, has_checkpoint
 from super_selfish.training.counting import plural
 from super_selfish.training.plain import plain_setting
 
@@ -49,7 +49,6 @@ Size = tuple[int, int]
 DEFAULT_TEACHER = "timm/vit_small_patch14_dinov2.lvd142m"
 DEFAULT_FEATURES = (384, 384)  # those of its vectors and of its maps
 PUBLISHED_SIDE = 224  # pixels of the shorter side that networks by name see
-RUN = "run"  # what pretrain() calls a checkpoint in the folder of a run
 _OF_FILES = (".safetensors", ".pt", ".pth")
 _BUILDERS: Mapping[str, Any] = {
     kind.__name__: kind for kind in (AlexNet, EfficientFeatures, NarrowResNet, TorchvisionFeatures)

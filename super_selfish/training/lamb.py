@@ -18,7 +18,7 @@ def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
     """Adam whose steps have in each layer the length of its weights, times the learning rate.
 
     Tensors of one dimension (biases, scales and shifts of norms) neither decay nor are scaled, as
-    in `LARS`. Gradients are not clipped, other than by timm's default: `clip_norm=` does that.
+    in `LARS`. Gradients are not clipped, unlike by timm's default: `clip_norm=` does that.
 
     Args:
         params: Parameters or groups of them.
@@ -44,5 +44,6 @@ def lamb(params: Any, lr: float, weight_decay: float = 0.01) -> Optimizer:
         # timm's leaves weights without decay as they are, unless it is told to scale them too.
         always = {} if group.get("weight_decay", weight_decay) else {"always_adapt": True}
         parts += parted(group, always)
-    built: Optimizer = Lamb(parts, lr=lr, weight_decay=weight_decay, max_grad_norm=None)
+    never = float("inf")  # None says so too, though not to timm 1.0.3
+    built: Optimizer = Lamb(parts, lr=lr, weight_decay=weight_decay, max_grad_norm=never)
     return built
