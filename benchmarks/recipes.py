@@ -1,7 +1,7 @@
 """How many images, how many minutes, which size, which algorithm? Accuracy against each of them.
 
     python benchmarks/recipes.py --smoke               # a minute, to see that it works
-    python benchmarks/recipes.py --seeds 0             # about two hours of one core a seed
+    python benchmarks/recipes.py --seeds 0             # four and a half hours of one core a seed
     python benchmarks/recipes.py --minutes 2 --images 500 2000 10000 --sides 32
     for n in 1 2; do python benchmarks/recipes.py & done; wait      # two processes share the runs
 
@@ -73,17 +73,19 @@ def recipes(
 
     Args:
         data: Names of sets.
-        images: Numbers of images; those that a set has not are left out.
-        minutes: Of pretraining.
-        sides: In pixels, of the sets whose images are larger than 32 pixels.
+        images: Numbers of images, of the sets whose images are small; those that a set has not are
+            left out.
+        minutes: Of pretraining, of these too.
+        sides: In pixels, of the set whose images are larger.
     """
     found = []
     for name in data:
         base = BASE[name]
-        found += [base._replace(images=each) for each in images if each <= base.images]
-        found += [base._replace(minutes=each) for each in minutes]
         if name == "imagenette":
             found += [base._replace(side=each) for each in sides]
+        else:
+            found += [base._replace(images=each) for each in images if each <= base.images]
+            found += [base._replace(minutes=each) for each in minutes]
     return sorted(dict.fromkeys(found), key=lambda recipe: recipe.minutes)
 
 
@@ -258,7 +260,7 @@ def main() -> None:
     """Follows the recipes that are not followed yet, and writes what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
-    parser.add_argument("--data", nargs="+", default=list(BASE), choices=BASE)
+    parser.add_argument("--data", nargs="+", default=["fashion", "imagenette"], choices=BASE)
     parser.add_argument("--images", nargs="+", type=int, default=[500, 2000, 10_000])
     parser.add_argument("--minutes", nargs="+", type=float, default=[2, 10, 30])
     parser.add_argument("--sides", nargs="+", type=int, default=[32, 64, 128])

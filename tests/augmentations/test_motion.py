@@ -95,3 +95,11 @@ def test_a_flow_of_ones_own_takes_the_place_of_blocks() -> None:
     assert motion.is_usable.tolist() == [True]
     assert motion.share[0, 0, 20:28, 28:36].min() > 0.7
     assert motion.share[0, 0, :8].max() < 1e-4
+
+
+@pytest.mark.parametrize(("way", "is_usable"), [(0.019, False), (0.023, True)])
+def test_less_than_a_fiftieth_of_the_shorter_side_is_no_motion(way: float, is_usable: bool) -> None:
+    flow = torch.zeros(1, 2, 12, 16)
+    flow[:, 1, 4:8, 6:10] = way
+    first = torch.rand(1, 3, 48, 64)
+    assert moving_parts(first, first, lambda first, second: flow).is_usable.tolist() == [is_usable]

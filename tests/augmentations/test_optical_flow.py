@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import tarfile
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -63,6 +65,25 @@ def test_frames_of_any_channels_are_taken_and_not_changed(name: str) -> None:
     many = FLOWS[name](first.expand(-1, 5, -1, -1), second.expand(-1, 5, -1, -1))
     torch.testing.assert_close(many, FLOWS[name](first, second), atol=1e-3, rtol=0)
     assert torch.equal(first, before)
+
+
+@needs_opencv
+@pytest.mark.parametrize(("size", "window"), [((48, 64), 13), ((104, 200), 13), ((136, 150), 17)])
+def test_windows_have_an_eighth_of_the_shorter_side(
+    size: tuple[int, int], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2: Any = importlib.import_module("cv2")
+    given: list[tuple[Any, ...]] = []
+
+    def farneback(one: Any, other: Any, *rest: Any) -> Any:
+        given.append(rest)
+        return np.zeros((*one.shape[:2], 2), np.float32)
+
+    monkeypatch.setattr(cv2, "calcOpticalFlowFarneback", farneback)
+    first = torch.rand(1, 3, *size)
+    FLOWS["farneback"](first, first)
+    # No beginning; half the size in each of four levels; five rounds; a neighbourhood of five.
+    assert given == [(None, 0.5, 4, window, 5, 5, 1.1, 0)]
 
 
 @needs_opencv

@@ -32,6 +32,11 @@ def test_the_mean_times_what_counts_is_the_sum(
     torch.testing.assert_close(mean(outputs, targets) * number * of_an_image, total)
 
 
+def test_of_a_single_class_what_is_left_out_counts_nothing() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([2.0]), ignore_index=255)
+    assert counted(loss, torch.randn(3, 1), torch.tensor([0, 255, 0])) == 4
+
+
 def test_images_count_alike_where_nothing_else_is_known() -> None:
     class Mine(nn.CrossEntropyLoss):
         """May do anything."""
