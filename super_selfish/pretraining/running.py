@@ -247,6 +247,10 @@ def plain_value(value: Any) -> Any:
     """A value as JSON has it; of networks and functions what they are known again by."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list | tuple):
+        return [plain_value(each) for each in value]
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: plain_value(each) for name, each in value.items()}
     if isinstance(value, nn.Module):
         return type(value).__name__
     return fingerprint(value)

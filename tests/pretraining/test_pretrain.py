@@ -18,6 +18,7 @@ from super_selfish import pretrain
 from super_selfish.data import ImageSource
 from super_selfish.pretraining import choices, finishing, planning
 from super_selfish.pretraining.outcome import Outcome
+from super_selfish.pretraining.running import plain_value
 from super_selfish.pretraining.subjects import Subject
 from super_selfish.pretraining.timing import Pace, pace_of
 from super_selfish.supervisors import MAESupervisor, RotateNetSupervisor
@@ -182,6 +183,17 @@ def test_another_run_in_the_folder_is_refused_in_words(
     assert words in str(refused.value)
     anew = call(labelled, tmp_path, tiny_backbone(), **other, overwrite=True)
     assert anew.supervisor.run is not None and anew.supervisor.run.global_step == 8
+
+
+def test_what_was_asked_for_is_told_as_it_was_said() -> None:
+    said = {"scale": (0.2, 1.0), "tasks": ["rotate", ("moco", {"queue_size": 64})], "teacher": None}
+    kept = {"scale": [0.2, 1.0], "tasks": ["rotate", ["moco", {"queue_size": 64}]], "teacher": None}
+    assert plain_value(said) == kept == json.loads(json.dumps(plain_value(said)))
+    assert plain_value(nn.Linear(1, 1)) == "Linear"
+    weights = torch.ones(3)
+    known = plain_value((weights, 1))
+    assert isinstance(known[0], str) and known == plain_value([weights.clone(), 1])
+    assert known != plain_value((weights + 1, 1))
 
 
 @pytest.mark.usefixtures("no_page")
