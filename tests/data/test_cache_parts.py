@@ -24,7 +24,7 @@ from super_selfish.data.cache_parts import Part, spans
 from super_selfish.data.file_states import FileStates
 from super_selfish.data.paths import Paths
 from super_selfish.data.sources import ImageSource, Sample, Unreadable
-from super_selfish.training.display import Bar
+from super_selfish.training.display import Bar, Silent
 
 COUNT, SIDE = 7, 32
 IMAGE = SIDE * SIDE * 3  # bytes
@@ -81,6 +81,16 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(cache_parts, "_build", watch)
     return built
+
+
+class Counting(Silent):
+    """How far a bar has come that nobody sees."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+
+    def update(self, number: int = 1) -> None:
+        self.done += number
 
 
 def images_of(source: ImageSource) -> Tensor:
@@ -222,6 +232,11 @@ def test_two_that_come_at_once_share_the_work(
 ) -> None:
     both, build = threading.Barrier(2, timeout=120), cache_parts._build
     found: list[ImageSource] = []
+    bars: list[Counting] = []
+
+    def counted(label: str, total: int, *_: Any, **__: Any) -> Counting:
+        bars.append(Counting(total))
+        return bars[-1]
 
     def together(source: ImageSource, part: Part, bar: Bar) -> None:
         if part.path.name in PARTS[:2]:
@@ -229,6 +244,7 @@ def test_two_that_come_at_once_share_the_work(
         build(source, part, bar)
 
     monkeypatch.setattr(cache_parts, "_build", together)
+    monkeypatch.setattr(cache_parts, "open_bar", counted)
 
     def open_one() -> None:
         found.append(ImageSource(folder, cache=store / "images"))
@@ -240,6 +256,7 @@ def test_two_that_come_at_once_share_the_work(
         thread.join()
 
     assert sorted(builds) == PARTS  # each once
+    assert [(bar.done, bar.total) for bar in bars] == 2 * [(COUNT, COUNT)]  # the other's as well
     assert [torch.equal(images_of(source), decoded(folder)) for source in found] == [True, True]
     assert sorted(os.listdir(store)) == PARTS
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,27 @@ def test_a_header_that_says_more_is_read_by_pil_and_the_pixels_are_not(
     path = saved(tmp_path / "1.jpg", picture()).rename(tmp_path / "named otherwise")
     assert distance(read_image(path), by_pil(path)) <= DECODED
     assert len(decoded) == 4
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_plain"),
+    [
+        (0xFFC4, True),  # Huffman tables
+        (0xFFDB, True),  # quantisation tables
+        (0xFFDD, True),  # restart interval
+        (0xFFE0, True),  # JFIF
+        (0xFFEE, True),  # Adobe
+        (0xFFFE, True),  # a comment
+        (0xFFE1, False),  # EXIF, which may turn the image
+        (0xFFE2, False),  # a colour profile
+        (0xFFCC, False),  # arithmetic coding
+    ],
+)
+def test_what_may_stand_before_the_size_of_a_plain_file(mark: int, is_plain: bool) -> None:
+    segment = struct.pack(">HH4x", mark, 6)
+    frame = struct.pack(">HHBHHB", 0xFFC0, 17, 8, 20, 30, 3)
+    shape = jpeg.plain_shape(b"\xff\xd8" + 2 * segment + frame)
+    assert shape == ((3, 20, 30) if is_plain else None)
 
 
 @pytest.mark.usefixtures("decoder")
