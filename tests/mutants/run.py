@@ -2,8 +2,8 @@
 
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
-that import from it, or else those elsewhere that do or have its name) and those that `HELD_BY`
-names (or, where there are none at all, all of its folder). Of these only the ones run that reach
+that import from it, or else those elsewhere that do or have its name) and those that `HELD_BY` and
+`OF_ALGORITHMS` name (or, where there are none at all, all of its folder). Of these only the ones run that reach
 the line, the quickest first; where none of them fails, then those that hold the papers' numbers,
 and then those of other files of tests that name the function in which the fault is. Faults in
 `accepted.txt` are left out: it says of each why it cannot matter.
@@ -118,6 +118,8 @@ HELD_BY = {
     ),
     "supervisors/deciding": ("supervisors/test_resuming",),
     "supervisors/gate": ("supervisors/test_keeping",),
+    "supervisors/keeping": ("supervisors/test_keeping_later", "training/test_agreement"),
+    "supervisors/refusals": ("supervisors/test_after_a_probe",),
     "supervisors/likenesses": ("supervisors/test_exhibited",),
     "supervisors/loop": ("supervisors/test_base", "training/test_callbacks"),
     "supervisors/noting": ("supervisors/test_base", "supervisors/test_accumulating"),
@@ -151,6 +153,12 @@ HELD_BY = {
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
+}
+# Tests of what every algorithm has, by the method that it writes for that.
+OF_ALGORITHMS = {
+    "chance_loss": "supervisors/test_chance",
+    "_gathers": "supervisors/test_traffic",
+    "exhibit": "supervisors/test_exhibited",
 }
 ELSEWHERE = 3  # files of tests that are asked besides, where a file's own notice nothing
 # Seconds of a processor for which a test is watched, and what it counts as that takes longer: such
@@ -201,6 +209,9 @@ def own_tests(root: Path, file: Path) -> list[str]:
     inside = file.relative_to("super_selfish")
     mirror = Path("tests", inside.parent, f"test_{inside.stem}.py")
     named = HELD_BY.get(inside.with_suffix("").as_posix(), ())
+    if inside.parts[0] == "supervisors":
+        source = (root / file).read_text(encoding="utf-8")
+        named += tuple(test for name, test in OF_ALGORITHMS.items() if f"def {name}(" in source)
     if (root / mirror).exists():
         own = {mirror}
     else:

@@ -19,6 +19,7 @@ from tests.mutants.accepted import Fault, read_accepted
 from tests.mutants.changes import KINDS, changed, changes
 from tests.mutants.run import (
     HELD_BY,
+    OF_ALGORITHMS,
     OF_OTHERS,
     ROOT,
     Bench,
@@ -137,6 +138,14 @@ def test_what_is_named_is_there() -> None:
         found = own_tests(ROOT, Path("super_selfish", f"{file}.py"))
         assert {f"tests/{test}.py" for test in tests} <= set(found)
         assert all((ROOT / test).is_file() for test in found)
+
+
+def test_a_method_that_every_algorithm_has_is_asked_where_all_are_tested() -> None:
+    found = own_tests(ROOT, Path("super_selfish", "supervisors", "simclr.py"))
+    assert found == sorted(
+        f"tests/{test}.py" for test in (*OF_ALGORITHMS.values(), "supervisors/test_simclr")
+    )
+    assert all((ROOT / test).is_file() for test in found)
 
 
 def test_the_list_of_what_cannot_matter_is_read(tmp_path: Path) -> None:

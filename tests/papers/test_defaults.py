@@ -63,7 +63,20 @@ def test_who_departs_from_a_paper_says_why() -> None:
         assert (number.ours is AS_PAPER) == (number.why == ""), (where, name)
 
 
-def test_the_optimizer_and_the_schedule_are_those_of_the_first_release() -> None:
+# What else a bare `supervise()` does: nothing that nobody has asked for, but storing.
+PLAIN = {
+    **{"num_workers": 0, "name": "store/base", "pretrained": False, "seed": 0, "resume": False},
+    **{"precision": "fp32", "checkpoint_every": "10min", "clip_norm": None, "time_limit": None},
+    **{"progress": True, "monitor": None, "callbacks": (), "cache": None},
+    **{"dataset_on_device": False, "worker_timeout": "30min", "devices": None},
+    **{"channels_last": None, "compile": False, "compile_augmentation": False},
+    **{"sync_batch_norm": False, "on_nan": "raise", "averaging": None, "lr_scaling": None},
+    **{"keep_last": 2, "overwrite": False, "steps_per_epoch": None, "weight_decay": None},
+}
+
+
+def test_a_bare_run_is_that_of_the_first_release() -> None:
     given = defaults(Supervisor.supervise)
-    assert given["optimizer"].__name__ == "Adam"
-    assert getattr(given["lr_scheduler"], "__name__", "") == "constant"
+    assert given.pop("optimizer").__name__ == "Adam"
+    assert given.pop("lr_scheduler").__name__ == "constant"
+    assert {name: each for name, each in given.items() if name not in SUPERVISE} == PLAIN

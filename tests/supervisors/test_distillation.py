@@ -433,3 +433,11 @@ def test_a_task_with_a_teacher_of_its_own_must_be_given_again(
         MultiTaskSupervisor(images, TinyBackbone(), tasks=other).supervise(
             **{**QUIET, "epochs": 3}, name=tmp_path / "a", resume=True
         )
+
+
+def test_an_adapter_of_ones_own_has_as_many_outputs_as_the_teacher(images: Tensor) -> None:
+    with pytest.raises(ValueError, match="predictor= gives 5 numbers, but the teacher has 12"):
+        taught(images, predictor=nn.Linear(16, 5))
+    with pytest.raises(ValueError, match=r"makes \[1, 5, 2, 2\] of maps \[1, 16, 2, 2\], but the"):
+        taught(images, map_adapter=nn.Conv2d(16, 5, 1))
+    taught(images, predictor=nn.Linear(16, 12), map_adapter=nn.Conv2d(16, 12, 1))
