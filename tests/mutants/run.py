@@ -3,10 +3,10 @@
 Every fault is tried in a copy of the repository, one at a time, against the tests of the file that
 holds it: those in its place under `tests/` (or, where there is no such file, those in its folder
 that import from it, or else those elsewhere that do or have its name) and those that `HELD_BY` and
-`OF_ALGORITHMS` name (or, where there are none at all, all of its folder). Of these only the ones run that reach
-the line, the quickest first; where none of them fails, then those that hold the papers' numbers,
-and then those of other files of tests that name the function in which the fault is. Faults in
-`accepted.txt` are left out: it says of each why it cannot matter.
+`OF_ALGORITHMS` name (or, where there are none at all, all of its folder). Of these only the ones
+run that reach the line, the quickest first; where none of them fails, then those that hold the
+papers' numbers, and then those of other files of tests that name the function in which the fault
+is. Faults in `accepted.txt` are left out: it says of each why it cannot matter.
 
 What others wrote (`OF_OTHERS`) is imported once; each fault has a process forked from there, which
 imports the package with the fault in it.
