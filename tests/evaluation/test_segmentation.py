@@ -151,6 +151,17 @@ def test_each_image_weighs_on_the_classes_that_masks_have() -> None:
     assert float(influences.sum()) == pytest.approx(0, abs=1e-6)
 
 
+def test_each_image_weighs_on_the_share_of_right_pixels_by_its_size() -> None:
+    # Of six pixels four are right, of five three; a wrong one is in the unions of two classes.
+    hits, unions = torch.tensor([[4, 0], [1, 2]]), torch.tensor([[6, 2], [3, 4]])
+    confusion = torch.tensor([[5, 2], [2, 2]])
+    score = score_counts(Counts(confusion, hits, unions), {})
+    assert float(score.measured["pixel_accuracy"].values) == pytest.approx(7 / 11)
+    (influences,) = score.measured["pixel_accuracy"].influences
+    slope = ((4 * 1.001 + 3) / (6 * 1.001 + 5) - (4 * 0.999 + 3) / (6 * 0.999 + 5)) / 0.002
+    assert influences.tolist() == pytest.approx([2 * slope, -2 * slope], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("cells", "size"), [((2, 3), (8, 9)), ((4, 4), (4, 4)), ((5, 3), (7, 11)), ((8, 8), (4, 2))]
 )

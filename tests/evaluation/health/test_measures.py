@@ -67,6 +67,9 @@ def test_dead_features_are_those_that_do_not_vary_for_their_size() -> None:
     noise = torch.rand(50, generator=torch.Generator().manual_seed(0))
     drawn[:, 3] = 7.3 + 1e-6 * noise  # round-off
     assert dead_share(drawn) == 0.75
+    # A hundred-thousandth of its mean is what rounding leaves of a constant.
+    signs = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+    assert dead_share(1 + signs * torch.tensor([0.9e-5, 1.1e-5])) == 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
