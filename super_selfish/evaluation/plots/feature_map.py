@@ -173,13 +173,13 @@ def _to_unit_square(places: Tensor) -> Tensor:
 
 
 def _draw_dots(axes: Axes, places: Tensor, colors: list[str]) -> None:
-    """A dot for each image."""
+    """A dot for each image, of its colour or of the only one."""
     radius = max(2.0, min(6.0, 130 / math.sqrt(len(places))))  # points
     axes.scatter(
         places[:, 0].numpy(),
         places[:, 1].numpy(),
         s=radius**2,
-        c=colors if len(colors) > 1 else colors * len(places),
+        c=colors,
         alpha=0.8,
         linewidths=0,
     )
