@@ -507,8 +507,7 @@ class Run:
                 f"cannot resume {self.name}: the state of its optimizer, schedule or scaler has "
                 f"another form ({type(error).__name__}: {error})"
             ) from error
-        if "schedule" not in state or changes:
-            announce_changes(changes, self.name, self.epoch)
+        announce_changes(changes, self.name, self.epoch)
         if stored is not None and stored.processes != self.processes:
             place = Place(self.epoch, self.step, self.seen)
             rate = (self.learning_rate, self.lr_scaling)

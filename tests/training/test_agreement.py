@@ -25,7 +25,7 @@ from super_selfish.data import ImageSource
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import Supervisor, meeting
 from super_selfish.training import Callback, agreement
-from super_selfish.training.agreement import reason_of
+from super_selfish.training.agreement import Agreed, Told, agree, reason_of
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.distributed import gather, gather_one, rank, share
 from tests.training.several import started
@@ -450,3 +450,40 @@ def test_a_process_that_is_gone_ends_the_others_with_what_is_whole_stored(
         assert found["error"].startswith("LostProcessError: another process of this run has ended")
         assert found["step"] == STEP
     assert processes[0]["lost"]["stored"] == STEP
+
+
+def test_each_tells_its_own_images_and_learns_those_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three processes, one after the other: each tells first, and is told the sum thereafter."""
+    told: list[list[int]] = []
+
+    def note(numbers: list[int]) -> list[int]:
+        told.append(list(numbers))
+        return told[-1]
+
+    wants = [(Told(), None, 4), (Told(stops=1), signal.SIGTERM, 0), (Told(is_late=1), None, 7)]
+    monkeypatch.setattr(agreement, "world_size", lambda: 3)
+    monkeypatch.setattr(agreement, "sums", note)
+    for number, (want, asks, images) in enumerate(wants):
+        monkeypatch.setattr(agreement, "rank", lambda number=number: number)
+        agree(want, asks, images)
+    monkeypatch.setattr(
+        agreement, "sums", lambda _: [sum(each) for each in zip(*told, strict=True)]
+    )
+    agreed = agree(Told())
+    assert agreed.images == (4, 0, 7) and agreed.signal is signal.SIGTERM
+    assert agreed.told == Told(stops=1, is_late=1) and not agreed.fails
+
+
+@pytest.mark.parametrize(
+    ("told", "fails"),
+    [
+        *((Told(leaves=0), False), (Told(leaves=1), True), (Told(leaves=2), True)),
+        *((Told(leaves=3), False), (Told(fails=1), True), (Told(stops=2), False)),
+    ],
+)
+def test_a_run_fails_if_one_does_or_some_have_come_to_their_end_alone(
+    told: Told, fails: bool
+) -> None:
+    assert Agreed(told, None, (4, 4, 4)).fails == fails

@@ -77,6 +77,8 @@ def test_the_time_left_follows_what_this_process_has_done(clock: Any) -> None:
         (59.6, "1 min 0 s"),
         (3599, "59 min 59 s"),
         (3600, "1 h 0 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d 0 h"),
         (90_000, "1 d 1 h"),
     ],
 )
@@ -172,3 +174,101 @@ def test_another_label_is_a_line_where_the_last_is_a_minute_old(clock: Any) -> N
         "moco, seed 0: 0 of 3 run",
         "pirl, seed 0: 1 of 3 run, 0.5 run/min, 3 min 58 s left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("done", "rate"),
+    [(200, "10 img/s"), (180, "9.0 img/s"), (2, "0.1 img/s"), (1, "3.0 img/min")],
+)
+def test_a_rate_has_the_unit_and_digits_that_it_needs(clock: Any, done: int, rate: str) -> None:
+    stream = io.StringIO()
+    bar = Lines("Work", done, "img", 0, None, stream)
+    clock.seconds += 20
+    bar.update(done)  # all of it, so that no time is left
+    assert stream.getvalue() == f"Work: {done} of {done} img, {rate}\n"
+
+
+def test_without_a_time_there_is_no_rate(clock: Any) -> None:
+    stream = io.StringIO()
+    bar = Lines("Work", 3, "img", 0, None, stream)
+    bar.update()
+    bar.mark()
+    assert stream.getvalue() == "Work: 1 of 3 img\n"
+
+
+class Drawn:
+    """A bar that notes what it is told."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.told: list[Any] = []
+
+    def update(self, number: int) -> None:
+        self.told.append(number)
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self.told.append((text, refresh))
+
+    def set_description(self, text: str) -> None:
+        self.told.append(text)
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+def drawn(state: Callable[[], str] | None) -> Any:
+    return TqdmBar(display.tqdm, "Work", 10, "img", 2, state, 5.0, sys.stderr)
+
+
+@pytest.mark.parametrize(
+    ("columns", "state", "is_narrow"),
+    [(99, lambda: "loss 1", True), (100, lambda: "loss 1", False), (99, None, False)],
+)
+def test_in_a_narrow_terminal_words_stand_in_the_place_of_the_bar(
+    columns: int, state: Any, is_narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "tqdm", Drawn)
+    monkeypatch.setattr(display, "columns", lambda: columns)
+    options = drawn(state)._bar.options
+    assert ("bar_format" in options) == is_narrow
+    assert (options["total"], options["initial"], options["delay"]) == (10, 2, 5.0)
+    assert "{bar}" not in options.get("bar_format", "")
+
+
+def test_what_a_bar_says_is_asked_for_twice_a_second_at_most(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "tqdm", Drawn)
+    with drawn(lambda: f"at {clock.seconds}") as bar:
+        for _ in range(16):  # one second
+            bar.update()
+            clock.seconds += 1 / 16
+        bar.label("More")
+    told = [1, ("at 1000.0", False), *[1] * 8, ("at 1000.5", False), *[1] * 7, "More", "closed"]
+    assert bar._bar.told == told
+
+
+@pytest.mark.parametrize(
+    ("where", "written"),
+    [
+        ({"terminal": True}, ("", "broken: some words\n")),
+        ({}, ("", "some words\n")),
+        ({"kernel": True, "terminal": True}, ("some words\n", "")),
+    ],
+)
+def test_lines_that_stay_are_broken_in_a_terminal_alone(
+    where: dict[str, bool],
+    written: tuple[str, str],
+    place: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(display, "broken", lambda text: f"broken: {text}")
+    place(**where)
+    display.tell("unwanted", shown=False)
+    with display.quiet():
+        display.tell("unwanted", shown=True)
+        with display.quiet(False):  # inside of what is quiet
+            display.tell("unwanted", shown=True)
+    display.tell("some words", shown=True)
+    assert tuple(capsys.readouterr()) == written

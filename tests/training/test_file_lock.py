@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from super_selfish.training.file_lock import IsHeldError, alone_at, give_back, take
 
@@ -74,6 +77,71 @@ def test_who_takes_it_says_so_in_the_file_and_who_does_not_leaves_it_alone(tmp_p
     assert (tmp_path / "a").read_bytes() == b"mine"  # once
     give_back(lock)
     assert not (tmp_path / "a").exists()
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    """What takes a lock, on a disk that says this instead."""
+
+    def acquire(lock: FileLock, timeout: float) -> None:
+        raise error
+
+    return acquire
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        *((OSError(number, "none here"), "none here") for number in (errno.EINVAL, errno.ENOSYS)),
+        *((OSError(number, "none here"), "none here") for number in (errno.ENOTSUP, errno.ENOLCK)),
+        (OSError(errno.EOPNOTSUPP, "none here"), "none here"),
+        (NotImplementedError("no locks on this system"), "no locks on this system"),
+    ],
+)
+def test_a_disk_without_locks_is_told_and_used(
+    error: Exception,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(FileLock, "acquire", failing(error))
+    with alone_at(tmp_path / "a") as is_ours:
+        assert is_ours  # as far as anyone can tell
+    assert caplog.messages == [
+        f"{tmp_path / 'a'} cannot be locked ({why}): two processes would not be noticed"
+    ]
+
+
+def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileLock, "acquire", failing(OSError(errno.EIO, "it is broken")))
+    with pytest.raises(OSError, match="it is broken"):
+        take(tmp_path / "a")
+
+
+def test_who_does_not_wait_hears_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def acquire(lock: FileLock, timeout: float) -> None:
+        waits.append(timeout)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    take(tmp_path / "a")
+    take(tmp_path / "a", wait=True)
+    assert waits == [0, -1]  # seconds; -1 is for ever
+
+
+def test_where_no_open_file_is_removed_the_lock_is_freed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "it is open")  # as Windows says
+
+    lock = take(tmp_path / "a")
+    assert lock is not None and lock.is_locked
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        give_back(lock)
+    assert not lock.is_locked
 
 
 def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:

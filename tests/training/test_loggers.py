@@ -248,3 +248,13 @@ def test_mlflow_has_the_metrics_and_the_settings(
     kept = client.get_metric_history(run.info.run_id, "epoch/loss")
     assert [each.step for each in kept] == [3, 6]
     assert kept[-1].value == pytest.approx(supervisor.history[-1]["loss"])
+
+
+def test_every_fiftieth_step_is_logged_where_nothing_else_is_said(client: Recorder) -> None:
+    class Usual(Listed):
+        def __init__(self) -> None:
+            Logger.__init__(self)
+
+    assert [each().every_steps for each in (Usual, TensorBoard, WeightsAndBiases, MLflow)] == [
+        50
+    ] * 4

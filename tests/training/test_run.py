@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -356,3 +357,152 @@ def test_one_process_ends_when_it_wants_to() -> None:
     assert not run.is_over() and run.cause_of_end == "time_limit='2h'"
     run.stop("the user")
     assert run.is_over() and run.cause_of_end == "the user"
+
+
+def test_a_place_amid_what_is_one_update_now_counts_until_its_epoch_ends() -> None:
+    entered: list[tuple[int, int, int]] = []
+
+    class InOne:
+        """An order of the images that goes on anywhere, in steps of two."""
+
+        is_one_order = True
+
+        def step_after(self, seen: int) -> int:
+            return seen // 2
+
+        def enter(self, epoch: int, step: int, seen: int) -> None:
+            entered.append((epoch, step, seen))
+
+    stored = bare(num_images=24, accumulate=1, steps_per_epoch=6)
+    stored.epoch, stored.step = 1, 2
+    state = stored.state_dict()
+    state["settings"] = {**state["settings"], "processes": 2}  # of two images each
+    state["seen"] = 8
+    run = bare(num_images=24, accumulate=3, steps_per_epoch=12, epochs_before=3, order=InOne())
+    run.load_state_dict(state)
+    assert entered == [(4, 4, 8)]
+
+    def place(step: int) -> tuple[int, int, bool, Any, Any]:
+        run.step = step
+        kept = run.state_dict()
+        return run.updates, run.seen, run.is_between_updates, kept["step"], kept["seen"]
+
+    # Four updates an epoch, of three steps; it enters the second one after the first of its steps.
+    assert place(4) == (5, 8, True, 4, 8)
+    assert place(5) == (6, 10, False, 4, 8)  # what was added since is not stored
+    assert place(6) == (6, 12, True, 6, 12)
+    assert place(8) == (7, 16, False, 6, 12)
+    run.epoch = 2
+    assert place(4) == (10, 8, False, 3, 6)
+
+
+def test_an_average_takes_in_the_update_of_its_place() -> None:
+    noted: list[tuple[int, int]] = []
+    average: Any = SimpleNamespace(update=lambda number, total, left: noted.append((number, total)))
+    run = bare(average=average)
+    for run.epoch, run.step in ((0, 1), (0, 3), (0, 4), (1, 1), (2, 4)):
+        run.follow()
+    assert noted == [(0, 9), (1, 9), (2, 9), (3, 9), (8, 9)]
+
+
+@pytest.mark.parametrize("skipped", [2, 3])
+def test_an_epoch_ends_a_run_if_none_of_its_updates_moved(skipped: int) -> None:
+    run = bare()  # three updates an epoch
+    run.history.count("skipped_updates", torch.tensor(skipped))
+    run.step = 5
+    if skipped == 3:
+        with pytest.raises(NonFiniteLossError, match="in epoch 1 no update had a finite"):
+            run.end_epoch()
+    else:
+        assert run.end_epoch()["skipped_updates"] == 2
+        assert (run.epoch, run.step) == (1, 0)
+
+
+def test_a_run_begins_at_its_beginning_and_keeps_two_files() -> None:
+    run = bare()
+    places = (run.epochs_before, run.epoch, run.step, run.watched_since, run.num_images)
+    assert places == (0, 0, 0, 0, 0) and bare(steps_per_epoch=0).steps_per_epoch == 0
+    assert (run.keep_last, run.stored_step, run.devices) == (2, None, [torch.device("cpu")])
+    assert (run.has_advanced, run.has_exploded, run.all_stop, run.is_whole) == (*[False] * 3, True)
+    others = [torch.device("meta"), torch.device("cpu")]
+    assert bare(devices=others).devices == others
+    written: list[int] = []
+    assert run.attempt(lambda: written.append(1)) and written == [1]
+
+
+def test_a_step_is_noted_with_its_times_and_what_could_not_be_read() -> None:
+    class Fed:
+        """What a step is told of its images."""
+
+        images, waited, read = 3, 0.25, 0.125
+        unreadable: tuple[str, ...] = ("a: DamagedError: cut off", "b: OSError: gone", "c: empty")
+
+        def lap(self) -> float:
+            return 0.5
+
+    run = bare()
+    for loss in (1.0, 2.0):
+        run.end_step({"loss": torch.tensor(loss)}, Fed())
+    assert (run.step, run.has_advanced) == (2, True)
+    row = run.end_epoch()
+    assert row == {
+        **{"epoch": 1, "loss": 1.5, "lr": 0.5, "images_per_second": 6.0, "seconds": 1.0},
+        **{"waited_for_data": 0.5, "unreadable": 6, "damaged": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("stored", "since"),
+    [
+        ({"watching": {"a": 1}, "watched_since": 1}, 1),
+        ({"watching": {"a": 2}, "watched_since": 1}, 2),  # measured otherwise from here on
+        ({}, 0),
+    ],
+)
+def test_it_is_known_since_when_a_run_is_measured_as_now(
+    stored: dict[str, Any], since: int
+) -> None:
+    run = bare()
+    run.epoch = 2
+    state = run.state_dict()
+    del state["watching"], state["watched_since"]
+    more = bare(watching={"a": 1})
+    more.load_state_dict({**state, **stored})
+    assert more.watched_since == since
+
+
+def test_a_state_that_tells_no_schedule_takes_its_place_in_that_of_now(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = bare(schedule={"lr": 0.5})
+    run.epoch = 2
+    state = run.state_dict()
+    del state["schedule"]
+    more = bare(schedule={"lr": 0.4})
+    more.load_state_dict(state)
+    assert more.learning_rate == pytest.approx(0.5 * 0.1**2) and not caplog.messages
+
+
+def test_a_stream_is_told_of_all_epochs_of_the_networks() -> None:
+    told: list[Any] = []
+
+    def note(*place: Any) -> dict[str, Any]:
+        told.append(place)
+        return {"at": place}
+
+    stream: Any = SimpleNamespace(
+        state_dict=note,
+        load_state_dict=note,
+        remark="its images begin anew",
+    )
+    run = bare(stream=stream, epochs_before=3)
+    run.epoch, run.step = 1, 3
+    state = run.state_dict()
+    more = bare(stream=stream, epochs_before=3)
+    more.load_state_dict(state)
+    assert told == [(4, 2), ({"at": (4, 2)}, 4, 2)]  # amid an update, from its beginning
+    assert more.remarks == ["its images begin anew"]
+    stream.remark = None
+    silent = bare(stream=stream)
+    silent.load_state_dict(bare().state_dict())
+    assert silent.remarks == [] and told[-1] == (None, 0, 0)

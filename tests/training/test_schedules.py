@@ -171,6 +171,10 @@ def test_what_does_not_fit_is_refused_in_words(wrong: Any, message: str) -> None
         (lambda: Cosine(warmup_epochs=-1), "warmup_epochs must be >= 0, got -1"),
         (lambda: Cosine(end_lr=-1e-6), "end_lr must be >= 0, got -1e-06"),
         (lambda: WarmupCosine(optimizer(), 0), "total_steps must be at least 1, got 0"),
+        (lambda: Cosine(warmup_epochs=math.inf), "warmup_epochs must be >= 0, got inf"),
+        (lambda: Cosine(end_lr=math.nan), "end_lr must be >= 0, got nan"),
+        (lambda: WarmupCosine(optimizer(), 4, -1), "warmup_steps must be from 0 to 3, fewer than"),
+        (lambda: WarmupCosine(optimizer(), 4, 0, -0.1), "end_lr must be from 0 to lr, which is 2"),
         (lambda: WarmupCosine(optimizer(), 4, 4), "warmup_steps must be from 0 to 3, fewer than"),
         (
             lambda: build_schedule(Cosine(end_lr=3.0), optimizer(), 10),
@@ -185,6 +189,24 @@ def test_what_does_not_fit_is_refused_in_words(wrong: Any, message: str) -> None
 def test_numbers_out_of_their_range_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_the_last_numbers_of_their_range_are_taken() -> None:
+    assert rates(WarmupCosine(optimizer(), 1), 1) == [2.0]
+    assert rates(WarmupCosine(optimizer(), 4, 3), 4) == pytest.approx([2 / 3, 4 / 3, 2.0, 2.0])
+    assert rates(WarmupCosine(optimizer(), 4, end_lr=2.0), 4) == [2.0] * 4  # which is lr
+    assert rates(WarmupCosine(optimizer(), 2, end_lr=0.5), 5)[2:] == [0.5] * 3  # and stays there
+
+
+def test_a_run_of_no_epochs_has_a_schedule() -> None:
+    got: list[tuple[int, int]] = []
+
+    def schedule(optimizer: Any, steps_per_epoch: int, epochs: int) -> LRScheduler:
+        got.append((steps_per_epoch, epochs))
+        return StepLR(optimizer, 1)
+
+    build_schedule(schedule, optimizer(), 1, 0)
+    assert got == [(1, 0)]
 
 
 @pytest.mark.parametrize(

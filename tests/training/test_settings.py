@@ -38,6 +38,8 @@ def test_a_setting_is_the_same_as_itself(value: Any) -> None:
         *(([0.5], [0.53]), ([0.5], [0.5, 0.5]), ({"a": 1}, {"a": 2}), ({"a": 1}, {})),
         *((TENSOR, TENSOR + 1), (TENSOR, TENSOR.double()), (TENSOR, TENSOR[:1]), (TENSOR, None)),
         *(([TENSOR], [TENSOR + 1]), ({"a": TENSOR}, {"a": TENSOR + 1}), (1.0, TENSOR)),
+        *(({"a": 1}, 5), (5, {"a": 1}), ({"a": 1}, "a"), ({}, []), ([], {}), ({}, ())),
+        *(((1,), [1]), ([1], (1,)), ((1,), (1, 2)), ((1, 2), (1,)), ((), []), ((1, 2), (1, 3))),
     ],
 )
 def test_settings_that_differ_are_told_with_both_values(stored: Any, given: Any) -> None:
@@ -52,7 +54,9 @@ def test_settings_that_differ_are_told_with_both_values(stored: Any, given: Any)
 def test_measured_numbers_of_a_list_may_differ_by_what_decoders_do() -> None:
     assert differences({"x": [0.50, 1.0]}, {"x": [0.519, 0.981]}) == []
     assert len(differences({"x": [0.50, 1.0]}, {"x": [0.5201, 1.0]})) == 1
+    assert differences({"x": [0.0]}, {"x": [0.02]}) == []  # just as much
     assert len(differences({"x": 0.50}, {"x": 0.51})) == 1  # told, not measured
+    assert len(differences({"x": [1]}, {"x": [1.01]})) == 1  # counted, not measured
 
 
 def test_what_only_one_of_two_tells_is_not_compared() -> None:
@@ -69,6 +73,14 @@ def test_a_momentum_that_a_schedule_cycles_is_told_as_it_was_given() -> None:
     assert told["momentum"] == 0.85
     assert told["weight_decay"] == 0.01
     assert "lr" not in told and "max_momentum" not in told
+
+
+def test_a_momentum_that_a_group_has_of_its_own_is_told() -> None:
+    groups = [{"params": nn.Linear(2, 2).parameters(), "momentum": 0.3}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    assert told_optimizer(optimizer)["momentum"] == 0.3
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)  # which cycles nothing
+    assert told_optimizer(optimizer)["momentum"] == 0.3
 
 
 def told(groups: int, held: bool = False) -> tuple[Any, Any]:
@@ -131,6 +143,37 @@ def test_an_order_and_what_trains_are_told_by_their_first_difference() -> None:
     )
     (said,) = differences({"trained": ["a"]}, {"trained": ["a", "b"]})
     assert said.endswith("(b stood still then)")
+
+
+TASKS: Any = (("rotate", {"crop": True, "size": 3}), ("denoise", {"scale": 0.5}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (TASKS, []),
+        (
+            (("rotate", {"crop": True, "size": 4}), ("denoise", {"scale": 0.6})),
+            [
+                "tasks[0][1]['size']=3, this call has 4",
+                "tasks[1][1]['scale']=0.5, this call has 0.6",
+            ],
+        ),
+        (  # What another task is told besides is no difference of its own.
+            (("jigsaw", {"crop": False, "size": 4}), TASKS[1]),
+            ["tasks[0][0]='rotate', this call has 'jigsaw'"],
+        ),
+        (TASKS[:1], ["tasks=('rotate', 'denoise'), this call has ('rotate',)"]),
+        (
+            (TASKS[0], ("denoise", {"width": 0.5})),
+            ["tasks[1][1]={'scale': 0.5}, this call has {'width': 0.5}"],
+        ),
+        ("rotate", [f"tasks={TASKS}, this call has 'rotate'"]),
+        ((1, 2), [f"tasks={TASKS}, this call has (1, 2)"]),
+    ],
+)
+def test_of_several_tasks_the_parts_that_differ_are_told(given: Any, said: list[str]) -> None:
+    assert differences({"tasks": TASKS}, {"tasks": given}) == said
 
 
 def test_what_changed_is_told_in_the_words_of_what_is_new() -> None:

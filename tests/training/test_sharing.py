@@ -23,7 +23,7 @@ from super_selfish.data.loaders import EpochBatches
 from super_selfish.supervisors import MultiTaskSupervisor, RotateNetSupervisor
 from super_selfish.training import Callback
 from super_selfish.training.schedules import Cosine
-from super_selfish.training.sharing import Place, Sharing, announce_sharing
+from super_selfish.training.sharing import Place, Sharing, announce_sharing, place_after
 from tests.conftest import TinyBackbone
 
 
@@ -275,3 +275,46 @@ def test_a_rate_that_is_scaled_is_not_said_to_want_another(
     announce_sharing(place, stored, own, "store/base", 0.2, lr_scaling)
     (line,) = caplog.messages
     assert f"an update has 2 times as many, {said}" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "meant"),
+    [
+        ({"batch_size": 4}, Sharing(4, 1, 1)),  # as older files have it
+        ({"batch_size": 1, "accumulate": 2, "processes": 3}, Sharing(1, 2, 3)),
+        ({"accumulate": 2}, None),
+        ({"batch_size": 4, "processes": 0}, None),
+        ({"batch_size": "auto"}, None),
+        ({"batch_size": True}, None),
+    ],
+)
+def test_settings_tell_how_images_were_shared_or_do_not(
+    settings: dict[str, Any], meant: Sharing | None
+) -> None:
+    assert Sharing.of(settings) == meant
+
+
+def test_an_order_of_ones_own_goes_on_where_steps_are_the_same() -> None:
+    stored = Sharing(4, 1, 2)
+    assert place_after(3, 24, stored, Sharing(8, 1, 1), None, "a") == 3
+    assert place_after(0, 0, stored, Sharing(5, 1, 1), None, "a") == 0  # at the epoch's beginning
+    for own in (Sharing(4, 1, 1), Sharing(8, 2, 1)):
+        with pytest.raises(ValueError, match="cannot resume a amid an epoch"):
+            place_after(1, 8, stored, own, None, "a")
+
+
+def test_one_of_something_is_told_as_one_and_by_the_first_process_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, stored, own = Place(1, 0, 0), Sharing(1, 1, 1), Sharing(1, 2, 2)
+    announce_sharing(place, stored, own, "base", 0.1)
+    (said,) = caplog.messages
+    assert said.startswith(
+        "base goes on in epoch 2 in 2 processes of batch_size=1 (2 images a step) in updates of 2 "
+        "steps, instead of 1 process of batch_size=1 (1 image a step): every image of the epoch is "
+        "seen, but an update has 4 times as many, for which lr, now 0.1, may want to be another. "
+    )
+    assert said.endswith("over the 1 image of a process")
+    monkeypatch.setattr("super_selfish.training.sharing.rank", lambda: 1)
+    announce_sharing(place, stored, own, "base", 0.1)
+    assert len(caplog.messages) == 1

@@ -10,6 +10,7 @@ KNOWN = ["epochs", "batch_size", "lr"]
 def test_the_nearest_name_is_meant_if_there_is_one() -> None:
     assert did_you_mean("batchsize", KNOWN) == "batch_size"
     assert did_you_mean("colour", KNOWN) is None
+    assert did_you_mean("size", KNOWN) is None  # which is less than six tenths of any
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,11 @@ def test_the_nearest_name_is_meant_if_there_is_one() -> None:
 def test_an_unknown_keyword_is_told_what_was_meant(wrong: str, sentence: str) -> None:
     error = unknown_keyword("f()", wrong, KNOWN, {"X()": ["dataset"]})
     assert isinstance(error, TypeError) and str(error) == sentence
+
+
+def test_what_belongs_nowhere_else_is_told_with_all_that_there_is() -> None:
+    sentence = "f() takes no colour=: it takes epochs=, batch_size=, lr="
+    assert str(unknown_keyword("f()", "colour", KNOWN)) == sentence
 
 
 def test_what_other_libraries_call_it_is_known() -> None:

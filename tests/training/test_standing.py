@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from super_selfish.training.standing import place_of, stopped
+from super_selfish.training.standing import goes_on_by, place_of, stopped
 
 AT = Path("base.pt").resolve()
 ON = "To go on, call supervise() again with the same arguments and resume=True."
@@ -27,6 +27,11 @@ def run(**changed: Any) -> Any:
     ("changes", "sentence"),
     [
         ({}, f"in epoch 3 of 4, after 2 of 5 steps: stored at {AT}. {ON}"),
+        ({"step": 0}, f"after epoch 2 of 4: stored at {AT}. {ON}"),
+        (
+            {"epoch": 0, "step": 0, "global_step": 0, "stored_step": 0},
+            f"in epoch 1 of 4, after 0 of 5 steps: stored at {AT}. {ON}",
+        ),
         ({"epoch": 4}, f"after its last epoch: stored at {AT}. {ON}"),
         (
             {"stored_step": 11},
@@ -58,3 +63,11 @@ def test_where_a_run_stands_and_lies(changes: dict[str, Any], sentence: str) -> 
 def test_a_place_is_told_in_full() -> None:
     assert place_of(run()) == f"stored at {AT}"
     assert place_of(run(name=None)) == "nothing is stored (name=None)"
+
+
+def test_who_has_called_something_else_is_told_of_that_while_it_lasts() -> None:
+    with goes_on_by("Call the outer one."):
+        with goes_on_by("Call the inner one."):
+            assert stopped(run(), "Ctrl-C").endswith(f"{AT}. Call the inner one.")
+        assert stopped(run(), "Ctrl-C").endswith(f"{AT}. Call the outer one.")
+    assert stopped(run(), "Ctrl-C").endswith(f"{AT}. {ON}")

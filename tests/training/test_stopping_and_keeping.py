@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,34 @@ def test_a_resumed_run_stops_where_the_unbroken_one_does(make: Make, tmp_path: P
     assert len(first.history) == 4
     again = make().supervise(**run, epochs=6, callbacks=stopping)
     assert len(again.history) == 4  # and not one more
+
+
+@pytest.mark.parametrize(
+    ("stopping", "still", "said"),
+    [
+        (EarlyStopping(), 9, None),
+        (EarlyStopping(), 10, "EarlyStopping (loss no better than 0.3 for 10 epochs)"),
+        (EarlyStopping(patience=1), 1, "EarlyStopping (loss no better than 0.3 for 1 epoch)"),
+        (EarlyStopping(mode="max", patience=99), 48, None),
+        (
+            EarlyStopping(mode="max", patience=99),
+            49,
+            "EarlyStopping (loss no better than 0.35 for 99 epochs)",
+        ),
+    ],
+)
+def test_ten_epochs_without_the_least_gain_are_enough(
+    stopping: EarlyStopping, still: int, said: str | None
+) -> None:
+    losses = [0.35 - 0.001 * epoch for epoch in range(50)] + [0.3] + [0.3] * still
+    stopped: list[str] = []
+    run = SimpleNamespace(
+        history=SimpleNamespace(rows=[{"loss": loss} for loss in losses]),
+        callbacks=SimpleNamespace(monitors=[]),
+        stop=stopped.append,
+    )
+    stopping.on_start(SimpleNamespace(run=run))
+    assert stopped == ([] if said is None else [said])
 
 
 def test_less_of_a_loss_is_better_and_more_of_all_else(make: Make) -> None:

@@ -22,6 +22,8 @@ TAKEN = [
     ("float | None", None, None),
     ("bool", np.bool_(True), True),
     ("bool", 0, False),
+    ("bool", torch.tensor(True), True),
+    ("bool", np.array(False), False),
     ("bool | None", None, None),
     ("Any", "8", "8"),
     ("int | str | None", "10min", "10min"),
@@ -47,6 +49,17 @@ REFUSED = [
     ("int", True, TypeError, "x must be a whole number, got True"),
     ("int", None, TypeError, "x must be a whole number, got None: leave it out"),
     ("float", [1.0], TypeError, "x must be a number, got [1.0]"),
+    ("float", np.array([0.5]), TypeError, "x must be a number, got array([0.5])"),
+    ("bool", torch.tensor([True]), TypeError, "x must be True or False, got tensor([True])"),
+    ("bool", None, TypeError, "x must be True or False, got None: leave it out"),
+    ("float", None, TypeError, "x must be a number, got None: leave it out"),
+    ("int", float("inf"), ValueError, "x must be a whole number, got inf"),
+    (
+        "float",
+        "1.5e-3",  # which YAML takes for a number
+        TypeError,
+        "x must be a number, got the text '1.5e-3': write x=0.0015, without quotes",
+    ),
     (
         "float",
         "1e-3",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,18 @@ import torch
 from torch import nn
 
 from super_selfish.training.optimizers import LARS, OPTIMIZERS, build_optimizer
-from super_selfish.training.weight_decay import decay_at, decay_of, set_decay, wants_end
-from tests.training.test_optimizers import network
+from super_selfish.training.weight_decay import (
+    OF_RUN,
+    decay_at,
+    decay_of,
+    decaying,
+    own_settings,
+    refuse_two_decays,
+    require_decaying,
+    set_decay,
+    wants_end,
+)
+from tests.training.test_optimizers import Several, network
 
 
 @pytest.mark.parametrize("total", [1, 7, 100])
@@ -25,6 +36,7 @@ def test_it_goes_along_half_a_cosine_as_in_the_authors_code_of_dino(total: int) 
     assert found == pytest.approx(theirs, rel=1e-12)
     assert found[0] == first  # to the last bit
     assert decay_at((0.4, 0.0), total, total) == 0.0
+    assert decay_at((0.4, 0.0), total + 1, total) == 0.0  # and no further
     assert decay_at((first, last), total // 2, total) == pytest.approx(0.22) or total % 2
 
 
@@ -85,8 +97,9 @@ def built(optimizer: Any, decay: Any, groups: Any = None) -> Any:
 def test_weights_have_it_at_every_update_and_norms_and_biases_none(optimizer: Any) -> None:
     pytest.importorskip("timm", reason="LAMB is that of timm")
     own = built(optimizer, (0.1, 0.3))
-    for updates, expected in ((0, 0.1), (5, 0.2), (10, 0.3)):
-        set_decay(own, (0.1, 0.3), updates, 10)
+    for updates, expected in ((None, 0.1), (0, 0.1), (5, 0.2), (10, 0.3)):  # None: as it was built
+        if updates is not None:
+            set_decay(own, (0.1, 0.3), updates, 10)
         found = {
             p.ndim > 1: group["weight_decay"] for group in own.param_groups for p in group["params"]
         }
@@ -125,3 +138,51 @@ def test_what_would_be_ignored_is_refused(
 ) -> None:
     with pytest.raises(kind, match=message):
         built(optimizer, 0.2, groups)
+
+
+def test_a_decay_that_moves_leaves_those_of_others_and_one_number_moves_nothing() -> None:
+    def groups(named: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+        first, *others = named.values()
+        return [{"params": [first], "weight_decay": 0.9}, {"params": others}]
+
+    own = built(torch.optim.SGD, (0.1, 0.3), groups)
+    set_decay(own, (0.1, 0.3), 10, 10)
+    assert [group["weight_decay"] for group in own.param_groups] == [0.9, 0.3, 0.0]
+    set_decay(own, 0.2, 10, 10)
+    assert [group["weight_decay"] for group in own.param_groups] == [0.9, 0.3, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("decay", "optimizer"),
+    [
+        (None, partial(torch.optim.SGD, weight_decay=0.1)),
+        (0.1, partial(torch.optim.SGD, momentum=0.9)),
+        (0.1, torch.optim.SGD),
+        (0.1, "sgd"),
+    ],
+)
+def test_one_decay_is_not_two(decay: Any, optimizer: Any) -> None:
+    refuse_two_decays(decay, optimizer)
+
+
+def test_two_decays_are_refused_a_zero_too() -> None:
+    message = "weight_decay=0.0 and the 0 of optimizer= are two weight decays: give one of them"
+    with pytest.raises(ValueError, match=message):
+        refuse_two_decays(0.0, partial(torch.optim.SGD, weight_decay=0))
+
+
+def test_settings_of_a_group_are_its_own_but_for_the_decay_of_the_run() -> None:
+    assert own_settings({"lr": 1.0, "weight_decay": 0.1, OF_RUN: True}) == {"lr": 1.0}
+    owned = {"lr": 1.0, "weight_decay": 0.1}
+    assert own_settings(owned) == own_settings({**owned, OF_RUN: False}) == owned
+
+
+def test_of_several_optimizers_each_must_have_a_decay() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    groups = decaying([{"params": [weight]}], 0.1)
+    having, lacking = torch.optim.SGD(groups), torch.optim.Rprop([weight])
+    both = Several(having=having, lacking=lacking)
+    with pytest.raises(TypeError, match="Rprop has none: leave it out"):
+        require_decaying(both, groups)
+    # One that is not of torch's, and says nothing of its settings.
+    require_decaying(SimpleNamespace(param_groups=groups), groups)
