@@ -116,7 +116,13 @@ def _timm_backbone(
     if not timm.is_model(model_name):
         raise ValueError(_unknown(name, [f"timm/{n}" for n in timm.list_models()]))
     options: dict[str, Any] = {"model_name": model_name, "num_classes": 0, "in_chans": in_channels}
-    settings = timm.models.get_pretrained_cfg(model_name)
+    try:
+        settings = timm.models.get_pretrained_cfg(model_name)
+    except (
+        RuntimeError
+    ) as error:  # there is such a network, but no weights of it that are called so
+        tagged = timm.list_pretrained(f"{model_name.partition('.')[0]}.*")
+        raise ValueError(_unknown(name, [f"timm/{n}" for n in tagged])) from error
     if settings is None or not settings.fixed_input_size:
         refuse_stem(stem, name)
     else:

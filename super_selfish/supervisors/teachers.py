@@ -6,6 +6,7 @@ import ast
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ _BUILDERS: Mapping[str, Any] = {
 }
 # What the line that builds a network of timm may say of it, and nothing else.
 _OF_TIMM = frozenset(
-    {"num_classes", "in_chans", "img_size", "patch_size", "dynamic_img_size", "global_pool"}
+    {
+        *("num_classes", "in_chans", "img_size", "patch_size", "dynamic_img_size"),
+        *("global_pool", "fc_norm"),
+    }
 )
 
 
@@ -237,7 +241,10 @@ def _patched(name: str, size: Size) -> tuple[Size, str]:
     except ImportError as error:
         raise ImportError(f"the teacher {name!r} needs timm: pip install timm") from error
     model_name = name.removeprefix("timm/")
-    settings = timm.models.get_pretrained_cfg(model_name) if timm.is_model(model_name) else None
+    settings = None
+    if timm.is_model(model_name):
+        with suppress(RuntimeError):  # it has no weights that are called so, which is told later
+            settings = timm.models.get_pretrained_cfg(model_name)
     if settings is None or not settings.fixed_input_size:
         return size, "auto"
     with torch.device("meta"):

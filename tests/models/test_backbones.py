@@ -105,6 +105,13 @@ def test_missing_timm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build_backbone("timm/resnet18", 3, (32, 32))
 
 
+def test_weights_that_timm_has_not_are_refused_with_those_that_it_has() -> None:
+    pytest.importorskip("timm")
+    said = r"unknown backbone 'timm/test_vit\.r160_in1': did you mean timm/test_vit\.r160_in1k\?"
+    with pytest.raises(ValueError, match=said):
+        build_backbone("timm/test_vit.r160_in1", 3, (32, 32))
+
+
 def test_unknown_names_are_refused_with_near_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown backbone 'resnet19': did you mean .*resnet18"):
         build_backbone("resnet19", 3, (32, 32))

@@ -123,6 +123,7 @@ HELD_BY = {
     "supervisors/likenesses": ("supervisors/test_exhibited",),
     "supervisors/loop": ("supervisors/test_base", "training/test_callbacks"),
     "supervisors/noting": ("supervisors/test_base", "supervisors/test_accumulating"),
+    "supervisors/meeting": ("training/test_agreement",),
     "supervisors/options": ("supervisors/test_base",),
     "supervisors/persistence": (
         *("supervisors/test_base", "supervisors/test_loadable", "supervisors/test_resuming"),
@@ -137,6 +138,7 @@ HELD_BY = {
     "supervisors/siamese": ("supervisors/test_aet", "supervisors/test_context_prediction"),
     "supervisors/under_way": ("training/test_callbacks", "supervisors/test_loadable"),
     "supervisors/start": ("supervisors/test_training_on",),
+    "supervisors/teachers": ("supervisors/test_distillation",),
     "training/early_stopping": ("training/test_stopping_and_keeping",),
     "training/given": ("supervisors/test_given", "supervisors/test_numbers_of_all_kinds"),
     "training/further_checkpoints": ("training/test_stopping_and_keeping",),

@@ -201,3 +201,10 @@ def test_images_that_are_too_few_for_their_clusters_are_told_of(tiny_backbone: B
     few = small(source, tiny_backbone(), num_clusters=(3, 2))
     few.supervise(epochs=3, batch_size=12, name=None, progress=False)
     assert int(few.grouped[1]) == 3
+
+
+def test_processes_send_the_number_of_an_image_and_what_was_said_of_both_large_crops(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = small(images, tiny_backbone(), num_small=1)
+    assert [each.size for each in supervisor._gathers(3)] == [3 * 8, 3 * 8 * 4, 3 * 8 * 4]

@@ -103,6 +103,92 @@ def test_a_student_that_says_what_the_teacher_does_loses_nothing(images: Tensor)
     assert noted["guess"] > 0.01
 
 
+def test_what_is_matched_is_less_the_mean_of_earlier_batches_and_by_their_deviation(
+    images: Tensor, generator: torch.Generator
+) -> None:
+    """PHI-S: a mean of each number, and one deviation for all; of maps over their places too."""
+    teacher, mse = tiny_teacher().double(), nn.MSELoss()
+    first, second = lessons(generator), lessons(generator)
+    with torch.no_grad():
+        before, after = teacher(first.images), teacher(second.images)
+
+    def standard(before: Tensor, after: Tensor) -> Tensor:
+        own = tuple(place for place in range(before.ndim) if place != 1)
+        variance, mean = torch.var_mean(before, own, correction=0, keepdim=True)
+        return (after - mean) / variance.mean().sqrt()
+
+    for standardize in (True, False):
+        supervisor = taught(images, loss=mse, standardize=standardize).double()
+        supervisor.train()(first)
+        supervisor.eval()
+        with torch.no_grad():
+            vectors, places = supervisor._foretell(second.images)
+            found = [float(supervisor(second)) for _ in range(2)]  # evaluation notes nothing
+        wanted, maps = after.mean(dim=(2, 3)), after
+        if standardize:
+            wanted, maps = standard(before.mean(dim=(2, 3)), wanted), standard(before, after)
+        assert places is not None
+        expected = float(mse(vectors, wanted) + mse(places, maps))
+        assert found == pytest.approx([expected, expected], rel=1e-5), standardize
+
+
+@pytest.mark.parametrize(
+    ("features", "given", "hidden"), [(6, None, 12), (20, None, 20), (6, 7, 7)]
+)
+def test_adapters_have_a_hidden_layer_of_the_wider_side_with_layer_norm_and_gelu(
+    images: Tensor, features: int, given: int | None, hidden: int
+) -> None:
+    student = nn.Conv2d(3, features, 4, stride=4)
+    supervisor = taught(images, student, hidden_size=given)
+    adapter: Any = supervisor.map_adapter
+    layers: list[Any] = list(supervisor.get_predictor().children())
+    linear, norm, active, last = layers
+    assert isinstance(norm, nn.LayerNorm) and isinstance(active, nn.GELU)
+    assert (linear.in_features, linear.out_features) == (features, hidden)
+    assert (last.in_features, last.out_features) == (hidden, 12)
+    # Of a single place both are the same.
+    shapes = [tuple(p.squeeze().shape) for p in adapter.parameters()]
+    assert shapes == [tuple(p.shape) for p in supervisor.get_predictor().parameters()]
+    assert any(isinstance(part, nn.GELU) for part in adapter.modules())
+
+
+def test_a_predictor_may_take_maps_instead_of_vectors(
+    images: Tensor, generator: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    predictor = nn.Sequential(nn.Conv2d(16, 12, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    predictor[0].wants_map = True  # type: ignore[assignment]
+    supervisor = taught(images, predictor=predictor).double().eval()
+    data = lessons(generator)
+    with torch.no_grad():
+        vectors, places = supervisor._foretell(data.images)
+        maps = supervisor.get_backbone().layers(data.images)  # type: ignore[operator]
+        torch.testing.assert_close(vectors, predictor(maps))
+        assert supervisor.map_adapter is not None
+        torch.testing.assert_close(places, supervisor.map_adapter(maps))
+
+
+def test_who_was_loaded_with_another_teacher_s_widths_asks_for_that_one(
+    generator: torch.Generator,
+) -> None:
+    supervisor = DistillationSupervisor(
+        None, TinyBackbone(), image_size=32, teacher_features=(5, 7)
+    )
+    said = (
+        "taught 5 numbers an image and 7 a place, and this teacher gives 12 and 12: give teacher="
+    )
+    with pytest.raises(ValueError, match=said):
+        supervisor.double()(lessons(generator))
+
+
+def test_processes_send_what_was_summed_up_and_what_is_kept(images: Tensor) -> None:
+    supervisor = taught(images, pseudo_classes=8)
+    sums = (12 + 2) * 4  # bytes: of the numbers, of their squares and how many there were
+    assert [each.size for each in supervisor._gathers(3)] == [sums, sums, 3 * 12 * 4]
+    plain = taught(images, standardize=False, map_weight=0.0)
+    assert plain._gathers(3) == []
+
+
 def test_maps_of_another_grid_show_the_same(generator: torch.Generator) -> None:
     same = torch.full((2, 3, 7, 5), 4.0)
     for size in ((3, 3), (14, 9), (1, 1)):

@@ -280,6 +280,15 @@ def test_another_augmentation_is_refused(images: Tensor, tmp_path: Path) -> None
         build(0.9).supervise(**options(tmp_path, resume=True))
 
 
+def test_labels_are_compared_where_they_are_learned_alone(images: Tensor, tmp_path: Path) -> None:
+    labelled = (images, torch.arange(len(images)) % 2)
+    learning = LabelSupervisor(labelled, TinyBackbone())
+    for supervisor, compares in ((learning, True), (rotate(labelled), False)):
+        supervisor.supervise(**options(tmp_path, epochs=1))
+        assert supervisor.run is not None
+        assert ("labels (digest)" in supervisor.run.told) == compares
+
+
 class Photographs(Dataset[Tensor]):
     def __init__(self, images: Tensor, *, noise: float = 0.0) -> None:
         self.images, self.noise = images, noise
