@@ -19,7 +19,7 @@ from super_selfish.supervisors.gate import require_extra_state_taken, require_fi
 from super_selfish.supervisors.image_options import stored_range, take_range
 from super_selfish.supervisors.options import SHAPING
 from super_selfish.supervisors.provenance import provenance_of
-from super_selfish.supervisors.rebuilding import rebuild
+from super_selfish.supervisors.rebuilding import rebuild, unchanged_where_refused
 from super_selfish.supervisors.start import note_given, restored_start
 from super_selfish.supervisors.under_way import require_idle
 from super_selfish.training import distributed
@@ -158,18 +158,20 @@ def restore_supervisor(supervisor: Pretrained, name: Name) -> dict[str, Any] | N
 
     Raises:
         FileNotFoundError: If there is no checkpoint; of several processes, where the first one is.
-        ValueError: If it belongs to another class, or wants a network of the user's own.
+        ValueError: If it belongs to another class, or wants a network of the user's own; the
+            networks stay those that were there.
     """
     state = _read_own(supervisor, name)
     present = _storable(supervisor)
-    if not (same_arguments(state["arguments"], present) and _sees(supervisor, state)):
-        require_idle(supervisor, "load() of networks that are built otherwise")
-        device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
-        rebuild(supervisor, state, os.fspath(name))
-        supervisor.to(device)
-        supervisor.is_placed, supervisor.run = is_placed, run
-    _load_weights(supervisor, state, name)
-    take_range(supervisor, state)
+    with unchanged_where_refused(supervisor):
+        if not (same_arguments(state["arguments"], present) and _sees(supervisor, state)):
+            require_idle(supervisor, "load() of networks that are built otherwise")
+            device, is_placed, run = supervisor.device, supervisor.is_placed, supervisor.run
+            rebuild(supervisor, state, os.fspath(name))
+            supervisor.to(device)
+            supervisor.is_placed, supervisor.run = is_placed, run
+        _load_weights(supervisor, state, name)
+        take_range(supervisor, state)
     run_state: dict[str, Any] | None = state["run"]
     return run_state
 

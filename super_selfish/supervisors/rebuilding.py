@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,6 +37,18 @@ _LARGEST = 1 << 16  # that a number may be which no tensor shows
 _BACKBONE = re.compile(r"[A-Za-z0-9_./-]+")
 
 
+@contextmanager
+def unchanged_where_refused(supervisor: Pretrained) -> Iterator[None]:
+    """Gives a supervisor back the networks that it had, where those of a file cannot be loaded."""
+    former = dict(vars(supervisor))  # a constructor fills dictionaries of its own, not these
+    try:
+        yield
+    except BaseException:
+        vars(supervisor).clear()
+        vars(supervisor).update(former)
+        raise
+
+
 def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
     """Builds the networks of a supervisor anew, in place, as a checkpoint says.
 
@@ -57,9 +69,9 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
     arguments = rebuilding_arguments(
         state["arguments"], supervisor.arguments, place, supervisor.only_for_training
     )
-    former: Arguments = dict(supervisor.arguments)
-    arguments |= {name: former[name] for name in supervisor.not_stored if name in former}
-    supervisor.arguments.update(arguments)
+    own = supervisor.arguments
+    arguments |= {name: own[name] for name in supervisor.not_stored if name in own}
+    supervisor.arguments = {**own, **arguments}
     room = _SMALL + _TIMES * sum(tensor.nbytes for tensor in _tensors_of(state))
     try:
         # The new weights are overwritten at once.
@@ -67,8 +79,6 @@ def rebuild(supervisor: Pretrained, state: dict[str, Any], place: str) -> None:
         with torch.random.fork_rng(devices=[]), bounded, images_as_stored(state.get("images")):
             construct_again(supervisor, arguments)
     except REFUSALS as error:  # at arguments that nobody could have given
-        supervisor.arguments.clear()
-        supervisor.arguments.update(former)
         raise ValueError(f"{place} cannot be built again as a {kind.__name__}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from super_selfish.augmentations.warping import affine_matrices, warp
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.supervisors import ContextPredictionSupervisor
 from super_selfish.supervisors.context_prediction import PatchPairs, framed
+from super_selfish.supervisors.patch_grid import FRAME
 from super_selfish.supervisors.pair_places import NEIGHBOURS, PairPlaces, fitting_places
 from super_selfish.supervisors.tile_tone import standardize
 from tests.references import cross_entropy_in_loops
@@ -102,6 +103,19 @@ def test_patches_are_the_image_at_their_corners(images: Tensor, tiny_backbone: B
             for patch, (top, left) in zip(pair, places, strict=True):
                 own = image[:, top : top + 12, left : left + 12]
                 torch.testing.assert_close(patch, standardize(own[None, None])[0, 0])
+
+
+def test_patches_are_shown_as_they_are_in_frames_on_a_pale_image() -> None:
+    image = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[0, 10], [30, 48]])
+    shown = framed(image, corners, side=32)
+    expected = 0.3 * image + 0.7
+    red, blue = (torch.tensor(color)[:, None, None] for color in (FRAME, (0.16, 0.38, 0.62)))
+    expected[:, 0:34, 8:44] = red  # two pixels wide, and none above the image
+    expected[:, 28:64, 46:80] = blue
+    expected[:, 0:32, 10:42] = image[:, 0:32, 10:42]
+    expected[:, 30:62, 48:80] = image[:, 30:62, 48:80]
+    torch.testing.assert_close(shown, expected)
 
 
 def test_patches_of_enlarged_images_are_smaller_parts_enlarged(

@@ -87,8 +87,14 @@ def test_a_crafted_checkpoint_gets_a_sentence(honest: State, tmp_path: Path, nam
     craft, message = CRAFTED[name]
     craft(honest)
     write_checkpoint(tmp_path / "other.pt", honest)
+    supervisor = RotateNetSupervisor(backbone=TinyBackbone(), image_size=32)
+    before, networks = dict(supervisor.arguments), dict(supervisor.named_modules())
+    weights = {name: value.clone() for name, value in supervisor.state_dict().items()}
     with pytest.raises(ValueError, match=re.escape(message)):
-        RotateNetSupervisor(backbone=TinyBackbone(), image_size=32).load(tmp_path / "other")
+        supervisor.load(tmp_path / "other")
+    assert supervisor.arguments == before  # what was refused has left nothing
+    assert dict(supervisor.named_modules()) == networks
+    assert all(torch.equal(value, weights[name]) for name, value in supervisor.state_dict().items())
 
 
 def test_an_honest_one_is_loaded(trained: Path) -> None:
