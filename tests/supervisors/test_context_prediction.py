@@ -14,8 +14,8 @@ from super_selfish.augmentations.warping import affine_matrices, warp
 from super_selfish.data.collate import Batch, Collator
 from super_selfish.supervisors import ContextPredictionSupervisor
 from super_selfish.supervisors.context_prediction import PatchPairs, framed
-from super_selfish.supervisors.patch_grid import FRAME
 from super_selfish.supervisors.pair_places import NEIGHBOURS, PairPlaces, fitting_places
+from super_selfish.supervisors.patch_grid import FRAME
 from super_selfish.supervisors.tile_tone import standardize
 from tests.references import cross_entropy_in_loops
 
