@@ -112,9 +112,9 @@ def test_the_place_is_named_and_endless_values_end() -> None:
     endless.append(endless)
     within_itself = np.empty(1, dtype=object)
     within_itself[0] = within_itself
-    for value in (endless, within_itself):
+    for without_end in (endless, within_itself):
         with pytest.raises(TypeError, match="nested deeper than 100"):
-            plain(value)
+            plain(without_end)
 
 
 def test_values_and_keys_may_be_nested_a_hundred_deep() -> None:
