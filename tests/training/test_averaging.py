@@ -176,7 +176,7 @@ def test_an_average_of_a_file_goes_on_as_the_one_that_was_stored() -> None:
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [(None, None), ("ema", EMA()), ("Polyak", Polyak()), (EMA(0.9), EMA(0.9))],
+    [(None, None), ("ema", EMA(0.999)), ("Polyak", Polyak(0.25)), (EMA(0.9), EMA(0.9))],
 )
 def test_averaging_goes_by_name_or_by_its_numbers(given: Any, meant: Rule | None) -> None:
     assert averaging_of(given) == meant

@@ -84,6 +84,39 @@ def test_each_process_of_a_machine_has_an_accelerator_of_its_own(
     devices.require_devices(SIX)
 
 
+@pytest.mark.parametrize(("count", "expected"), [(1, None), (2, 0), (3, 1)])
+def test_processes_take_the_accelerators_of_a_machine_in_turns(
+    count: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in STARTED["torchrun"].items():  # the fifth of its machine
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(devices, "device_count", lambda device: count)
+    meta = torch.device("meta") if expected is None else torch.device("meta", expected)
+    assert devices.own_device(torch.device("meta")) == meta
+
+
+@pytest.mark.parametrize("told", [{}, {"device_count": lambda: 4}])
+def test_a_kind_of_which_torch_tells_no_number_is_one(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = SimpleNamespace(is_available=lambda: True, **told)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    assert devices.device_count(torch.device("mps")) == (4 if told else 1)
+
+
+@pytest.mark.parametrize(
+    ("where", "given", "expected"),
+    [("cpu", None, 1), ("cpu", 1, 1), ("meta:2", None, 6), ("meta", 6, 6), ("meta", 2, 2)],
+)
+def test_so_many_devices_train_beginning_with_that_of_the_networks(
+    where: str, given: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "device_count", lambda each: 1 if each.type == "cpu" else 6)
+    found = devices.devices_from(torch.device(where), given)
+    assert len(found) == len(set(found)) == expected
+    assert found[0] == torch.device("meta:0" if where == "meta" else where)
+
+
 @pytest.mark.usefixtures("six_accelerators")
 @pytest.mark.parametrize(("starter", "more"), [("torchrun", "7"), ("srun", "5(x1),7")])
 def test_more_processes_than_accelerators_of_a_machine_are_refused(

@@ -47,6 +47,7 @@ def test_tensors_are_found_by_their_place() -> None:
 
 def test_long_lists_are_cut() -> None:
     assert listed(["a", "b"]) == "a, b"
+    assert listed(["a", "b", "c"]) == "a, b, c"
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 others"
 
 

@@ -37,6 +37,8 @@ def test_a_history_goes_on_in_the_middle_of_an_epoch() -> None:
     second.load_state_dict(first.state_dict(), torch.device("cpu"))
     add(whole, loss=2.0)
     add(second, loss=2.0)
+    counts = second.state_dict()["counts"]
+    assert counts == {"loss": 2} and type(counts["loss"]) is int
     assert whole.end_epoch(1, 0.1) == second.end_epoch(1, 0.1)
 
 

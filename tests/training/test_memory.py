@@ -89,6 +89,8 @@ def test_older_kernels_have_a_folder_for_memory(groups: Path) -> None:
         memory__usage_in_bytes="1200000",
     )
     assert free_memory(CPU) == 0
+    write_group(groups / "fs/memory/job", memory__usage_in_bytes="400000")
+    assert free_memory(CPU) == 600_000  # to the byte, where nothing is kept at hand
     write_group(groups / "fs/memory/job", memory__limit_in_bytes="9223372036854771712")
     assert free_memory(CPU) == 9216 * 1024
 
@@ -154,7 +156,12 @@ def test_a_lack_of_memory_is_known_by_what_torch_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(29.26e9, "29.3 GB"), (512e6, "512 MB"), (1.5e6, "1.5 MB"), (900, "1 kB")]
+    ("number", "words"),
+    [
+        *((29.26e9, "29.3 GB"), (512e6, "512 MB"), (1.5e6, "1.5 MB"), (900, "1 kB")),
+        *((1e9, "1.0 GB"), (1e6, "1.0 MB"), (999_400, "999 kB")),  # where a unit begins
+        *((99.9e9, "99.9 GB"), (100e9, "100 GB"), (85e6, "85.0 MB")),
+    ],
 )
 def test_bytes_in_words(number: float, words: str) -> None:
     assert in_bytes(number) == words

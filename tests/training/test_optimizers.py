@@ -115,6 +115,16 @@ def test_wrong_numbers_are_refused(settings: dict[str, float], message: str) -> 
         LARS([nn.Parameter(torch.ones(2, 2))], **settings)
 
 
+def test_the_last_numbers_of_their_range_are_taken() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    still = LARS([weight], lr=0.0, momentum=0.0, weight_decay=0.0, trust_coefficient=0.125)
+    for _ in range(2):  # without momentum nothing of the first step is in the second
+        weight.grad = torch.ones(2, 2)
+        still.step()
+    assert weight.tolist() == [[1.0, 1.0]] * 2
+    assert still.state[weight]["velocity"].tolist() == [[0.125, 0.125]] * 2
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_moments_are_loaded_and_settings_are_those_of_now(several: bool) -> None:
     def trained(lr: float) -> tuple[nn.Linear, Any]:
