@@ -168,7 +168,7 @@ class DINOSupervisor(Supervisor):
             teacher_warmup_epochs: Epochs, or parts of one, in which it rises; 0 for none. Default:
                 30 (section 3.2), at most three tenths of the run, as 30 of the paper's shortest,
                 100. A temperature of one number has none.
-            center_momentum: Weight of the old centre in an update, in [0, 1). 0.9: appendix D.
+            center_momentum: Weight of the old centre in an update, in [0, 1]. 0.9: appendix D.
             momentum: Weight of the old teacher in the first update, in [0, 1]; it rises to 1 over
                 the run. Default: the paper's 0.996, which rises so, but after `t` updates at most
                 `(1 + t) / (10 + t)` or 0.99.

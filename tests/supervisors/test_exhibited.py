@@ -237,6 +237,25 @@ def test_both_halves_of_a_split_brain_are_shown(images: Tensor, tiny_backbone: B
     assert torch.isfinite(lab_to_rgb(rgb_to_lab(seen))).all()
 
 
+def require_groups(
+    groups: list[Group], found: Tensor, asked: Tensor, counterparts: Tensor, caption: str
+) -> None:
+    """Each view stands beside its own counterpart and the most similar other one, by cosines."""
+    for number, group in enumerate(groups):
+        own = found[number, number]
+        others = found[number].clone()
+        others[number] = -2
+        mark = RIGHT if own > others.max() else WRONG
+        assert [text.replace("\N{MINUS SIGN}", "-") for text in captions([group])[0]] == [
+            "view",
+            f"{caption}\n{own:.2f} {mark}",
+            f"next other\n{others.max():.2f}",
+        ]
+        best = counterparts[others.argmax()]
+        for shown, view in zip(group, (asked[number], counterparts[number], best), strict=True):
+            torch.testing.assert_close(shown.image, view.clamp(0, 1))
+
+
 VECTORS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-0.6, 0.8]])
 
 
@@ -273,19 +292,21 @@ def test_views_are_compared_with_those_of_other_images(
     with torch.no_grad():
         groups = supervisor.exhibit(index, 5)
         found = cosines(queries(data.first[:2]), supervisor.momentum_encoder(data.second))
-    for number, group in enumerate(groups):
-        own = found[number, number]
-        others = found[number].clone()
-        others[number] = -2
-        mark = RIGHT if own > others.max() else WRONG
-        assert [text.replace("\N{MINUS SIGN}", "-") for text in captions([group])[0]] == [
-            "view",
-            f"other view\n{own:.2f} {mark}",
-            f"next other\n{others.max():.2f}",
-        ]
-        best = data.second[others.argmax()]
-        for shown, view in zip(group, (data.first[number], data.second[number], best), strict=True):
-            torch.testing.assert_close(shown.image, view.clamp(0, 1))
+    require_groups(groups, found, data.first, data.second, "other view")
+
+
+def test_what_a_teacher_says_is_compared_less_its_mean(
+    images: Tensor, tiny_backbone: Backbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("super_selfish.supervisors.likenesses.FEW_OTHERS", 4)
+    supervisor = build("distillation", images, tiny_backbone())
+    views = seen_batch(supervisor, [7, 2, 0, 14, 21], 5).images  # asked for, and spread
+    with torch.no_grad():
+        groups = supervisor.exhibit([7, 2], 5)
+        answers = supervisor.teacher(views)[0]
+        mean = answers.mean(dim=0)
+        found = cosines(supervisor.model(views[:2]) - mean, answers - mean)
+    require_groups(groups, found, views, views, "foretold")
 
 
 def test_so_many_other_images_are_compared_as_one_says(

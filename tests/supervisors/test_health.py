@@ -515,7 +515,7 @@ def test_nothing_is_said_of_a_healthy_run(
     )
 
 
-@pytest.mark.parametrize("algorithm", ["simclr", "swav"])
+@pytest.mark.parametrize("algorithm", ["simclr", "swav", "nnclr"])
 def test_one_image_a_step_is_told_before_the_first(
     algorithm: str, images: Tensor, tiny_backbone: Any
 ) -> None:
@@ -524,3 +524,19 @@ def test_one_image_a_step_is_told_before_the_first(
     assert "each step sees one image" in supervisor._caution(run)
     run.batch_size = 2
     assert supervisor._caution(run) is None
+
+
+@pytest.mark.parametrize("algorithm", ["barlow_twins", "vicreg", "lejepa"])
+def test_batches_of_all_processes_count_for_the_loss_that_wants_them_large(
+    algorithm: str, tiny_backbone: Any
+) -> None:
+    def caution(batch_size: int, **more: Any) -> str | None:
+        supervisor = SUPERVISORS[algorithm](None, tiny_backbone(), image_size=32, **more)
+        run: Any = SimpleNamespace(batch_size=batch_size, processes=2)
+        said: str | None = supervisor._caution(run)
+        return said
+
+    assert "batches of 30 images" in str(caution(15))
+    assert "use batch_size=64 or more" in str(caution(15))
+    assert caution(16) is None
+    assert caution(15, loss=nn.MSELoss()) is None

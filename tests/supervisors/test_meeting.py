@@ -28,7 +28,7 @@ THEIRS, MINE, OF_NOBODY = "Error: theirs", "ValueError: mine", None
 
 
 def of_two(
-    monkeypatch: pytest.MonkeyPatch, others: Iterable[Told], why: str | None = THEIRS
+    monkeypatch: pytest.MonkeyPatch, others: Iterable[Told], why: Any = THEIRS
 ) -> tuple[Meeting, list[Any]]:
     """A meeting with another process, of which it is said what that tells, and why it fails.
 
@@ -52,6 +52,7 @@ def of_two(
     monkeypatch.setattr(meeting, "of_all", of_all)
     monkeypatch.setattr(meeting, "send_statistics", lambda networks: None)
     monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
     run: Any = SimpleNamespace(history=SimpleNamespace(join=lambda: None))
     feed: Any = SimpleNamespace(left_out=SimpleNamespace(told=[], know=list))
     keeper: Any = SimpleNamespace(requested=None)
@@ -114,3 +115,23 @@ def test_nobody_waits_for_a_process_that_failed_within_a_step(
         met.is_in_step = True
         met.close(type(error), error, None)
         assert [each for each in found if isinstance(each, Told)] == told
+
+
+def test_all_know_of_images_that_any_of_them_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    met, _ = of_two(monkeypatch, [Told(unreadable=1), NOTHING], ["7: theirs"])
+    left_out: list[str] = []
+    met._feed = SimpleNamespace(  # type: ignore[assignment]
+        unreadable=["3: mine"], images=4, left_out=SimpleNamespace(meet=left_out.extend)
+    )
+    met._run = SimpleNamespace(  # type: ignore[assignment]
+        **{"stopped_by": None, "is_late": False, "all_stop": False, "global_step": 0},
+        **{"progress": False, "callbacks": SimpleNamespace(listen_at=lambda step: False)},
+    )
+    met._keeper = SimpleNamespace(  # type: ignore[assignment]
+        requested=None, wants_to_store=False, obey=lambda signal, stores: None
+    )
+    monkeypatch.setattr(distributed, "share", lambda images: None)
+    met.settle(has_batch=True)
+    assert left_out == ["3: mine", "7: theirs"]
+    met.settle()  # of no batch none is told
+    assert left_out == ["3: mine", "7: theirs"]

@@ -24,6 +24,12 @@ def test_a_checkpoint_tells_how_it_was_trained(
     assert told["settings"]["name"] == str(tmp_path / "run")
     assert told["num_images"] == 22 and told["steps_per_epoch"] == 3
     assert told["device"] == "cpu" and told["versions"]["torch"] == torch.__version__
+    further = {"averaging": "an average", "weight_decay": (0.04, 0.4), "lr_scaling": "linear"}
+    assert not further.keys() & told["settings"].keys()  # of which there were none
+    for name, value in further.items():
+        setattr(supervisor.run, name, value)
+    again = provenance_of(supervisor)
+    assert again is not None and further.items() <= again["settings"].items()
 
 
 def test_without_a_run_there_is_nothing_to_tell(images: Tensor, tiny_backbone: Backbones) -> None:

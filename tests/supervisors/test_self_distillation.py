@@ -124,6 +124,16 @@ def test_the_centre_is_the_moving_mean_of_what_the_teacher_says(
     assert float(supervisor.pending.abs().sum()) == 0
 
 
+def test_the_centre_stays_where_another_task_had_its_turn(
+    images: Tensor, tiny_backbone: Backbones
+) -> None:
+    supervisor = small(images, tiny_backbone(), momentum=0.5)
+    supervisor.center.fill_(2.0)
+    run: Any = SimpleNamespace(epoch=0, epochs=1, step=0, accumulate=1, total_updates=9)
+    supervisor._after_step(run)
+    assert torch.equal(supervisor.center, torch.full((7,), 2.0))
+
+
 class Overheard(DINOSupervisor):
     """Notes shares and what they are made of; stops before a step."""
 
