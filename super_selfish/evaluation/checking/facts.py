@@ -48,6 +48,7 @@ class Facts:
         sizes: Their own sizes, and how many have each.
         channels: How many have so many channels.
         kinds: How many came as which type of numbers.
+        threshold: From which agreement of details on images count as near duplicates.
         used: Range in which 99 % of the numbers lie, black 0 to white 1.
         dead: Channels, from 0, that are the same number in all images of the commonest kind.
         idle: Share of these images in which a channel is constant, by channel.
@@ -63,7 +64,6 @@ class Facts:
         near_pairs: Names of some pairs.
         mirrored: Pairs of near duplicates with left and right exchanged.
         largest_group: Images that copies and near duplicates lead to from one another, at most.
-        threshold: From which agreement of details on images count as near duplicates.
         strangers: How far details of two random images agree.
         contradicting: Sets of copies, or near duplicates, with different labels.
         contradicting_pairs: Names of some pairs.
@@ -81,6 +81,7 @@ class Facts:
     sizes: dict[Size, int]
     channels: dict[int, int]
     kinds: dict[str, int]
+    threshold: float
     used: tuple[float, float] = (0.0, 1.0)
     dead: tuple[int, ...] = ()
     idle: tuple[float, ...] = ()
@@ -96,7 +97,6 @@ class Facts:
     near_pairs: tuple[Named, ...] = ()
     mirrored: int = 0
     largest_group: int = 1
-    threshold: float = 0.8
     strangers: float = 0.0
     contradicting: int = 0
     contradicting_pairs: tuple[Named, ...] = ()

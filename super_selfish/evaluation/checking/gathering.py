@@ -200,6 +200,7 @@ def gather(
         sizes={(h, w): n for (h, w), n in _counted(prints.sizes[:, 1:]).items()},
         channels={c: int(n) for (c,), n in _counted(prints.sizes[:, :1]).items()},
         kinds=dict(looked.kinds),
+        threshold=like.near.threshold,
         used=(low, high),
         dead=tuple(dead),
         idle=tuple((often.constant / often.images).tolist()),
@@ -217,7 +218,6 @@ def gather(
         near_pairs=_named(train, near.first, near.second),
         mirrored=int(near.is_mirrored.sum()),
         largest_group=int(np.bincount(groups(number, first_of, near)).max()),
-        threshold=like.near.threshold,
         strangers=like.near.strangers,
         contradicting=len(contradicting),
         contradicting_pairs=tuple(

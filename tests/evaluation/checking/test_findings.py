@@ -19,6 +19,7 @@ PLAIN = Facts(
     sizes={(64, 64): 1000},
     channels={3: 1000},
     kinds={"uint8": 1000},
+    threshold=0.8,
     idle=(0.0, 0.0, 0.0),
 )
 
@@ -115,6 +116,137 @@ def test_numbers_are_told_with_their_share() -> None:
     assert (
         large is not None and "(25 %)" in large.text and "group of such images has 9" in large.text
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "words"),
+    [
+        (1, 1, "The only image"),
+        (2, 2, "All 2 images"),
+        (2000, 2000, "All 2,000 images"),
+        (1, 2, "1 of 2 images (50 %)"),
+        (1, 1001, "1 of 1,001 images (less than 0.1 %)"),
+        (1, 1000, "1 of 1,000 images (0.1 %)"),
+        (1, 200, "1 of 200 images (0.5 %)"),
+        (99, 1000, "99 of 1,000 images (9.9 %)"),
+        (10, 100, "10 of 100 images (10 %)"),
+        (125, 1010, "125 of 1,010 images (12 %)"),
+        (1234, 5000, "1,234 of 5,000 images (25 %)"),
+    ],
+)
+def test_a_part_is_told_with_its_rounded_share(number: int, total: int, words: str) -> None:
+    assert findings._part(number, total, "image") == words
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("a", "a"),
+        ("ab", "a and b"),
+        ("abcde", "a, b, c, d and e"),
+        ("abcdef", "a, b, c, d, e and 1 more"),
+        ("abcdefg", "a, b, c, d, e and 2 more"),
+    ],
+)
+def test_of_many_names_five_are_told(names: str, words: str) -> None:
+    assert findings._list(tuple(names)) == words
+
+
+@pytest.mark.parametrize(
+    ("topic", "facts", "words"),
+    [
+        (
+            "classes",
+            {"shared": Shared(10, missing_classes=("cat",))},
+            "One class of the test images has no training image: cat. "
+            "Nothing that learns from these labels can name it.",
+        ),
+        (
+            "classes",
+            {"shared": Shared(10, missing_classes=("cat", "dog"))},
+            "2 classes of the test images have no training image: cat and dog. "
+            "Nothing that learns from these labels can name them.",
+        ),
+        ("test images", {"shared": Shared(1)}, "None of 1 test image was found among"),
+        (
+            "test images",
+            {"shared": Shared(1, exact=1)},
+            "The only test image is among the training images as well: 1 with the same pixels, 0",
+        ),
+        ("test images", {"shared": Shared(9, exact=1)}, "without_duplicates() leaves it out of"),
+        ("test images", {"shared": Shared(9, near=2)}, "without_duplicates() leaves them out of"),
+        ("reading", {"looked_at": 1}, "All 1 image looked at can be read."),
+        ("unreadable files", {"unreadable": (("a", "broken"),)}, "() leaves it out. a: broken."),
+        ("labels", {"contradicting": 1}, "1 pair of copies or near duplicates has different"),
+        ("labels", {"contradicting": 2}, "2 pairs of copies or near duplicates have different"),
+        (
+            "labels",
+            {"labels": {"a": 9, "b": 1000, "c": 9}},
+            "Classes have from 9 (a and c) to 1,000 images (b): look at balanced",
+        ),
+        ("labels", {"labels": {"a": 10, "b": 12}}, "2 classes of 10 to 12 images."),
+        (
+            "frames of films",
+            {"films": (Film(9, "a", "b"), Film(8, "c", "d"))},
+            "17 of 1,000 images (1.7 %) follow one another like frames of a film, in 2 parts; "
+            "the longest, of 9, begins at a and ends at b.",
+        ),
+        ("copies", {"copies": 2, "near": 1, "mirrored": 1}, "quality, 1 of the pairs mirrored)"),
+        ("copies", {"copies": 2}, "2 with the same pixels, 0 nearly the same (another size, brigh"),
+        (
+            "empty images",
+            {"flat": 6, "black": 1, "white": 2, "flat_names": tuple("abcdef")},
+            "6 of 1,000 images (0.6 %) are nearly empty (1 black, 2 white, 3 of one tone), "
+            "such as a, b and c.",
+        ),
+        (
+            "empty images",
+            {"flat": 1, "black": 1, "flat_names": ("a",)},
+            "1 of 1,000 images (0.1 %) is nearly empty (1 black), such as a.",
+        ),
+        ("dead channels", {"dead": (1,)}, "Channel 1 (counted from 0) holds one and the same"),
+        ("dead channels", {"dead": (0, 2)}, "Channels 0 and 2 (counted from 0) hold one and the"),
+        (
+            "idle channels",
+            {"idle": (0.5, 0.0, 0.25)},
+            "(counted from 0): channel 0 in 50% and channel 2 in 25% of them.",
+        ),
+        (
+            "kinds",
+            {"channels": {3: 990, 1: 10}, "kinds": {"uint8": 990, "uint16": 10}},
+            "Images are of different kinds: 10 with 1 channel and 990 with 3 channels; "
+            "10 uint16 and 990 uint8.",
+        ),
+        ("sizes", {"sizes": {(28, 32): 1000}}, "Images of 28x32 pixels become 64x64."),
+        (
+            "sizes",
+            {"sizes": {(64, 64): 700, (32, 80): 1, (90, 100): 299}},
+            "There are 3 sizes, from 32x80 to 90x100 pixels (height first; 64x64 700 times): all "
+            "become 64x64, cut at the longer side. 1 of 1,000 images (0.1 %) lose more than half "
+            "of it. 1 of 1,000 images (0.1 %) is enlarged",
+        ),
+        ("range", {"used": (0.25, 0.5)}, "lie between 25% and 50% of the way from black to white"),
+        ("range", {"used": (0.25, 0.3)}, "99 % of the numbers lie between 25.0% and 30.0%, so"),
+        (
+            "likeness",
+            {"strangers": 0.9, "threshold": 0.95},
+            "the details agree by up to 0.90, where 1 is a copy), so that only what agrees by 0.95",
+        ),
+    ],
+)
+def test_what_was_found_is_told_in_words_for_one_and_for_many(
+    topic: str, facts: dict[str, Any], words: str
+) -> None:
+    finding = about(topic, **facts)
+    assert finding is not None and words in finding.text
+
+
+@pytest.mark.parametrize(("largest", "is_told"), [(2, False), (3, True)])
+def test_a_group_of_copies_is_told_where_it_is_more_than_a_pair(
+    largest: int, is_told: bool
+) -> None:
+    finding = about("copies", copies=5, largest_group=largest)
+    assert finding is not None and ("The largest group" in finding.text) == is_told
 
 
 def test_long_images_lose_more_than_half() -> None:

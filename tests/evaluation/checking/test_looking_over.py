@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
+from torch import Tensor
 
 from super_selfish.data import ImageSource
 from super_selfish.evaluation.checking import looking_over
-from super_selfish.evaluation.checking.looking_over import look_over
+from super_selfish.evaluation.checking.looking_over import Label, class_of, look_over
 from tests.conftest import pictures
 
 
@@ -24,3 +26,23 @@ def test_a_pass_ends_with_the_batch_in_which_its_time_is_up(
         source, label="", cover=(8, 8), num_workers=0, progress=False, seconds=seconds
     )
     assert looked.footprints.index.tolist() == list(range(read))
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        (torch.tensor(3), 3),
+        (torch.tensor(True), 1),
+        (torch.tensor([1, 0, 1]), (1, 0, 1)),
+        (torch.tensor([4]), (4,)),
+        (torch.tensor(3.0), None),
+        (torch.tensor([0.0, 1.0]), None),
+        (torch.tensor(3j), None),
+        (torch.zeros(2, 2, dtype=torch.int64), None),  # a mask
+        (None, None),
+    ],
+)
+def test_a_label_is_kept_where_it_is_a_class_or_zeros_and_ones(
+    label: Tensor | None, found: Label
+) -> None:
+    assert class_of(label) == found

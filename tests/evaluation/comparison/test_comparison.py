@@ -11,6 +11,7 @@ import pytest
 
 from super_selfish.evaluation.comparison.comparison import Comparison
 from super_selfish.evaluation.comparison.leaderboard_table import leaderboard_cells
+from super_selfish.evaluation.sheets import ACCENT, INK
 from tests.cards import EVIL, Card
 
 SETTINGS = {
@@ -215,10 +216,16 @@ def test_figures_have_a_panel_for_each_protocol_and_curve(
         assert head in written
     assert written.count("250") == 3
     assert {"healthy (21.0)", "collapsed (1.0)"} <= set(written)
+    colours = [(text.get_text(), text.get_color()) for text in figure.axes[1].texts]
+    assert [colour for text, colour in colours if text == "250"] == [INK] * 3
+    assert ("healthy (21.0)", INK) in colours and ("collapsed (1.0)", ACCENT) in colours
     of_study = study.plot().axes
     assert len(of_study) == 5  # bars, curves, and the legend of the curves
     curves = [axes for axes in of_study if axes.get_xscale() == "log"]
-    assert len(curves) == 2
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in curves] == [
+        ("pretraining images", "knn: accuracy in %"),
+        ("pretraining images", "linear: accuracy in %"),
+    ]
     for axes in curves:
         assert axes.get_xticks().tolist() == [100, 1000, 10000]
         assert axes.get_xticks(minor=True).tolist() == []

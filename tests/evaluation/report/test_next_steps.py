@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from super_selfish.evaluation.evaluation import Evaluation
+from super_selfish.evaluation.intervals import Interval
 from super_selfish.evaluation.report import results
-from super_selfish.evaluation.report.next_steps import next_steps
+from super_selfish.evaluation.report.next_steps import (
+    _images_needed,
+    _more_images,
+    next_steps,
+)
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.scoring import Score
 
@@ -132,3 +138,38 @@ def test_a_comparison_says_what_to_begin_with() -> None:
     comparison: Any = SimpleNamespace(leaderboard=entries)
     text = steps(comparison=comparison)
     assert "moco gained most: begin with it" in text and "one training of one" not in text
+
+
+@pytest.mark.parametrize(
+    ("needed", "about"),
+    [
+        (7.2, "8"),
+        (83.4, "84"),
+        (101.0, "110"),
+        (1234.0, "1,300"),
+        (1300.0, "1,300"),
+        (999_999.0, "1,000,000"),
+        (1_000_000.0, "1,000,000"),
+        (1_000_001.0, None),
+        (math.inf, None),
+    ],
+)
+def test_images_that_would_tell_are_rounded_up_to_two_digits(
+    needed: float, about: str | None
+) -> None:
+    words = _more_images(needed, "the start", 1200)
+    assert words.startswith("1,200 test images do not tell it from the start")
+    assert ("and no number in reach would" in words) == (about is None)
+    assert about is None or f"found would take about {about}. More test images" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "needed"),
+    [
+        (Interval(0.02, -0.02, 0.06), 1600),  # a reach of twice the difference
+        (Interval(-0.02, -0.08, 0.04), 3600),
+        (Interval(0.0, -0.02, 0.02), math.inf),
+    ],
+)
+def test_images_that_would_tell_a_difference(change: Interval, needed: float) -> None:
+    assert _images_needed(change, 400) == pytest.approx(needed)
