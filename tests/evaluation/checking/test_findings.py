@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from super_selfish.evaluation.checking import findings
+from super_selfish.evaluation.checking.check import Check
 from super_selfish.evaluation.checking.facts import Facts, Film, Shared
 from super_selfish.evaluation.checking.findings import Finding, Harm, findings_of
 from super_selfish.supervisors import SUPERVISORS
@@ -261,3 +263,41 @@ def test_only_some_unreadable_files_are_named() -> None:
     four = about("unreadable files", unreadable=tuple((name, "broken") for name in "abcd"))
     assert three is not None and three.text.endswith("out. a: broken; b: broken; c: broken.")
     assert four is not None and "For instance a: broken" in four.text and "d:" not in four.text
+
+
+def checked(test: int | None = None, **facts: Any) -> Check:
+    told = replace(PLAIN, **facts)
+    part: Any = None if test is None else SimpleNamespace(source=range(test))
+    nothing: Any = None
+    return Check(told, findings_of(told), nothing, part, nothing)
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (checked(), "1,000 images of 64x64 pixels, 3 channels, uint8"),
+        (
+            checked(1, images=1, looked_at=1, sizes={(28, 32): 1}, channels={1: 1}),
+            "1 image of 28x32 pixels, 1 channel, uint8; 1 test image",
+        ),
+        (
+            checked(
+                2000,
+                images=9000,
+                sizes={(28, 32): 1, (64, 64): 999},
+                channels={3: 999, 1: 1},
+                kinds={"uint8": 999, "uint16": 1},
+            ),
+            "9,000 images (1,000 looked at) of different sizes, 1 or 3 channels, uint16 and uint8; "
+            "2,000 test images",
+        ),
+    ],
+)
+def test_a_check_begins_with_a_line_on_the_images(found: Check, line: str) -> None:
+    assert found.text(200).partition("\n")[0] == line
+
+
+def test_images_are_good_where_nothing_is_to_be_mended_or_thought_about() -> None:
+    harmed, doubtful, noted = checked(used=(0, 0.05)), checked(grey=500), checked(grey=1)
+    assert [found.is_good for found in (harmed, doubtful, noted)] == [False, False, True]
+    assert [len(found.bad()) for found in (harmed, doubtful, noted)] == [1, 0, 0]

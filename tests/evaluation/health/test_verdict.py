@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from super_selfish.evaluation.health.verdict import Measures, judge, judge_images
+from super_selfish.evaluation.health.verdict import Measures, judge, judge_images, too_early
 from super_selfish.supervisors import SUPERVISORS
 
 HEALTHY: dict[str, Any] = {
@@ -123,3 +123,43 @@ def test_images_without_anything_in_them_are_told(
     verdict = judge_images(brightest, deviation)
     assert (verdict is None) == (words is None)
     assert words is None or words in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("found", "twin", "begins"),
+    [
+        ({"feature_std": 0.02}, None, "close to collapse: "),
+        ({"feature_std": 0.1}, None, "healthy: "),
+        ({"dead": 0.5}, None, "dead features: 50% of 1280"),
+        ({"dead": 0.49}, None, "healthy: "),
+        ({"features": 100, "directions": 3}, None, "collapsed: 3 of 100"),
+        ({"features": 100, "directions": 4}, None, "low rank: 4 of 100"),
+        ({"features": 100, "directions": 5}, None, "healthy: 5 of 100"),
+        ({"features": 400, "directions": 4}, None, "collapsed: 4 of 400"),
+        ({"features": 400, "directions": 5}, None, "low rank: 5 of 400"),
+        ({"images": 1281}, None, "healthy: 200 of 1280 directions carry 99 % of the variance, and"),
+        ({"images": 1280}, None, "healthy: 200 of 1280 directions carry 99 % of the variance (of "),
+        ({"feature_std": 0.2}, {"feature_std": 0.9}, "healthy: "),
+        ({"feature_std": 0.1875}, {"feature_std": 0.25}, "healthy: "),
+        ({"feature_std": 0.187}, {"feature_std": 0.25}, "closer together than untrained: "),
+        ({"feature_std": 0.05}, {"feature_std": 0.1}, "closer together than untrained: "),
+        ({"feature_std": 0.015}, {"feature_std": 0.06}, "alike from the beginning: "),
+        ({"directions": 45}, {"directions": 90}, "healthy: 45 of 1280"),
+        ({"directions": 45}, {"directions": 91}, "low rank: 45 of 1280"),
+        ({"dead": 0.75}, {"dead": 0.5}, "dead features: 75% of 1280 are the same for every image,"),
+        ({"dead": 0.76}, {"dead": 0.5}, "dead features: 76% of 1280 are the same for every image;"),
+    ],
+)
+def test_what_is_just_at_a_limit(
+    found: dict[str, Any], twin: dict[str, Any] | None, begins: str
+) -> None:
+    untrained = None if twin is None else UNTRAINED._replace(**twin)
+    verdict = judge(**{**HEALTHY, **found}, untrained=untrained, advice="lower lr")
+    assert verdict.sentence.startswith(begins)
+
+
+@pytest.mark.parametrize(("batches", "words"), [(0, "0 batches"), (1, "1 batch"), (2, "2 batches")])
+def test_what_is_too_early_is_told_with_how_long_it_takes(batches: int, words: str) -> None:
+    is_healthy, told = too_early(batches, 29)
+    assert not is_healthy and told.startswith("too early to judge: the statistics of batch norm")
+    assert f"those of {words} so far" in told and "settle after some 29; train on" in told

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from super_selfish.evaluation.report.descriptions import (
     duration,
     number,
     percent,
+    sentence,
 )
 from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import SUPERVISORS, Supervisor
@@ -95,3 +97,40 @@ def test_numbers_are_short() -> None:
         "10 min",
         "3 h 3 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (number(math.inf), "not finite"),
+        (number(-math.inf), "not finite"),
+        (number(-3.0), "\N{MINUS SIGN}3"),
+        (number(999_999_999_999_999.0), "999,999,999,999,999"),
+        (number(1e15), "1e+15"),
+        (percent(0.0099), "less than 1\N{NO-BREAK SPACE}%"),
+        (percent(0.01), "1\N{NO-BREAK SPACE}%"),
+        (percent(1.0), "100\N{NO-BREAK SPACE}%"),
+        (duration(9.9), "9.9 s"),
+        (duration(10), "10 s"),
+        (duration(99.4), "99 s"),
+        (duration(100), "2 min"),
+        (duration(5940), "99 min"),
+        (duration(6000), "1 h 40 min"),
+        (sentence(""), ""),
+        (sentence("a b"), "A b."),
+        (sentence("A b."), "A b."),
+    ],
+)
+def test_numbers_times_and_sentences_at_their_limits(told: str, text: str) -> None:
+    assert told == text
+
+
+def test_one_image_is_told_as_one_and_damaged_ones_beside_it() -> None:
+    rows = [{"epoch": 1, "loss": 1.0, "unreadable": 1, "damaged": 1200}]
+    told = describe_course(record(rows=rows, epoch=1, settings={"epochs": 1}))
+    assert told[0].startswith("Trained for 1 epoch (10 steps in all) in 32 s")
+    assert told[-2] == (
+        "1 image could not be read and was left out (1,200 of them damaged, so that part of the "
+        "picture is lost)."
+    )
+    assert told[-1] == "The mean loss of the epoch was 1."

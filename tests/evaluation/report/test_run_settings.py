@@ -12,7 +12,7 @@ from torch import nn
 
 from super_selfish.evaluation.report.descriptions import Algorithm
 from super_selfish.evaluation.report.record import Record
-from super_selfish.evaluation.report.run_settings import settings
+from super_selfish.evaluation.report.run_settings import settings, trained_on
 from super_selfish.supervisors.arguments import shown
 
 CROSS = "\N{MULTIPLICATION SIGN}"
@@ -114,3 +114,12 @@ def test_images_are_told_with_their_numbers_and_classes() -> None:
 )
 def test_a_setting_is_shown_as_short_as_it_is_understood(value: Any, text: str) -> None:
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(("channels", "words"), [(1, "1 channel"), (3, "3 channels")])
+def test_the_images_of_the_training_are_told_in_a_sentence(channels: int, words: str) -> None:
+    known = record(dataset="photographs", num_images=5000)
+    told = trained_on(supervisor(in_channels=channels), known, None)
+    assert told == f"5,000 images of 32 {CROSS} 48 pixels, {words}: photographs."
+    assert trained_on(supervisor(), None, None) == ""
+    assert trained_on(supervisor(), record(dataset="photographs"), None) == ""
