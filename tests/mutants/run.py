@@ -154,6 +154,9 @@ HELD_BY = {
     ),
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
+    "evaluation/comparison/leaderboard_table": (
+        *("evaluation/comparison/test_comparison", "evaluation/comparison/test_significance"),
+    ),
     "evaluation/comparison/entries": ("evaluation/comparison/test_compare",),
 }
 # Tests of what every algorithm has, by the method that it writes for that.

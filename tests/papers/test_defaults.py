@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -20,8 +21,12 @@ def defaults(function: Any) -> dict[str, Any]:
 
 
 def found(address: str) -> Any:
-    module, _, name = address.rpartition(".")
-    return getattr(importlib.import_module(f"super_selfish.{module}"), name)
+    """A function, a class, or a method of one."""
+    module, *names = re.split(r"\.(?=[A-Z]|[^.]+$)", address)
+    part: Any = importlib.import_module(f"super_selfish.{module}")
+    for name in names:
+        part = getattr(part, name)
+    return part
 
 
 def test_the_table_covers_every_algorithm() -> None:

@@ -65,6 +65,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "augmentations.tone.RandomSolarize": {"low": 128 / 255, "high": 128 / 255},
     "augmentations.warping.warp": {"fill": 0.0},
     "training.schedules.Cosine": {"end_lr": 0.0},
+    "evaluation.checking.check.Check.plot": {"pairs": 4},
     "evaluation.comparison.compare.compare": {"seeds": 3},
     "evaluation.embed.embed": {"batch_size": 256, "num_workers": 0},
     "evaluation.evaluate.evaluate": {"batch_size": 256, "num_workers": 0, "seed": 0},

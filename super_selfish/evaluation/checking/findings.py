@@ -338,7 +338,12 @@ def _part(number: int, total: int, what: str) -> str:
     if number == total:
         return f"All {plural(total, what)}" if total > 1 else f"The only {what}"
     share = 100 * number / total
-    rounded = "less than 0.1" if share < 0.1 else f"{share:.1f}" if share < 10 else f"{share:.0f}"
+    if share < 0.1:
+        rounded = "less than 0.1"
+    elif share >= 99.5:
+        rounded = "more than 99"
+    else:
+        rounded = f"{share:.1f}" if share < 10 else f"{share:.0f}"
     return f"{number:,} of {plural(total, what)} ({rounded} %)"
 
 

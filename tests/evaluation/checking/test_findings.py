@@ -134,6 +134,8 @@ def test_numbers_are_told_with_their_share() -> None:
         (10, 100, "10 of 100 images (10 %)"),
         (125, 1010, "125 of 1,010 images (12 %)"),
         (1234, 5000, "1,234 of 5,000 images (25 %)"),
+        (989, 1000, "989 of 1,000 images (99 %)"),
+        (999, 1000, "999 of 1,000 images (more than 99 %)"),
     ],
 )
 def test_a_part_is_told_with_its_rounded_share(number: int, total: int, words: str) -> None:
