@@ -298,6 +298,18 @@ def test_health_is_asked_after_every_epoch_and_told_in_one_sentence(images: Tens
     assert len(caught) == 1  # the second epoch ends after 22 steps: too early to judge
 
 
+def test_what_an_algorithm_writes_into_a_row_is_a_plain_number(images: Tensor) -> None:
+    class Noting(Supervisor):
+        def _health(self, row: dict[str, Any]) -> str | None:
+            row["paleness"] = torch.tensor(0.5)
+            return None
+
+    supervisor = flip_supervisor(images, Noting)
+    supervisor.supervise(epochs=1, batch_size=11, name=None)
+    noted = supervisor.history[0]["paleness"]
+    assert type(noted) is float and noted == 0.5
+
+
 def test_the_history_lies_beside_the_checkpoint(images: Tensor, tmp_path: Path) -> None:
     flip_supervisor(images).supervise(**settings(tmp_path, epochs=2))
     lines = (tmp_path / "base.csv").read_text().splitlines()
