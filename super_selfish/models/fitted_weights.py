@@ -30,6 +30,7 @@ class Fit(NamedTuple):
     unused: list[str]  # of the file
     other_shapes: dict[str, tuple[torch.Size, torch.Size]]  # by name: in the file, in the network
     adapted: str | None  # the first convolution, if it was brought to other channels
+    alike: list[str]  # what other names of the file begin with that fit as well
 
 
 def flat_tensors(stored: Any) -> dict[str, Tensor]:
@@ -53,7 +54,7 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
         tensors: By the names of a file.
     """
     own = {k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)}
-    ours, theirs = _prefixes(own, tensors)
+    (ours, theirs), *others = _prefixes(own, tensors)
     named = {
         ours + key[len(theirs) :]: value for key, value in tensors.items() if key.startswith(theirs)
     }
@@ -73,7 +74,9 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> Fit:
     missing = [key for key in own if key not in named]
     used = {theirs + key[len(ours) :] for key in (*fitting, *shapes)}
     unused = [key for key in tensors if key not in used]
-    return Fit(fitting, missing, unused, shapes, adapted if adapted in fitting else None)
+    alike = [prefix for _, prefix in others if not any(key.startswith(prefix) for key in used)]
+    adapted = adapted if adapted in fitting else None
+    return Fit(fitting, missing, unused, shapes, adapted, alike)
 
 
 def take(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> str:
@@ -127,7 +130,7 @@ def resized_by_timm(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[s
     if not file.startswith("timm.") or adapt is None:
         return tensors
     own = network.state_dict()
-    _, theirs = _prefixes({k: v for k, v in own.items() if isinstance(v, Tensor)}, tensors)
+    _, theirs = _prefixes({k: v for k, v in own.items() if isinstance(v, Tensor)}, tensors)[0]
     named = {key[len(theirs) :]: v for key, v in tensors.items() if key.startswith(theirs)}
     return dict(adapt(named, unwrapped(network)))
 
@@ -144,6 +147,10 @@ def _what_did_not(found: Fit) -> str:
         parts.append(f"not in it, so drawn at random: {_listed(found.missing)}")
     if found.unused:
         parts.append(f"not used: {_listed(found.unused)}")
+    if found.alike:
+        parts.append(
+            f"as much of it begins with {_listed(found.alike)}: for that give a file of it alone"
+        )
     return "".join(f"; {part}" for part in parts)
 
 
@@ -164,9 +171,12 @@ def _elements(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.numel() for tensor in tensors.values())
 
 
-def _prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[str, str]:
-    """What stands before the names of a network, and of a file, so that most of them agree."""
-    best, most = ("", ""), -1
+def _prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """What stands before the names of a network, and of a file, so that most of them agree.
+
+    Where several do, the first counts: MoCo's `encoder_q` stands before its `encoder_k`.
+    """
+    best, most = [("", "")], 0
     for ours in _before_all(own):
         wanted = {key[len(ours) :]: value.shape for key, value in own.items()}
         for theirs in _before_some(tensors):
@@ -176,7 +186,9 @@ def _prefixes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple
                 if key.startswith(theirs)
             )
             if agreeing > most:
-                best, most = (ours, theirs), agreeing
+                best, most = [], agreeing
+            if agreeing == most > 0:
+                best.append((ours, theirs))
     return best
 
 
@@ -192,12 +204,12 @@ def _before_all(own: Mapping[str, Tensor]) -> list[str]:
 
 
 def _before_some(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Nothing, and what names begin with, the short ones first."""
-    found = {""}
+    """Nothing, and what names begin with: the short ones first, and then as in the file."""
+    found = {"": None}
     for key in tensors:
         parts = key.split(".")
-        found.update(".".join(parts[:length]) + "." for length in range(1, len(parts)))
-    return sorted(found, key=lambda prefix: (prefix.count("."), prefix))
+        found |= {".".join(parts[:length]) + ".": None for length in range(1, len(parts))}
+    return sorted(found, key=lambda prefix: prefix.count("."))
 
 
 def _first_convolution(network: nn.Module) -> str | None:

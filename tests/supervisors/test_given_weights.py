@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,32 @@ def test_what_did_not_fit_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     if first != "stem.0.weight":
         assert "not used: fc.weight, stem.0.weight" in line
     assert f"not in it, so drawn at random: {last}" in line
+
+
+def test_of_several_that_fit_the_first_is_taken_and_the_others_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    query, key = narrow(), NarrowResNet(3, width=4)
+    names = {"module.encoder_q.": query, "module.encoder_k.": key}  # as MoCo stores them
+    tensors = {p + k: v for p, network in names.items() for k, v in network.state_dict().items()}
+    torch.save({"state_dict": {**tensors, "module.queue": torch.ones(4)}}, tmp_path / "moco.pt")
+    with caplog.at_level(logging.WARNING):
+        supervisor = RotateNetSupervisor(
+            image_size=32, backbone=NarrowResNet(3, width=4), weights=tmp_path / "moco.pt"
+        )
+    assert equal(supervisor.get_backbone(), query)
+    (line,) = [m for m in caplog.messages if "begins with the weights" in m]
+    assert "; as much of it begins with module.encoder_k.: for that give a file of it alone" in line
+
+
+@pytest.mark.parametrize("prefix", ["", "a.", "a.b."])
+@pytest.mark.parametrize("is_within", [False, True])
+def test_one_copy_is_told_of_once_whatever_stands_before_its_names(
+    prefix: str, is_within: bool
+) -> None:
+    network = nn.Sequential(OrderedDict(a=narrow())) if is_within else narrow()
+    found = fit(network, {prefix + key: value for key, value in narrow().state_dict().items()})
+    assert not (found.alike or found.missing or found.unused)
 
 
 def test_other_shapes_are_left_out_and_named() -> None:
