@@ -22,7 +22,6 @@ import functools
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mode
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +40,8 @@ ALGORITHMS = ("rotate", "moco", "byol", "swav", "denoise")
 PROTOCOLS = ("linear", "knn")
 WIDTH = 16  # channels of the first layer
 LABELLED = 2000
+# What differs between recipes, and what a figure calls it.
+AXES = {"images": "images", "minutes": "minutes", "side": "side (pixels)"}
 
 
 class Recipe(NamedTuple):
@@ -179,59 +180,55 @@ def table(rows: Iterable[Row]) -> list[str]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Gain of the probe against images, minutes and side, a row of panels for each set."""
+    """Gain of the probe against each number that differs in a set, a panel for each."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    sets = [name for name in BASE if any(row.recipe.data == name for row in rows)]
-    axes_of = ("images", "minutes", "side")
+    good = [row for row in rows if row.standing.seeds]
+    curves = [(data, axis, curve(good, data, axis)) for data in BASE for axis in AXES]
+    curves = [(data, axis, points) for data, axis, points in curves if len(points) > 1] or [
+        (data, "images", curve(good, data, "images")) for data in BASE
+    ]
+    colors = {name: f"C{i}" for i, name in enumerate(sorted({r.standing.algorithm for r in good}))}
     figure, panels = pyplot.subplots(
-        len(sets), 3, figsize=(11, 3 * len(sets) + 1), squeeze=False, sharey="row"
+        1, len(curves), figsize=(1 + 3.5 * len(curves), 4), squeeze=False, layout="constrained"
     )
-    for line, data in zip(panels, sets, strict=True):
-        own = [row.recipe for row in rows if row.recipe.data == data]
-        base = {axis: mode(getattr(recipe, axis) for recipe in own) for axis in axes_of}
-        for panel, axis in zip(line, axes_of, strict=True):
-            fixed = [name for name in axes_of if name != axis]
-            drawn = [
-                row
-                for row in rows
-                if row.recipe.data == data
-                and row.standing.seeds
-                and all(getattr(row.recipe, name) == base[name] for name in fixed)
-            ]
-            ticks = sorted({getattr(row.recipe, axis) for row in drawn})
-            if len(ticks) < 2:
-                panel.set_axis_off()
-                panel.text(0.5, 0.5, f"{axis}: one, {base[axis]:,g}", ha="center")
-                continue
-            for algorithm in dict.fromkeys(row.standing.algorithm for row in drawn):
-                points = sorted(
-                    (getattr(row.recipe, axis), row.standing.gain["linear"])
-                    for row in drawn
-                    if row.standing.algorithm == algorithm
-                )
-                panel.errorbar(
-                    [at for at, _ in points],
-                    [100 * gain.mean for _, gain in points],
-                    [100 * (gain.deviation or 0) for _, gain in points],
-                    marker="o",
-                    capsize=3,
-                    label=algorithm,
-                )
-            panel.axhline(0, color="gray", linewidth=0.8)
-            panel.set_xscale("log")
-            panel.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
-            panel.minorticks_off()
-            panel.set_xlabel({"side": "side (pixels)"}.get(axis, axis))
-        line[0].set_ylabel(f"{data}\ngain of the probe (points)")
+    for panel, (data, axis, points) in zip(panels.flat, curves, strict=True):
+        for name, color in colors.items():
+            known = [(at, gains[name]) for at, gains in sorted(points.items()) if name in gains]
+            panel.errorbar(
+                [at for at, _ in known],
+                [100 * gain.mean for _, gain in known],
+                [100 * (gain.deviation or 0) for _, gain in known],
+                marker="o",
+                capsize=3,
+                color=color,
+                label=name,
+            )
+        panel.axhline(0, color="gray", linewidth=0.8)
+        panel.set_xscale("log")
+        panel.set_xticks(sorted(points), [f"{tick:,g}" for tick in sorted(points)])
+        panel.minorticks_off()
+        panel.set_xlabel(AXES[axis])
+        panel.set_title(data)
+    panels[0][0].set_ylabel("gain of the probe (points)")
+    columns = 3 if len(curves) == 1 else 5
     handles, labels = panels[0][0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
+    figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def curve(rows: Iterable[Row], data: str, axis: str) -> dict[float, dict[str, Any]]:
+    """The gains of each algorithm by one number of a recipe, where the others are as in `BASE`."""
+    found: dict[float, dict[str, Any]] = {}
+    for recipe, standing in rows:
+        at = getattr(recipe, axis)
+        if recipe == BASE[data]._replace(**{axis: at}):
+            found.setdefault(at, {})[standing.algorithm] = standing.gain["linear"]
+    return found
 
 
 def write(rows: Sequence[Row], planned: int, options: argparse.Namespace) -> None:
