@@ -2,10 +2,11 @@
 
     python benchmarks/unlabelled.py
 
-`comparison.jsonl` and `systems.jsonl` of `results/` hold, of every run, the accuracies of a linear
-probe and k-NN, and what `health` measured of the same features without labels. Written is
-`results/unlabelled.md`: Spearman's rank correlation over algorithms (each the mean of its seeds),
-by table and data set. A measure is of use for a choice if it is large everywhere, of one sign.
+Files of runs in `results/` (`TABLES`) hold the accuracies of a linear probe and k-NN, and what
+`health` measured of the same features without labels. Written is `results/unlabelled.md`:
+Spearman's rank correlation over algorithms (each the mean of its seeds), by table and data set,
+and the place that the untrained network would have among them. A measure is of use for a choice if
+its correlation is large everywhere, of one sign, and the untrained network comes last.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from provenance import write_result
 from scipy.stats import spearmanr
 
 RESULTS = Path(__file__).parent / "results"
-TABLES = ("comparison", "systems")
+TABLES = ("comparison", "systems", "two_lines_fashion")
 COLOURED = ("cmc", "colorization", "split_brain", "motion")  # were run on CIFAR-10
 BETWEEN = 0.6  # a probe reaches more on Fashion-MNIST, and less on CIFAR-10
 # By the sign that is expected of it.
@@ -72,22 +73,43 @@ def correlations(runs: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     return found
 
 
+def places(runs: list[dict[str, Any]], untrained: list[dict[str, Any]]) -> dict[str, int]:
+    """The place of the untrained network by each measure, 1 where it is the best."""
+    names = sorted({run["algorithm"] for run in runs})
+    found = {}
+    for measure, of in MEASURES.items():
+        own = mean(of(run["health"]) for run in untrained)
+        of_each = [mean(of(r["health"]) for r in runs if r["algorithm"] == name) for name in names]
+        found[measure] = 1 + sum(value > own for value in of_each)
+    return found
+
+
 def main() -> None:
     """Reads, computes, writes."""
+    beginnings: dict[str, dict[str, int]] = {}
     columns: dict[str, dict[tuple[str, str], float]] = {}
     for table in TABLES:
-        runs = runs_of((RESULTS / f"{table}.jsonl").read_text().splitlines())
+        lines = (RESULTS / f"{table}.jsonl").read_text().splitlines()
+        runs = runs_of(lines)
+        untrained = [run for run in map(json.loads, lines) if run["algorithm"] == "untrained"]
         for data in ("Fashion-MNIST", "CIFAR-10"):
             chosen = repeated([run for run in runs if data_of(run) == data])
             algorithms = len({run["algorithm"] for run in chosen})
             if algorithms >= FEWEST:
                 title = f"{table}, {data} ({algorithms} algorithms, {len(chosen)} runs)"
                 columns[title] = correlations(chosen)
+                same = [run for run in untrained if run["health"] and data_of(run) == data]
+                beginnings[title] = places(chosen, same)
     heads = [f"{title}: {protocol}" for title in columns for protocol in PROTOCOLS]
     lines = ["# Measures without labels, beside accuracy", "", *(__doc__ or "").splitlines()[4:]]
     lines += ["", f"| measure | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     for measure in MEASURES:
         cells = [f"{found[measure, p]:+.2f}" for found in columns.values() for p in PROTOCOLS]
+        lines.append(f"| {measure} | {' | '.join(cells)} |")
+    lines += ["", "The place of the untrained network, were it one of them (1: the best):", ""]
+    lines += [f"| measure | {' | '.join(beginnings)} |", f"|---|{'---:|' * len(beginnings)}"]
+    for measure in MEASURES:
+        cells = [str(found[measure]) for found in beginnings.values()]
         lines.append(f"| {measure} | {' | '.join(cells)} |")
     write_result(RESULTS / "unlabelled.md", lines, "scipy")
 
