@@ -176,3 +176,13 @@ def test_health_knows_who_says_the_mean(images: Tensor, tiny_backbone: Backbones
     assert "no better than by one who" in str(supervisor._health({"epoch": 5, "explained": 0.04}))
     assert supervisor._health({"epoch": 5, "explained": 0.06}) is None
     assert supervisor._health({"epoch": 4, "explained": 0.0}) is None
+
+
+@pytest.mark.parametrize("kind", ["affine", "projective"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("shift", 0.9), ("shift", -0.1), ("degrees", 181.0), ("shear", 90.0)]
+)
+def test_numbers_of_the_other_kind_are_looked_at_too(kind: str, name: str, value: float) -> None:
+    given: dict[str, Any] = {"kind": kind, name: value}
+    with pytest.raises(ValueError, match=name):
+        AETSupervisor(image_size=32, **given)

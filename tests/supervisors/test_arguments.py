@@ -13,6 +13,7 @@ from super_selfish.supervisors.arguments import (
     check_keywords,
     construct_again,
     constructor_keywords,
+    given_arguments,
     kind_of,
     left_out,
     rebuilding_arguments,
@@ -119,3 +120,13 @@ def test_images_are_built_again_with_as_they_were_given(images: Any) -> None:
     assert present["dataset"] is images
     stored = stored_arguments(present)
     assert rebuilding_arguments(stored, present, "a run", frozenset())["dataset"] is images
+
+
+def test_those_are_told_that_differ_from_the_defaults_but_the_data_set() -> None:
+    class Takes:
+        def __init__(self, dataset: Any = None, a: int = 1, b: Any = (0.5, 2), c: Any = None):
+            """Takes them."""
+
+    given = {"dataset": "images", "a": 1, "b": [0.5, 3], "c": 4, "d": 1}
+    assert given_arguments(Takes, given) == {"b": [0.5, 3], "c": 4, "d": 1}
+    assert given_arguments(Takes, {"a": 2, "b": (0.5, 2), "c": None}) == {"a": 2}

@@ -292,3 +292,10 @@ def test_the_sheet_shows_a_row_for_each_kind(folder: Path) -> None:
         clean.plot()
     with pytest.raises(ValueError, match="pairs must be at least 1, got 0"):
         result.plot(pairs=0)
+
+
+def test_channels_that_say_nothing_in_some_images_are_counted() -> None:
+    images = torch.randint(0, 256, (8, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    images[:2, 2] = 7
+    images[5, 0] = 9
+    assert check(images.to(torch.uint8), progress=False).facts.idle == (0.125, 0.0, 0.25)
