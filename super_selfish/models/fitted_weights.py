@@ -91,7 +91,8 @@ def take(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> str:
         The line.
 
     Raises:
-        ValueError: If fewer than half of the network's parameters are among them.
+        ValueError: If fewer than half of the network's parameters are among them, or some are not
+            finite.
     """
     found = fit(network, tensors)
     parameters = dict(network.named_parameters())
@@ -103,6 +104,9 @@ def take(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> str:
             f"{origin}: of the {numbers:,} numbers of the {kind} only {fitting:,} are in it"
             f"{_what_did_not(found)}"
         )
+    wrong = [key for key, value in found.fitting.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise ValueError(f"{origin}: numbers that are not finite are in {_listed(wrong)}")
     network.load_state_dict(found.fitting, strict=False)
     vars(unwrapped(network))[_ORIGIN] = origin
     said = f"{kind} begins with {origin}: {fitting:,} of {numbers:,} numbers"

@@ -162,11 +162,15 @@ class Subject:
         Returns:
             Both parts; or a sentence that says why there are none.
         """
-        number = len(self.source)
-        order = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
+        known = self._known()
+        if isinstance(known, str):
+            return known
+        number = len(known)
+        order = known[torch.randperm(number, generator=torch.Generator().manual_seed(seed))]
         tested = held_out(number) if test is None else 0
         if test is None and not tested:
-            return f"{plural(number, 'image')} are too few to keep some of them for a test"
+            what = "" if number == len(self.source) else " with a label"
+            return f"{plural(number, 'image')}{what} are too few to keep some of them for a test"
         chosen = order[: tested + most]
         part = self.at(size).subset(chosen.tolist())
         given = labels_of(part) if self.labels is None else self.labels[chosen]
@@ -183,11 +187,22 @@ class Subject:
         train = (is_known & ~is_test).nonzero().flatten()
         if len(train) == 0 or count_classes(labels[train]) < 2:
             return "all images have the same label"
+        kept = (is_known & is_test).nonzero().flatten()
         if test is None:
-            kept = (is_known & is_test).nonzero().flatten()
             test = (part.subset(kept.tolist()), labels[kept])
         rated = (part.subset(train.tolist()), labels[train])
-        return Rated(rated, test, chosen[:tested])
+        return Rated(rated, test, chosen[kept])
+
+    def _known(self) -> Tensor | str:
+        """Positions of images that have a label, as far as labels are at hand; or what they are."""
+        places = torch.arange(len(self.source))
+        if self.labels is None:  # those of the images are read with them, of those that are drawn
+            return places
+        try:
+            labels = as_classes(self.labels)
+        except TypeError as error:
+            return str(error)
+        return places if labels.dim() != 1 else places[labels != SKIPPED_LABEL]
 
     def training(self, size: Size, kept: Tensor | None, most: int | None, seed: int) -> ImageSource:
         """The images to train on, of a size.

@@ -259,6 +259,7 @@ def _read_own(supervisor: Pretrained, name: Name) -> dict[str, Any]:
             f"{checkpoint_path(name)} holds a {state['class']}, "
             f"not a {type(supervisor).__name__}: load it with {state['class']}().load(...)"
         )
+    stored_range(state)  # what is no range is refused before anything is loaded
     renamed = supervisor.former_names
     state["arguments"] = {renamed.get(k, k): v for k, v in state["arguments"].items()}
     for argument, value in supervisor.former_arguments.items():

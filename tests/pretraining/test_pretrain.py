@@ -18,6 +18,7 @@ from super_selfish import pretrain
 from super_selfish.data import ImageSource
 from super_selfish.pretraining import choices, finishing, planning
 from super_selfish.pretraining.outcome import Outcome
+from super_selfish.pretraining.rules import held_out
 from super_selfish.pretraining.running import plain_value
 from super_selfish.pretraining.subjects import Subject
 from super_selfish.pretraining.timing import Pace, pace_of
@@ -183,6 +184,23 @@ def test_another_run_in_the_folder_is_refused_in_words(
     assert words in str(refused.value)
     anew = call(labelled, tmp_path, tiny_backbone(), **other, overwrite=True)
     assert anew.supervisor.run is not None and anew.supervisor.run.global_step == 8
+
+
+def test_images_without_a_label_train_and_the_others_all_rate() -> None:
+    images = torch.randint(0, 256, (200, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    labels = torch.where(torch.arange(200) % 4 == 0, torch.arange(200) % 3, -1)  # fifty have one
+    subject = Subject(images.to(torch.uint8), labels)
+    rated = subject.rated((16, 16), 1000, None, seed=0)
+    assert not isinstance(rated, str)
+    tested = len(rated.test[1])
+    assert tested == held_out(50) and len(rated.train[1]) == 50 - tested
+    assert sorted(rated.kept.tolist()) == sorted({*rated.kept.tolist()} & set(range(0, 200, 4)))
+    assert len(rated.kept) == tested
+    again = subject.rated((16, 16), 50 - tested, None, seed=0)  # as many as there are: no fewer
+    assert not isinstance(again, str) and torch.equal(again.train[1], rated.train[1])
+    few = torch.where(torch.arange(200) < 3, 1, -1)
+    said = Subject(images.to(torch.uint8), few).rated((16, 16), 1000, None, seed=0)
+    assert said == "3 images with a label are too few to keep some of them for a test"
 
 
 def test_what_was_asked_for_is_told_as_it_was_said() -> None:

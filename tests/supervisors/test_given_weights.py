@@ -109,6 +109,15 @@ def test_one_copy_is_told_of_once_whatever_stands_before_its_names(
     assert not (found.alike or found.missing or found.unused)
 
 
+def test_weights_that_are_not_finite_are_refused() -> None:
+    network, state = narrow(), narrow().state_dict()
+    last = [key for key, value in state.items() if value.is_floating_point()][-1]
+    state[last] = torch.full_like(state[last], torch.nan)
+    with pytest.raises(ValueError, match=f"a file: numbers that are not finite are in {last}"):
+        take(network, state, "a file")
+    assert equal(network, narrow())
+
+
 def test_other_shapes_are_left_out_and_named() -> None:
     network: Any = build_backbone("resnet18", 3, (32, 32))
     whole: Any = build_backbone("resnet18", 3, (32, 32), "imagenet")

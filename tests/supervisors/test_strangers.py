@@ -97,6 +97,19 @@ def test_a_crafted_checkpoint_gets_a_sentence(honest: State, tmp_path: Path, nam
     assert all(torch.equal(value, weights[name]) for name, value in supervisor.state_dict().items())
 
 
+@pytest.mark.parametrize("value_range", [(5, 2), "nonsense"])
+def test_a_range_that_is_none_is_refused_before_weights_are_loaded(
+    honest: State, tmp_path: Path, value_range: Any
+) -> None:
+    honest["value_range"] = value_range
+    write_checkpoint(tmp_path / "other.pt", honest)
+    supervisor = RotateNetSupervisor(image_size=32)
+    before = {name: value.clone() for name, value in supervisor.state_dict().items()}
+    with pytest.raises(ValueError, match="range"):
+        supervisor.load(tmp_path / "other")
+    assert all(torch.equal(value, before[name]) for name, value in supervisor.state_dict().items())
+
+
 def test_an_honest_one_is_loaded(trained: Path) -> None:
     loaded = RotateNetSupervisor(image_size=32).load(trained)
     assert type(loaded.get_backbone()).__name__ == "NarrowResNet"
