@@ -45,7 +45,6 @@ def dicom_window(
     with open_regular(path, whole=False) as file:
         if not DICOM.starts(file.read(132)):
             raise ValueError("it is no DICOM file, so it has no window: leave dicom_window out")
-        file.seek(0)
         frames: Any = DicomFrames(file)
         if frame is None and frames.count > 1:
             raise ValueError(

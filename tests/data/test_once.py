@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -181,6 +182,16 @@ def test_a_folder_that_is_open_to_others_is_not_used(
         FileList.from_folder(folder)
         assert read(scanned) == ["a", "b", "photos"]
     assert os.listdir(shared) == []
+
+
+def test_where_there_can_be_no_shared_folder_each_lists_and_a_line_says_why(
+    folder: Path, shared: Path, scanned: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.write_text("a file")
+    with caplog.at_level(logging.INFO):
+        FileList.from_folder(folder)
+    assert read(scanned) == ["a", "b", "photos"]
+    assert any(f"{shared} cannot be used: " in each for each in caplog.messages)
 
 
 def test_a_damaged_listing_is_made_anew(folder: Path, shared: Path, scanned: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from super_selfish.data import ImageSource, photographs
@@ -346,3 +348,15 @@ def test_what_is_done_to_images_before_is_done_here_too() -> None:
         Oracle(), *swapped, protocols=["segmentation"], untrained=None, preprocess=Swap()
     )
     assert found.pretrained == {"segmentation": 1.0}
+
+
+def test_images_that_cannot_be_read_are_told_of_once(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("L", (32, 32), 60 * number).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    maps = FeatureMaps(nn.Identity(), ImageSource(tmp_path, on_error="skip"))
+    seen: list[int] = []
+    with pytest.warns(UserWarning, match="^1 image left out: ") as told:
+        for _ in range(2):
+            maps.each(torch.arange(4), lambda places, found: seen.extend(places.tolist()))
+    assert seen == [0, 2, 3] * 2 and len(told) == 1

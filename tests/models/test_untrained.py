@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish.models import EfficientFeatures, build_backbone, fresh, untrained_twin
-from super_selfish.models.untrained import draw_twin, has_learned
+from super_selfish.models.untrained import _is_constant, draw_twin, has_learned
 
 SIZE = (64, 64)
 
@@ -404,3 +404,9 @@ def test_a_cut_network_is_made_by_what_it_was_cut_from() -> None:
         network.layer3, network.fc = nn.Identity(), nn.Identity()  # as long as a shorter one
         maker = fresh._best_maker(network, fresh.tensors_by_kind(network))
         assert getattr(maker, "func", None) is whole
+
+
+def test_a_single_number_is_constant_only_where_it_is_none_or_one() -> None:
+    numbers = [[0.37], [0.0], [1.0], [0.37, 0.37], [0.37, 0.38], []]
+    found = [_is_constant(torch.tensor(each)) for each in numbers]
+    assert found == [False, True, True, True, False, False]

@@ -135,3 +135,22 @@ def test_all_know_of_images_that_any_of_them_cannot_read(monkeypatch: pytest.Mon
     assert left_out == ["3: mine", "7: theirs"]
     met.settle()  # of no batch none is told
     assert left_out == ["3: mine", "7: theirs"]
+
+
+@pytest.mark.parametrize("listener", ["mine", "theirs", "nobody"])
+def test_what_any_process_listens_to_is_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, listener: str
+) -> None:
+    met, told = of_two(monkeypatch, [Told(listens=int(listener == "theirs"))])
+    mine = listener == "mine"
+    run, keeper = met._run, met._keeper
+    stated = {"stopped_by": None, "is_late": False, "all_stop": False, "progress": False}
+    vars(run).update(stated, global_step=5)
+    vars(run)["callbacks"] = SimpleNamespace(listen_at=lambda step: mine and step == 6)
+    vars(keeper).update(wants_to_store=False, obey=lambda signal, stores: None)
+    monkeypatch.setattr(meeting, "mean_of_all", lambda values: "of all")
+    values: Any = "of this one"
+    assert met.mean(values) == values
+    met.settle()
+    assert told[0].listens == mine
+    assert met.mean(values) == (values if listener == "nobody" else "of all")
