@@ -44,8 +44,8 @@ from super_selfish.training.weight_decay import wants_end
 
 # Of the runs of benchmarks/results, see docs/choosing.md.
 WORTHLESS = (
-    "Without labels nothing that we have measured tells which algorithm is best: over 126 runs of "
-    "24 algorithms the rank correlation of RankMe, alignment, uniformity and others with accuracy "
+    "Without labels nothing that we trust tells which algorithm is best: over 126 runs of 24 "
+    "algorithms the rank correlation of RankMe, alignment, uniformity and others with accuracy "
     "lay between -0.6 and +0.8, by table and protocol, and those that agree best with it take an "
     "untrained network for the best of all. So none was compared, and all of the time went to the "
     "one that the rules name; a few hundred labels would do."
@@ -116,8 +116,8 @@ def choose(
     winner for the rest, with a rate that falls along a cosine. Then it is rated on images that
     neither training nor choice have seen.
 
-    Without labels there is no comparison, since no measure that we have tried ranks algorithms as
-    accuracy does (docs/choosing.md): the one that `pretrain` would take has all of the time.
+    Without labels there is no comparison, since no measure is known well enough to rank algorithms
+    as accuracy does (docs/choosing.md): the one that `pretrain` would take has all of the time.
 
     Everything lies in `out`, as for `pretrain`; results of the comparison are in
     `candidates.jsonl`. After Ctrl-C the same call goes on.

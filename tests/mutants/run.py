@@ -153,6 +153,7 @@ HELD_BY = {
         *("models/test_backbones", "models/test_stems", "models/test_untrained"),
     ),
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
+    "evaluation/checking/gathering": ("evaluation/checking/test_check",),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/leaderboard_table": (
         *("evaluation/comparison/test_comparison", "evaluation/comparison/test_significance"),

@@ -126,6 +126,24 @@ def test_a_twin_and_a_start_of_its_own_count_before_the_shared_ones() -> None:
     assert plain["leaderboard"][0]["gain_interval"]["knn"]["value"] == pytest.approx(0.2)
 
 
+def test_rows_of_the_file_have_the_start_where_there_was_one() -> None:
+    begun: dict[str, Any] = {
+        "start_accuracy": {"knn": 0.4},
+        "start_answers": {"knn": pack(right(0.4))},
+    }
+    trained = run("moco", 0, {"knn": right(0.5)}, **begun)
+    untrained = run("untrained", 0, {"knn": right(0.1)})
+    start = run("start", 0, {"knn": right(0.4)})
+    known, unknown = (
+        next(csv.DictReader(io.StringIO(Comparison(runs, SETTINGS).to_csv())))
+        for runs in ((trained, untrained, start), (trained, untrained))
+    )
+    assert float(known["knn_start"]) == pytest.approx(0.4)
+    assert float(known["knn_since_start"]) == pytest.approx(0.1)
+    assert float(known["knn_since_start_low"]) < 0.1 < float(known["knn_since_start_high"])
+    assert not any("start" in name for name in unknown)
+
+
 def test_who_may_be_as_good_as_the_first_is_named() -> None:
     found = compared(
         {
