@@ -142,3 +142,12 @@ def test_a_projector_of_the_users_own_says_how_wide_the_space_is(
     assert supervisor.prediction_head.in_features == 12
     assert supervisor.prediction_head.out_features == 12
     supervisor.supervise(epochs=1, batch_size=11, name=None)
+
+
+@pytest.mark.parametrize(("size", "narrow"), [(3, 1), (4, 1), (16, 4)])
+def test_the_bottleneck_has_a_quarter_of_the_numbers_and_one_at_least(
+    images: Tensor, tiny_backbone: Callable[..., nn.Module], size: int, narrow: int
+) -> None:
+    supervisor = SimSiamSupervisor(images, tiny_backbone(), embedding_size=size, hidden_size=4)
+    layers = [part for part in supervisor.prediction_head.modules() if isinstance(part, nn.Linear)]
+    assert [part.out_features for part in layers] == [narrow, size]
