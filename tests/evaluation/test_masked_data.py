@@ -206,3 +206,10 @@ def test_the_checks_of_all_data_know_masks() -> None:
     assert metric_of(train) == "mean IoU"
     with pytest.raises(ValueError, match="one class only"):
         check_parts_fit(open_masked((IMAGES, torch.ones_like(MASKS))), test)
+
+
+def test_tensors_of_images_and_masks_go_in_as_a_data_set_of_torch() -> None:
+    found = open_masked(TensorDataset(IMAGES, MASKS), None, None).masks
+    plain = open_masked((IMAGES, MASKS), None, None).masks
+    assert found is not None and plain is not None
+    assert torch.equal(found.numbers, plain.numbers)

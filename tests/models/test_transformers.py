@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_patches_are_half_as_large_again_or_two_thirds_at_most() -> None:
     assert patch_side((14, 9), 16, "a network") == 1
     with pytest.raises(ValueError, match="none such divide 28x29"):
         patch_side((28, 29), 16, "a network")
+
+
+def test_sizes_near_by_are_told_that_patches_divide() -> None:
+    for size, wanted, near in (
+        ((65, 78), 8, (64, 80)),
+        ((34, 38), 4, (32, 40)),
+        ((37, 149), 4, (36, 148)),
+    ):
+        said = f"of about {wanted} pixels, .*: give image_size={re.escape(str(near))}"
+        with pytest.raises(ValueError, match=said):
+            patch_side(size, 16, "a network")
+        assert patch_side(near, 16, "a network") >= 1
 
 
 def test_the_size_that_a_transformer_was_built_for_is_height_and_width() -> None:

@@ -154,6 +154,9 @@ HELD_BY = {
     ),
     "evaluation/rated_network": ("evaluation/test_embed", "evaluation/test_features"),
     "evaluation/checking/gathering": ("evaluation/checking/test_check",),
+    "evaluation/checking/looking_over": (
+        *("evaluation/checking/test_check", "evaluation/checking/test_quick"),
+    ),
     "evaluation/comparison/figure": ("evaluation/comparison/test_comparison",),
     "evaluation/comparison/leaderboard_table": (
         *("evaluation/comparison/test_comparison", "evaluation/comparison/test_significance"),

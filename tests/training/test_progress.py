@@ -202,6 +202,9 @@ def test_what_could_not_be_read_is_told_of_all_processes(
     bar.close()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"Run: 1 epoch in 0 s{missing}nothing is stored (name=None)"
+    bar.conclude()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "Run: 1 epoch in 0 s; nothing is stored (name=None)"
 
 
 def test_what_was_found_before_the_first_step_is_told(capsys: pytest.CaptureFixture[str]) -> None:
