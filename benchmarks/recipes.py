@@ -188,9 +188,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     good = [row for row in rows if row.standing.seeds]
     curves = [(data, axis, curve(good, data, axis)) for data in BASE for axis in AXES]
-    curves = [(data, axis, points) for data, axis, points in curves if len(points) > 1] or [
-        (data, "images", curve(good, data, "images")) for data in BASE
-    ]
+    # Those of several points; before there are any, what there is.
+    several = [each for each in curves if len(each[2]) > 1]
+    curves = several or [each for each in curves if each[1] == "images"]
     colors = {name: f"C{i}" for i, name in enumerate(sorted({r.standing.algorithm for r in good}))}
     figure, panels = pyplot.subplots(
         1, len(curves), figsize=(1 + 3.5 * len(curves), 4), squeeze=False, layout="constrained"

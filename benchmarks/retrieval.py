@@ -15,17 +15,18 @@ place of the untrained network. Runs that are done are kept in `--out`.jsonl.
 from __future__ import annotations
 
 import argparse
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from datasets import load
+from datasets import Split, load
 from kept import keep, stored
 from learning import ALGORITHMS
 from provenance import write_result
-from scipy.stats import spearmanr
 from torch import Tensor, nn
+from unlabelled import PROTOCOLS, correlations, places
 
 from super_selfish.augmentations import recipe
 from super_selfish.data import ImageSource
@@ -38,8 +39,6 @@ from super_selfish.supervisors import SUPERVISORS
 HERE = Path(__file__).parent
 ASKED = 2000  # test images among which a copy looks for its own
 LABELLED = 5000
-MEASURES = ("found by mild views", "found by noise", "RankMe")
-PROTOCOLS = ("linear", "knn")
 UNTRAINED = "untrained"
 
 
@@ -54,6 +53,10 @@ def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
     return (moved + 0.05 * torch.randn(moved.shape, generator=generator)).clamp(0, 1)
 
 
+ALTERED = {"found by mild views": mild, "found by noise": noisy}
+MEASURES = {name: itemgetter(name) for name in (*ALTERED, "RankMe")}
+
+
 def found_again(features: Tensor, altered: Tensor) -> float:
     """How often the nearest of features `[N, D]` to an altered one is its own, by cosine."""
     own, others = F.normalize(altered, dim=1), F.normalize(features, dim=1)
@@ -65,15 +68,15 @@ def measured(network: nn.Module, images: Tensor) -> dict[str, float]:
     """What is told of a network without labels, of images `[N, C, H, W]` in [0, 1]."""
     plain = extract_features(network, images).features
     found = {}
-    for name, alter in zip(MEASURES, (mild, noisy), strict=False):
+    for name, alter in ALTERED.items():
         copies = alter(images, torch.Generator().manual_seed(0))
         found[name] = found_again(plain, extract_features(network, copies).features)
     return found | {"RankMe": rankme(plain)}
 
 
-def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def run(name: str, parts: tuple[Split, Split], options: argparse.Namespace) -> dict[str, Any]:
     """An algorithm's row; of `UNTRAINED` that of the network before."""
-    (images, labels), (test, test_labels) = load("fashion", options.root)
+    (images, labels), (test, test_labels) = parts
     torch.manual_seed(options.seed)
     backbone: nn.Module = NarrowResNet(images.shape[1], width=16)
     steps = 0
@@ -106,24 +109,23 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def report(rows: list[dict[str, Any]]) -> list[str]:
     """Correlations, the place of the untrained network, and all rows."""
-    trained = [row for row in rows if row["algorithm"] != UNTRAINED]
-    (untrained,) = (row for row in rows if row["algorithm"] == UNTRAINED)
+    runs = [{"algorithm": row["algorithm"], "health": row, "accuracy": row} for row in rows]
+    trained = [each for each in runs if each["algorithm"] != UNTRAINED]
+    untrained = [each for each in runs if each["algorithm"] == UNTRAINED]
+    found = correlations(trained, MEASURES)
+    placed = places(trained, untrained, MEASURES)
     lines = [
         f"| measure | rank correlation over {len(trained)} algorithms: linear | knn "
         "| place of the untrained network |",
         "|---|---:|---:|---:|",
     ]
     for measure in MEASURES:
-        values = [row[measure] for row in trained]
-        cells = [
-            f"{spearmanr(values, [row[p] for row in trained]).statistic:+.2f}" for p in PROTOCOLS
-        ]
-        place = 1 + sum(value > untrained[measure] for value in values)
-        lines.append(f"| {measure} | {' | '.join(cells)} | {place} of {len(rows)} |")
+        cells = [f"{found[measure, protocol]:+.2f}" for protocol in PROTOCOLS]
+        lines.append(f"| {measure} | {' | '.join(cells)} | {placed[measure]} of {len(rows)} |")
     heads = ["algorithm", "steps", *MEASURES, *PROTOCOLS]
     lines += ["", f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in sorted(rows, key=lambda row: -row["knn"]):
-        shares = [f"{100 * row[name]:.1f}" for name in MEASURES[:2]]
+        shares = [f"{100 * row[name]:.1f}" for name in ALTERED]
         rated = [f"{100 * row[name]:.1f}" for name in PROTOCOLS]
         cells = [row["algorithm"], f"{row['steps']:,}", *shares, f"{row['RankMe']:.1f}", *rated]
         lines.append(f"| {' | '.join(cells)} |")
@@ -144,10 +146,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     file = options.out.with_suffix(".jsonl")
     wanted = {"seed": options.seed, "minutes": options.minutes}
-    for name in [UNTRAINED, *options.algorithms]:
-        done = [row for row in stored(file) if wanted.items() <= row.items()]
-        if name not in {row["algorithm"] for row in done}:
-            keep(file, run(name, options) | wanted)
+    done = {row["algorithm"] for row in stored(file) if wanted.items() <= row.items()}
+    missing = [name for name in (UNTRAINED, *options.algorithms) if name not in done]
+    if missing:
+        parts = load("fashion", options.root)
+        for name in missing:
+            keep(file, run(name, parts, options) | wanted)
     rows = [row for row in stored(file) if wanted.items() <= row.items()]
     lines = [
         "# An image found by an altered copy, beside accuracy",

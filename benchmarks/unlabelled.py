@@ -25,8 +25,9 @@ RESULTS = Path(__file__).parent / "results"
 TABLES = ("comparison", "systems", "two_lines_fashion")
 COLOURED = ("cmc", "colorization", "split_brain", "motion")  # were run on CIFAR-10
 BETWEEN = 0.6  # a probe reaches more on Fashion-MNIST, and less on CIFAR-10
+Measures = Mapping[str, Callable[[Mapping[str, float]], float]]
 # By the sign that is expected of it.
-MEASURES: dict[str, Callable[[Mapping[str, float]], float]] = {
+MEASURES: Measures = {
     "RankMe": lambda health: health["rankme"],
     "- alignment": lambda health: -health["alignment"],
     "- uniformity": lambda health: -health["uniformity"],
@@ -60,28 +61,37 @@ def repeated(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [run for run in runs if counts[run["algorithm"]] > 1]
 
 
-def correlations(runs: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+def correlations(
+    runs: list[dict[str, Any]], measures: Measures = MEASURES
+) -> dict[tuple[str, str], float]:
     """By measure and protocol, over algorithms."""
-    names = sorted({run["algorithm"] for run in runs})
-    groups = [[run for run in runs if run["algorithm"] == name] for name in names]
     found = {}
-    for measure, of in MEASURES.items():
-        measured = [mean(of(run["health"]) for run in group) for group in groups]
+    for measure, of in measures.items():
+        measured = of_algorithms(runs, lambda run, of=of: of(run["health"]))
         for protocol in PROTOCOLS:
-            rated = [mean(run["accuracy"][protocol] for run in group) for group in groups]
+            rated = of_algorithms(runs, lambda run, name=protocol: run["accuracy"][name])
             found[measure, protocol] = float(spearmanr(measured, rated).statistic)
     return found
 
 
-def places(runs: list[dict[str, Any]], untrained: list[dict[str, Any]]) -> dict[str, int]:
+def places(
+    runs: list[dict[str, Any]], untrained: list[dict[str, Any]], measures: Measures = MEASURES
+) -> dict[str, int]:
     """The place of the untrained network by each measure, 1 where it is the best."""
-    names = sorted({run["algorithm"] for run in runs})
     found = {}
-    for measure, of in MEASURES.items():
+    for measure, of in measures.items():
         own = mean(of(run["health"]) for run in untrained)
-        of_each = [mean(of(r["health"]) for r in runs if r["algorithm"] == name) for name in names]
-        found[measure] = 1 + sum(value > own for value in of_each)
+        measured = of_algorithms(runs, lambda run, of=of: of(run["health"]))
+        found[measure] = 1 + sum(value > own for value in measured)
     return found
+
+
+def of_algorithms(runs: list[dict[str, Any]], value: Callable[[Any], float]) -> list[float]:
+    """A value of each algorithm, the mean over its runs, by the order of names."""
+    groups: dict[str, list[float]] = {}
+    for run in runs:
+        groups.setdefault(run["algorithm"], []).append(value(run))
+    return [mean(groups[name]) for name in sorted(groups)]
 
 
 def main() -> None:

@@ -113,16 +113,8 @@ def _timm_backbone(
     except ImportError as error:
         raise ImportError(f"the backbone {name!r} needs timm: pip install timm") from error
     model_name = name.removeprefix("timm/")
-    if not timm.is_model(model_name):
-        raise ValueError(_unknown(name, [f"timm/{n}" for n in timm.list_models()]))
+    settings = timm_settings(name)
     options: dict[str, Any] = {"model_name": model_name, "num_classes": 0, "in_chans": in_channels}
-    try:
-        settings = timm.models.get_pretrained_cfg(model_name)
-    except (
-        RuntimeError
-    ) as error:  # there is such a network, but no weights of it that are called so
-        tagged = timm.list_pretrained(f"{model_name.partition('.')[0]}.*")
-        raise ValueError(_unknown(name, [f"timm/{n}" for n in tagged])) from error
     if settings is None or not settings.fixed_input_size:
         refuse_stem(stem, name)
     else:
@@ -141,6 +133,27 @@ def _timm_backbone(
     network: nn.Module = timm.create_model(**options, pretrained=False)
     vars(network)[TIMM_ARGUMENTS] = options  # by which it can be drawn anew
     return network
+
+
+def timm_settings(name: str) -> Any:
+    """What timm says of the published weights of a network; None where there are none.
+
+    Args:
+        name: `"timm/..."`; timm is installed.
+
+    Raises:
+        ValueError: If timm has no such network, or no weights of it that are called so.
+    """
+    import timm
+
+    model_name = name.removeprefix("timm/")
+    if not timm.is_model(model_name):
+        raise ValueError(_unknown(name, [f"timm/{n}" for n in timm.list_models()]))
+    try:
+        return timm.models.get_pretrained_cfg(model_name)
+    except RuntimeError as error:
+        tagged = timm.list_pretrained(f"{model_name.partition('.')[0]}.*")
+        raise ValueError(_unknown(name, [f"timm/{n}" for n in tagged])) from error
 
 
 def _tell_of_size(

@@ -180,9 +180,7 @@ class Subject:
             labels = as_classes(given)
         except TypeError as error:
             return str(error)
-        is_known = torch.ones(len(labels), dtype=torch.bool)
-        if labels.dim() == 1:
-            is_known = labels != SKIPPED_LABEL
+        is_known = _has_label(labels)
         is_test = torch.arange(len(labels)) < tested
         train = (is_known & ~is_test).nonzero().flatten()
         if len(train) == 0 or count_classes(labels[train]) < 2:
@@ -195,14 +193,12 @@ class Subject:
 
     def _known(self) -> Tensor | str:
         """Positions of images that have a label, as far as labels are at hand; or what they are."""
-        places = torch.arange(len(self.source))
         if self.labels is None:  # those of the images are read with them, of those that are drawn
-            return places
+            return torch.arange(len(self.source))
         try:
-            labels = as_classes(self.labels)
+            return _has_label(as_classes(self.labels)).nonzero().flatten()
         except TypeError as error:
             return str(error)
-        return places if labels.dim() != 1 else places[labels != SKIPPED_LABEL]
 
     def training(self, size: Size, kept: Tensor | None, most: int | None, seed: int) -> ImageSource:
         """The images to train on, of a size.
@@ -225,6 +221,11 @@ class Subject:
             drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))
             places = places[drawn[:most]].sort().values
         return source if len(places) == number else source.subset(places.tolist())
+
+
+def _has_label(labels: Tensor) -> Tensor:
+    """Which of labels `[N]` are one, as bool `[N]`; of `[N, Y]` all."""
+    return labels != SKIPPED_LABEL if labels.dim() == 1 else torch.ones(len(labels)).bool()
 
 
 def own_size(source: ImageSource) -> Size:

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from super_selfish.models import (
     build_backbone,
     build_normalize,
 )
+from super_selfish.models.backbones import timm_settings
 from super_selfish.models.copying import copy_module
 from super_selfish.models.fitted_weights import origin_of
 from super_selfish.models.fresh import TIMM_ARGUMENTS
@@ -233,22 +233,22 @@ def _patched(name: str, size: Size) -> tuple[Size, str]:
     """A size in whole patches of a network of timm, and the stem by which it is as published.
 
     Args:
-        name: `"timm/..."`; it may be unknown, which is told later.
+        name: `"timm/..."`.
         size: (height, width), pixels.
+
+    Raises:
+        ImportError: If timm is missing.
+        ValueError: If it knows no such network or weights.
     """
     try:
         import timm
     except ImportError as error:
         raise ImportError(f"the teacher {name!r} needs timm: pip install timm") from error
-    model_name = name.removeprefix("timm/")
-    settings = None
-    if timm.is_model(model_name):
-        with suppress(RuntimeError):  # it has no weights that are called so, which is told later
-            settings = timm.models.get_pretrained_cfg(model_name)
+    settings = timm_settings(name)
     if settings is None or not settings.fixed_input_size:
         return size, "auto"
     with torch.device("meta"):
-        outline: nn.Module = timm.create_model(model_name, pretrained=False)
+        outline: nn.Module = timm.create_model(name.removeprefix("timm/"), pretrained=False)
     has_choice = patch_of(outline) is not None and hasattr(outline, "dynamic_img_size")
     return in_whole_patches(outline, size), "imagenet" if has_choice else "auto"
 

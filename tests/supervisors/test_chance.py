@@ -64,11 +64,7 @@ def build(algorithm: str, images: Tensor, backbone: Any, **arguments: Any) -> An
         ("barlow_twins", {"loss": nn.MSELoss()}, None),
         ("vicreg", {}, 24.75),  # METHODS 1.6
         ("vicreg", {"variance_weight": 2.0, "deviation": 0.5}, 0.98),
-        (
-            "vicreg",
-            {"deviation": 0.005},
-            0.0,
-        ),  # below what equal embeddings have by the root's epsilon
+        ("vicreg", {"deviation": 0.005}, 0.0),  # equal embeddings have more, by the epsilon
         ("vicreg", {"loss": nn.MSELoss()}, None),
         ("deep_cluster", {}, math.log(2)),
         ("deep_cluster", {"num_clusters": (2, 8)}, math.log(4)),
