@@ -1,6 +1,6 @@
 """Does finding an image by an altered copy rank algorithms as accuracy does?
 
-    python benchmarks/retrieval.py                       # 23 algorithms, half an hour of one core
+    python benchmarks/retrieval.py                       # 24 algorithms, half an hour of one core
     python benchmarks/retrieval.py --algorithms rotate simclr --minutes 2
 
 Each algorithm pretrains the narrow ResNet of `learning.py` on Fashion-MNIST by the bare two lines,
