@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", flags=re.IGNORECASE)
 
 
 def is_flag(word: str) -> bool:
-    """Whether a word names a flag; a negative number does not."""
-    return word.startswith("-") and word != "-" and _NUMBER.fullmatch(word) is None
+    """Whether a word names a flag; a negative number does not, nor what begins as one, `-5min`."""
+    return word.startswith("-") and word != "-" and re.match(r"-\.?\d", word) is None
 
 
 def as_flags(words: Sequence[str], flags: Sequence[Flag]) -> list[str]:

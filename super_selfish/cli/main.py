@@ -82,7 +82,7 @@ def _ended(code: int, sentence: str, shows_trace: bool, hint: str = "") -> int:
 
 
 def _in_a_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
     if isinstance(error, ValueError | TypeError | OSError | ImportError) and text:
         return text
     return f"{': '.join(filter(None, [type(error).__name__, text]))} (--debug shows where)"

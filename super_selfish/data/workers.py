@@ -14,8 +14,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from super_selfish.times import parse_time
 from super_selfish.training.plain import plain_setting
-from super_selfish.training.run import parse_time
 
 _LOOKS, _SECONDS_BETWEEN = 20, 0.05  # at workers, to see one end
 DEFAULT_TIMEOUT = "30min"  # ours: no batch takes as long, and a night is not lost

@@ -34,14 +34,15 @@ from super_selfish.pretraining.choices import (
 from super_selfish.pretraining.planning import Wishes, name_of, plan
 from super_selfish.pretraining.rules import Size
 from super_selfish.pretraining.subjects import Rated, Subject
+from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.image_options import ImageOptions
-from super_selfish.training.checkpoint import RUN, has_checkpoint
+from super_selfish.times import parse_time
+from super_selfish.training.checkpoint import RUN, has_checkpoint, read_run
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.launched import launch
 from super_selfish.training.naming import fixed_name, require_writable
-from super_selfish.training.run import parse_time
 from super_selfish.training.standing import goes_on_by
 from super_selfish.training.telling import warn
 
@@ -175,7 +176,7 @@ def open_task(
         named=algorithm is not None,
     )
     paths = Paths(Path(os.path.dirname(fixed_name(os.path.join(os.fspath(out), RUN)))))
-    require_writable(os.fspath(paths.run), 1)
+    require_writable(os.fspath(paths.run), 1, "another out=")
     format, with_page = require_packages()
     subject = Subject(images, labels, image_size, in_channels, reading._asdict())
     _refuse_few(subject)
@@ -272,6 +273,7 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
             task.paths.refuse_others()
         return None
     refuse_others(record, task.asked)
+    _refuse_another_algorithm(task, record)
     if task.repeats is not None and task.repeats != record.choices:
         raise ValueError(
             f"{record.path.parent} holds a run with other choices than choices=: give another "
@@ -285,6 +287,24 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
     used = max(record.seconds, seconds_of(task.paths.run))  # the power may have gone in between
     task.clock = Clock(total, used)
     return record
+
+
+def _refuse_another_algorithm(task: Task, record: Record) -> None:
+    """Refuses a checkpoint that cannot be read, or is of another algorithm than was chosen."""
+    if not has_checkpoint(task.paths.run):
+        return
+    try:
+        stored = read_run(task.paths.checkpoint)["class"]
+    except ValueError as error:
+        raise ValueError(f"{error}. Give another out=, or overwrite=True to begin anew") from error
+    chosen = record.choices.algorithm
+    kind = SUPERVISORS.get(chosen, task.wishes.kind).__name__
+    if stored != kind:
+        raise ValueError(
+            f"{record.path} says algorithm={chosen!r}, a {kind}, but {task.paths.checkpoint} holds "
+            f"a {stored}: put right what was changed, or give another out=, or overwrite=True to "
+            "begin anew"
+        )
 
 
 def planned(task: Task, share: float = 1.0) -> Record:

@@ -47,6 +47,7 @@ def give_weights(network: nn.Module, weights: Weights, argument: str = "weights"
 
     Raises:
         FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
         ConnectionError: If published weights cannot be fetched.
         ValueError: If there are no published ones, the file cannot be read or belongs to another
             network.
@@ -80,10 +81,16 @@ def read_weights(path: Path, argument: str = "weights") -> dict[str, Tensor]:
         argument: By which it was given, for messages.
 
     Raises:
+        IsADirectoryError: If it is a folder.
         FileNotFoundError: If there is none.
         ValueError: If it cannot be read, or has no tensors.
         ImportError: If safetensors is missing.
     """
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{argument}={str(path)!r} is a folder: name the file of weights in it, such as "
+            f"{_file_in(path)}"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f'{argument}={str(path)!r}: there is no such file; "{PUBLISHED}" takes published '
@@ -95,6 +102,12 @@ def read_weights(path: Path, argument: str = "weights") -> dict[str, Tensor]:
     if not found:
         raise ValueError(f"{path} holds no weights by name, as state_dict() gives them")
     return found
+
+
+def _file_in(folder: Path) -> Path:
+    """A file of weights in a folder, or one that could be there."""
+    found = [file for ending in ("safetensors", "pt", "pth") for file in folder.glob(f"*.{ending}")]
+    return min(found, default=folder / "backbone.safetensors")
 
 
 def published_scaling(

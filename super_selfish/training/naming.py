@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from super_selfish.training.telling import warn
 
 # What lies beside a checkpoint; the longest of them decides whether a name is too long.
 ENDINGS = (".pt", ".csv", "-best.pt", "-nan.pt", "-2026-11-28-101200-previous.pt")
+_INSTEAD = "another name=, or None to store nothing"
 
 
 def fixed_name(name: Any) -> str:
@@ -44,12 +46,13 @@ def fixed_name(name: Any) -> str:
     return without_ending(os.path.abspath(os.path.expanduser(text)))
 
 
-def require_writable(name: str, keep_last: int) -> None:
-    """Refuses a name under which nothing can be written; makes its folder.
+def require_writable(name: str, keep_last: int, instead: str = _INSTEAD) -> None:
+    """Refuses a name under which nothing can be written; leaves nothing there.
 
     Args:
         name: From `fixed_name`.
         keep_last: Files that are kept.
+        instead: What to give in its place, for the message.
 
     Raises:
         OSError: If a folder stands there, or a file where a folder should be, a name is too long
@@ -58,16 +61,16 @@ def require_writable(name: str, keep_last: int) -> None:
     paths = [beside(name, ending) for ending in ENDINGS]
     for path in [*paths, *former_paths(paths[0], keep_last)]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _require_folder(path.parent)
             is_folder = path.is_dir()
             path.exists()
         except OSError as error:
-            raise cannot_store(path, error) from error
+            raise cannot_store(path, error, instead) from error
         if is_folder:
             raise OSError(
-                errno.EISDIR, f"nothing can be stored at {path}: it is a folder; give another name="
+                errno.EISDIR, f"nothing can be stored at {path}: it is a folder; give {instead}"
             )
-        _require_length(path)
+        _require_length(path, instead)
 
 
 def require_room(name: str, needed: int, most: int | None = None) -> None:
@@ -97,19 +100,30 @@ def require_room(name: str, needed: int, most: int | None = None) -> None:
         )
 
 
-def cannot_store(path: Path, error: OSError) -> OSError:
+def cannot_store(path: Path, error: OSError, instead: str = _INSTEAD) -> OSError:
     """The error of the system, in words for who gave the name."""
     why = error.strerror or str(error)
     return OSError(
-        error.errno or errno.EIO,
-        f"nothing can be stored at {path}: {why}; give another name=, or None to store nothing",
+        error.errno or errno.EIO, f"nothing can be stored at {path}: {why}; give {instead}"
     )
 
 
-def _require_length(path: Path) -> None:
+def _require_folder(folder: Path) -> None:
+    """Refuses a folder that can neither be used nor made, by making it for a moment."""
+    file = next((each for each in (folder, *folder.parents) if each.is_file()), None)
+    if file is not None:
+        raise NotADirectoryError(errno.ENOTDIR, f"{file} is a file, not a folder")
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # another run has written there meanwhile
+        for each in missing:
+            each.rmdir()
+
+
+def _require_length(path: Path, instead: str) -> None:
     try:
         os.lstat(path)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise cannot_store(path, error) from error
+        raise cannot_store(path, error, instead) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from super_selfish.times import TIMES, parse_time, seconds_in
 from super_selfish.training.acceleration import match_layout
 from super_selfish.training.accumulation import Accumulation
 from super_selfish.training.averaging import Average, Rule
@@ -564,37 +564,7 @@ def parse_interval(every: int | str | None, name: str) -> tuple[int | None, floa
         return None, None
     if isinstance(every, int) and every >= 1:
         return every, None
-    seconds = _seconds(every)
+    seconds = seconds_in(every)
     if seconds is None:
-        raise ValueError(f"{name} is a number of steps, or a time such as {_TIMES}, got {every!r}")
+        raise ValueError(f"{name} is a number of steps, or a time such as {TIMES}, got {every!r}")
     return None, seconds
-
-
-def parse_time(time: str | None, name: str) -> float | None:
-    """Reads a time.
-
-    Args:
-        time: Such as `"30s"`, `"10min"` or `"2h"`, or None.
-        name: Of the argument, for the message.
-
-    Returns:
-        Seconds, or None.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    seconds = _seconds(time)
-    if time is not None and seconds is None:
-        raise ValueError(f"{name} is a time such as {_TIMES}, got {time!r}")
-    return seconds
-
-
-_TIMES = '"30s", "10min" or "2h"'
-
-
-def _seconds(time: object) -> float | None:
-    """Seconds of a time in words; None if it is none."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", str(time))
-    if match is None or not isinstance(time, str):
-        return None
-    return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]

@@ -29,6 +29,10 @@ from tests.cli.conftest import Types
         ("pretrain x --algorithm moco --moco.temperatur 1", "did you mean --moco.temperature"),
         ("pretrain x --batch-size ten", "--batch-size takes a whole number, got 'ten'"),
         ("pretrain x --supervise.epochs 3", "there is no --supervise.epochs"),
+        ("pretrain x --time soon", '--time is a time such as "30s", "10min" or "2h", got \'soon\''),
+        ("choose x --time -5min", "or \"2h\", got '-5min'"),
+        ("pretrain x --time 19s", "--time must be at least 20s, got '19s'"),
+        ("compare x --algorithms moco --budget often", "--budget is a time such as"),
         ("choose x --algorithms moco byoll", "there is no algorithm 'byoll': did you mean byol?"),
         ("list resnt18", "there is no 'resnt18' to list: did you mean resnet18 or"),
     ],
@@ -135,7 +139,11 @@ def test_a_warning_is_a_sentence_without_a_line_of_code(
 def test_help_and_names_need_no_torch(tmp_path: Path) -> None:
     lines = [[], ["--version"], ["list"], ["list", "algorithms"], ["list", "moco"]]
     lines += [[name, "--help"] for name in COMMANDS]
-    wrong = [["pretrain", "there"], ["check", "--imagesize", "3"], ["pretrain", "x", "--time"]]
+    wrong = [
+        ["pretrain", "there"],
+        ["check", "--imagesize", "3"],
+        ["pretrain", "x", "--time", "soon"],
+    ]
     code = (
         "import sys; from super_selfish.cli import main\n"
         f"assert [main(line) for line in {lines}] == {[0] * len(lines)}\n"

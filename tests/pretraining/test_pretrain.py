@@ -369,8 +369,33 @@ def test_what_makes_no_sense_is_refused_before_training(
     images: Tensor, tmp_path: Path, given: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        pretrain(images, tmp_path / "out", **given)
-    assert not list(tmp_path.rglob("*.pt"))
+        pretrain(images, tmp_path / "runs" / "out", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(images: Tensor, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    for place in (tmp_path / "out", tmp_path / "out" / "deep"):
+        with pytest.raises(OSError, match=r"/out is a file, not a folder; give another out=$"):
+            pretrain(images, place)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_checkpoint_that_is_not_that_of_the_choices_is_refused_with_a_remedy(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    call(labelled, tmp_path, tiny_backbone())
+    chosen, checkpoint = tmp_path / "choices.json", tmp_path / "run.pt"
+    record = chosen.read_text()
+    chosen.write_text(record.replace('"algorithm": "simclr"', '"algorithm": "rotate"'))
+    with pytest.raises(ValueError, match=r"algorithm='rotate', .*run\.pt holds a SimCLRSupervisor"):
+        call(labelled, tmp_path, tiny_backbone())
+    chosen.write_text(record)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(
+        ValueError, match=r"run\.pt cannot be read: .*\. Give another out=, or over"
+    ):
+        call(labelled, tmp_path, tiny_backbone())
 
 
 def test_a_time_in_which_hardly_a_step_fits_is_refused(images: Tensor, tmp_path: Path) -> None:

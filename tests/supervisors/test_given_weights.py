@@ -235,6 +235,11 @@ def test_without_a_network_a_file_is_recommended(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("weights", "error", "message"),
     [
+        (
+            ".",
+            IsADirectoryError,
+            r"weights='\.' is a folder: name the file of weights in it, such as",
+        ),
         ("nowhere.pt", FileNotFoundError, r"weights='nowhere.pt': there is no such file; \"imagen"),
         (3, TypeError, 'weights is "imagenet", the path of a file or None, got int'),
         ("imagenet", ValueError, "NarrowResNet has no published weights: give a file"),

@@ -9,6 +9,7 @@ from super_selfish.cli.algorithms import ALGORITHMS
 from super_selfish.cli.names import require_algorithms, require_backbone
 from super_selfish.cli.output import say
 from super_selfish.cli.places import require_images
+from super_selfish.cli.times import least_time, require_time
 from super_selfish.cli.wrong import WrongLineError
 
 
@@ -22,6 +23,7 @@ def pretrain(images: str, *, test: str | None = None, **given: Any) -> None:
         **given: As for `super_selfish.pretrain`; keywords of algorithms under their names.
     """
     own, options = _parted(given)
+    require_time("--time", own.get("time"), least_time())
     require_backbone(own.get("backbone"))
     named = own.get("algorithm")
     require_algorithms([] if named is None else [named])
@@ -44,6 +46,7 @@ def choose(images: str, *, test: str | None = None, **given: Any) -> None:
         **given: As for `super_selfish.choose`; keywords of algorithms under their names.
     """
     own, options = _parted(given)
+    require_time("--time", own.get("time"), least_time())
     require_backbone(own.get("backbone"))
     require_algorithms([*own.get("algorithms", []), *options])
     require_images(images, test)

@@ -10,6 +10,7 @@ from super_selfish.cli.names import require_algorithms, require_backbone
 from super_selfish.cli.output import give, require_writable
 from super_selfish.cli.places import require_images
 from super_selfish.cli.runs import find_run, load_run
+from super_selfish.cli.times import require_time
 from super_selfish.cli.wrong import WrongLineError
 
 
@@ -115,6 +116,7 @@ def compare(
     own = {name: value for name, value in given.items() if name not in ALGORITHMS}
     options = {name: value for name, value in given.items() if name in ALGORITHMS}
     require_algorithms([*algorithms, *options], further=("supervised",))
+    require_time("--budget", own.get("budget"))
     require_backbone(own.get("backbone"))
     sets, tests = downstream or {}, downstream_test or {}
     for name in tests.keys() - sets.keys():

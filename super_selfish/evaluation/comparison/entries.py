@@ -30,10 +30,11 @@ from super_selfish.models.copying import copy_module
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.diagnostics import HealthWarning
 from super_selfish.supervisors.label import LabelSupervisor
+from super_selfish.times import parse_time
 from super_selfish.training.checkpoint import checkpoint_path, read_run
 from super_selfish.training.display import quiet
 from super_selfish.training.history import History
-from super_selfish.training.run import UNLIMITED, parse_time
+from super_selfish.training.run import UNLIMITED
 
 _PROBED = 2048  # test images on which features are judged without labels
 

@@ -25,8 +25,8 @@ from super_selfish.evaluation.comparison.fingerprints import describe_data, fing
 from super_selfish.evaluation.comparison.standings import START, UNTRAINED
 from super_selfish.supervisors import SUPERVISORS, LabelSupervisor, Supervisor
 from super_selfish.supervisors.arguments import constructor_keywords, takes_any_keyword
+from super_selfish.times import parse_time
 from super_selfish.training.devices import default_device, parse_device
-from super_selfish.training.run import parse_time
 from super_selfish.training.schedules import constant, wants_length
 from super_selfish.training.spelling import did_you_mean
 from super_selfish.training.weight_decay import wants_end
