@@ -47,14 +47,11 @@ class FileList:
 
     Attributes:
         files: Their paths, as a sequence that takes little memory.
-        labels: `[N]` int64, the index in `classes`, or `None`.
+        labels: `[N]` int64, the index in `classes`, of tables -1 where there is none; or `None`.
         classes: Names of the first folder level, sorted, or `None`.
         frames: Which image of its file each is, where files hold several, or `None`.
         left_out: How many files of each ending lie there too, but were not taken.
-        is_partly_labelled: Whether a label may be -1, of an image that has none; of tables.
     """
-
-    is_partly_labelled = False
 
     def __init__(
         self,

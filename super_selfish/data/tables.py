@@ -100,9 +100,7 @@ def _files(columns: Mapping[str, Sequence[Any]], what: str, folder: Path) -> Fil
         raise ValueError(f"{what} has no rows: expected a path in each")
     label = _column_of_labels(columns, name)
     labels, classes = (None, None) if label is None else _labels(columns[label], label, what)
-    files = FileList(_found([os.fspath(entry) for entry in paths], folder, what), labels, classes)
-    files.is_partly_labelled = labels is not None and bool((labels == SKIPPED_LABEL).any())
-    return files
+    return FileList(_found([os.fspath(entry) for entry in paths], folder, what), labels, classes)
 
 
 def _column_of_paths(columns: Mapping[str, Sequence[Any]], what: str) -> str:

@@ -50,8 +50,11 @@ from super_selfish.evaluation.scoring import check_parts_fit, metric_of
 from super_selfish.models.dry_run import feature_shape
 from super_selfish.supervisors.averaging import averaged_backbone
 from super_selfish.training.averaging import Average
+from super_selfish.training.counting import plural
 
 __all__ = ["Evaluation", "evaluate"]
+
+_NAMED = 5  # classes in a sentence
 
 
 def evaluate(
@@ -88,8 +91,9 @@ def evaluate(
             their own, "averaged".
         train: Labelled images that protocols learn from: whatever `as_source` takes, or a pair
             `(images, labels)`. A label is an integer, or a row of zeros and ones where an image
-            may have several classes; the figures are then mean average precisions. For
-            "segmentation" a mask: see `open_masked` for the forms, `MaskFolder` for folders.
+            may have several classes; the figures are then mean average precisions. Images of a
+            table without a label, or with -1 as their label, are left out. For "segmentation" a
+            mask: see `open_masked` for the forms, `MaskFolder` for folders.
         test: Labelled images that accuracies are of, of the same kind; they are brought to the
             size and channels of `train`.
         protocols: Names from `PROTOCOLS`, in the order of the columns: "knn", "linear",
@@ -120,9 +124,9 @@ def evaluate(
         The scores.
 
     Raises:
-        ValueError: If a protocol or a layer is unknown, a part has no labels, the labels of both
-            parts are not of one kind, a name of `others` is taken, or a network cannot take such
-            images.
+        ValueError: If a protocol or a layer is unknown, a part has no labels, all training images
+            have the same, the labels of both parts are not of one kind, a name of `others` is
+            taken, or a network cannot take such images.
         TypeError: If `backbone`, `untrained`, `start` or one of `others` is none of the above.
     """
     columns = expand_protocols(protocols)
@@ -138,9 +142,10 @@ def evaluate(
         START: start_network(start, backbone, rated.module),
         UNTRAINED: untrained_network(untrained, rated.module, seed),
     }
-    train_source = labelled_only(opened(train, rated.image_size, rated.in_channels, rated.reading))
+    train_source = opened(train, rated.image_size, rated.in_channels, rated.reading)
+    train_source = labelled_only(train_source, "train")
     size, channels = train_source.images.image_size, train_source.images.in_channels
-    test_source = labelled_only(opened(test, size, channels, rated.reading))
+    test_source = labelled_only(opened(test, size, channels, rated.reading), "test")
     check_parts_fit(train_source, test_source)
     notes: dict[str, str] = {}
     for name, baseline in baselines.items():
@@ -175,6 +180,7 @@ def evaluate(
         facts = _facts_of_masks(train_source, test_source)
     else:
         facts = _facts_of_labels(train_source, train_labels, test_labels)
+        notes |= _unknown_classes(train_labels, test_labels, facts["class_names"])
     return Evaluation(
         scores=scores,
         metric=metric_of(train_source),
@@ -197,6 +203,27 @@ def _facts_of_labels(
         "test_images": len(test_labels),
         "classes": classes,
         "class_names": _class_names(train, train_labels, test_labels),
+    }
+
+
+def _unknown_classes(
+    train_labels: torch.Tensor, test_labels: torch.Tensor, class_names: Sequence[str]
+) -> dict[str, str]:
+    """What is to be said of test classes that nothing can learn."""
+    if is_multilabel(train_labels):
+        return {}
+    every = torch.cat([train_labels, test_labels]).unique()  # as they are named
+    is_unknown = ~torch.isin(every, train_labels)
+    if not bool(is_unknown.any()):
+        return {}
+    names = [class_names[place] for place in is_unknown.nonzero().flatten().tolist()]
+    images = int(torch.isin(test_labels, every[is_unknown]).sum())
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    share = 100 * (1 - images / len(test_labels))
+    return {
+        "test": f"no training image has {'the class' if len(names) == 1 else 'the classes'} "
+        f"{', '.join(names[:_NAMED])}{more} of {plural(images, 'test image')}, which count as "
+        f"wrong: accuracy is at most {share:.1f}"
     }
 
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from super_selfish.data.labels import labels_of
+from super_selfish.data.known_labels import is_our_source
 from super_selfish.data.masks import Masks
 from super_selfish.data.opening import as_source
 from super_selfish.data.samples import SKIPPED_LABEL
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.stream_source import INSTEAD
-from super_selfish.evaluation.label_checks import as_classes
+from super_selfish.evaluation.label_checks import as_classes, labelled_rows
 from super_selfish.evaluation.looking import Extraction, device_of, judged, look
 from super_selfish.evaluation.rated_network import open_network
 from super_selfish.evaluation.shares import look_in_shares
@@ -52,7 +52,7 @@ def open_data(
 
     Args:
         data: Whatever `as_source` takes, or a pair `(images, labels)` of such data and as many
-            labels: `[N]` integers, or `[N, Y]` zeros and ones.
+            labels: `[N]` integers, -1 for an image without one, or `[N, Y]` zeros and ones.
         image_size: As for `as_source`.
         in_channels: As for `as_source`.
         reading: Further keywords of `as_source`, such as those of a supervisor. A source that is
@@ -76,10 +76,11 @@ def open_data(
     images = open_images(data[0], image_size, in_channels, reading)
     try:
         labels = torch.as_tensor(data[1])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
+        odd = next((label for label in data[1] if label is None), data[1][0])
         raise TypeError(
-            "labels must be whole numbers, one an image, or rows of zeros and ones, all of one "
-            f"length, got {data[1][0]!r} and so on"
+            f"labels must be whole numbers, one an image ({SKIPPED_LABEL} for none), or rows of "
+            f"zeros and ones, all of one length, got {odd!r} and so on"
         ) from error
     if len(labels) != len(images):
         raise ValueError(
@@ -89,21 +90,38 @@ def open_data(
     return LabelledSource(images, as_classes(labels))
 
 
-def labelled_only(source: LabelledSource) -> LabelledSource:
-    """Leaves the images out that have no label, of a table where others have one.
+def classes_at_hand(source: LabelledSource) -> Tensor | None:
+    """Labels `[N]` or `[N, Y]` that are known without reading an image; `None` if they are not."""
+    if source.masks is not None:
+        return None
+    labels = source.labels
+    if labels is None and is_our_source(source.images):
+        known = source.images.known_labels()
+        is_plain = isinstance(known, Tensor) or (known and all(type(each) is int for each in known))
+        labels = torch.as_tensor(known) if is_plain else None
+    if labels is None or labels.dim() not in (1, 2) or labels.is_floating_point():
+        return None
+    return labels
+
+
+def labelled_only(source: LabelledSource, part: str) -> LabelledSource:
+    """Leaves the images out that have no label, as far as labels are at hand; warns of it.
 
     Args:
         source: As `open_data` gives it.
+        part: "train" or "test", for the message.
+
+    Raises:
+        ValueError: If labels are at hand, and none of the images has one.
     """
-    whole = source.images
-    while whole.whole is not None:
-        whole = whole.whole
-    if source.labels is not None or not getattr(whole.items, "is_partly_labelled", False):
+    labels = classes_at_hand(source)
+    if labels is None:
         return source
-    labels = labels_of(source.images)
-    if labels is None or not bool((is_known := labels != SKIPPED_LABEL).any()):
+    rows = labelled_rows(labels, part)
+    if len(rows) == len(labels):
         return source
-    return source._replace(images=source.images.subset(is_known.nonzero().flatten().tolist()))
+    given = None if source.labels is None else source.labels[rows]
+    return source._replace(images=source.images.subset(rows.tolist()), labels=given)
 
 
 def open_images(
@@ -272,10 +290,10 @@ def _is_pair(data: Any) -> bool:
 
 
 def _is_label(value: Any) -> bool:
-    """A number, a row of numbers, or a name, which is refused later; no image."""
+    """A number, a row of numbers, or a name or nothing, which are refused later; no image."""
     if isinstance(value, list | tuple):
         return all(isinstance(number, int | float) for number in value)
-    return isinstance(value, int | str) or getattr(value, "ndim", None) == 0
+    return value is None or isinstance(value, int | str) or getattr(value, "ndim", None) == 0
 
 
 def classes_of(found: Extraction) -> Tensor | None:

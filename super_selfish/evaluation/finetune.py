@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from super_selfish.augmentations.base import Augmentation
 from super_selfish.data.sources import ImageSource, labels_of
 from super_selfish.evaluation.features import LabelledSource, extract_features
+from super_selfish.evaluation.label_checks import has_label
 from super_selfish.evaluation.linear import stratified_split
 from super_selfish.evaluation.scoring import no_labels
 from super_selfish.models.copying import copy_module
@@ -216,8 +217,7 @@ def _drawn_targets(train: LabelledSource, most: int, seed: int) -> tuple[Tensor,
             f"got {labels.dtype} {list(labels.shape)}"
         )
     indices = torch.arange(len(labels))
-    if train.labels is None and labels.dim() == 1 and train.images.on_error == "skip":
-        indices = indices[labels >= 0]  # of those that cannot be read the label is -1
+    indices = indices[has_label(labels)]  # -1 also if an image cannot be read
     if labels.dim() == 2:
         classes, targets = torch.arange(labels.shape[1]), labels.long()
     else:

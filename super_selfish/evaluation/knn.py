@@ -21,6 +21,7 @@ from super_selfish.evaluation.label_checks import (
     check_parts,
     count_classes,
     is_multilabel,
+    labelled_part,
 )
 from super_selfish.training.memory import free_memory
 
@@ -83,8 +84,8 @@ def knn_scores(
 
     Args:
         train_features: `[N, D]`; normalised here.
-        train_labels: `[N]`, any integers; or `[N, Y]` zeros and ones: each neighbour then votes for
-            all of its classes.
+        train_labels: `[N]`, any integers, -1 for none; or `[N, Y]` zeros and ones: each neighbour
+            then votes for all of its classes.
         test_features: `[M, D]`; normalised here.
         k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
         temperature: Of the weights exp(cosine / temperature), > 0.
@@ -107,6 +108,7 @@ def knn_scores(
         raise ValueError(f"k must be >= 1, got {k}")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
+    train_features, train_labels = labelled_part(train_features, train_labels, "train")
     device = test_features.device
     samples, count = len(train_features), count_classes(train_labels)
     k = default_neighbours(samples, count) if k is None else min(k, samples)
@@ -144,7 +146,7 @@ def knn_predict(
 
     Args:
         train_features: `[N, D]`; normalised here.
-        train_labels: `[N]`, any integers.
+        train_labels: `[N]`, any integers, -1 for none.
         test_features: `[M, D]`; normalised here.
         k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
         temperature: Of the weights exp(cosine / temperature), > 0.
@@ -174,9 +176,9 @@ def knn_accuracy(
 
     Args:
         train_features: `[N, D]`.
-        train_labels: `[N]`, any integers.
+        train_labels: `[N]`, any integers, -1 for none.
         test_features: `[M, D]`.
-        test_labels: `[M]`; a class that training does not know counts as wrong.
+        test_labels: `[M]`, -1 for none; a class that training does not know counts as wrong.
         k: Number of neighbours, at most `N` of which exist; `None` is `default_neighbours`.
         temperature: Of the weights exp(cosine / temperature), > 0.
 
@@ -188,6 +190,7 @@ def knn_accuracy(
         TypeError: If labels are not integers.
     """
     check_parts(train_features, train_labels, test_features, test_labels)
+    test_features, test_labels = labelled_part(test_features, test_labels, "test")
     predictions = knn_predict(
         train_features, train_labels, test_features, k=k, temperature=temperature
     )

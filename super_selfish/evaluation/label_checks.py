@@ -1,7 +1,8 @@
 """Labels of images: one class each, or several.
 
 A label is one integer, the class of the image, or a row of zeros and ones, one for each of `Y`
-classes, of which an image may have several (a multi-label set).
+classes, of which an image may have several (a multi-label set). An integer of -1 is no class: it
+says that the image has no label, so that the image does not count in a rating.
 
 Shapes: `N` images, `D` features, `Y` classes.
 """
@@ -10,6 +11,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from super_selfish.data.samples import SKIPPED_LABEL
+from super_selfish.training.counting import plural
+from super_selfish.training.distributed import rank
+from super_selfish.training.telling import warn
 
 
 def is_multilabel(labels: Tensor) -> bool:
@@ -20,6 +26,61 @@ def is_multilabel(labels: Tensor) -> bool:
 def count_classes(labels: Tensor) -> int:
     """Number of classes: values of labels `[N]`, columns of labels `[N, Y]`."""
     return labels.shape[1] if is_multilabel(labels) else len(labels.unique())
+
+
+def has_label(labels: Tensor) -> Tensor:
+    """Which of labels `[N]` are one, as bool `[N]`; of labels `[N, Y]` all."""
+    if is_multilabel(labels):
+        return torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+    return labels != SKIPPED_LABEL
+
+
+def labelled_rows(labels: Tensor, part: str) -> Tensor:
+    """Positions of the images that have a label; warns if others have none.
+
+    Args:
+        labels: `[N]` or `[N, Y]`.
+        part: "train" or "test", for the message.
+
+    Raises:
+        ValueError: If none has one.
+    """
+    rows = has_label(labels).nonzero().flatten()
+    missing, images = len(labels) - len(rows), plural(len(labels), f"{part} image")
+    if len(rows) == 0:
+        raise ValueError(
+            f"all labels of {images} are {SKIPPED_LABEL}, which means that an image has none: "
+            "number the classes from 0"
+        )
+    if missing and rank() == 0:
+        verbs = ("has", "is") if missing == 1 else ("have", "are")
+        warn(
+            f"{missing:,} of {images} {verbs[0]} no label ({SKIPPED_LABEL}) and {verbs[1]} left out"
+        )
+    return rows
+
+
+def labelled_part(features: Tensor, labels: Tensor, part: str) -> tuple[Tensor, Tensor]:
+    """Features `[N, D]` and labels of the images that have a label; warns as `labelled_rows`."""
+    rows = labelled_rows(labels, part)
+    if len(rows) == len(labels):  # no copy of them all
+        return features, labels
+    return features[rows.to(features.device)], labels[rows]
+
+
+def check_several_classes(labels: Tensor) -> None:
+    """Refuses training labels `[N]` that are all the same.
+
+    Raises:
+        ValueError: If they are.
+    """
+    if is_multilabel(labels) or len(labels) == 0 or bool((labels != labels[0]).any()):
+        return
+    raise ValueError(
+        f"all labels of {plural(len(labels), 'train image')} are {int(labels[0])}, so there is "
+        f"nothing to tell apart: give images of two classes or more, numbered from 0 "
+        f"({SKIPPED_LABEL} is no class)"
+    )
 
 
 def check_labelled(

@@ -19,7 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from super_selfish.evaluation.label_checks import check_labelled, check_parts, is_multilabel
+from super_selfish.evaluation.label_checks import (
+    check_labelled,
+    check_parts,
+    is_multilabel,
+    labelled_part,
+)
 from super_selfish.evaluation.logistic import (
     LinearClassifier,
     LogisticRegression,
@@ -87,9 +92,9 @@ def linear_probe(
 
     Args:
         train_features: `[N, D]`.
-        train_labels: `[N]`, any integers.
+        train_labels: `[N]`, any integers, -1 for none.
         test_features: `[M, D]`.
-        test_labels: `[M]`; a class that training does not know counts as wrong.
+        test_labels: `[M]`, -1 for none; a class that training does not know counts as wrong.
         regularizations: As for `fit_linear_probe`.
         validation: As for `fit_linear_probe`.
         seed: As for `fit_linear_probe`.
@@ -102,6 +107,7 @@ def linear_probe(
         TypeError: If labels are not integers.
     """
     check_parts(train_features, train_labels, test_features, test_labels)
+    test_features, test_labels = labelled_part(test_features, test_labels, "test")
     probe = fit_linear_probe(
         train_features,
         train_labels,
@@ -135,7 +141,7 @@ def fit_linear_probe(
 
     Args:
         features: `[N, D]`.
-        labels: `[N]`, any integers, or `[N, Y]` zeros and ones.
+        labels: `[N]`, any integers, -1 for none, or `[N, Y]` zeros and ones.
         regularizations: Strengths to choose from, as in `LogisticRegression.fit`.
         validation: Share of the rows that the choice is made on, as in `stratified_split`.
         seed: Of that split.
@@ -156,7 +162,7 @@ def fit_linear_probe(
         raise ValueError(f"regularizations must be numbers > 0, got {regularizations}")
     if not 0.0 < validation < 1.0:
         raise ValueError(f"validation is a share in (0, 1), got {validation}")
-    labels = labels.to(features.device)
+    features, labels = labelled_part(features, labels.to(features.device), "train")
     if is_multilabel(labels):
         classes, targets = torch.arange(labels.shape[1], device=labels.device), labels  # [N, Y]
     else:

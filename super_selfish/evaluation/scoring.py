@@ -18,14 +18,19 @@ from super_selfish.data.sources import Sample, labels_of
 from super_selfish.evaluation import metrics
 from super_selfish.evaluation.feature_cache import FeatureCache
 from super_selfish.evaluation.feature_maps import FeatureMaps
-from super_selfish.evaluation.features import Features, LabelledSource, extract_features
+from super_selfish.evaluation.features import (
+    Features,
+    LabelledSource,
+    classes_at_hand,
+    extract_features,
+)
 from super_selfish.evaluation.influences import (
     balanced_accuracy_influences,
     mean_average_precision_influences,
     share_influences,
 )
 from super_selfish.evaluation.intervals import Measured
-from super_selfish.evaluation.label_checks import as_classes, is_multilabel
+from super_selfish.evaluation.label_checks import as_classes, check_several_classes, is_multilabel
 from super_selfish.evaluation.masked_data import check_masks_fit
 
 
@@ -153,7 +158,10 @@ class Subject:
             labels = labels_of(data.images, instead="; (images, labels) does without")
         if labels is None:
             raise ValueError(no_labels(part))
-        return as_classes(labels)
+        labels = as_classes(labels)
+        if part == "train":
+            check_several_classes(labels)
+        return labels
 
     def _features(self, data: LabelledSource, part: str) -> tuple[Tensor, Tensor]:
         path, stored = None, None
@@ -173,6 +181,8 @@ class Subject:
             )
         if known.labels is None:
             raise ValueError(no_labels(part))
+        if part == "train":
+            check_several_classes(known.labels)
         if self.cache is not None and path is not None and stored is None:
             self.cache.write(path, known)
         return known.features, known.labels
@@ -273,7 +283,7 @@ def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
 
     Raises:
         ValueError: If a part has no labels, the labels of both are not of one kind, one number
-            stands for classes of different names, or training masks have a single class.
+            stands for classes of different names, or training labels or masks have a single class.
         TypeError: If a label is neither an integer nor a row of zeros and ones.
     """
     if train.masks is not None and test.masks is not None:
@@ -285,6 +295,9 @@ def check_parts_fit(train: LabelledSource, test: LabelledSource) -> None:
             "labels of both parts must be of one kind, "
             f"got {list(first.shape)} and {list(second.shape)} for an image"
         )
+    labels = classes_at_hand(train)
+    if labels is not None:
+        check_several_classes(labels)
     if train.labels is not None or test.labels is not None:
         return
     names = zip(train.images.classes or (), test.images.classes or (), strict=False)

@@ -19,10 +19,10 @@ from super_selfish.data.labels import labels_of
 from super_selfish.data.likeness import likeness
 from super_selfish.data.opening import as_source
 from super_selfish.data.probing import SMALLEST_SIDE, look
-from super_selfish.data.samples import SKIPPED_LABEL, DatasetError, Sample
+from super_selfish.data.samples import DatasetError, Sample
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.features import LabelledSource, open_data
-from super_selfish.evaluation.label_checks import as_classes, count_classes
+from super_selfish.evaluation.label_checks import as_classes, count_classes, has_label
 from super_selfish.pretraining.rules import Size, held_out
 from super_selfish.training.counting import plural
 
@@ -180,7 +180,7 @@ class Subject:
             labels = as_classes(given)
         except TypeError as error:
             return str(error)
-        is_known = _has_label(labels)
+        is_known = has_label(labels)
         is_test = torch.arange(len(labels)) < tested
         train = (is_known & ~is_test).nonzero().flatten()
         if len(train) == 0 or count_classes(labels[train]) < 2:
@@ -196,7 +196,7 @@ class Subject:
         if self.labels is None:  # those of the images are read with them, of those that are drawn
             return torch.arange(len(self.source))
         try:
-            return _has_label(as_classes(self.labels)).nonzero().flatten()
+            return has_label(as_classes(self.labels)).nonzero().flatten()
         except TypeError as error:
             return str(error)
 
@@ -221,11 +221,6 @@ class Subject:
             drawn = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))
             places = places[drawn[:most]].sort().values
         return source if len(places) == number else source.subset(places.tolist())
-
-
-def _has_label(labels: Tensor) -> Tensor:
-    """Which of labels `[N]` are one, as bool `[N]`; of `[N, Y]` all."""
-    return labels != SKIPPED_LABEL if labels.dim() == 1 else torch.ones(len(labels)).bool()
 
 
 def own_size(source: ImageSource) -> Size:

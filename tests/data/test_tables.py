@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from super_selfish.data import ImageSource, as_source
@@ -136,18 +135,13 @@ def test_images_without_a_label_do_not_count_in_a_rating(
 ) -> None:
     rows = [f"scans/{number % 4}.png,{('a', 'b', '')[number % 3]}" for number in range(12)]
     path = table(pictures, "\n".join(["path,label", *rows]))
-    opened = labelled_only(open_data(path))
+    with pytest.warns(UserWarning, match="4 of 12 t[a-z]+ images have no label"):
+        opened = labelled_only(open_data(path), "train")
+        found = evaluate(tiny_backbone(), path, path, protocols=("knn",), untrained=None)
     assert len(opened.images) == 8
     assert labels_of(opened.images).tolist() == [0, 1] * 4  # type: ignore[union-attr]
-    found = evaluate(tiny_backbone(), path, path, protocols=("knn",), untrained=None)
     assert (found.train_images, found.test_images, found.classes) == (8, 8, 2)
     assert found.class_names == ("a", "b")
-
-
-def test_a_label_of_minus_one_is_one_where_no_table_says_otherwise() -> None:
-    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
-    opened = labelled_only(open_data((images, torch.tensor([-1, 1, -1, 1]))))
-    assert len(opened.images) == 4
 
 
 def test_a_reader_of_ones_own_reads_tables_as_images(pictures: Path) -> None:

@@ -280,6 +280,58 @@ def several_labels(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return part[0], torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 1]])[part[1]]
 
 
+def test_test_classes_without_a_training_image_are_told() -> None:
+    images, labels = TRAIN
+    train = (images[labels < 2], labels[labels < 2])
+    found = evaluate(MeanColor(), train, TEST, protocols=("knn",), untrained=None)
+    expected = (
+        "no training image has the class 2 of 10 test images, which count as wrong: accuracy is at "
+        "most 66.7"
+    )
+    assert found.notes == {"test": expected}
+    assert f"test: {expected}" in str(found)
+    first = (images[labels < 1], labels[labels < 1] + 7)
+    several = evaluate(
+        MeanColor(),
+        (torch.cat([train[0], first[0]]), torch.cat([train[1] + 3, first[1]])),
+        TEST,
+        protocols=("knn",),
+        untrained=None,
+    )
+    assert several.notes["test"].startswith("no training image has the classes 0, 1, 2 of 30 test")
+    again = evaluate(MeanColor(), TRAIN, train, protocols=("knn",), untrained=None)
+    assert again.notes == {}
+
+
+def test_images_without_a_label_are_not_rated() -> None:
+    images, labels = TRAIN
+    some = labels.clone()
+    some[:6] = -1
+    tests = TEST[1].clone()
+    tests[0] = -1
+    with pytest.warns(UserWarning) as told:
+        found = evaluate(MeanColor(), (images, some), (TEST[0], tests), protocols=("knn", "linear"))
+    assert [str(each.message) for each in told] == [
+        "6 of 60 train images have no label (-1) and are left out",
+        "1 of 30 test images has no label (-1) and is left out",
+    ]
+    assert (found.train_images, found.test_images, found.classes) == (54, 29, 3)
+    expected = evaluate(MeanColor(), (images[6:], labels[6:]), (TEST[0][1:], TEST[1][1:]))
+    assert found.scores == expected.scores
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_training_images_of_one_class_are_refused(is_known: bool) -> None:
+    images, labels = TRAIN
+    train: object = (images, labels * 0 + 4)
+    if not is_known:  # without reading images
+        train = [(image, 4) for image in images]
+    expected = "all labels of 60 train images are 4, so there is nothing to tell apart: give"
+    for protocol in ("knn", "5-per-class"):
+        with pytest.raises(ValueError, match=expected):
+            evaluate(MeanColor(), train, TEST, protocols=(protocol,))
+
+
 def test_several_labels_an_image_give_mean_average_precision() -> None:
     protocols = ("knn", "linear", "5-per-class")
     evaluation = evaluate(

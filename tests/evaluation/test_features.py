@@ -11,7 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
-from super_selfish.evaluation.features import extract_features
+from super_selfish.evaluation.features import (
+    classes_at_hand,
+    extract_features,
+    labelled_only,
+    open_data,
+)
 from super_selfish.supervisors import RotateNetSupervisor
 from tests.conftest import TinyBackbone
 
@@ -144,6 +149,35 @@ def test_labels_that_are_text_or_of_several_lengths_are_refused(images: Tensor) 
         extract_features(FlatPixels(), (images, ["cat"] * 22))
     with pytest.raises(TypeError, match=r"all of one length, got \[1, 0\] and so on"):
         extract_features(FlatPixels(), (images, [[1, 0]] * 21 + [[1]]))
+
+
+def test_labels_of_none_are_refused_as_labels(images: Tensor) -> None:
+    expected = r"whole numbers, one an image \(-1 for none\).* got None and so on"
+    for labels in ([None] * 22, [1, None, *[0] * 20]):
+        with pytest.raises(TypeError, match=expected):
+            extract_features(FlatPixels(), (images, labels))
+
+
+def test_images_with_the_label_minus_one_are_left_out_wherever_it_comes_from(
+    images: Tensor,
+) -> None:
+    labels = torch.tensor([-1, *[0, 1] * 10, -1])
+    apart = open_data((images, labels))
+    for given in (apart, open_data(ImageSource(images).with_labels(labels))):
+        with pytest.warns(UserWarning, match=r"^2 of 22 test images have no label \(-1\) and are"):
+            left = labelled_only(given, "test")
+        known = classes_at_hand(left)
+        assert known is not None and known.tolist() == [0, 1] * 10
+        assert torch.equal(left.images[0].image, images[1])  # type: ignore[union-attr]
+        assert labelled_only(left, "test") is left  # and nothing is said again
+    rows = open_data((images, torch.eye(22, dtype=torch.int64)))
+    assert labelled_only(rows, "test") is rows
+
+
+def test_a_part_without_any_label_is_refused_in_words(images: Tensor) -> None:
+    expected = "all labels of 22 train images are -1, which means that an image has none: number"
+    with pytest.raises(ValueError, match=expected):
+        labelled_only(open_data((images, -torch.ones(22, dtype=torch.int64))), "train")
 
 
 def test_images_that_a_backbone_cannot_take_are_told_of(

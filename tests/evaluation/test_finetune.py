@@ -173,6 +173,16 @@ def test_labels_given_apart_outrank_those_of_the_dataset(tiny_backbone: Backbone
     assert torch.equal(result.logits, finetune(tiny_backbone(), TRAIN, TEST, **QUICK).logits)
 
 
+def test_images_without_a_label_teach_nothing(tiny_backbone: Backbone) -> None:
+    images, labels = striped(48, seed=0)
+    some = labels.clone()
+    some[::4] = -1
+    result = finetune(tiny_backbone(), open_data((images, some)), TEST, **QUICK)
+    left = open_data((images[some != -1], labels[some != -1]))
+    assert torch.equal(result.logits, finetune(tiny_backbone(), left, TEST, **QUICK).logits)
+    assert result.classes.tolist() == [3, 7]
+
+
 def test_workers_change_nothing(tiny_backbone: Backbone) -> None:
     alone = finetune(tiny_backbone(), TRAIN, TEST, **QUICK)
     with_workers = finetune(tiny_backbone(), TRAIN, TEST, num_workers=1, **QUICK)

@@ -36,6 +36,21 @@ def test_predictions_are_those_of_loops(
     assert predictions.tolist() == knn_class_loops(train, labels, test, k, temperature)
 
 
+def test_rows_without_a_label_neither_vote_nor_count(generator: torch.Generator) -> None:
+    train, labels = clusters(generator, 40)
+    test, asked = clusters(generator, 20)
+    some, tests = labels.clone(), asked.clone()
+    some[::4], tests[0] = -1, -1
+    kept = some != -1
+    expected = knn_accuracy(train[kept], labels[kept], test[1:], asked[1:])
+    with pytest.warns(UserWarning) as told:
+        assert knn_accuracy(train, some, test, tests) == expected
+    assert sorted(str(each.message) for each in told) == [
+        "1 of 20 test images has no label (-1) and is left out",
+        "10 of 40 train images have no label (-1) and are left out",
+    ]
+
+
 @pytest.mark.parametrize("k", [1, 20, 200])
 def test_agrees_with_scikit_learn(generator: torch.Generator, k: int) -> None:
     neighbors = pytest.importorskip("sklearn.neighbors")

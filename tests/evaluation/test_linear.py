@@ -181,3 +181,14 @@ def test_wrong_arguments_are_refused(generator: torch.Generator) -> None:
         linear_probe(train, labels, train, labels, validation=1.0)
     with pytest.raises(ValueError, match="test labels must be"):
         linear_probe(train, labels, train, labels[:4])
+
+
+def test_rows_without_a_label_neither_teach_nor_count(generator: torch.Generator) -> None:
+    features = torch.randn(40, 4, generator=generator)
+    labels = (features[:, 0] > 0).long()
+    some = labels.clone()
+    some[::4] = -1
+    kept = some != -1
+    expected = linear_probe(features[kept], labels[kept], features[kept], labels[kept])
+    with pytest.warns(UserWarning, match="10 of 40 t[a-z]+ images have no label"):
+        assert linear_probe(features, some, features, some) == expected

@@ -93,7 +93,7 @@ def test_parts_have_labels_of_one_kind(train: Any, test: Any, message: str | Non
 
 
 def test_labels_that_are_given_need_no_names_and_no_images() -> None:
-    given = LabelledSource(images("gone", classes=["a"]), torch.tensor([1]))
+    given = LabelledSource(images("gone", 0, classes=["a"]), torch.tensor([1, 0]))
     check_parts_fit(given, LabelledSource(images(1, classes=["b"]), None))
     check_parts_fit(LabelledSource(images(1, classes=["b"]), None), given)
     assert metric_of(given) == "accuracy"
@@ -148,7 +148,10 @@ def test_features_are_computed_once_and_kept(monkeypatch: pytest.MonkeyPatch) ->
 def test_labels_of_images_that_may_be_skipped_are_those_of_the_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    train, labels = LabelledSource(images(0, "gone", on_error="skip"), None), torch.tensor([4])
+    train, labels = (
+        LabelledSource(images(0, 1, "gone", on_error="skip"), None),
+        torch.tensor([4, 5]),
+    )
     made, asked = subject(train, monkeypatch, labels, None)
     assert made.labelled_train is train
     assert made.train_labels is labels and made.test_labels is labels and len(asked) == 2

@@ -167,8 +167,8 @@ def compare(
     if test is None and not sets:
         raise ValueError("give test=, the labelled images that accuracies are of, or downstream=")
     conditions = Conditions(
-        train=labelled_only(train_data),
-        test=None if test is None else labelled_only(opened(test, *form)),
+        train=train_data if test is None else labelled_only(train_data, "train"),
+        test=None if test is None else labelled_only(opened(test, *form), "test"),
         pretrain=pretrain_data.images,
         backbone=backbone,
         protocols=tuple(columns),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from super_selfish.evaluation.features import LabelledSource, open_data
+from super_selfish.evaluation.features import LabelledSource, labelled_only, open_data
 from super_selfish.evaluation.scoring import check_parts_fit
 
 _BETWEEN = ": "  # name of a set and protocol
@@ -69,7 +69,10 @@ def open_sets(
                 f"got {type(parts).__name__}"
             )
         try:
-            train, test = (read(part, image_size, in_channels) for part in parts)
+            train, test = (
+                labelled_only(read(part, image_size, in_channels), which)
+                for which, part in zip(("train", "test"), parts, strict=True)
+            )
             check_parts_fit(train, test)
         except ValueError as error:
             raise ValueError(f"downstream[{name!r}]: {error}") from error

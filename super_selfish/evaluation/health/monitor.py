@@ -26,6 +26,7 @@ from super_selfish.evaluation.health.health import (
 from super_selfish.evaluation.health.twin import TwinMeasures, settling
 from super_selfish.evaluation.health.verdict import judge_images
 from super_selfish.evaluation.knn import knn_accuracy
+from super_selfish.evaluation.label_checks import has_label
 from super_selfish.evaluation.linear import linear_probe, stratified_split
 from super_selfish.training.alone import alone
 from super_selfish.training.display import quiet
@@ -292,10 +293,11 @@ def _halves(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"monitoring wants one class an image, got labels of shape {list(labels.shape)}"
         )
-    taught, asked = stratified_split(labels, 0.5, seed)
+    known = has_label(labels).nonzero().flatten()
+    taught, asked = stratified_split(labels[known], 0.5, seed)
     if len(asked) == 0:
         raise ValueError(
             f"none of the classes of the {len(labels)} monitored images has two of them, so there "
             "is nothing to ask: raise num_images"
         )
-    return taught, asked
+    return known[taught], known[asked]

@@ -16,6 +16,7 @@ from super_selfish.data.collate import Batch, Collator
 from super_selfish.evaluation.comparison import resources
 from super_selfish.evaluation.comparison.compare import compare
 from super_selfish.evaluation.comparison.comparison import Comparison
+from super_selfish.evaluation.comparison.sets import open_sets
 from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.models import CombinedNet
 from super_selfish.supervisors import LabelSupervisor, Supervisor
@@ -123,6 +124,14 @@ def test_every_network_is_rated_on_every_set(tmp_path: Path) -> None:
         options: dict[str, Any] = {"image_size": (32, 32), "in_channels": 3, "untrained": None}
         rated = evaluate(trained, train, test, protocols=("knn",), **options)
         assert comparison.runs[1]["accuracy"][f"{name}: knn"] == rated.pretrained["knn"]
+
+
+def test_images_of_downstream_sets_without_a_label_are_left_out() -> None:
+    images, labels = labelled(12, 1)
+    labels[:2] = -1
+    with pytest.warns(UserWarning, match=r"^2 of 12 test images have no label"):
+        found = open_sets({"mine": (labelled(16, 0), (images, labels))}, (32, 32), 3)
+    assert [len(part.images) for part in found["mine"]] == [16, 10]
 
 
 def test_the_own_set_may_be_left_out() -> None:

@@ -342,6 +342,23 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
         Monitor(**settings)
 
 
+def test_images_without_a_label_are_no_part_of_the_online_accuracy(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Tensor] = []
+
+    def noting(_: Tensor, taught: Tensor, features: Tensor, labels: Tensor, k: int | None) -> float:
+        asked.append(torch.cat([taught, labels]))
+        return 0.5
+
+    monkeypatch.setattr(monitor_module, "knn_accuracy", noting)
+    some = LABELS.clone()
+    some[::3] = -1
+    train(flip_supervisor(images), Monitor(labels=some), epochs=1)
+    (labels,) = asked
+    assert labels.sort().values.tolist() == [0] * 7 + [1] * 7
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
