@@ -91,8 +91,8 @@ def take(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> str:
         The line.
 
     Raises:
-        ValueError: If fewer than half of the network's parameters are among them, or some are not
-            finite.
+        ValueError: If fewer than half of the network's parameters are among them, or some of these
+            are not finite.
     """
     found = fit(network, tensors)
     parameters = dict(network.named_parameters())
@@ -104,7 +104,9 @@ def take(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> str:
             f"{origin}: of the {numbers:,} numbers of the {kind} only {fitting:,} are in it"
             f"{_what_did_not(found)}"
         )
-    wrong = [key for key, value in found.fitting.items() if not torch.isfinite(value).all()]
+    # Of buffers an infinity may be meant, such as in a mask of attention; `load()` takes it too.
+    trained = {key: value for key, value in found.fitting.items() if key in parameters}
+    wrong = [key for key, value in trained.items() if not torch.isfinite(value).all()]
     if wrong:
         raise ValueError(f"{origin}: numbers that are not finite are in {_listed(wrong)}")
     network.load_state_dict(found.fitting, strict=False)

@@ -111,11 +111,22 @@ def test_one_copy_is_told_of_once_whatever_stands_before_its_names(
 
 def test_weights_that_are_not_finite_are_refused() -> None:
     network, state = narrow(), narrow().state_dict()
-    last = [key for key, value in state.items() if value.is_floating_point()][-1]
+    last = [key for key, _ in network.named_parameters()][-1]
     state[last] = torch.full_like(state[last], torch.nan)
     with pytest.raises(ValueError, match=f"a file: numbers that are not finite are in {last}"):
         take(network, state, "a file")
     assert equal(network, narrow())
+
+
+def test_an_infinite_buffer_may_be_meant() -> None:
+    def masked(mask: float) -> nn.Module:
+        network = nn.Linear(3, 2)
+        network.register_buffer("mask", torch.full((2,), mask))
+        return network
+
+    network, given = masked(0.0), masked(-torch.inf)
+    take(network, given.state_dict(), "a file")
+    assert equal(network, given)
 
 
 def test_other_shapes_are_left_out_and_named() -> None:
