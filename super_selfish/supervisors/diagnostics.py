@@ -5,6 +5,7 @@ Shapes: `B` images, `E` embedding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -74,11 +75,18 @@ def caution_of_one(run: Run) -> str | None:
 def warn_if_ill(verdict: str | None, run: Run) -> None:
     """Tells the user what a health check has to say, once there is something to judge.
 
+    What it says again with other numbers is not told again: the history has these.
+
     Args:
         verdict: One sentence, or None.
         run: State of the run, at the end of an epoch.
     """
-    if verdict is not None and run.global_step >= STEPS_BEFORE_A_VERDICT and rank() == 0:
+    if verdict is None or run.global_step < STEPS_BEFORE_A_VERDICT:
+        return
+    kind = re.sub(r"[\d.,]+|s\b", "", verdict)  # "1 epoch" is "2 epochs"
+    is_new = kind not in run.warned
+    run.warned.add(kind)
+    if is_new and rank() == 0:
         warn(f"epoch {run.epoch}: {verdict}", HealthWarning)
 
 

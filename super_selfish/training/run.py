@@ -159,6 +159,7 @@ class Run:
         self.accumulation = Accumulation(self.batch_size)
         self.has_advanced = False
         self.has_exploded = False
+        self.warned: set[str] = set()  # verdicts that were told, without their numbers
         self.devices = self.devices or [self.device]
         self.stored_step: int | None = None  # up to which this call has stored
         self.all_stop = False  # all of several processes have agreed to end

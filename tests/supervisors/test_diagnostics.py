@@ -39,7 +39,7 @@ def test_a_collapse_is_told_below_its_limit_with_what_helps() -> None:
 
 
 def run(**more: Any) -> Any:
-    values = {"global_step": 100, "epoch": 3, "has_exploded": False}
+    values = {"global_step": 100, "epoch": 3, "has_exploded": False, "warned": set()}
     history = SimpleNamespace(first_loss=2.0)
     return SimpleNamespace(**{**values, "history": history, "learning_rate": 0.5, **more})
 
@@ -55,6 +55,16 @@ def test_a_verdict_is_told_once_there_is_something_to_judge(
     monkeypatch.setattr(diagnostics, "rank", lambda: 1)
     warn_if_ill("it fails", run())
     assert not recwarn
+
+
+def test_a_verdict_with_other_numbers_is_told_once_a_run(recwarn: pytest.WarningsRecorder) -> None:
+    state = run()
+    for number, verdict in enumerate(("3.1% in 1 epoch", "2% in 12 epochs", "it fails"), 1):
+        state.epoch = number
+        warn_if_ill(verdict, state)
+    warn_if_ill("1% in 8 epochs", run())
+    told = [str(each.message) for each in recwarn]
+    assert told == ["epoch 1: 3.1% in 1 epoch", "epoch 3: it fails", "epoch 3: 1% in 8 epochs"]
 
 
 @pytest.mark.parametrize(
