@@ -193,10 +193,13 @@ class Subject:
 
     def _known(self) -> Tensor | str:
         """Positions of images that have a label, as far as labels are at hand; or what they are."""
-        if self.labels is None:  # those of the images are read with them, of those that are drawn
+        labels = self.labels
+        if labels is None and self.source.known_labels() is not None:  # such as those of a table
+            labels = labels_of(self.source)
+        if labels is None:  # those of the images are read with them, of those that are drawn
             return torch.arange(len(self.source))
         try:
-            return has_label(as_classes(self.labels)).nonzero().flatten()
+            return has_label(as_classes(labels)).nonzero().flatten()
         except TypeError as error:
             return str(error)
 

@@ -203,6 +203,18 @@ def test_images_without_a_label_train_and_the_others_all_rate() -> None:
     assert said == "3 images with a label are too few to keep some of them for a test"
 
 
+def test_labels_of_a_table_with_blanks_all_rate(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "b.png")
+    cells = ["ab"[row // 4 % 2] if row % 4 == 0 else "" for row in range(240)]  # sixty have one
+    rows = [f"{cell or 'a'}.png,{cell}" for cell in cells]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+    rated = Subject(tmp_path / "table.csv").rated((16, 16), 20, None, seed=0)
+    assert not isinstance(rated, str)
+    assert (len(rated.test[1]), len(rated.train[1])) == (held_out(60), 20)
+    assert not {*(rated.kept % 4).tolist()} - {0}
+
+
 def test_what_was_asked_for_is_told_as_it_was_said() -> None:
     said = {"scale": (0.2, 1.0), "tasks": ["rotate", ("moco", {"queue_size": 64})], "teacher": None}
     kept = {"scale": [0.2, 1.0], "tasks": ["rotate", ["moco", {"queue_size": 64}]], "teacher": None}
