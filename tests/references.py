@@ -411,6 +411,16 @@ def uniformity_in_loops(features: Tensor) -> float:
     return math.log(sum(kernels) / len(kernels))
 
 
+def retrieval_in_loops(features: Tensor, views: Tensor) -> float:
+    """Share of images whose features are those of the largest cosine with their own view."""
+    rows, asked = features.double(), views.double()
+    found = 0
+    for n, view in enumerate(asked):
+        cosines = [float(view @ row / (view.norm() * row.norm())) for row in rows]
+        found += cosines.index(max(cosines)) == n
+    return found / len(asked)
+
+
 def rankme_by_numpy(features: Tensor, eps: float = 1e-7) -> float:
     """Garrido et al. 2022, equation 1, singular value by singular value."""
     singular = np.linalg.svd(features.double().numpy(), compute_uv=False).tolist()

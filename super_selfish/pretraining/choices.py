@@ -37,7 +37,8 @@ class Choices:
         reserved: Seconds that are kept for rating and the page.
         load: Times as long as on a free core, where other work runs beside.
         rated: Images with labels that its rating learns from; 0 without labels.
-        tested: Images with labels that training does not see, for the test; 0 where that was given.
+        tested: Images that training does not see: with labels for the test, 0 where that was given;
+            without labels those by which candidates are compared.
         why: Four lines that say what was chosen and why.
         candidates: Algorithms that are compared first, of `choose`; until one of them is chosen.
         budget: Seconds of training of each of them in the first round.

@@ -23,9 +23,9 @@ from super_selfish.pretraining.halving import (
     Standing,
     compete,
     how_sure,
-    validation,
     wishes_for,
 )
+from super_selfish.pretraining.judging import ByLabels, ByViews, Judge
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.running import (
     Task,
@@ -35,6 +35,7 @@ from super_selfish.pretraining.running import (
     taken_up,
     trained,
 )
+from super_selfish.pretraining.subjects import Rated
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import checkpoint_path, has_checkpoint
@@ -42,13 +43,9 @@ from super_selfish.training.display import duration, tell
 from super_selfish.training.schedules import wants_length
 from super_selfish.training.weight_decay import wants_end
 
-# Of the runs of benchmarks/results, see docs/choosing.md.
-WORTHLESS = (
-    "Without labels nothing that we trust tells which algorithm is best: over 126 runs of 24 "
-    "algorithms the rank correlation of RankMe, alignment, uniformity and others with accuracy "
-    "lay between -0.6 and +0.8, by table and protocol, and those that agree best with it take an "
-    "untrained network for the best of all. So none was compared, and all of the time went to the "
-    "one that the rules name; a few hundred labels would do."
+TOO_FEW = (
+    "The images are too few to keep some of them to compare by, so none was compared, and all of "
+    "the time went to the algorithm that the rules name."
 )
 SHOWN = 32  # images that are asked whether they have colours
 
@@ -58,7 +55,7 @@ class Choice(Outcome):
     """As `Outcome`, with the comparison that came before.
 
     Attributes:
-        standings: Where each candidate stands, the winner first; empty without labels.
+        standings: Where each candidate stands, the winner first; empty of too few images.
         trust: How far to trust that the winner is the best, in a sentence.
     """
 
@@ -111,20 +108,22 @@ def choose(
 
     Half of the time for training goes to the comparison, by successive halving: all candidates
     train for a little, the better half for as long again, and so on until one is left. They begin
-    with the same weights, are rated by k-NN and linear probe on labelled images that are none of
-    the test, and go on with their own run from round to round, at a constant rate. So does the
-    winner for the rest, with a rate that falls along a cosine. Then it is rated on images that
-    neither training nor choice have seen.
+    with the same weights, are rated on images that they have not seen, and go on with their own run
+    from round to round, at a constant rate. So does the winner for the rest, with a rate that falls
+    along a cosine. Where there are labels, it is then rated on images that neither training nor
+    choice have seen.
 
-    Without labels there is no comparison, since no measure is known well enough to rank algorithms
-    as accuracy does (docs/choosing.md): the one that `pretrain` would take has all of the time.
+    With labels they are rated by k-NN and linear probe, on images that are none of the test.
+    Without any, by how often an image is the nearest to a view of itself (`Health.retrieval`), of a
+    fifth of the images, 2,000 at most, that are kept from training; `trust` says how well that
+    agrees with accuracy (docs/choosing.md).
 
     Everything lies in `out`, as for `pretrain`; results of the comparison are in
     `candidates.jsonl`. After Ctrl-C the same call goes on.
 
     Args:
         images: As for `pretrain`, but no stream.
-        labels: As for `pretrain`; some hundred do.
+        labels: As for `pretrain`; some hundred do, and tell more than none.
         time: Of everything.
         out: As for `pretrain`.
         test: As for `pretrain`.
@@ -201,21 +200,32 @@ def choose(
         record.write()
     tell(str(record.choices), shown=progress)
     rated = task.rated(record.choices.image_size, record.choices.rated)
-    training = task.training(record, rated)
+    judge, kept = _judge(task, record, rated)
+    training = task.training(record, kept)
     standings: list[Standing] = []
-    trust = WORTHLESS
-    if rated is not None:
-        parts = validation(rated)
-        standings = compete(task, record, training, parts)
+    trust = TOO_FEW
+    if judge is not None:
+        standings = compete(task, record, training, judge)
         if standings[0].accuracy is None:
             raise RuntimeError(f"all candidates failed; {_line(standings[0])}")
-        trust = how_sure(standings, len(parts[1][1]))
+        trust = how_sure(standings, judge)
         task.wishes = wishes_for(task, standings[0].algorithm)
         _go_on_with(task, record, standings[0], len(training))
         tell(f"{trust} It trains on for {duration(task.clock.left)}.", shown=progress)
     supervisor = trained(task, record, training)
     found = finish(task, record, supervisor, rated)
     return Choice(**vars(found), standings=tuple(standings), trust=trust)
+
+
+def _judge(task: Task, record: Record, rated: Rated | None) -> tuple[Judge | None, Tensor | None]:
+    """By what candidates are ranked, if they can be, and the positions kept from training."""
+    if rated is not None:
+        return ByLabels.of(rated), rated.kept
+    kept = task.subject.drawn(record.choices.tested, task.wishes.seed)
+    if len(kept) == 0:
+        return None, None
+    images = task.subject.at(record.choices.image_size)
+    return ByViews(images.subset(kept.tolist())), kept
 
 
 def _names(algorithms: Sequence[str]) -> tuple[str, ...]:
@@ -255,11 +265,13 @@ def _planned(task: Task, names: Sequence[str]) -> Record:
     """The record of a new call; of so many candidates as there is time for."""
     record = planned(task, share=1.0 - rules.COMPARED)
     choices = record.choices
-    if not choices.rated:
+    if not choices.rated and not choices.tested:
         return record
     seconds = rules.COMPARED * (task.clock.left - choices.reserved)
-    look = choices.seconds_a_step / (6 * choices.batch_size)
-    rating = choices.rated * look + RATING * choices.load
+    read = task.subject.sampled(choices.image_size, task.wishes.seed).seconds_an_image
+    look = choices.seconds_a_step / (rules.LOOKS_OF_A_STEP * choices.batch_size)
+    images, looks = (choices.rated, 1) if choices.rated else (choices.tested, OF_VIEWS)
+    rating = images * (read + looks * look) + RATING * choices.load
     for number in range(len(names), 1, -1):
         budget = rules.first_budget(seconds, number, rating)
         if budget >= rules.LEAST_COMPARED_UPDATES * choices.seconds_a_step:
@@ -275,6 +287,7 @@ def _planned(task: Task, names: Sequence[str]) -> Record:
 
 
 RATING = 3.0  # seconds of a core for k-NN, probe and what is around them, besides features
+OF_VIEWS = 4  # looks at an image: itself, two views, perhaps by an untrained network
 
 
 def _with_candidates(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from super_selfish.evaluation.baselines import TWIN, beside, untrained_network
 from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.evaluation import Evaluation
-from super_selfish.evaluation.health.health import Health, health
+from super_selfish.evaluation.features import LabelledSource
+from super_selfish.evaluation.health.health import Health, health, spread_images
+from super_selfish.evaluation.rated_network import open_network
+from super_selfish.evaluation.verdicts import least_difference
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.choices import Paths, Record
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.running import Task
-from super_selfish.pretraining.subjects import Rated, Subject
+from super_selfish.pretraining.subjects import Rated
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.display import duration
 
@@ -35,7 +39,8 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
     try:
         place = paths.backbone(task.format)
         files["backbone"] = supervisor.export_backbone(place, task.format)
-        evaluation, healthy = _judged(supervisor, task.subject, rated, task.progress)
+        evaluation, healthy, known_again = _judged(task, record, supervisor, rated)
+        remarks += known_again
         if task.with_page:
             most = rules.page_images(clock.left, load)
             files["report"] = _page(supervisor, paths, evaluation, most)
@@ -52,17 +57,49 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
 
 
 def _judged(
-    supervisor: Supervisor, subject: Subject, rated: Rated | None, progress: bool
-) -> tuple[Evaluation | None, Health | None]:
-    """What labels say, or without them the features."""
+    task: Task, record: Record, supervisor: Supervisor, rated: Rated | None
+) -> tuple[Evaluation | None, Health | None, list[str]]:
+    """What labels say, or without them the features, and sentences on these."""
     if rated is not None:
-        return evaluate(supervisor, rated.train, rated.test, progress=progress), None
-    images = subject.at(supervisor.image_size)
+        return evaluate(supervisor, rated.train, rated.test, progress=task.progress), None, []
+    images = task.subject.at(supervisor.image_size)
     if not images.has_random_access:
         if images.at_hand < 2:
-            return None, None
+            return None, None, []
         images = images.subset(range(images.at_hand))
-    return None, health(supervisor, images)
+    choices = record.choices
+    look = choices.seconds_a_step / (rules.LOOKS_OF_A_STEP * choices.batch_size)
+    most = rules.judged_images(choices.reserved, look)
+    shown = spread_images(LabelledSource(images, None), most)
+    found = health(supervisor, shown, num_images=None)
+    return None, found, [beside_untrained(supervisor, shown, found)]
+
+
+def beside_untrained(supervisor: Supervisor, shown: LabelledSource, found: Health) -> str:
+    """How often features know an image again, and those of an untrained network, in a sentence.
+
+    Args:
+        supervisor: When its training is over.
+        shown: The images, without labels.
+        found: What its features say of them.
+    """
+    network = open_network(supervisor)
+    twin = untrained_network(TWIN, network.module, seed=0)
+    assert twin is not None  # noqa: S101
+    # Of weights that may have learned something, or that nobody knows, the note says what they are.
+    who = "an untrained network" if twin.is_known else (twin.note or "").partition(";")[0]
+    twin = beside(twin, network, shown.images)
+    before = health(twin.network, shown, num_images=None, preprocess=network.preprocess).retrieval
+    after, images = found.retrieval, found.images
+    said = (
+        f"{after:.1%} of {images:,} images are the nearest to a view of themselves; "
+        f"by {who.partition(':')[0]} {before:.1%} are"
+    )
+    if abs(after - before) < least_difference(after, before, images):
+        return f"{said}: within noise, so nothing says that training has helped."
+    if after < before:
+        return f"{said}: fewer, so training has probably not helped."
+    return f"{said}. More of them mostly mean a higher accuracy (docs/choosing.md)."
 
 
 def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None, most: int) -> Path:

@@ -2,7 +2,7 @@
 
 Each candidate is one run, which every round goes on with: nothing is trained twice, and what the
 winner has learned it keeps. All begin with the same weights, see the same images, and are rated by
-the same labelled ones, of which none is of the test.
+the same others.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ from typing import Any, NamedTuple
 from super_selfish.evaluation.comparison.entries import FAILURES, seconds_of
 from super_selfish.evaluation.comparison.store import Record as Line
 from super_selfish.evaluation.comparison.store import RunStore
-from super_selfish.evaluation.evaluate import evaluate
 from super_selfish.evaluation.verdicts import least_difference
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.asking import algorithm_of
 from super_selfish.pretraining.choices import Record
+from super_selfish.pretraining.judging import Judge
 from super_selfish.pretraining.running import AGAIN, Task, settings_of
-from super_selfish.pretraining.subjects import Rated
 from super_selfish.training.checkpoint import checkpoint_path
 from super_selfish.training.display import open_bar, quiet
 from super_selfish.training.run import UNLIMITED
 from super_selfish.training.standing import goes_on_by
-
-PROTOCOLS = ("knn", "linear")
 
 
 class Standing(NamedTuple):
@@ -36,7 +33,8 @@ class Standing(NamedTuple):
         rounds: That it took part in.
         seconds: That it trained for.
         steps: That it did.
-        accuracy: After its last round, by protocol; None where it failed.
+        accuracy: After its last round, by protocol, or without labels by `"retrieval"` (see
+            `Health`); None where it failed.
         error: Why it failed, or None.
     """
 
@@ -49,28 +47,20 @@ class Standing(NamedTuple):
 
     @property
     def score(self) -> float:
-        """By which candidates are ranked: the mean over protocols."""
+        """By which candidates are ranked: the mean of its accuracies."""
         if self.accuracy is None:
             return float("-inf")
         return sum(self.accuracy.values()) / len(self.accuracy)
 
 
-def validation(rated: Rated) -> tuple[Any, Any]:
-    """Parts of what a rating learns from: one to learn from, one by which candidates are ranked."""
-    images, labels = rated.train
-    count = max(1, round(rules.VALIDATED * len(labels)))
-    first, rest = range(count), range(count, len(labels))
-    return (images.subset(rest), labels[count:]), (images.subset(first), labels[:count])
-
-
-def compete(task: Task, record: Record, images: Any, parts: tuple[Any, Any]) -> list[Standing]:
+def compete(task: Task, record: Record, images: Any, judge: Judge) -> list[Standing]:
     """Lets the candidates train in rounds; what is done already is not done again.
 
     Args:
         task: The call.
         record: Of it, with candidates and budget.
         images: To train on.
-        parts: As `validation` gives them.
+        judge: Rates candidates.
 
     Returns:
         Where each stands, the winner first.
@@ -88,7 +78,7 @@ def compete(task: Task, record: Record, images: Any, parts: tuple[Any, Any]) -> 
                 key = f"{name}-{place}"
                 line = store.read().get(key)
                 if line is None:
-                    line = _round(task, record, images, parts, name, place, store)
+                    line = _round(task, record, images, judge, name, place, store)
                     store.append(line)
                     record.seconds = task.clock.used
                     record.write()
@@ -101,7 +91,7 @@ def _round(
     task: Task,
     record: Record,
     images: Any,
-    parts: tuple[Any, Any],
+    judge: Judge,
     name: str,
     place: int,
     store: RunStore,
@@ -131,10 +121,7 @@ def _round(
                 supervisor.load(checkpoint)
             run = supervisor.run or supervisor.loaded
             line["steps"] = getattr(run, "global_step", 0)
-            rated = evaluate(
-                supervisor, *parts, protocols=PROTOCOLS, untrained=None, start=None, progress=False
-            )
-            line["accuracy"] = rated.pretrained
+            line["accuracy"] = judge(supervisor)
     except FAILURES as error:
         line["error"] = f"{type(error).__name__}: {error}"
     return line
@@ -151,22 +138,23 @@ def _standing(name: str, rounds: int, line: Line) -> Standing:
     return Standing(name, rounds, *(line[key] for key in ("seconds", "steps", "accuracy", "error")))
 
 
-def how_sure(standings: list[Standing], images: int) -> str:
+def how_sure(standings: list[Standing], judge: Judge) -> str:
     """How far the winner may be trusted to be the best.
 
     Args:
         standings: The winner first.
-        images: By which they were ranked.
+        judge: That has ranked them.
     """
     first, second = standings[:2]
     if second.accuracy is None:
         return f"{first.algorithm} is the only candidate that did not fail."
     ahead = first.score - second.score
-    noise = least_difference(first.score, second.score, images)
+    noise = least_difference(first.score, second.score, judge.number)
     said = (
-        f"{first.algorithm} was {100 * ahead:.1f} points before {second.algorithm}, the mean of "
-        f"{' and '.join(PROTOCOLS)} on {images:,} images"
+        f"{first.algorithm} was {100 * ahead:.1f} points before {second.algorithm}, {judge.score}"
     )
     if ahead < noise:
-        return f"{said}: within noise, so that the other may be as good (one run each)."
-    return f"{said}: more than noise of the images; there was one run each."
+        said += ": within noise, so that the other may be as good (one run each)."
+    else:
+        said += ": more than noise of the images; there was one run each."
+    return f"{said} {judge.doubt}".rstrip()

@@ -185,7 +185,7 @@ def plan(
         left: From the seconds that are kept for rating to those that there are for the run, now.
         total: Seconds of the whole call.
         free: Images that may be trained on; None where nobody knows.
-        rated: Images with labels that rating learns from, and those of the test.
+        rated: Images with labels that rating learns from, and those that are kept from training.
 
     Raises:
         ValueError: If hardly a step fits.
@@ -299,7 +299,8 @@ def _of_images(chosen: Choices, subject: Subject, free: int | None) -> str:
         number = f"{chosen.num_images:,}"
     said = f"Images: {number}; {seen}, {channels}"
     if chosen.tested:
-        said += f"; {chosen.tested:,} others are kept to test on"
+        purpose = "test on" if chosen.rated else "compare by"
+        said += f"; {chosen.tested:,} others are kept to {purpose}"
     return said
 
 

@@ -132,5 +132,6 @@ def pretrain(
             shown=progress,
         )
     rated = task.rated(record.choices.image_size, record.choices.rated)
-    supervisor = trained(task, record, task.training(record, rated))
+    kept = None if rated is None else rated.kept
+    supervisor = trained(task, record, task.training(record, kept))
     return finish(task, record, supervisor, rated)

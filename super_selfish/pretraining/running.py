@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.checking.quick import warn_of_images
@@ -101,10 +101,9 @@ class Task:
             raise ValueError(f"labels that nothing can be rated by: {rated}")
         return None
 
-    def training(self, record: Record, rated: Rated | None) -> ImageSource:
-        """The images that a run sees."""
+    def training(self, record: Record, kept: Tensor | None) -> ImageSource:
+        """The images that a run sees: none at the positions `kept`."""
         chosen = record.choices
-        kept = None if rated is None else rated.kept
         return self.subject.training(chosen.image_size, kept, chosen.num_images, self.wishes.seed)
 
 
@@ -312,7 +311,8 @@ def planned(task: Task, share: float = 1.0) -> Record:
 
     Args:
         task: The call.
-        share: Of the time for training, which one run shall have where there are labels.
+        share: Of the time for training, which one run shall have. Below 1 others are compared in
+            the rest, by images that are kept from all of them.
     """
     subject, wishes, clock = task.subject, task.wishes, task.clock
     _look_at(task)
@@ -325,7 +325,10 @@ def planned(task: Task, share: float = 1.0) -> Record:
         most = rules.rated_images(reserved, own.seconds_an_image + 1e-6, 0)
         rated = task.rated(subject.source.image_size, most)
     tested = 0 if rated is None else len(rated.kept)
-    part = 1.0 if rated is None else share
+    if rated is None and share < 1.0:
+        number = subject.num_images or 0
+        tested = rules.compared_images(number, clock.total, own.seconds_an_image + 1e-6)
+    part = share if rated is not None or tested else 1.0
     choices = plan(
         subject,
         wishes,
@@ -335,7 +338,9 @@ def planned(task: Task, share: float = 1.0) -> Record:
         rated=(0 if rated is None else len(rated.train[1]), tested),
     )
     if rated is not None:
-        look = own.seconds_an_image + choices.seconds_a_step / (6 * choices.batch_size)
+        look = own.seconds_an_image + choices.seconds_a_step / (
+            rules.LOOKS_OF_A_STEP * choices.batch_size
+        )
         most = min(choices.rated, rules.rated_images(choices.reserved, look, tested))
         choices = replace(choices, rated=most)
     return Record(task.paths.choices, task.asked, choices, clock.total, clock.used)

@@ -191,6 +191,16 @@ class Subject:
         rated = (part.subset(train.tolist()), labels[train])
         return Rated(rated, test, chosen[kept])
 
+    def drawn(self, number: int, seed: int) -> Tensor:
+        """Positions `[n]` of some images, drawn by the seed; n is `number`.
+
+        Args:
+            number: Of images.
+            seed: Of the draw.
+        """
+        order = torch.randperm(len(self.source), generator=torch.Generator().manual_seed(seed))
+        return order[:number]
+
     def _known(self) -> Tensor | str:
         """Positions of images that have a label, as far as labels are at hand; or what they are."""
         labels = self.labels

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 from super_selfish.training.history import Row
 
 # Columns that `evaluation.Monitor` writes, and nobody else.
-COLUMNS = ("knn", "linear", "rankme", "uniformity", "alignment", "directions", "top_variance")
+COLUMNS = (
+    *("knn", "linear", "retrieval", "rankme", "uniformity", "alignment"),
+    *("directions", "top_variance"),
+)
 
 
 class EpochMonitor(Protocol):

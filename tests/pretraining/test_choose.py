@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from super_selfish import choose
-from super_selfish.pretraining import finishing, halving, planning, rules
+from super_selfish.data import as_source
+from super_selfish.evaluation import health
+from super_selfish.pretraining import finishing, halving, judging, planning, rules
 from super_selfish.pretraining.asking import algorithm_of
-from super_selfish.pretraining.choose import WORTHLESS, Choice
+from super_selfish.pretraining.choose import TOO_FEW, Choice
 from super_selfish.pretraining.halving import Standing
 from super_selfish.pretraining.timing import Pace
 from super_selfish.training.callbacks import Callback
+from super_selfish.training.display import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*few to learn from")
 
@@ -115,7 +118,7 @@ def test_an_interrupted_comparison_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = call(labelled, tmp_path / "whole", tiny_backbone())
-    rate, rated = halving.evaluate, []
+    rate, rated = judging.evaluate, []
 
     def ends(supervisor: Any, *given: Any, **named: Any) -> Any:
         rated.append(type(supervisor).__name__)
@@ -124,7 +127,7 @@ def test_an_interrupted_comparison_goes_on(
         return rate(supervisor, *given, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(halving, "evaluate", ends)
+        patched.setattr(judging, "evaluate", ends)
         with pytest.raises(KeyboardInterrupt):
             call(labelled, tmp_path / "parts", tiny_backbone())
     lines = (tmp_path / "parts" / "candidates.jsonl").read_text().splitlines()
@@ -149,11 +152,61 @@ def test_one_that_fails_is_listed_with_its_reason(
         call((grey, labels), tmp_path / "none", tiny_backbone(1), algorithms=names)
 
 
-def test_without_labels_nothing_is_compared(
+def test_without_labels_candidates_are_ranked_by_views_of_images_that_none_has_seen(
+    labelled: tuple[Tensor, Tensor],
+    tmp_path: Path,
+    tiny_backbone: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, _ = labelled
+    judged, trained_on = [], []
+    rate, round_of = judging.health, halving._round
+
+    def note(supervisor: Any, asked: Any, **given: Any) -> Any:
+        judged.append(torch.stack([asked[place].image for place in range(len(asked))]))
+        return rate(supervisor, asked, **given)
+
+    def one(task: Any, record: Any, seen: Any, *rest: Any) -> Any:
+        trained_on.append(torch.stack([seen[place].image for place in range(len(seen))]))
+        return round_of(task, record, seen, *rest)
+
+    monkeypatch.setattr(judging, "health", note)
+    monkeypatch.setattr(halving, "_round", one)
+    choice = call(images, tmp_path, tiny_backbone())
+    assert len(judged) == len(trained_on) == 5
+    parts = torch.cat([judged[0], trained_on[0]]).flatten(1).tolist()
+    assert len(judged[0]) == 12 and sorted(parts) == sorted(images.flatten(1).tolist())
+    assert all(torch.equal(asked, judged[0]) for asked in judged)
+    assert [standing.rounds for standing in choice.standings] == [2, 2, 1]
+    first, second, _ = choice.standings
+    assert first.accuracy is not None and set(first.accuracy) == {"retrieval"}
+    assert first.score >= second.score and choice.choices.algorithm == first.algorithm
+    assert "nearest of 12 to a view of themselves" in choice.trust
+    assert choice.trust.endswith(rules.TRUST_OF_VIEWS)
+    assert "12 others are kept to compare by" in choice.choices.why[0]
+    assert choice.evaluation is None and choice.health is not None
+    again = call(images, tmp_path, tiny_backbone())
+    assert again.standings == choice.standings and len(judged) == 5
+
+
+def test_a_candidate_is_judged_by_its_own_features(images: Tensor, tiny_backbone: Any) -> None:
+    source = as_source(images)
+    judge = judging.ByViews(source)
+    with quiet():
+        supervisor = algorithm_of("simclr")[0](images, tiny_backbone())
+    found = judge(supervisor)["retrieval"]
+    assert found == health(supervisor, images).retrieval and judge.number == len(images)
+    with torch.no_grad():  # images that all have the same features are told apart by luck
+        for parameter in supervisor.get_backbone().parameters():
+            parameter.zero_()
+    assert judge(supervisor)["retrieval"] <= 1 / len(images) < found
+
+
+def test_of_too_few_images_nothing_is_compared(
     images: Tensor, tmp_path: Path, tiny_backbone: Any
 ) -> None:
     choice = call(images, tmp_path, tiny_backbone(), batch_size=8)
-    assert choice.standings == () and choice.trust == WORTHLESS
+    assert choice.standings == () and choice.trust == TOO_FEW
     assert choice.choices.algorithm == "simclr" and choice.health is not None
     assert choice.choices.train_seconds > 0.9 * 3600  # all of the time
 
@@ -224,9 +277,17 @@ def test_what_makes_no_sense_is_refused(
 def test_how_sure_the_winner_is_depends_on_the_images() -> None:
     first = Standing("moco", 2, 10.0, 100, {"knn": 0.6, "linear": 0.7}, None)
     second = Standing("byol", 2, 10.0, 100, {"knn": 0.55, "linear": 0.65}, None)
-    told = halving.how_sure([first, second], 500)
+    images = torch.zeros(1000, 1, 8, 8, dtype=torch.uint8)
+
+    def judge(number: int) -> judging.ByLabels:
+        parts = images[:9], torch.arange(9)
+        return judging.ByLabels(parts, (images[:number], torch.zeros(number)))
+
+    told = halving.how_sure([first, second], judge(500))
     assert "moco was 5.0 points before byol" in told and "within noise" in told
-    assert "more than noise" in halving.how_sure([first, second], 1000)
+    assert told.endswith("(one run each).")
+    told = halving.how_sure([first, second], judge(1000))
+    assert "the mean of knn and linear on 1,000 images" in told and "more than noise" in told
 
 
 def test_all_candidates_begin_with_the_same_weights(labelled: tuple[Tensor, Tensor]) -> None:

@@ -15,14 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from super_selfish import pretrain
-from super_selfish.data import ImageSource
+from super_selfish.data import ImageSource, as_source
+from super_selfish.evaluation import health
+from super_selfish.evaluation.features import LabelledSource
 from super_selfish.pretraining import choices, finishing, planning
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.rules import held_out
 from super_selfish.pretraining.running import plain_value
 from super_selfish.pretraining.subjects import Subject
 from super_selfish.pretraining.timing import Pace, pace_of
-from super_selfish.supervisors import MAESupervisor, RotateNetSupervisor
+from super_selfish.supervisors import MAESupervisor, RotateNetSupervisor, SimCLRSupervisor
 from super_selfish.training.callbacks import Callback
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*few to learn from")
@@ -258,6 +260,47 @@ def test_without_labels_the_verdict_of_health_is_given(
     assert outcome.health is not None and outcome.health.images == 22
     assert outcome.health.verdict in str(outcome)
     assert outcome.choices.tested == 0
+    assert " of 22 images are the nearest to a view" in outcome.remarks[-1]
+    assert "by an untrained network" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "words"),
+    [
+        ("trained", "fewer, so training has probably not helped"),
+        ("untrained", "More of them mostly mean a higher accuracy"),
+        ("both", "within noise, so nothing says that training has helped"),
+    ],
+)
+def test_without_labels_features_stand_beside_those_of_an_untrained_network(
+    collapsed: str, words: str, tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = torch.rand(64, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    images = nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
+    supervisor = SimCLRSupervisor(images, tiny_backbone())
+    twin = finishing.untrained_network("twin", supervisor.get_backbone(), 0)
+    assert twin is not None
+    monkeypatch.setattr(finishing, "untrained_network", lambda *_, **__: twin)
+    ill = {"trained": [supervisor.get_backbone()], "untrained": [twin.network]}
+    with torch.no_grad():
+        for network in ill.get(collapsed, [supervisor.get_backbone(), twin.network]):
+            for parameter in network.parameters():
+                parameter.zero_()
+    shown = LabelledSource(as_source(images), None)
+    found = health(supervisor, shown, num_images=None)
+    said = finishing.beside_untrained(supervisor, shown, found)
+    assert "; by an untrained network " in said
+    assert said.startswith(f"{found.retrieval:.1%} of 64 images are") and words in said
+
+
+def test_weights_that_may_have_learned_are_not_called_untrained(images: Tensor) -> None:
+    # Nobody knows whether these were trained, since no norms tell.
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    supervisor = SimCLRSupervisor(images, network)
+    supervisor.supervise(epochs=1, batch_size=8, name=None, progress=False)
+    shown = LabelledSource(as_source(images), None)
+    said = finishing.beside_untrained(supervisor, shown, health(supervisor, shown))
+    assert "; by the weights of the backbone before training " in said
 
 
 @pytest.mark.usefixtures("no_page")

@@ -133,8 +133,8 @@ def test_reading_is_whatever_makes_most_steps() -> None:
 
 def test_candidates_are_of_each_family_and_fit_the_images() -> None:
     grey = rules.candidates(is_coloured=False)
-    assert grey == ("rotate", "denoise", "exemplar", "simclr", "barlow_twins")
-    coloured = ("rotate", "colorization", "exemplar", "simclr", "barlow_twins")
+    assert grey == ("rotate", "denoise", "exemplar", "simclr", "vicreg")
+    coloured = ("rotate", "colorization", "exemplar", "simclr", "vicreg")
     assert rules.candidates(is_coloured=True) == coloured
 
 
@@ -149,3 +149,18 @@ def test_all_rounds_and_ratings_take_the_time_that_there_is() -> None:
     # Five train for b, three of them until 2 b, two of these until 4 b: 5 b + 3 b + 2 (2 b).
     assert rules.first_budget(1300.0, 5, 10.0) == pytest.approx((1300 - 100) / 12)
     assert rules.first_budget(100.0, 2, 5.0) == pytest.approx(45.0)
+
+
+def test_images_are_compared_by_as_many_as_can_be_read_in_a_fiftieth_of_the_time() -> None:
+    assert rules.compared_images(49, 1e9, 1e-6) == 0
+    assert rules.compared_images(1000, 600.0, 0.01) == 200  # a fifth
+    assert rules.compared_images(10**6, 600.0, 1e-6) == 2000
+    assert rules.compared_images(10**6, 600.0, 0.01) == 1200  # 12 s to read them
+    assert rules.compared_images(10**6, 600.0, 1.0) == 100
+    assert rules.compared_images(300, 600.0, 1.0) == 60
+
+
+def test_features_are_judged_by_as_many_images_as_there_is_time_for() -> None:
+    assert rules.judged_images(60.0, 1e-6) == 2048
+    assert rules.judged_images(60.0, 0.01) == 500  # six looks at each in half a minute
+    assert rules.judged_images(1.0, 0.01) == 200

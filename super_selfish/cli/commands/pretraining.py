@@ -38,7 +38,7 @@ def pretrain(images: str, *, test: str | None = None, **given: Any) -> None:
 
 
 def choose(images: str, *, test: str | None = None, **given: Any) -> None:
-    """Compares algorithms on labelled images, and pretrains with the best of them.
+    """Compares algorithms on images, with labels or without, and pretrains with the best of them.
 
     Args:
         images: As for `pretrain`.

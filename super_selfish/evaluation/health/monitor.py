@@ -45,20 +45,21 @@ MEASURES = (  # columns of the history: measures of `Health`
     "alignment",
     "uniformity",
     "dead",
+    "retrieval",
 )
 # By what the best checkpoint may be chosen, and whether more is better. The loss, the alignment and
 # the like are at their best in a network that has collapsed, so they are not among them.
-SIGNS = {"rankme": 1.0, "uniformity": -1.0, "knn": 1.0, "linear": 1.0}
+SIGNS = {"retrieval": 1.0, "rankme": 1.0, "uniformity": -1.0, "knn": 1.0, "linear": 1.0}
 
 
 class Monitor:
     """Measures the health of a backbone at the end of epochs: `supervise(..., monitor=Monitor())`.
 
     What it finds are further columns of the epoch's row in the history (and so of the CSV file):
-    `rankme`, `directions`, `top_variance`, `feature_std`, `alignment`, `uniformity`, `dead` (see
-    `Health`), with labels `knn` or `linear`, and `monitor_seconds`, the time that it took. A
-    backbone that is not healthy is told of with a `HealthWarning`, as by the algorithms' own checks
-    after 100 steps.
+    `rankme`, `directions`, `top_variance`, `feature_std`, `alignment`, `uniformity`, `dead`,
+    `retrieval` (see `Health`), with labels `knn` or `linear`, and `monitor_seconds`, the time that
+    it took. A backbone that is not healthy is told of with a `HealthWarning`, as by the algorithms'
+    own checks after 100 steps.
 
     It changes nothing: the weights after a monitored run are, bit for bit, those after an
     unmonitored one. With several processes the first one measures, and the others meet it at the
@@ -97,10 +98,10 @@ class Monitor:
                 may then be much of its time. With a number the last epoch is always measured.
             probe: `"knn"`, or `"linear"`, which takes longer.
             neighbours: Of the k-NN; default: as in `knn_accuracy`.
-            keep_best: `"rankme"`, `"uniformity"`, `"knn"` or `"linear"`: writes a checkpoint
-                `name + "-best"` whenever that is better than in all epochs measured before, those
-                before a resumption included, if a monitor of the same settings measured them. The
-                run's last line says which epoch that was.
+            keep_best: `"retrieval"`, `"rankme"`, `"uniformity"`, `"knn"` or `"linear"`: writes a
+                checkpoint `name + "-best"` whenever that is better than in all epochs measured
+                before, those before a resumption included, if a monitor of the same settings
+                measured them. The run's last line says which epoch that was.
             num_images: At most so many images are used, evenly spread, always the same.
             batch_size: Images per forward pass.
             seed: Of the views and of the split into halves.

@@ -37,6 +37,7 @@ MEANINGS = {
     "images stay apart.",
     "uniformity": "How evenly the features fill the sphere. Less is better; 0 is collapse.",
     "dead": "Share of features that are the same for every image. Less is better.",
+    "retrieval": "Share of images that are the nearest to a view of themselves. More is better.",
     "accuracy": "Share of right answers to the algorithm's own question, in training.",
     "lr": "Learning rate at the end of the epoch.",
     "images_per_second": "Speed of training, the wait for data included.",

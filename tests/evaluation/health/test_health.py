@@ -138,7 +138,7 @@ def test_health_prints_as_a_block_and_gives_plain_values(many: Tensor) -> None:
     lines = str(found).splitlines()
     assert lines[0] == found.verdict
     assert "of at most 50 (bounded by the images: give more)" in lines[1]
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert "bounded" not in str(health(Fixed(torch.relu), many))
     assert set(found.as_dict()) == set(Health.__dataclass_fields__)
 
@@ -306,11 +306,11 @@ def test_measuring_the_twin_changes_nothing(images: Tensor) -> None:
 def test_a_notebook_shows_the_verdict_marked_and_every_measure(
     is_healthy: bool, verdict: str, kind: str
 ) -> None:
-    found = Health(200, 64, 40.5, 50, 0.25, 0.5, 0.1, -2.0, 0.0, is_healthy, verdict)
+    found = Health(200, 64, 40.5, 50, 0.25, 0.5, 0.1, -2.0, 0.0, 0.4, is_healthy, verdict)
     shown = Card(found._repr_html_())
     assert shown.text.startswith(f"Health of the features {verdict} RankMe: 40.5 of at most 64")
     assert shown.classes[:3] == ["super-selfish", "verdict", kind or "quiet"]
-    assert len(found.measures) == 6
+    assert len(found.measures) == 7
     for name, words in found.measures.items():
         assert f"{name}: {words}" in shown.text
         assert re.search(rf"^  {name} +{re.escape(words)}$", str(found), re.MULTILINE)

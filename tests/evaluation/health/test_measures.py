@@ -12,10 +12,16 @@ from super_selfish.evaluation.health.measures import (
     dead_share,
     directions_carrying,
     rankme,
+    retrieval,
     uniformity,
     variance_shares,
 )
-from tests.references import alignment_in_loops, rankme_by_numpy, uniformity_in_loops
+from tests.references import (
+    alignment_in_loops,
+    rankme_by_numpy,
+    retrieval_in_loops,
+    uniformity_in_loops,
+)
 
 
 def features(images: int, width: int, rank: int, seed: int = 0) -> Tensor:
@@ -41,6 +47,26 @@ def test_rankme_counts_equal_directions_and_is_bounded_by_images_and_features() 
 def test_rankme_does_not_ask_for_the_scale() -> None:
     drawn = features(30, 12, 12)
     assert rankme(drawn * 1e-6) == pytest.approx(rankme(drawn), rel=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("pairs_per_block", [2**23, 50])
+def test_retrieval_is_what_loops_count(
+    noise: float, pairs_per_block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "_PAIRS_PER_BLOCK", pairs_per_block)
+    drawn = features(23, 6, 6)
+    views = drawn + noise * features(23, 6, 6, seed=1)
+    assert retrieval(drawn, views) == pytest.approx(retrieval_in_loops(drawn, views))
+
+
+def test_retrieval_asks_for_directions_and_is_chance_for_a_collapsed_network() -> None:
+    eye = torch.eye(4)
+    assert retrieval(eye, 3 * eye + 0.1) == 1.0
+    assert retrieval(eye, eye[[1, 0, 2, 3]]) == 0.5
+    assert retrieval(torch.ones(5, 3), torch.ones(5, 3)) == pytest.approx(1 / 5)
+    with pytest.raises(ValueError, match=r"same shape, got \[4, 4\] and \[3, 4\]"):
+        retrieval(eye, eye[:3])
 
 
 def test_shares_of_variance_are_those_of_the_principal_components() -> None:

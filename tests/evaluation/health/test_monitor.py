@@ -332,7 +332,7 @@ def test_what_a_measurement_took_is_noted(images: Tensor, monkeypatch: pytest.Mo
         ({"every": "often"}, "every is a number of epochs"),
         ({"probe": "svm"}, 'probe must be "knn" or "linear", got \'svm\''),
         ({"neighbours": 0}, "neighbours must be at least 1, got 0"),
-        ({"keep_best": "loss"}, r"keep_best must be one of \['knn', 'linear', 'rankme', 'unif"),
+        ({"keep_best": "loss"}, r"keep_best must be one of \['knn', 'linear', 'rankme', 'retr"),
         ({"num_images": 1}, "num_images must be at least 2, got 1"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
