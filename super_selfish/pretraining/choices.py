@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,12 @@ class Choices:
         rows = {name: tuple(values[name]) for name in ("image_size", "why", "candidates")}
         return cls(**{**values, **rows})
 
+    @property
+    def updates(self) -> int:
+        """Of the whole run."""
+        a_pass = self.steps_per_epoch or -(-(self.num_images or 0) // self.batch_size)
+        return self.epochs * a_pass
+
     def stretched(self, train_seconds: float) -> Choices:
         """The same with another time for training, which moves the number of epochs.
 
@@ -107,6 +113,7 @@ class Record:
         total: Seconds that everything may take.
         seconds: That all calls so far have taken.
         is_done: Whether everything is written.
+        remarks: What is to be known of its course, a sentence each.
     """
 
     path: Path
@@ -115,6 +122,7 @@ class Record:
     total: float
     seconds: float = 0.0
     is_done: bool = False
+    remarks: list[str] = field(default_factory=list)
 
     def write(self) -> None:
         """Writes it in the place of the former one."""
@@ -125,6 +133,7 @@ class Record:
             "total": self.total,
             "seconds": round(self.seconds, 1),
             "is_done": self.is_done,
+            "remarks": self.remarks,
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.path, lambda file: file.write(text.encode()))
@@ -147,7 +156,8 @@ def read_record(path: Path) -> Record | None:
             raise ValueError(f"it is of version {content['version']!r}, not {VERSION}")
         chosen = Choices.of(content["choices"])
         times = float(content["total"]), float(content["seconds"])
-        return Record(path, dict(content["asked"]), chosen, *times, bool(content["is_done"]))
+        is_done, remarks = bool(content["is_done"]), list(content.get("remarks", ()))
+        return Record(path, dict(content["asked"]), chosen, *times, is_done, remarks)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no record of a run of this version ({type(error).__name__}: {error}): give "

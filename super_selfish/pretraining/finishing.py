@@ -30,7 +30,7 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
         rated: Labelled images to rate by, if there are any.
     """
     paths, clock, load = task.paths, task.clock, record.choices.load
-    remarks = _of_course(supervisor, record)
+    was_done, had_time = record.is_done, clock.left > 0
     files = {
         "checkpoint": paths.checkpoint,
         "history": paths.history,
@@ -40,20 +40,20 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
         place = paths.backbone(task.format)
         files["backbone"] = supervisor.export_backbone(place, task.format)
         evaluation, healthy, known_again = _judged(task, record, supervisor, rated)
-        remarks += known_again
         if task.with_page:
             most = rules.page_images(clock.left, load)
             files["report"] = _page(supervisor, paths, evaluation, most)
+        if not was_done and clock.used > clock.total and task.repeats is None:
+            cause = ": rating took more than its part" if had_time else ""
+            over = duration(clock.used - clock.total)
+            record.remarks.append(f"It took {over} longer than the time given{cause}.")
         record.is_done = True
     finally:
-        record.seconds = clock.used
+        if not was_done:  # rating it once more takes nothing from a longer time
+            record.seconds = clock.used
         record.write()
-    if clock.used > clock.total and task.repeats is None:
-        over = duration(clock.used - clock.total)
-        remarks.append(
-            f"It took {over} longer than the time given: rating took more than its part."
-        )
-    return Outcome(supervisor, record.choices, evaluation, healthy, files, tuple(remarks))
+    remarks = (*record.remarks, *known_again)
+    return Outcome(supervisor, record.choices, evaluation, healthy, files, remarks)
 
 
 def _judged(
@@ -104,16 +104,3 @@ def beside_untrained(supervisor: Supervisor, shown: LabelledSource, found: Healt
 
 def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None, most: int) -> Path:
     return supervisor.report(paths.run, evaluation=evaluation, most_images=most)
-
-
-def _of_course(supervisor: Supervisor, record: Record) -> list[str]:
-    """What is to be said of a run that did not come to its last epoch."""
-    run = supervisor.run
-    if run is None or run.epoch >= run.epochs or run.stopped_by is not None:
-        return []
-    step = record.choices.seconds_a_step
-    return [
-        f"The time was up in epoch {run.epoch + 1} of {run.epochs}, before the rate had come to "
-        f"its end (it was {run.learning_rate:.2g}): steps took longer than the {step:.3g} s that "
-        "were measured. A longer time goes on."
-    ]

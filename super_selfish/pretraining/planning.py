@@ -212,13 +212,13 @@ def plan(
         batch, step = smaller, step * smaller / batch
     way = _reading(subject, wishes, taken, step, batch, seconds, free)
     for_steps = seconds - way.seconds_before
+    number: int | None = None
     steps_per_epoch: int | None = None
     if subject.source.has_random_access:
-        fit = rules.length(for_steps, way.seconds_a_step, batch, free or len(subject.source))
-        epochs, number, steps = fit
+        number = free or len(subject.source)
+        epochs, number, _ = rules.length(for_steps, way.seconds_a_step, batch, number)
     else:
         epochs, steps_per_epoch = rules.length_of_stream(for_steps, way.seconds_a_step)
-        number, steps = None, epochs * steps_per_epoch
     chosen = Choices(
         algorithm=wishes.algorithm,
         backbone=taken.rung.backbone,
@@ -238,7 +238,7 @@ def plan(
         rated=rated[0],
         tested=rated[1],
     )
-    reasons = why(chosen, subject, wishes, taken, slower, free, steps)
+    reasons = why(chosen, subject, wishes, taken, slower, free)
     return replace(chosen, why=reasons)
 
 
@@ -274,15 +274,24 @@ def why(
     taken: Timed,
     slower: Slower | None,
     free: int | None,
-    steps: int,
 ) -> tuple[str, ...]:
     """Four lines that say what was chosen, and why."""
     return (
         _of_images(chosen, subject, free),
-        _of_network(chosen, wishes, taken, slower, steps),
+        _of_network(chosen, wishes, taken, slower),
         _of_task(chosen, wishes),
-        _of_run(chosen, wishes, steps),
+        _of_run(chosen, wishes),
     )
+
+
+def told_anew(chosen: Choices, wishes: Wishes) -> Choices:
+    """Choices whose last line says how long the run is now.
+
+    Args:
+        chosen: After the time was changed.
+        wishes: The user's.
+    """
+    return replace(chosen, why=(*chosen.why[:-1], _of_run(chosen, wishes)))
 
 
 def _of_images(chosen: Choices, subject: Subject, free: int | None) -> str:
@@ -304,17 +313,17 @@ def _of_images(chosen: Choices, subject: Subject, free: int | None) -> str:
     return said
 
 
-def _of_network(
-    chosen: Choices, wishes: Wishes, taken: Timed, slower: Slower | None, steps: int
-) -> str:
+def _of_network(chosen: Choices, wishes: Wishes, taken: Timed, slower: Slower | None) -> str:
     yours = "your " if isinstance(wishes.backbone, nn.Module) else ""
     said = (
-        f"Network: {yours}{taken.rung.in_words}; {steps:,} updates of {chosen.batch_size} images "
-        f"fit ({chosen.seconds_a_step:.3g} s each)"
+        f"Network: {yours}{taken.rung.in_words}; an update of {chosen.batch_size} images takes "
+        f"{chosen.seconds_a_step:.3g} s"
     )
     if slower is not None:
         number = "fewer" if slower.fitting is None else f"{slower.fitting:,}, fewer"
-        said += f"; of {slower.rung.in_words} {number} than the {slower.needed:,} that are wanted"
+        said += (
+            f"; of {slower.rung.in_words} fit {number} than the {slower.needed:,} that are wanted"
+        )
     return said
 
 
@@ -324,23 +333,23 @@ def _of_task(chosen: Choices, wishes: Wishes) -> str:
     return f"Task: {chosen.algorithm}, which {rules.algorithm()[1]}"
 
 
-def _of_run(chosen: Choices, wishes: Wishes, steps: int) -> str:
+def _of_run(chosen: Choices, wishes: Wishes) -> str:
     if "lr_scheduler" in wishes.settings:
         rate = "by your schedule"
     else:
         rate = "falling along a cosine"
-    epochs = plural(chosen.epochs, "epoch")
+    epochs, updates = plural(chosen.epochs, "epoch"), plural(chosen.updates, "update")
     said = (
-        f"Run: {epochs} in {duration(chosen.train_seconds)} on {wishes.device.type}, the rate "
-        f"{rate}; {duration(chosen.reserved)} more for rating and the page"
+        f"Run: {epochs}, {updates}, in {duration(chosen.train_seconds)} on {wishes.device.type}, "
+        f"the rate {rate}; {duration(chosen.reserved)} more for rating and the page"
     )
     if chosen.cache:
         said += "; images are decoded once into a file"
     elif chosen.num_workers:
         said += f"; {plural(chosen.num_workers, 'process')} read"
     passes = chosen.epochs if chosen.num_images is not None else 1
-    if not rules.is_enough(steps, passes):
-        said += f"; {steps:,} updates are few: more time would help"
+    if not rules.is_enough(chosen.updates, passes):
+        said += f"; {updates} are few: more time would help"
     return said
 
 

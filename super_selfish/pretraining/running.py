@@ -31,7 +31,7 @@ from super_selfish.pretraining.choices import (
     read_record,
     refuse_others,
 )
-from super_selfish.pretraining.planning import Wishes, name_of, plan
+from super_selfish.pretraining.planning import Wishes, name_of, plan, told_anew
 from super_selfish.pretraining.rules import Size
 from super_selfish.pretraining.subjects import Rated, Subject
 from super_selfish.supervisors import SUPERVISORS
@@ -41,8 +41,10 @@ from super_selfish.times import parse_time
 from super_selfish.training.checkpoint import RUN, has_checkpoint, read_run
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
+from super_selfish.training.display import tell
 from super_selfish.training.launched import launch
 from super_selfish.training.naming import fixed_name, require_writable
+from super_selfish.training.run import Run
 from super_selfish.training.standing import goes_on_by
 from super_selfish.training.telling import warn
 
@@ -281,7 +283,7 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
     total = task.clock.total
     if total != record.total and task.repeats is None:
         more = record.choices.train_seconds + total - record.total
-        record.choices = record.choices.stretched(max(1.0, more))
+        record.choices = told_anew(record.choices.stretched(max(1.0, more)), task.wishes)
         record.total, record.is_done = total, False
     used = max(record.seconds, seconds_of(task.paths.run))  # the power may have gone in between
     task.clock = Clock(total, used)
@@ -369,6 +371,7 @@ def trained(task: Task, record: Record, images: ImageSource) -> Supervisor:
     is_begun = has_checkpoint(paths.run)
     has_time = task.repeats is not None or seconds > 0
     if record.is_done or (is_begun and not has_time):
+        tell("Its training is over, and it is rated again.", shown=task.progress)
         return supervisor.load(paths.run)
     limit = f"{max(1.0, seconds):.3f}s" if task.repeats is None else None
     try:
@@ -382,12 +385,24 @@ def trained(task: Task, record: Record, images: ImageSource) -> Supervisor:
                 time_limit=limit,
                 progress=task.progress,
             )
+        record.remarks = _of_course(supervisor.run, choices)
     finally:
         record.seconds = clock.used
         record.write()
     if supervisor.run is None or supervisor.run.global_step == 0:
         raise RuntimeError(f"not one step was done in {seconds:.0f} s: give more time")
     return supervisor
+
+
+def _of_course(run: Run | None, choices: Choices) -> list[str]:
+    """What is to be said of a run that did not come to its last epoch."""
+    if run is None or run.epoch >= run.epochs or run.stopped_by is not None:
+        return []
+    return [
+        f"The time was up in epoch {run.epoch + 1} of {run.epochs}, before the rate had come to "
+        f"its end (it was {run.learning_rate:.2g}): steps took longer than the "
+        f"{choices.seconds_a_step:.3g} s that were measured. A longer time goes on."
+    ]
 
 
 def settings_of(task: Task, record: Record) -> dict[str, Any]:

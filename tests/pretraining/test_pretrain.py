@@ -151,6 +151,32 @@ def test_a_finished_run_is_not_trained_again(
     assert second.evaluation.pretrained == first.evaluation.pretrained
 
 
+class IsLate(Callback):
+    """Has the time of a run be up after some steps."""
+
+    def on_step(self, supervisor: Any, step: Any) -> None:
+        if supervisor.run.global_step == 3:
+            supervisor.run._deadline = 0.0
+
+
+@pytest.mark.usefixtures("no_page")
+def test_what_was_said_of_a_finished_run_is_said_again_and_nothing_else(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    late = {"callbacks": [IsLate()]}
+    first = call(labelled, tmp_path, tiny_backbone(), supervise=late)
+    (said,) = first.remarks
+    assert said.startswith("The time was up in epoch 2 of 4, before the rate had come to its end")
+    record = json.loads((tmp_path / "choices.json").read_text())
+    used = {**record, "seconds": 4000.0}  # of 3,600
+    (tmp_path / "choices.json").write_text(json.dumps(used))
+    assert call(labelled, tmp_path, tiny_backbone()).remarks == (said,)
+    assert json.loads((tmp_path / "choices.json").read_text())["seconds"] == 4000.0
+    (tmp_path / "choices.json").write_text(json.dumps({**used, "is_done": False}))
+    again = call(labelled, tmp_path, tiny_backbone()).remarks
+    assert again[0] == said and again[1].endswith(" s longer than the time given.")
+
+
 @pytest.mark.usefixtures("no_page")
 def test_more_time_is_more_epochs_of_the_same_run(
     labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
@@ -159,6 +185,8 @@ def test_more_time_is_more_epochs_of_the_same_run(
     second = call(labelled, tmp_path, tiny_backbone(), time="2h")
     seconds = first.choices.train_seconds
     assert second.choices.epochs == round(4 * (seconds + 3600) / seconds) == 9
+    assert "Run: 4 epochs, 8 updates, in" in str(first.choices)
+    assert "Run: 9 epochs, 18 updates, in 1 h" in str(second.choices)
     run = second.supervisor.run
     assert run is not None and run.global_step == 18
     assert json.loads((tmp_path / "choices.json").read_text())["total"] == 7200
