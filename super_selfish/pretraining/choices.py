@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from super_selfish.training.atomic import write_atomically
-from super_selfish.training.checkpoint import RUN, beside
+from super_selfish.training.checkpoint import CHOICES, RUN, beside
 
 VERSION = 1
 
@@ -273,7 +273,7 @@ class Paths:
     @property
     def choices(self) -> Path:
         """What was chosen."""
-        return self.out / "choices.json"
+        return self.out / CHOICES
 
     @property
     def cache(self) -> Path:

@@ -22,6 +22,7 @@ from super_selfish.pretraining.timing import pace_of
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.training.counting import plural
 from super_selfish.training.display import duration
+from super_selfish.training.enough import is_enough
 from super_selfish.training.precision import AUTO
 
 
@@ -348,7 +349,7 @@ def _of_run(chosen: Choices, wishes: Wishes) -> str:
     elif chosen.num_workers:
         said += f"; {plural(chosen.num_workers, 'process')} read"
     passes = chosen.epochs if chosen.num_images is not None else 1
-    if not rules.is_enough(chosen.updates, passes):
+    if not is_enough(chosen.updates, passes):
         said += f"; {updates} are few: more time would help"
     return said
 

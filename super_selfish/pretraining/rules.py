@@ -8,14 +8,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from super_selfish.training.enough import ENOUGH_UPDATES
+
 Size = tuple[int, int]  # (H, W), pixels
 
-# Two and a half minutes on a core made algorithms worse than their first weights after 50 to 103
-# steps (context, denoise on images of 225 pixels). Of 23 on small ones all gained after 205 to
-# 2,419 steps (benchmarks/results/comparison.md, systems.md, two_lines.md).
-ENOUGH_UPDATES = 1000
-# Where that many do not fit, an image is to be seen often enough; few updates teach little anyhow.
-ENOUGH_PASSES, LEAST_UPDATES = 10, 300
 # Before a deeper network is taken. Judged: it learns more from an update, and is 5 to 20 times as
 # slow, so that the narrow one would make tens of thousands in that time, and gains little by them.
 UPDATES_OF_DEEPER = 5000
@@ -126,16 +122,6 @@ def is_worth_timing(updates: int, before: Rung, rung: Rung) -> bool:
     """
     times = LARGER_COSTS if rung.backbone == before.backbone else DEEPER_COSTS
     return updates >= times * needed_updates(before, rung)
-
-
-def is_enough(updates: int, passes: float) -> bool:
-    """Whether a run is long enough to be worth it.
-
-    Args:
-        updates: Of the weights.
-        passes: How often each image is seen.
-    """
-    return updates >= ENOUGH_UPDATES or (passes >= ENOUGH_PASSES and updates >= LEAST_UPDATES)
 
 
 def batch_size(num_images: int | None, *, is_accelerated: bool) -> int:

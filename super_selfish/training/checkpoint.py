@@ -29,6 +29,7 @@ from super_selfish.training.plain import is_plain, plain
 from super_selfish.training.telling import warn
 
 __all__ = [
+    "CHOICES",
     "RUN",
     "UnreadableFileError",
     "beside",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 RUN = "run"  # what pretrain() calls a checkpoint in the folder of a run; cli/runs.py, too
+CHOICES = "choices.json"  # and what it notes there; cli/record.py, too
 Judge = Callable[[dict[str, Any], Path], object]
 FORMAT = 1
 # What a file system says that gives a file one name only, such as FAT and some network folders.

@@ -6,6 +6,7 @@ import pytest
 
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.rules import Length, Reading, Rung
+from super_selfish.training.enough import is_enough
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_deeper_network_wants_more_updates_than_larger_images() -> None:
 def test_a_run_is_long_enough_by_updates_or_by_passes(
     updates: int, passes: float, expected: bool
 ) -> None:
-    assert rules.is_enough(updates, passes) is expected
+    assert is_enough(updates, passes) is expected
 
 
 @pytest.mark.parametrize(

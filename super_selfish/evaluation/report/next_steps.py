@@ -11,15 +11,18 @@ from super_selfish.evaluation.evaluation import DIFFERENCE, SINCE_START, Evaluat
 from super_selfish.evaluation.health.health import Health
 from super_selfish.evaluation.intervals import Interval
 from super_selfish.evaluation.report.descriptions import sentence
+from super_selfish.evaluation.report.place import Place
 from super_selfish.evaluation.report.record import Record
 from super_selfish.training.counting import plural
+from super_selfish.training.enough import ENOUGH_UPDATES, is_enough
 
 _RISING = ("knn", "linear")  # columns of a monitor that say whether a longer run would gain
 _EVALUATE = (
     "Measure it: e = evaluate(supervisor, train, test, protocols=('knn', 'linear', 'few-label')) "
     "with labelled images, and report(name, evaluation=e) answers whether it helped and how many "
-    "labels it saved."
+    "labels it saved"
 )
+_HERE = Place("RUN", None)  # of which nobody knows where it lies
 _WORSE = {
     "the start": "It is worse than the start: use the weights that training began from. A longer "
     "run, a smaller learning rate or another algorithm (compare()) may do better.",
@@ -35,6 +38,7 @@ def next_steps(
     evaluation: Evaluation | None = None,
     comparison: Comparison | None = None,
     check: Check | None = None,
+    place: Place | None = None,
 ) -> list[str]:
     """What follows from what is known, the most urgent first; each a sentence or two.
 
@@ -44,16 +48,21 @@ def next_steps(
         evaluation: Whether it helped.
         comparison: Of several algorithms.
         check: Of the images.
+        place: Where the run lies, if it does.
     """
     steps = [f"Before the next run, mend the images: {finding.text}" for finding in _bad(check)]
+    place = place or _HERE
+    if record is not None:
+        steps += _of_its_length(record, place)
     if health is not None and not health.is_healthy:
         steps.append(f"Look at the features first: {sentence(health.verdict)}")
     if record is not None:
-        steps += _of_the_run(record)
+        steps += _of_the_run(record, place)
     if evaluation is None:
-        steps.append(_EVALUATE)
+        line = f"super-selfish evaluate {place.run} IMAGES --protocols knn linear few-label"
+        steps.append(f"{_EVALUATE}; in a terminal: {line}.")
     else:
-        steps += _of_the_result(evaluation)
+        steps += _of_the_result(evaluation, place)
     if comparison is None:
         steps.append(
             "This is one training of one algorithm: compare([...], train, test, budget=..., "
@@ -71,11 +80,25 @@ def _bad(check: Check | None) -> list[Finding]:
     return [] if check is None else list(check.bad())
 
 
-def _of_the_run(record: Record) -> list[str]:
+def _of_its_length(record: Record, place: Place) -> list[str]:
+    """Whether updates were few, which comes before all that features may say."""
+    updates = record.updates
+    if updates is None or is_enough(updates, record.epoch):
+        return []
+    few = f"{plural(updates, 'update')} are few, and some {ENOUGH_UPDATES:,} would do"
+    how = "" if _ended_early(record) else f": {place.how_it_goes_on}"
+    return [f"Train for longer before anything else, since {few}{how}."]
+
+
+def _ended_early(record: Record) -> bool:
+    return record.epochs is not None and record.epoch < record.epochs
+
+
+def _of_the_run(record: Record, place: Place) -> list[str]:
     """Whether it ended early, or was still getting better."""
-    if record.epochs is not None and record.epoch < record.epochs:
-        done = f"{record.epoch:,} of {plural(record.epochs, 'epoch')}"
-        return [f"The run ended after {done}: supervise(..., resume=True) goes on with it."]
+    if _ended_early(record):
+        done = f"{record.epoch:,} of {plural(record.epochs or 0, 'epoch')}"
+        return [f"The run ended after {done}: {place.how_it_goes_on}."]
     for name in _RISING:
         values = [row[name] for row in record.rows if row.get(name) is not None]
         if len(values) > 2 and values[-1] == max(values) > values[0]:
@@ -83,7 +106,7 @@ def _of_the_run(record: Record) -> list[str]:
     return []
 
 
-def _of_the_result(evaluation: Evaluation) -> list[str]:
+def _of_the_result(evaluation: Evaluation, place: Place) -> list[str]:
     """What to do with a network that is better, worse, or neither as far as one can tell."""
     intervals = evaluation.intervals
     if not intervals:
@@ -97,8 +120,9 @@ def _of_the_result(evaluation: Evaluation) -> list[str]:
     elif told:
         steps.append(
             f"It is better than {reference}: use it. get_backbone() gives it, "
-            "export_backbone('backbone.safetensors') writes it, and LabelSupervisor trains a head "
-            "on it or fine-tunes it."
+            "export_backbone('backbone.safetensors') writes it (in a terminal: super-selfish "
+            f"export {place.run} backbone.safetensors), and LabelSupervisor trains a head on it or "
+            "fine-tunes it."
         )
     doubtful = {name: change for name, change in changes.items() if not change.is_told}
     needed = {name: _images_needed(c, evaluation.test_images) for name, c in doubtful.items()}

@@ -17,6 +17,7 @@ from super_selfish.evaluation.report import answers, course, neighbourhood, resu
 from super_selfish.evaluation.report.descriptions import describe_algorithm, moment
 from super_selfish.evaluation.report.html import render
 from super_selfish.evaluation.report.next_steps import next_steps
+from super_selfish.evaluation.report.place import place_of
 from super_selfish.evaluation.report.record import find_record
 from super_selfish.evaluation.report.run_settings import settings, trained_on
 from super_selfish.evaluation.report.sample_images import look_at, showing
@@ -95,7 +96,7 @@ def write_report(
         health = None if look is None else look.health
         said = answers.exhibit(supervisor, record, is_lent, seed)
         happened = course.summary(record, health, trained_on(supervisor, record, source))
-        steps = next_steps(record, health, evaluation, comparison, check)
+        steps = next_steps(record, health, evaluation, comparison, check, place_of(name))
         parts = [
             Section("summary", "What it was trained on", happened),
             Section("evaluation", "Did it help?", results.helped(evaluation, happened.health)),

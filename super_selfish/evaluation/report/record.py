@@ -56,6 +56,11 @@ class Record:
         return None if per_epoch is None else self.epoch * per_epoch + self.step
 
     @property
+    def updates(self) -> int | None:
+        """Of the weights, if they are known."""
+        return None if self.steps is None else self.steps // self.settings.get("accumulate", 1)
+
+    @property
     def images_per_second(self) -> float:
         """Mean over the run."""
         return self.images / self.seconds if self.seconds else 0.0

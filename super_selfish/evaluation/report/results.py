@@ -22,6 +22,10 @@ from super_selfish.evaluation.report.descriptions import sentence
 from super_selfish.evaluation.report.html import Plate, plate
 
 _UNKNOWN = "Nobody knows yet: no labelled images were evaluated."
+_NO_LABELS = (
+    "That needs labels of some images, and an evaluation with few of them: "
+    "evaluate(..., protocols=('few-label',))."
+)
 _NO_CURVES = (
     "Not known: that needs an evaluation with few labels, evaluate(..., protocols=('few-label',))."
 )
@@ -91,7 +95,9 @@ def _gains(found: Evaluation) -> tuple[list[list[str]], list[str]]:
 
 def labels(found: Evaluation | None) -> Labels | str:
     """How many labels were saved: in sentences, by number, as curves; or why nobody knows."""
-    if found is None or not found.labels_saved:
+    if found is None:
+        return _NO_LABELS
+    if not found.labels_saved:
         return _NO_CURVES
     names = list(found.labels_saved)
     header = [f"{found.labels_unit[1]}, now", *(f"do what {name} did with" for name in names)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("matplotlib")
 
@@ -18,6 +20,7 @@ from super_selfish.evaluation.report.next_steps import (
     _more_images,
     next_steps,
 )
+from super_selfish.evaluation.report.place import Place, place_of
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.scoring import Score
 
@@ -36,6 +39,11 @@ def record(epochs: int, asked: int | None, **columns: list[float]) -> Record:
         for n in range(epochs)
     ]
     return Record(rows, epochs, 0, {"epochs": asked}, {}, 1.0, 1.0, 0.0)
+
+
+def length(epochs: int, steps_per_epoch: int, accumulate: int = 1) -> Record:
+    settings = {"epochs": epochs, "accumulate": accumulate}
+    return Record([], epochs, 0, settings, {"steps_per_epoch": steps_per_epoch}, 1.0, 1.0, 0.0)
 
 
 HEALTHY: Any = SimpleNamespace(is_healthy=True, verdict="healthy: fine")
@@ -93,6 +101,41 @@ def test_what_is_wrong_comes_before_all() -> None:
     first, second, *_ = next_steps(None, ill, check=bad)
     assert first == "Before the next run, mend the images: 7 test images are inside."
     assert second == "Look at the features first: Collapsed: 1 of 8."
+
+
+@pytest.mark.parametrize(
+    ("told", "are_few"),
+    [
+        (length(10, 29), True),
+        (length(10, 30), False),
+        (length(10, 30, accumulate=2), True),
+        (length(9, 100), True),
+        (length(1, 1000), False),
+        (record(3, 3), False),  # nobody knows of how many steps
+    ],
+)
+def test_few_updates_are_the_first_thing_to_change(told: Record, are_few: bool) -> None:
+    ill: Any = SimpleNamespace(is_healthy=False, verdict="collapsed: 1 of 8")
+    first = next_steps(told, ill)[0]
+    assert ("updates are few, and some 1,000 would do: supervise(..., resume=" in first) == are_few
+
+
+def test_the_command_line_is_named_with_the_run(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "my run.pt")
+    text = steps(place=place_of(tmp_path / "my run"))
+    assert f"super-selfish evaluate '{tmp_path}/my run' IMAGES --protocols knn linear few" in text
+    torch.save({}, tmp_path / "run.pt")
+    for content, call in (('{"asked": {"call": "choose"}}', "choose"), ("{}", None), ("", None)):
+        (tmp_path / "choices.json").write_text(content)
+        place = place_of(tmp_path / "run")
+        assert place is not None and place.call == call
+        assert place.run == (f"{tmp_path}/run" if call is None else f"{tmp_path}")
+    assert place_of(tmp_path / "none") is None
+    text = steps(told=record(3, 10), place=Place("runs/mine", "pretrain"))
+    assert "pretrain() with the same arguments and a longer time goes on" in text
+    assert "super-selfish pretrain IMAGES --out runs/mine --time" in text
+    text = steps(rated(0.6, 0.4), place=Place("runs/mine", "pretrain"))
+    assert "super-selfish export runs/mine backbone.safetensors" in text
 
 
 @pytest.mark.parametrize(

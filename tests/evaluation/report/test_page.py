@@ -251,7 +251,7 @@ def test_without_an_evaluation_the_page_says_how_to_know_whether_it_helped(
     assert "22 images of 32 \N{MULTIPLICATION SIGN} 32 pixels, 3 channels: Tensor of shape" in text
     assert "Nobody knows yet: no labelled images were evaluated." in text
     assert "Judged without labels. " in text
-    assert "Not known: that needs an evaluation with few labels" in text
+    assert "That needs labels of some images, and an evaluation with few of them: eval" in text
     assert "Measure it: e = evaluate(supervisor, train, test" in text
 
 
