@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.baselines import (
     AUTO,
     TWIN,
@@ -23,6 +24,7 @@ from super_selfish.evaluation.baselines import (
     start_network,
     untrained_network,
 )
+from super_selfish.evaluation.checking.quick import warn_of_shared
 from super_selfish.evaluation.evaluation import (
     AVERAGED,
     DIFFERENCE,
@@ -51,6 +53,7 @@ from super_selfish.models.dry_run import feature_shape
 from super_selfish.supervisors.averaging import averaged_backbone
 from super_selfish.training.averaging import Average
 from super_selfish.training.counting import plural
+from super_selfish.training.distributed import rank
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -128,6 +131,10 @@ def evaluate(
             have the same, the labels of both parts are not of one kind, a name of `others` is
             taken, or a network cannot take such images.
         TypeError: If `backbone`, `untrained`, `start` or one of `others` is none of the above.
+
+    Warns:
+        UserWarning: Test images are among those that the supervisor trains on, or among those of
+            `train`, as far as the same files, items or rows of arrays tell; or some have no label.
     """
     columns = expand_protocols(protocols)
     has_masks = want_masks(columns)
@@ -147,6 +154,12 @@ def evaluate(
     size, channels = train_source.images.image_size, train_source.images.in_channels
     test_source = labelled_only(opened(test, size, channels, rated.reading), "test")
     check_parts_fit(train_source, test_source)
+    if not isinstance(train, LabelledSource) and rank() == 0:  # else who opened them has looked
+        own = getattr(backbone, "source", None)  # of a supervisor
+        seen = {"the training images": train_source.images}
+        if isinstance(own, ImageSource) and own.has_random_access:
+            seen = {"the images that the supervisor trains on": own, **seen}
+        warn_of_shared(test_source.images, seen)
     notes: dict[str, str] = {}
     for name, baseline in baselines.items():
         if baseline is not None:

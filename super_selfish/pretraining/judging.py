@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from super_selfish.data.sources import ImageSource
 from super_selfish.evaluation.evaluate import evaluate
+from super_selfish.evaluation.features import LabelledSource
 from super_selfish.evaluation.health.health import health
 from super_selfish.pretraining import rules
 from super_selfish.pretraining.subjects import Rated
@@ -43,16 +44,19 @@ class ByLabels:
         asked: Those by which candidates are ranked.
     """
 
-    learned: tuple[Any, Any]
-    asked: tuple[Any, Any]
+    learned: Any
+    asked: Any
 
     @classmethod
     def of(cls, rated: Rated) -> ByLabels:
         """Divides what a rating learns from; its test is left alone."""
-        images, labels = rated.train
+        images, labels, _ = rated.train
         count = max(1, round(rules.VALIDATED * len(labels)))
         first, rest = range(count), range(count, len(labels))
-        return cls((images.subset(rest), labels[count:]), (images.subset(first), labels[:count]))
+        return cls(
+            LabelledSource(images.subset(rest), labels[count:]),
+            LabelledSource(images.subset(first), labels[:count]),
+        )
 
     @property
     def number(self) -> int:

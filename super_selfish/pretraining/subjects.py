@@ -39,8 +39,8 @@ class Sampled(NamedTuple):
 class Rated(NamedTuple):
     """Images with labels to rate by, and those that are left to train on."""
 
-    train: Any  # (images, labels), or as the user gave them
-    test: Any
+    train: Any  # LabelledSource
+    test: Any  # the same, or as the user gave them
     kept: Tensor  # [n] positions of images that training does not see
 
 
@@ -187,8 +187,8 @@ class Subject:
             return "all images have the same label"
         kept = (is_known & is_test).nonzero().flatten()
         if test is None:
-            test = (part.subset(kept.tolist()), labels[kept])
-        rated = (part.subset(train.tolist()), labels[train])
+            test = LabelledSource(part.subset(kept.tolist()), labels[kept])
+        rated = LabelledSource(part.subset(train.tolist()), labels[train])
         return Rated(rated, test, chosen[kept])
 
     def drawn(self, number: int, seed: int) -> Tensor:

@@ -27,6 +27,7 @@ from super_selfish.evaluation.checking.findings import findings_of
 from super_selfish.evaluation.checking.gathering import Part, compare_parts, gather, varies
 from super_selfish.evaluation.checking.looking_over import look_over, rooted
 from super_selfish.evaluation.features import LabelledSource, open_data
+from super_selfish.training.counting import plural
 from super_selfish.training.telling import warn
 
 LOOKED_AT = 256  # images of each part
@@ -101,6 +102,26 @@ def warn_of_images(images: LabelledSource, tests: Mapping[str, LabelledSource]) 
                 told[f"{name}: {finding.text}" if is_of_set else finding.text] = None
     if told:
         warn(f"{' '.join(told)} super_selfish.check(images, test) has that, and says more.")
+
+
+def warn_of_shared(test: ImageSource, others: Mapping[str, ImageSource]) -> None:
+    """Warns if test images come from the same place as others; reads none of them.
+
+    Args:
+        test: Images that accuracies will be of.
+        others: Such as those that a network has seen, by what to call them. The first that have a
+            test image are named.
+    """
+    for what, images in others.items():
+        shared = shared_places(images, test)
+        if shared:
+            total, verb = plural(len(test), "test image"), "is" if len(shared) == 1 else "are"
+            warn(
+                f"{len(shared):,} of {total} {verb} among {what} as well, such as "
+                f"{test.name(shared[0][1])}. Accuracy on images that were learned from flatters: "
+                "super_selfish.check(images, test).without_duplicates() leaves them out."
+            )
+            return
 
 
 def shared_places(train: ImageSource, test: ImageSource) -> list[tuple[int, int]]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from super_selfish.data import ImageSource, photographs
-from super_selfish.evaluation import compare, quick_check
+from super_selfish.evaluation import compare, evaluate, quick_check
 from super_selfish.evaluation.checking import quick
 from super_selfish.evaluation.checking.quick import shared_places, warn_of_images
 from super_selfish.evaluation.features import open_data
@@ -127,3 +127,33 @@ def test_a_comparison_says_that_test_images_are_pretrained_on(patches: Tensor) -
             path=None,
             progress=False,
         )
+
+
+class Trained:
+    """What `evaluate` needs of a supervisor that has its images."""
+
+    def __init__(self, images: Any) -> None:
+        self.source = ImageSource(images)
+
+    def get_backbone(self) -> nn.Module:
+        return nn.Conv2d(3, 2, 1)
+
+
+def rate(backbone: Any, train: Any, test: Any) -> None:
+    evaluate(backbone, train, test, protocols=("knn",), untrained=None, progress=False)
+
+
+def test_an_evaluation_says_that_its_test_images_were_trained_on(patches: Tensor) -> None:
+    labels = torch.arange(30) % 2
+    train, test = (patches[:12], labels[:12]), (patches[20:], labels[20:])
+    rate(Trained(patches[:20]), train, test)
+    expected = r"^4 of 10 test images are among the images that the supervisor trains on as well, "
+    with pytest.warns(UserWarning, match=expected + "such as item 0. Accuracy"):
+        rate(Trained(patches[:24]), train, test)
+    with pytest.warns(UserWarning, match=r"^1 of 10 test images is among the training images as"):
+        rate(nn.Conv2d(3, 2, 1), (patches[:21], labels[:21]), test)
+
+
+def test_data_that_are_open_already_were_looked_at_by_who_opened_them(patches: Tensor) -> None:
+    data = open_data((patches, torch.arange(30) % 2))
+    rate(Trained(patches), data, data)
