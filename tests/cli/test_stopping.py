@@ -30,7 +30,7 @@ def typed(photos: Path, folder: Path, log: Path, number: int | None, at: int) ->
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     forward, patch = MomentumContrastSupervisor._forward, pytest.MonkeyPatch()
     shorten(patch)
-    patch.setattr(finishing, "_judged", lambda *_: (None, None))
+    patch.setattr(finishing, "_judged", lambda *_: (None, None, []))
     patch.setattr(display, "FIRST", 0.0)  # seconds until a log is told how far it is
 
     def stopping(self: MomentumContrastSupervisor, data: Any) -> Any:
