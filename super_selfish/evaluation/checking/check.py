@@ -138,7 +138,8 @@ class Check:
             test: Whether images are left out that are test images as well, or nearly.
 
         Returns:
-            A source that every supervisor takes; with the labels, where the images have some.
+            A source that every supervisor takes, at any `image_size` unless `check` was told one;
+            with the labels, where the images have some.
 
         Raises:
             ValueError: If no image would be left, or not all images were looked at.

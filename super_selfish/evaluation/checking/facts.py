@@ -112,6 +112,11 @@ class Facts:
         """Images that were read."""
         return self.looked_at - len(self.unreadable)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all images that were read are of one tone."""
+        return self.flat == self.readable
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, fit for JSON; sizes as "32x48", height first."""
         found = asdict(self)

@@ -142,7 +142,7 @@ def _copies(facts: Facts) -> Finding | None:
         text = "No image is a copy, or a near duplicate, of another one."
         return Finding(Harm.GOOD, "copies", text)
     turned = f", {facts.mirrored:,} of the pairs mirrored" if facts.mirrored else ""
-    share = both / facts.readable
+    share, rest = both / facts.readable, facts.readable - both
     if share > MUCH:
         after = (
             f" What is there many times is learned many times, and {_names(APART)} push copies "
@@ -151,9 +151,10 @@ def _copies(facts: Facts) -> Finding | None:
     else:
         after = " So few hardly matter to training; without_duplicates() leaves them out."
     text = (
-        f"{_part(both, facts.readable, 'image')} {_is(both)} there twice or more: {facts.copies:,} "
-        f"with the same pixels, {facts.near:,} nearly the same (another size, brightness, JPEG "
-        f"quality{turned}). {_group(facts)}{after}"
+        f"{_part(both, facts.readable, 'image')} {'is a copy' if both == 1 else 'are copies'} of "
+        f"an earlier one: {facts.copies:,} with the same pixels, {facts.near:,} nearly the same "
+        f"(another size, brightness, JPEG quality{turned}). There "
+        f"{_is(rest)} {plural(rest, 'different image')}. {_group(facts)}{after}"
         f"{_examples((*facts.near_pairs[:2], *facts.copy_pairs[:1]))}"
     )
     return Finding(Harm.DOUBT if share > MUCH else Harm.NOTE, "copies", text)
@@ -194,6 +195,15 @@ def _flat(facts: Facts) -> Finding | None:
     text = (
         f"{_part(facts.flat, facts.readable, 'image')} {_is(facts.flat)} nearly empty "
         f"({', '.join(kinds)}), such as {_list(facts.flat_names[:_NAMED])}. "
+    )
+    if facts.is_empty:
+        text += (
+            "There is nothing in them to learn from. Look at some of them in another program: if "
+            "it shows more, read them with a loader= of your own, else they were written wrongly, "
+            "or these are other files than you mean, such as masks."
+        )
+        return Finding(Harm.HARM, "empty images", text)
+    text += (
         f"{_names(PLACES)} ask of them what nobody can see, and to {_names(APART[:3])} they are "
         "all the same image."
     )
@@ -201,7 +211,7 @@ def _flat(facts: Facts) -> Finding | None:
 
 
 def _dead(facts: Facts) -> Finding | None:
-    if not facts.dead:
+    if not facts.dead or facts.is_empty:
         return None
     number = len(facts.dead)
     which = _list(tuple(str(channel) for channel in facts.dead))
@@ -230,7 +240,7 @@ def _idle(facts: Facts) -> Finding | None:
 
 
 def _grey(facts: Facts) -> Finding | None:
-    if not facts.grey:
+    if not facts.grey or facts.is_empty:
         return None
     share = facts.grey / facts.readable
     text = (
@@ -243,6 +253,8 @@ def _grey(facts: Facts) -> Finding | None:
 
 
 def _range(facts: Facts) -> Finding | None:
+    if facts.is_empty:
+        return None
     low, high = facts.used
     if high - low >= _NARROW:
         text = (

@@ -110,6 +110,20 @@ def test_what_is_left_without_duplicates(folder: Path) -> None:
     )
 
 
+def test_without_duplicates_goes_into_a_supervisor_of_any_size(folder: Path) -> None:
+    source = check(folder / "train", progress=False).without_duplicates()
+    supervisor = RotateNetSupervisor(source, "narrow-resnet", image_size=32)
+    assert supervisor.source[0].image.shape == (3, 32, 32)
+    assert RotateNetSupervisor(source, "narrow-resnet").image_size == source.image_size != (32, 32)
+
+
+def test_of_images_that_are_all_black_only_that_is_bad() -> None:
+    black = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
+    found = check(black, progress=False)
+    assert [finding.topic for finding in found.bad()] == ["empty images"]
+    assert "percentile" not in str(found) and "Leave it out" not in str(found)
+
+
 def test_tensors_with_labels(patches: Tensor) -> None:
     images = torch.cat([patches[:10], patches[:2]])
     labels = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1])

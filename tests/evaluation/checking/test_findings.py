@@ -25,6 +25,8 @@ PLAIN = Facts(
     idle=(0.0, 0.0, 0.0),
 )
 
+EMPTY = {"flat": 1000, "black": 1000, "flat_names": ("a",)}
+
 
 def about(topic: str, **facts: Any) -> Finding | None:
     found = [finding for finding in findings_of(replace(PLAIN, **facts)) if finding.topic == topic]
@@ -70,6 +72,10 @@ def test_findings_come_by_their_harm() -> None:
         ("empty images", {"flat": 10, "flat_names": ("a",)}, Harm.NOTE),
         ("empty images", {"flat": 11, "flat_names": ("a",)}, Harm.DOUBT),
         ("empty images", {}, None),
+        ("empty images", EMPTY, Harm.HARM),
+        ("range", {"used": (0.0, 0.004), **EMPTY}, None),
+        ("dead channels", {"dead": (0, 1, 2), **EMPTY}, None),
+        ("colour", {"grey": 1000, **EMPTY}, None),
         ("range", {"used": (0.0, 0.0999)}, Harm.HARM),
         ("range", {"used": (0.0, 0.1)}, Harm.DOUBT),
         ("range", {"used": (0.5, 0.75)}, Harm.GOOD),
@@ -107,7 +113,8 @@ def test_how_much_each_finding_matters(
 
 def test_numbers_are_told_with_their_share() -> None:
     copies = about("copies", copies=1)
-    assert copies is not None and copies.text.startswith("1 of 1,000 images (0.1 %) is there twice")
+    assert copies is not None and copies.text.startswith("1 of 1,000 images (0.1 %) is a copy of")
+    assert "There are 999 different images." in copies.text
     shared = about("test images", shared=Shared(20_000, exact=1, near=1, examples=(("a", "b"),)))
     assert shared is not None
     assert shared.text.startswith("2 of 20,000 test images (less than 0.1 %) are among")
@@ -208,6 +215,12 @@ def test_of_many_names_five_are_told(names: str, words: str) -> None:
             {"flat": 1, "black": 1, "flat_names": ("a",)},
             "1 of 1,000 images (0.1 %) is nearly empty (1 black), such as a.",
         ),
+        (
+            "empty images",
+            EMPTY,
+            "All 1,000 images are nearly empty (1,000 black), such as a. There is nothing in them "
+            "to learn from. Look at some of them in another program: if it shows more, read",
+        ),
         ("dead channels", {"dead": (1,)}, "Channel 1 (counted from 0) holds one and the same"),
         ("dead channels", {"dead": (0, 2)}, "Channels 0 and 2 (counted from 0) hold one and the"),
         (
@@ -243,6 +256,13 @@ def test_what_was_found_is_told_in_words_for_one_and_for_many(
 ) -> None:
     finding = about(topic, **facts)
     assert finding is not None and words in finding.text
+
+
+def test_sixteen_times_the_same_image_is_one_image_with_fifteen_copies() -> None:
+    facts = replace(PLAIN, images=16, looked_at=16, copies=15, largest_group=16)
+    finding = next(each for each in findings_of(facts) if each.topic == "copies")
+    assert finding.text.startswith("15 of 16 images (94 %) are copies of an earlier one: 15 with")
+    assert "There is 1 different image. The largest group of such images has 16." in finding.text
 
 
 @pytest.mark.parametrize(("largest", "is_told"), [(2, False), (3, True)])
