@@ -29,6 +29,8 @@ def as_source(
 ) -> ImageSource:
     """Makes a source of `data`; one that is a source already passes through.
 
+    Where nobody has said the size of a source, `image_size` brings its images to another one.
+
     Args:
         data: As for `ImageSource`, or a stream, as for `StreamSource`.
         image_size: As for `ImageSource`.
@@ -54,11 +56,14 @@ def as_source(
             loader=loader,
         )
     _require(data, on_error, value_range, pages, loader)
-    if image_size is not None and parse_size(image_size) != data.image_size:
-        raise ValueError(
-            f"the source gives images of {data.image_size}, but image_size is {image_size}: "
-            "make the source with that size, or leave image_size out"
-        )
+    if image_size is not None and (size := parse_size(image_size)) != data.image_size:
+        resized = data.at_size(size)
+        if resized is None:
+            raise ValueError(
+                f"the source gives images of {data.image_size}, but image_size is {image_size}: "
+                "make the source with that size, or leave image_size out"
+            )
+        data = resized
     if in_channels is not None and in_channels != data.in_channels:
         raise ValueError(
             f"the source gives {plural(data.in_channels, 'channel')}, but in_channels is "

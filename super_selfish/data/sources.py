@@ -64,6 +64,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         classes: Names of the classes, if `dataset` tells those of its labels, else `None`.
         found: What the numbers of some images were, else `None`.
         size_remark: One line on `image_size`, where images lose their own and nobody asked for it.
+        is_size_said: Whether somebody has asked for `image_size`.
         loses_channels: Whether the user knows that channels may be lost, having said their number,
             or having been told.
         stored: The images as they were decoded once, in a cache or on a device, else `None`.
@@ -76,6 +77,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
     given_labels: Tensor | None = None
     found: Found | None = None
     size_remark: str | None = None
+    is_size_said = True
     looks_at_numbers = True  # whether the numbers of some images are looked at, before any is read
     has_random_access = True  # whether every image can be asked for by its position
     has_index = True  # whether an image has the same position in every epoch
@@ -158,6 +160,7 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         self.image_size = default_size(shapes) if size is None else size
         if size is None:
             self.size_remark = size_in_words(shapes, self.image_size)
+        self.is_size_said = size is not None
         self.in_channels = common_channels(
             [shape[0] for shape in shapes],
             in_channels,
@@ -307,6 +310,22 @@ class ImageSource(ItemReader, Dataset["Sample | Unreadable"]):
         labels, chosen = self.given_labels, list(indices)
         return _Part(self, chosen, None if labels is None else labels[torch.tensor(chosen)])
 
+    def at_size(self, image_size: tuple[int, int]) -> ImageSource | None:
+        """The same images at another size; nothing is read.
+
+        Args:
+            image_size: Height and width, pixels.
+
+        Returns:
+            `None` where the size was said, or is that of a cache, or a class of another kind has
+            chosen it: then another one is a contradiction.
+        """
+        if type(self) is not ImageSource or self.is_size_said or self.stored is not None:
+            return None
+        source = copy.copy(self)
+        source.image_size, source.size_remark, source.is_size_said = image_size, None, True
+        return source
+
     def with_labels(self, labels: Tensor | Sequence[int]) -> ImageSource:
         """The same images with other labels than the dataset has, or with the first that it has.
 
@@ -398,6 +417,15 @@ class _Part(ImageSource):
             return None
         labels = batch.labels if self.given_labels is None else self.given_labels[indices]
         return Batch(batch.images, indices, labels)
+
+    def at_size(self, image_size: tuple[int, int]) -> ImageSource | None:
+        whole = None if self.stored is not None else self.whole.at_size(image_size)
+        if whole is None:
+            return None
+        part = copy.copy(self)
+        part.whole, part.image_size, part.size_remark = whole, image_size, None
+        part.is_size_said = True
+        return part
 
     def cached(self, path: str | os.PathLike[str], *, progress: bool = True) -> ImageSource:
         """The same part of a cached whole: one cache serves whatever is chosen from it."""

@@ -657,10 +657,30 @@ def test_a_source_passes_through_as_source() -> None:
 
     assert as_source(source) is source
     assert as_source(source, (HEIGHT, WIDTH), 3) is source
-    with pytest.raises(ValueError, match=r"the source gives images of \(40, 48\)"):
-        as_source(source, 32)
     with pytest.raises(ValueError, match="the source gives 3 channels"):
         as_source(source, in_channels=1)
+
+
+def test_a_source_takes_another_size_unless_somebody_has_said_its_own(tmp_path: Path) -> None:
+    source = ImageSource(TENSORS)
+    part = source.subset([2, 0]).with_labels([5, 6])
+    other = as_source(part, 32)
+    assert other.image_size == (32, 32) and sample(other, 0).image.shape == (3, 32, 32)
+    assert torch.equal(sample(other, 0).image, sample(ImageSource(TENSORS, image_size=32), 2).image)
+    assert other.label(1) == 6
+    assert sample(part, 0).image.shape == (3, HEIGHT, WIDTH) and source.image_size == (
+        HEIGHT,
+        WIDTH,
+    )
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    for said in (
+        ImageSource(TENSORS, image_size=(HEIGHT, WIDTH)),
+        ImageSource(TENSORS, image_size=(HEIGHT, WIDTH)).subset([0]),
+        ImageSource([str(tmp_path / "a.png")]).cached(tmp_path / "cache", progress=False),
+        as_source(source, 36),
+    ):
+        with pytest.raises(ValueError, match=r"the source gives images of \(\d+, \d+\), but image"):
+            as_source(said, 32)
 
 
 @pytest.mark.parametrize(
