@@ -297,8 +297,11 @@ def _named(part: Part, first: NDArray[np.int64], second: NDArray[np.int64]) -> t
 
 
 def _label_counts(part: Part, labels: Sequence[Label]) -> dict[str, int] | None:
-    """Images of each class, by its name or number; `None` where labels are no classes."""
+    """Images of each class, by its name or number; `None` where no label is a class."""
     classes = part.source.classes or []
+    labels = [label for label in labels if label is not None]
+    if not labels:
+        return None
     if all(isinstance(label, int) for label in labels):
         counts = Counter(label for label in labels if isinstance(label, int))
     else:

@@ -20,7 +20,7 @@ from super_selfish.data.files import FileList
 from super_selfish.data.fitting import Size
 from super_selfish.data.items import ArrayItems
 from super_selfish.data.known_labels import is_our_source
-from super_selfish.data.samples import DatasetError, ReadingError, Sample
+from super_selfish.data.samples import SKIPPED_LABEL, DatasetError, ReadingError, Sample
 from super_selfish.data.sources import ImageSource
 from super_selfish.data.workers import batches_of, workers_ended
 from super_selfish.evaluation.checking.footprints import Footprints, footprints_of, joined
@@ -139,10 +139,12 @@ def _as_it_is(part: Any) -> Any:
 
 
 def class_of(label: Tensor | None) -> Label:
-    """A label that is a class, or zeros and ones for several; masks and the like are not kept."""
+    """A label that is a class, or zeros and ones for several; -1, masks and the like are none."""
     if label is None or label.ndim > 1 or label.is_floating_point() or label.is_complex():
         return None
-    return int(label) if label.ndim == 0 else tuple(map(int, label.tolist()))
+    if label.ndim == 0:
+        return None if int(label) == SKIPPED_LABEL else int(label)
+    return tuple(map(int, label.tolist()))
 
 
 def _workers_for(source: ImageSource, number: int) -> int:

@@ -268,6 +268,18 @@ def test_workers_hand_over_no_tensors(patches: Tensor) -> None:
     assert _Reader(source, [8, 9], (32, 32)).__getitems__([1]).labels == {9: 9}
 
 
+def test_images_without_a_label_are_of_no_class(patches: Tensor) -> None:
+    images = torch.cat([patches[:12], patches[:2]])
+    labels = torch.tensor([*[0, 1] * 6, -1, -1])
+    tests = (patches[12:15], torch.tensor([-1, 0, 1]))
+    facts = check((images, labels), tests, progress=False).facts
+    assert facts.labels == {"0": 6, "1": 6}
+    assert facts.contradicting == 0 and facts.copies == 2
+    assert facts.shared is not None and facts.shared.missing_classes == ()
+    unlabelled = check((images, -torch.ones(14, dtype=torch.int64)), progress=False)
+    assert unlabelled.facts.labels is None
+
+
 def test_masks_are_no_classes(patches: Tensor) -> None:
     assert (
         check(list(zip(patches, patches[:, 0].long(), strict=True)), progress=False).facts.labels

@@ -20,7 +20,7 @@ from super_selfish.evaluation.checking.looking_over import Label
         (None, [3, 3], {"3": 2}),
         (["cat", "dog"], [(1, 0), (1, 1)], {"cat": 2, "dog": 1}),
         (None, [(1, 0), (1,)], None),
-        (None, [1, None], None),
+        (None, [1, None], {"1": 1}),
         (None, [(1, 0), 1], None),
         (None, [None], None),
     ],
