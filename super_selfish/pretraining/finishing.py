@@ -99,7 +99,7 @@ def beside_untrained(supervisor: Supervisor, shown: LabelledSource, found: Healt
         return f"{said}: within noise, so nothing says that training has helped."
     if after < before:
         return f"{said}: fewer, so training has probably not helped."
-    return f"{said}. More of them mostly mean a higher accuracy (docs/choosing.md)."
+    return f"{said}. More of them mostly mean a higher accuracy."
 
 
 def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None, most: int) -> Path:
