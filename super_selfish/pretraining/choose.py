@@ -27,6 +27,7 @@ from super_selfish.pretraining.halving import (
 )
 from super_selfish.pretraining.judging import ByLabels, ByViews, Judge
 from super_selfish.pretraining.outcome import Outcome
+from super_selfish.pretraining.planning import told_anew
 from super_selfish.pretraining.running import (
     Task,
     open_task,
@@ -313,13 +314,16 @@ def _go_on_with(task: Task, record: Record, winner: Standing, num_images: int) -
         steps = winner.steps + rules.SLACK * seconds / step
         a_pass = math.ceil(num_images / choices.batch_size)
         epochs = max(1, math.ceil(winner.steps / a_pass), math.floor(steps / a_pass))
-        record.choices = replace(
+        task_line = f"Task: {winner.algorithm}, {choices.why[2].removeprefix('Task: ')}"
+        chosen = replace(
             choices,
             algorithm=winner.algorithm,
             epochs=epochs,
             train_seconds=trained_for + seconds,
             seconds_a_step=step,
+            why=(*choices.why[:2], task_line, *choices.why[3:]),
         )
+        record.choices = told_anew(chosen, task.wishes)
         record.write()
         write_atomically(task.paths.checkpoint, lambda file: file.write(content))
     for file in [checkpoint_path(store / name) for name in record.choices.candidates]:

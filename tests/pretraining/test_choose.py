@@ -89,6 +89,9 @@ def test_the_better_half_goes_on_and_the_winner_trains_on(
     run = choice.supervisor.run
     assert run is not None and run.global_step == 6
     assert choice.choices.algorithm == first.algorithm
+    task, lasts = choice.choices.why[2:]
+    assert task.startswith(f"Task: {first.algorithm}, the best of rotate, simclr, barlow_twins,")
+    assert lasts.startswith(f"Run: {choice.choices.epochs:,} epochs, ")
     assert choice.backbone is backbone
     assert choice.evaluation is not None and choice.evaluation.test_images == 12
     assert not list((tmp_path / "candidates").glob("*.pt"))
