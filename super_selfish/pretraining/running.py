@@ -182,7 +182,10 @@ def open_task(
     subject = Subject(images, labels, image_size, in_channels, reading._asdict())
     _refuse_few(subject)
     if test is not None and not subject.has_labels:
-        raise ValueError("test= rates by labels, and the images have none: give labels= as well")
+        raise ValueError(
+            "test= rates by labels, and the images have none: give labels=, or images that lie in "
+            "a folder for each class"
+        )
     asked = {"call": call} | subject.described() | _asked(wishes, subject, image_size, test)
     told = reading._replace(value_range=None)._asdict()  # which numbers it is, the images tell
     asked |= {name: plain_value(value) for name, value in told.items() if value is not None}
