@@ -42,7 +42,7 @@ def finish(task: Task, record: Record, supervisor: Supervisor, rated: Rated | No
         evaluation, healthy, known_again = _judged(task, record, supervisor, rated)
         if task.with_page:
             most = rules.page_images(clock.left, load)
-            files["report"] = _page(supervisor, paths, evaluation, most)
+            files["report"] = _page(supervisor, paths, evaluation, most, known_again)
         if not was_done and clock.used > clock.total and task.repeats is None:
             cause = ": rating took more than its part" if had_time else ""
             over = duration(clock.used - clock.total)
@@ -102,5 +102,11 @@ def beside_untrained(supervisor: Supervisor, shown: LabelledSource, found: Healt
     return f"{said}. More of them mostly mean a higher accuracy."
 
 
-def _page(supervisor: Supervisor, paths: Paths, evaluation: Evaluation | None, most: int) -> Path:
-    return supervisor.report(paths.run, evaluation=evaluation, most_images=most)
+def _page(
+    supervisor: Supervisor,
+    paths: Paths,
+    evaluation: Evaluation | None,
+    most: int,
+    remarks: list[str],
+) -> Path:
+    return supervisor.report(paths.run, evaluation=evaluation, most_images=most, remarks=remarks)

@@ -281,8 +281,8 @@ class Pretrained(nn.Module, metaclass=SupervisorType):
 
         Args:
             name: Path of the page, without its ending; that of the checkpoint.
-            **options: `images`, `evaluation`, `comparison`, `title`, `most_images`, `map_method`
-                and `seed`, as for `evaluation.write_report`.
+            **options: `images`, `evaluation`, `comparison`, `title`, `most_images`, `map_method`,
+                `seed` and `remarks`, as for `evaluation.write_report`.
 
         Returns:
             The file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ def write_report(
     most_images: int = 1000,
     map_method: str | None = None,
     seed: int = 0,
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Writes a page about a supervisor: one HTML file that needs nothing beside it.
 
@@ -68,6 +70,8 @@ def write_report(
         map_method: How the map of the features is made: `"pca"`, `"tsne"` or `"umap"`, as for
             `project_features`. Default: t-SNE where scikit-learn is installed, else PCA.
         seed: Of the augmentation and of the map of the features.
+        remarks: Sentences that the page is to say of whether it helped, such as those of an
+            `Outcome`.
 
     Returns:
         Path of the page, `name + ".html"`.
@@ -96,10 +100,11 @@ def write_report(
         health = None if look is None else look.health
         said = answers.exhibit(supervisor, record, is_lent, seed)
         happened = course.summary(record, health, trained_on(supervisor, record, source))
+        helped = results.helped(evaluation, happened.health, remarks)
         steps = next_steps(record, health, evaluation, comparison, check, place_of(name))
         parts = [
             Section("summary", "What it was trained on", happened),
-            Section("evaluation", "Did it help?", results.helped(evaluation, happened.health)),
+            Section("evaluation", "Did it help?", helped),
             Section("labels", "Labels saved", results.labels(evaluation)),
             Section("views", "What the network sees", answers.views(supervisor, seed)),
             Section("answers", "What it makes of that", said),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from super_selfish.evaluation.comparison.comparison import Comparison
@@ -71,12 +72,12 @@ class Compared(NamedTuple):
     leaderboard: Plate
 
 
-def helped(found: Evaluation | None, health: Judged | str) -> Helped:
+def helped(found: Evaluation | None, health: Judged | str, remarks: Sequence[str] = ()) -> Helped:
     """Whether training helped: beside start and untrained, with intervals; else by health alone."""
     if found is None:
-        return Helped(_UNKNOWN, "", [], [], [], health, None)
+        return Helped(_UNKNOWN, "", list(remarks), [], [], health, None)
     rows, header = _gains(found)
-    sentences = [sentence(text) for text in found.verdict]
+    sentences = [*(sentence(text) for text in found.verdict), *remarks]
     return Helped(*found.answer, sentences, header, rows, health, evaluation(found))
 
 

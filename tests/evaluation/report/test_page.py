@@ -247,9 +247,10 @@ def test_without_an_evaluation_the_page_says_how_to_know_whether_it_helped(
     images: Tensor, tiny_backbone: Backbones, tmp_path: Path
 ) -> None:
     supervisor = train(images, tiny_backbone(), None)
-    text = Page(supervisor.report(tmp_path / "run", most_images=FEW)).text
+    remarks = ["<3> of 4 images are known again."]
+    text = Page(supervisor.report(tmp_path / "run", most_images=FEW, remarks=remarks)).text
+    assert "Nobody knows yet: no labelled images were evaluated. <3> of 4 images are" in text
     assert "22 images of 32 \N{MULTIPLICATION SIGN} 32 pixels, 3 channels: Tensor of shape" in text
-    assert "Nobody knows yet: no labelled images were evaluated." in text
     assert "Judged without labels. " in text
     assert "That needs labels of some images, and an evaluation with few of them: eval" in text
     assert "Measure it: e = evaluate(supervisor, train, test" in text
