@@ -38,7 +38,7 @@ from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.times import parse_time
-from super_selfish.training.checkpoint import RUN, has_checkpoint, read_run
+from super_selfish.training.checkpoint import RUN, checkpoint_path, has_checkpoint, read_run
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.display import tell
@@ -283,14 +283,24 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
             f"{record.path.parent} holds a run with other choices than choices=: give another "
             "out=, or overwrite=True to begin anew"
         )
-    total = task.clock.total
-    if total != record.total and task.repeats is None:
-        more = record.choices.train_seconds + total - record.total
-        record.choices = told_anew(record.choices.stretched(max(1.0, more)), task.wishes)
-        record.total, record.is_done = total, False
-    used = max(record.seconds, seconds_of(task.paths.run))  # the power may have gone in between
+    total, trained_for = task.clock.total, seconds_of(task.paths.run)
+    used = max(record.seconds, trained_for)  # the power may have gone in between
     task.clock = Clock(total, used)
+    if total != record.total and task.repeats is None:
+        planned_for = record.choices.train_seconds + total - record.total
+        fits = trained_for + total - used - record.choices.reserved  # rating may have taken more
+        seconds = max(1.0, trained_for, min(planned_for, fits))
+        longer = record.choices.stretched(seconds)
+        longer = replace(longer, epochs=max(longer.epochs, _epochs_of(task.paths.run)))
+        record.choices = told_anew(longer, task.wishes)
+        record.total, record.is_done = total, False
     return record
+
+
+def _epochs_of(run: Path) -> int:
+    """Epochs that an unfinished run has begun; 0 if there is none."""
+    state = read_run(checkpoint_path(run))["run"] if has_checkpoint(run) else None
+    return 0 if state is None else state["epoch"] + (state["step"] > 0)
 
 
 def _refuse_another_algorithm(task: Task, record: Record) -> None:

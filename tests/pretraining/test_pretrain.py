@@ -192,6 +192,28 @@ def test_more_time_is_more_epochs_of_the_same_run(
     assert json.loads((tmp_path / "choices.json").read_text())["total"] == 7200
 
 
+@pytest.mark.usefixtures("no_page")
+def test_more_time_is_no_more_epochs_than_fit_into_what_is_left_of_it(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    first = call(labelled, tmp_path, tiny_backbone())
+    path = tmp_path / "choices.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 5000.0}))  # of 3,600
+    second = call(labelled, tmp_path, tiny_backbone(), time="3h")
+    left = 3 * 3600 - 5000 - first.choices.reserved
+    assert second.choices.train_seconds == pytest.approx(left, abs=30)
+    assert second.choices.epochs == round(4 * left / first.choices.train_seconds) == 7
+
+
+@pytest.mark.usefixtures("no_page")
+def test_less_time_does_not_take_epochs_back(
+    labelled: tuple[Tensor, Tensor], tmp_path: Path, tiny_backbone: Any
+) -> None:
+    call(labelled, tmp_path, tiny_backbone())
+    again = call(labelled, tmp_path, tiny_backbone(), time="30min")
+    assert "Run: 4 epochs, 8 updates, in" in str(again.choices)
+
+
 @pytest.mark.parametrize(
     "other, words",
     [
