@@ -113,6 +113,15 @@ def test_only_what_is_bad_is_said(patches: Tensor) -> None:
         warn_of_images(ours, {"": open_data(patches[20:]), "birds": theirs})
 
 
+def test_of_unreadable_images_that_are_to_be_skipped_nothing_is_said(folder: Path) -> None:
+    ends = open_data(ImageSource(folder / "train", 32))
+    skips = open_data(ImageSource(folder / "train", 32, on_error="skip"))
+    (folder / "train" / "0.png").write_bytes(b"none")
+    with pytest.warns(UserWarning, match=r'^1 of 24 images .* unless you give on_error="skip"'):
+        warn_of_images(ends, {})
+    warn_of_images(skips, {})
+
+
 def test_a_comparison_says_that_test_images_are_pretrained_on(patches: Tensor) -> None:
     labels = torch.arange(30) % 2
     with pytest.warns(UserWarning, match="4 of 10 test images"):
