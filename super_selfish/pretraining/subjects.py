@@ -6,6 +6,7 @@ Shapes: `N` images, `C, H, W` image.
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -77,6 +78,11 @@ class Subject:
         """
         if isinstance(images, Iterator):
             images = list(images)  # would be used up by one look
+        if isinstance(labels, str | os.PathLike):
+            raise TypeError(
+                f"labels= has one an image, got {labels!r}: a table of paths and labels is given "
+                "as the images"
+            )
         if labels is not None:
             opened = open_data((images, labels), image_size, in_channels, reading)
         else:

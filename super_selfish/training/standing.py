@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from super_selfish.training.checkpoint import checkpoint_path
-from super_selfish.training.run import Run
+from super_selfish.training.counting import plural
+from super_selfish.training.run import UNLIMITED, Run
 
 _how: ContextVar[str] = ContextVar(
     "how", default="To go on, call supervise() again with the same arguments and resume=True."
@@ -48,11 +49,27 @@ def stopped(run: Run, cause: str) -> str:
     elif run.epoch >= run.epochs:
         where = "after its last epoch"
     elif run.step == 0 and run.epoch > 0:
-        where = f"after epoch {run.epoch} of {run.epochs}"
+        where = f"after epoch {run.epoch}{_of_all(run)}"
     else:
         steps = f"after {run.step} of {run.steps_per_epoch} steps"
-        where = f"in epoch {run.epoch + 1} of {run.epochs}, {steps}"
+        where = f"in epoch {run.epoch + 1}{_of_all(run)}, {steps}"
     return f"Stopped by {cause} {where}: {_stored(run)}"
+
+
+def _of_all(run: Run) -> str:
+    return "" if run.epochs >= UNLIMITED else f" of {run.epochs}"
+
+
+def epochs_done(done: int, epochs: int) -> str:
+    """How far a run came, such as "3 of 10 epochs", or "3 epochs" where its time was to end it.
+
+    Args:
+        done: Epochs.
+        epochs: That it was to have.
+    """
+    if done >= epochs or epochs >= UNLIMITED:
+        return plural(done, "epoch")
+    return f"{done:,} of {plural(epochs, 'epoch')}"
 
 
 def _stored(run: Run) -> str:

@@ -467,6 +467,7 @@ def test_below_five_hundred_images_a_warning_says_so(
         ({"supervise": {"epochs": 1}}, ValueError, "'epochs' is for time= of this call"),
         ({"supervise": 3}, TypeError, "supervise must be a dictionary"),
         ({"test": 3}, ValueError, "the images have none: give labels="),
+        ({"labels": "labels.csv"}, TypeError, "labels= has one an image, got 'labels.csv'"),
         ({"labels": [0] * 22}, ValueError, "too few to keep some of them for a test"),
     ],
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from super_selfish.training.standing import goes_on_by, place_of, stopped
+from super_selfish.training.run import UNLIMITED
+from super_selfish.training.standing import epochs_done, goes_on_by, place_of, stopped
 
 AT = Path("base.pt").resolve()
 ON = "To go on, call supervise() again with the same arguments and resume=True."
@@ -32,6 +33,11 @@ def run(**changed: Any) -> Any:
             {"epoch": 0, "step": 0, "global_step": 0, "stored_step": 0},
             f"in epoch 1 of 4, after 0 of 5 steps: stored at {AT}. {ON}",
         ),
+        (
+            {"epochs": UNLIMITED},
+            f"in epoch 3, after 2 of 5 steps: stored at {AT}. {ON}",
+        ),
+        ({"epochs": UNLIMITED, "step": 0}, f"after epoch 2: stored at {AT}. {ON}"),
         ({"epoch": 4}, f"after its last epoch: stored at {AT}. {ON}"),
         (
             {"stored_step": 11},
@@ -71,3 +77,8 @@ def test_who_has_called_something_else_is_told_of_that_while_it_lasts() -> None:
             assert stopped(run(), "Ctrl-C").endswith(f"{AT}. Call the inner one.")
         assert stopped(run(), "Ctrl-C").endswith(f"{AT}. Call the outer one.")
     assert stopped(run(), "Ctrl-C").endswith(f"{AT}. {ON}")
+
+
+def test_epochs_are_told_of_how_many_where_somebody_said_how_many() -> None:
+    told = [epochs_done(*each) for each in [(3, 10), (10, 10), (1, UNLIMITED)]]
+    assert told == ["3 of 10 epochs", "10 epochs", "1 epoch"]

@@ -19,6 +19,7 @@ from super_selfish.evaluation.report.html import Plate, plate
 from super_selfish.evaluation.report.record import Record
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.history import Row
+from super_selfish.training.run import UNLIMITED
 
 _LARGE = (5.2, 2.9)  # inches: width and height of the curve of the loss
 _LISTED = 60  # epochs in the table
@@ -205,4 +206,4 @@ def _spaced(name: str) -> str:
 
 def _of(total: int | None) -> str:
     """Of how many."""
-    return "" if total is None else f"of {total:,}"
+    return "" if total is None or total >= UNLIMITED else f"of {total:,}"

@@ -13,6 +13,7 @@ from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.showcase import title_of
 from super_selfish.supervisors import Supervisor
 from super_selfish.training.counting import plural
+from super_selfish.training.standing import epochs_done
 
 _MUCH_WAITING = 0.1  # share of the time from which something should be done about it
 _DIFFERENCES = "Differences from the paper:"
@@ -116,7 +117,7 @@ def _length(record: Record) -> str:
     """How far the run went, and how fast."""
     epochs = plural(record.epoch, "epoch")
     if record.epochs is not None and record.epoch < record.epochs:
-        epochs = f"{record.epoch:,} of {plural(record.epochs, 'epoch')}"
+        epochs = epochs_done(record.epoch, record.epochs)
         if record.step:
             epochs += f" and {plural(record.step, 'step')} of the next"
     sentence = f"Trained for {epochs}"

@@ -15,6 +15,7 @@ from super_selfish.evaluation.report.place import Place
 from super_selfish.evaluation.report.record import Record
 from super_selfish.training.counting import plural
 from super_selfish.training.enough import ENOUGH_UPDATES, is_enough
+from super_selfish.training.standing import epochs_done
 
 _RISING = ("knn", "linear")  # columns of a monitor that say whether a longer run would gain
 _EVALUATE = (
@@ -97,7 +98,7 @@ def _ended_early(record: Record) -> bool:
 def _of_the_run(record: Record, place: Place) -> list[str]:
     """Whether it ended early, or was still getting better."""
     if _ended_early(record):
-        done = f"{record.epoch:,} of {plural(record.epochs or 0, 'epoch')}"
+        done = epochs_done(record.epoch, record.epochs or 0)
         return [f"The run ended after {done}: {place.how_it_goes_on}."]
     for name in _RISING:
         values = [row[name] for row in record.rows if row.get(name) is not None]

@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 
 from super_selfish.evaluation.report import course
 from super_selfish.evaluation.report.record import Record
+from super_selfish.training.run import UNLIMITED
 
 
 def record(rows: list[dict[str, float]], **changes: Any) -> Record:
@@ -109,13 +110,14 @@ def test_the_facts_of_a_run_that_is_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "name"), [(None, "final loss"), (2, "final loss"), (3, "loss so far")]
+    ("epochs", "name"),
+    [(None, "final loss"), (2, "final loss"), (3, "loss so far"), (UNLIMITED, "loss so far")],
 )
 def test_the_loss_of_a_run_is_final_where_all_epochs_are_done(
     epochs: int | None, name: str
 ) -> None:
     told = record(rows_of(2), settings={"epochs": epochs}, seconds=0.0)
-    of = "" if epochs is None else f"of {epochs}"
+    of = "" if epochs in (None, UNLIMITED) else f"of {epochs}"
     assert course.facts(told) == [("epochs", "2", of), (name, "0.5", "")]
     assert course.facts(record([], seconds=0.0, settings={})) == [("epochs", "0", "")]
 

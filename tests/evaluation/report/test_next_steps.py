@@ -23,6 +23,7 @@ from super_selfish.evaluation.report.next_steps import (
 from super_selfish.evaluation.report.place import Place, place_of
 from super_selfish.evaluation.report.record import Record
 from super_selfish.evaluation.scoring import Score
+from super_selfish.training.run import UNLIMITED
 
 
 def rated(
@@ -142,6 +143,7 @@ def test_the_command_line_is_named_with_the_run(tmp_path: Path) -> None:
     ("told", "words"),
     [
         (record(3, 10), "ended after 3 of 10 epochs: supervise(..., resume=True)"),
+        (record(3, UNLIMITED), "ended after 3 epochs: supervise(..., resume=True)"),
         (record(3, 3, knn=[0.2, 0.3, 0.4]), "By knn it was best at its very end"),
         (record(3, 3, knn=[0.2, 0.4, 0.3]), None),
         (record(2, 2, knn=[0.2, 0.4]), None),
