@@ -21,7 +21,7 @@ from super_selfish.evaluation.comparison.sets import Parts, column_of
 from super_selfish.evaluation.comparison.standings import UNTRAINED
 from super_selfish.evaluation.comparison.store import Record
 from super_selfish.evaluation.evaluate import evaluate
-from super_selfish.evaluation.features import LabelledSource
+from super_selfish.evaluation.features import LabelledSource, labelled_only
 from super_selfish.evaluation.health.health import health
 from super_selfish.evaluation.norm_statistics import adapted
 from super_selfish.models import build_backbone, untrained_twin
@@ -263,6 +263,9 @@ def _pretrain_and_rate(
         if entry.kind is supervised and conditions.pretrain_labels is not None:
             source = source.with_labels(conditions.pretrain_labels)
         images = some_images(source, entry.images, entry.seed)
+        if entry.kind is supervised:  # as many images as the others see, less those without a label
+            labelled = LabelledSource(images, images.given_labels)
+            images = labelled_only(labelled, "pretraining").images
         with torch.random.fork_rng(devices=[]):
             network = draw_backbone(conditions, entry.seed)
             supervisor = _build(entry, images, network).to(conditions.device)

@@ -229,6 +229,15 @@ def test_supervised_pretraining_takes_as_many_images_with_their_labels(
     assert len(seen) == 4  # other labels are another run
 
 
+def test_supervised_pretraining_leaves_images_without_a_label_out(tmp_path: Path) -> None:
+    images, _ = labelled(16, 0)
+    colours = torch.arange(16) % 4 - 1
+    with pytest.warns(UserWarning, match="4 of 16 pretraining images have no label"):
+        comparison = run(tmp_path / "c", ["supervised"], pretrain=(images, colours))
+    (row,) = comparison.leaderboard
+    assert row.errors == () and row.steps is not None and row.steps.mean == 3
+
+
 def test_supervised_pretraining_moves_the_backbone(tmp_path: Path) -> None:
     run(tmp_path / "c", ["supervised"], keep=True)
     (checkpoint,) = (tmp_path / "c").glob("supervised*.pt")
