@@ -32,7 +32,7 @@ from super_selfish.training.telling import warn
 
 LOOKED_AT = 256  # images of each part
 SECONDS = 3.0  # of reading, for each part
-_SAID = ("test images", "changing images", "unreadable files")  # before a long run
+_SAID = ("test images", "changing images", "unreadable files", "empty images")  # before a long run
 _MOST_BYTES = 2**30  # of an array whose rows are compared
 _SAME_NAMES = 256  # files of equal names that are compared byte by byte
 

@@ -113,6 +113,12 @@ def test_only_what_is_bad_is_said(patches: Tensor) -> None:
         warn_of_images(ours, {"": open_data(patches[20:]), "birds": theirs})
 
 
+def test_images_that_are_all_black_are_said_before_a_run(patches: Tensor) -> None:
+    with pytest.warns(UserWarning, match=r"^All 20 images are nearly empty \(20 black\)"):
+        warn_of_images(open_data(patches[:20] * 0), {})
+    warn_of_images(open_data(torch.cat([patches[:10], patches[:10] * 0])), {})
+
+
 def test_of_unreadable_images_that_are_to_be_skipped_nothing_is_said(folder: Path) -> None:
     ends = open_data(ImageSource(folder / "train", 32))
     skips = open_data(ImageSource(folder / "train", 32, on_error="skip"))
