@@ -77,12 +77,15 @@ class Choices:
             values: By name, all of them.
 
         Raises:
-            ValueError: If one is missing, or unknown.
+            ValueError: If one is missing, unknown or no length of a run.
         """
         known = {each.name for each in fields(cls)}
         if set(values) != known:
             wrong = sorted(set(values) ^ known)
             raise ValueError(f"choices have {sorted(known)}, and {wrong} are missing or unknown")
+        for name in ("batch_size", "epochs", "seconds_a_step", "train_seconds"):
+            if not isinstance(values[name], int | float) or values[name] <= 0:
+                raise ValueError(f"{name} of choices must be above 0, got {values[name]!r}")
         rows = {name: tuple(values[name]) for name in ("image_size", "why", "candidates")}
         return cls(**{**values, **rows})
 

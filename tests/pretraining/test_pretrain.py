@@ -19,6 +19,7 @@ from super_selfish.data import ImageSource, as_source
 from super_selfish.evaluation import health
 from super_selfish.evaluation.features import LabelledSource
 from super_selfish.pretraining import choices, finishing, planning
+from super_selfish.pretraining.choices import Choices
 from super_selfish.pretraining.outcome import Outcome
 from super_selfish.pretraining.rules import held_out
 from super_selfish.pretraining.running import plain_value
@@ -603,6 +604,9 @@ def test_choices_of_another_run_are_repeated(
         call(labelled, tmp_path / "b", tiny_backbone(), choices=kept, batch_size=8)
     with pytest.raises(ValueError, match=r"choices= names .*, which is missing"):
         call(labelled, tmp_path / "b", tiny_backbone(), choices=tmp_path / "none.json")
+    for wrong in (0, "x"):
+        with pytest.raises(ValueError, match=f"epochs of choices must be above 0, got {wrong!r}"):
+            Choices.of({**vars(first.choices), "epochs": wrong})
     with pytest.raises(ValueError, match=r"\['epochs'\] are missing or unknown"):
         values = {k: v for k, v in vars(first.choices).items() if k != "epochs"}
         call(labelled, tmp_path / "b", tiny_backbone(), choices=values)
