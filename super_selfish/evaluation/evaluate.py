@@ -154,13 +154,13 @@ def evaluate(
     size, channels = train_source.images.image_size, train_source.images.in_channels
     test_source = labelled_only(opened(test, size, channels, rated.reading), "test")
     check_parts_fit(train_source, test_source)
+    notes = dict(_of_what_was_seen(backbone))
     if not isinstance(train, LabelledSource) and rank() == 0:  # else who opened them has looked
         own = getattr(backbone, "source", None)  # of a supervisor
         seen = {"the training images": train_source.images}
         if isinstance(own, ImageSource) and own.has_random_access:
             seen = {"the images that the supervisor trains on": own, **seen}
         warn_of_shared(test_source.images, seen)
-    notes: dict[str, str] = {}
     for name, baseline in baselines.items():
         if baseline is not None:
             check_layers(list(columns), baseline.network)
@@ -201,6 +201,21 @@ def evaluate(
         knows_untrained=all(b is None or b.is_known for b in baselines.values()),
         **facts,
     )
+
+
+def _of_what_was_seen(backbone: Any) -> dict[str, str]:
+    """Says of a run that was loaded without its images that these may be among those of the test.
+
+    Args:
+        backbone: What is evaluated.
+    """
+    is_loaded = getattr(backbone, "loaded", None) is not None
+    if not is_loaded or getattr(backbone, "source", None) is not None:
+        return {}
+    return {
+        PRETRAINED: "loaded without the images that it was trained on, so whether test images are "
+        "among them is not known here: super_selfish.check(those images, test) tells"
+    }
 
 
 def _facts_of_labels(

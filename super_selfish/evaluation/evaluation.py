@@ -60,8 +60,9 @@ class Evaluation:
             its labels.
         commonest: Accuracy, or mean IoU, of always naming the training part's most frequent class;
             `None` for a multi-label set.
-        notes: Which networks "start" and "untrained" are, and under "test" which classes of these
-            images no training image has, if there are such; a line each.
+        notes: Which networks "start" and "untrained" are, under "pretrained" what is not known of
+            that one, and under "test" which classes of these images no training image has, if there
+            are such; a line each.
         knows_untrained: Whether "untrained" is known to begin as such networks do.
     """
 

@@ -14,6 +14,7 @@ from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import CHOICES, RUN, beside
 
 VERSION = 1
+RATES = ". What is trained already evaluate() rates by labels, without training it anew"
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ def refuse_others(record: Record, asked: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{record.path.parent} holds a run with {found}. Give the same to go on with it, "
             "another out=, or overwrite=True to begin anew"
+            + (RATES if "labels" in differing else "")
         )
 
 

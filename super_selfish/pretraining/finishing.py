@@ -99,6 +99,8 @@ def beside_untrained(supervisor: Supervisor, shown: LabelledSource, found: Healt
         return f"{said}: within noise, so nothing says that training has helped."
     if after < before:
         return f"{said}: fewer, so training has probably not helped."
+    if not found.is_healthy:
+        return f"{said}: more, though the features are not well."
     return f"{said}. More of them mostly mean a higher accuracy."
 
 

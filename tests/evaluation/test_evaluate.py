@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from super_selfish.data import as_source
 from super_selfish.evaluation import PROTOCOLS, Score, Subject, evaluate
 from super_selfish.evaluation.protocols import PROTOCOL_GROUPS, find_protocol, rate_finetune
 
@@ -45,6 +47,8 @@ class TrainedBySomeone:
 
     image_size = (40, 40)
     in_channels = 3
+    loaded: Any = None
+    source: Any = None
 
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
@@ -474,6 +478,17 @@ def test_a_supervisor_brings_backbone_preprocessing_and_size() -> None:
     evaluation = evaluate(supervisor, TRAIN, TEST, untrained=None)
     assert evaluation.pretrained["linear"] == 1.0
     assert set(sizes) == {((3, 40, 40), True)}
+
+
+def test_of_a_loaded_run_nobody_knows_whether_it_has_seen_the_test_images() -> None:
+    supervisor = TrainedBySomeone(MeanColor())
+    assert "pretrained" not in evaluate(supervisor, TRAIN, TEST, untrained=None).notes
+    supervisor.loaded = "a run"
+    found = evaluate(supervisor, TRAIN, TEST, untrained=None)
+    assert "whether test images are among them is not known" in found.notes["pretrained"]
+    assert found.notes["pretrained"] in str(found)
+    supervisor.source = as_source(TRAIN[0])  # its images are at hand, and compared
+    assert "pretrained" not in evaluate(supervisor, TRAIN, TEST, untrained=None).notes
 
 
 def test_what_is_given_goes_before_what_the_supervisor_has() -> None:

@@ -239,6 +239,18 @@ def test_another_run_in_the_folder_is_refused_in_words(
     assert anew.supervisor.run is not None and anew.supervisor.run.global_step == 8
 
 
+@pytest.mark.parametrize(
+    ("other", "is_of_labels"), [({"seed": 1}, False), ({"labels": "3a32c0c1ecf2"}, True)]
+)
+def test_labels_for_a_run_that_had_none_can_rate_it(
+    tmp_path: Path, other: dict[str, Any], is_of_labels: bool
+) -> None:
+    record = choices.Record(tmp_path / "choices.json", {"labels": None, "seed": 0}, None, 60.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="holds a run with") as refused:
+        choices.refuse_others(record, {**record.asked, **other})
+    assert ("evaluate() rates by labels" in str(refused.value)) == is_of_labels
+
+
 def test_images_without_a_label_train_and_the_others_all_rate() -> None:
     images = torch.randint(0, 256, (200, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     labels = torch.where(torch.arange(200) % 4 == 0, torch.arange(200) % 3, -1)  # fifty have one
@@ -341,6 +353,10 @@ def test_without_labels_features_stand_beside_those_of_an_untrained_network(
     found = health(supervisor, shown, num_images=None)
     said = finishing.beside_untrained(supervisor, shown, found)
     assert "; by an untrained network " in said
+    unwell = finishing.beside_untrained(
+        supervisor, shown, dataclasses.replace(found, is_healthy=False)
+    )
+    assert ("more, though the features are not well" in unwell) == (collapsed == "untrained")
     assert said.startswith(f"{found.retrieval:.1%} of 64 images are") and words in said
 
 
