@@ -5,6 +5,7 @@ Shapes: `C, H, W` channels, height, width.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
@@ -181,10 +182,14 @@ class ItemReader:
         kind = OSError if isinstance(error.cause, OSError) else ValueError
         name = self.name(index)
         named = name if name.startswith("image ") else f"image {name}"
-        raise kind(
-            f"cannot read {named}: {error.reason}; remove it, or skip such "
-            "images with on_error='skip' (of the supervisor, or of ImageSource)"
-        ) from error.cause
+        if os.path.isdir(name):
+            advice = "give a folder by itself, not among files"
+        else:
+            advice = (
+                "remove it, or skip such images with on_error='skip' (of the supervisor, or of "
+                "ImageSource)"
+            )
+        raise kind(f"cannot read {named}: {error.reason}; {advice}") from error.cause
 
 
 def _content(image: object) -> Any:

@@ -274,3 +274,12 @@ def test_every_page_has_the_class_of_its_file_if_there_are_classes(
     assert shades(source) == [1, 2, 3]
     labels = labels_of(source)
     assert (labels if labels is None else labels.tolist()) == ([0, 0, 1] if folders[0] else None)
+
+
+def test_a_folder_among_files_is_told_from_a_file_that_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(OSError, match="it is a folder; give a folder by itself, not among files"):
+        ImageSource([tmp_path / "images", tmp_path / "labels.npy"])
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(OSError, match="remove it, or skip such images with on_error"):
+        ImageSource([tmp_path / "broken.png"])
