@@ -157,6 +157,8 @@ def _copies(facts: Facts) -> Finding | None:
         f"{_is(rest)} {plural(rest, 'different image')}. {_group(facts)}{after}"
         f"{_examples((*facts.near_pairs[:2], *facts.copy_pairs[:1]))}"
     )
+    if share > _MOSTLY and not facts.is_empty:  # empty ones are alike, of which another finding is
+        return Finding(Harm.HARM, "copies", text)
     return Finding(Harm.DOUBT if share > MUCH else Harm.NOTE, "copies", text)
 
 

@@ -65,6 +65,8 @@ def test_findings_come_by_their_harm() -> None:
         ("classes", {"shared": Shared(10, missing_classes=("cat",))}, Harm.HARM),
         ("copies", {"copies": 10}, Harm.NOTE),
         ("copies", {"copies": 6, "near": 5}, Harm.DOUBT),
+        ("copies", {"copies": 300, "near": 200}, Harm.DOUBT),
+        ("copies", {"copies": 300, "near": 201}, Harm.HARM),
         ("copies", {}, Harm.GOOD),
         ("copies", {"varies": True}, None),
         ("copies", {"images": 1001}, None),
