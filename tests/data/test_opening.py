@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from super_selfish.data import ImageSource, StreamSource
 from super_selfish.data.mistaken import refuse_mistaken
 from super_selfish.data.opening import as_source
+from super_selfish.data.samples import Sample
 from tests.data.streamed import Numbers
 
 
@@ -62,7 +63,16 @@ def loader(path: str) -> Any:
 )
 def test_a_source_that_was_made_otherwise_is_refused(options: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        as_source(ImageSource(images()), **options)
+        as_source(ImageSource(images(), image_size=(32, 40)), **options)
+
+
+def test_a_size_that_nobody_has_said_is_no_contradiction() -> None:
+    source = ImageSource(images())
+    assert source.image_size == (32, 40)
+    resized = as_source(source, image_size=32)
+    assert resized.image_size == (32, 32) and source.image_size == (32, 40)
+    item = resized[0]
+    assert isinstance(item, Sample) and item.image.shape == (3, 32, 32)
 
 
 def test_a_word_for_a_range_is_what_it_comes_to() -> None:
