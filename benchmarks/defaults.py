@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from kept import keep, of_seeds, stored
+from kept import by_algorithm, keep, of_seeds, stored
 from learning import HERE
 from provenance import write_result
 from recipes import opened
@@ -66,10 +66,7 @@ def report(rows: list[dict[str, Any]]) -> list[str]:
     """A row for each algorithm, the one that gained most first."""
     heads = ["algorithm", "network", "steps", *PROTOCOLS, *(f"{p} gained" for p in PROTOCOLS)]
     lines = [f"| {' | '.join(heads)} |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["algorithm"], []).append(row)
-    by_gain = sorted(groups.items(), key=lambda each: -fmean(map(gain, each[1])))
+    by_gain = sorted(by_algorithm(rows).items(), key=lambda each: -fmean(map(gain, each[1])))
     for name, group in by_gain:
         cells = [name, ", ".join(dict.fromkeys(row["network"] for row in group))]
         cells.append(f"{fmean(row['steps'] for row in group):,.0f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ def keep(file: Path, run: Mapping[str, Any]) -> None:
     with file.open("a") as opened:
         opened.write(json.dumps(run) + "\n")
     print(run, flush=True)
+
+
+def by_algorithm(runs: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The runs of each algorithm, in their order."""
+    groups: dict[str, list[Any]] = {}
+    for run in runs:
+        groups.setdefault(run["algorithm"], []).append(run)
+    return groups
 
 
 def of_seeds(values: Sequence[float], digits: int = 1) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from datasets import Split, load
-from kept import keep, stored
+from kept import by_algorithm, keep, stored
 from learning import ALGORITHMS as FITTING
 from learning import NEED_COLOUR, NEED_SCENES
 from provenance import write_result
@@ -115,13 +115,10 @@ def run(name: str, seed: int, parts: tuple[Split, Split], minutes: float) -> dic
 
 def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row an algorithm: the mean over its seeds."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["algorithm"], []).append(row)
     return [
         {"algorithm": name, "seeds": len(group)}
         | {key: fmean(row[key] for row in group) for key in ("steps", *MEASURES, *PROTOCOLS)}
-        for name, group in groups.items()
+        for name, group in by_algorithm(rows).items()
     ]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from kept import by_algorithm
 from provenance import write_result
 from scipy.stats import spearmanr
 
@@ -88,10 +89,7 @@ def places(
 
 def of_algorithms(runs: list[dict[str, Any]], value: Callable[[Any], float]) -> list[float]:
     """A value of each algorithm, the mean over its runs, by the order of names."""
-    groups: dict[str, list[float]] = {}
-    for run in runs:
-        groups.setdefault(run["algorithm"], []).append(value(run))
-    return [mean(groups[name]) for name in sorted(groups)]
+    return [mean(map(value, group)) for _, group in sorted(by_algorithm(runs).items())]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from super_selfish.pretraining import rules
 from super_selfish.training.atomic import write_atomically
 from super_selfish.training.checkpoint import CHOICES, RUN, beside
 
@@ -95,6 +96,11 @@ class Choices:
         """Of the whole run."""
         a_pass = self.steps_per_epoch or -(-(self.num_images or 0) // self.batch_size)
         return self.epochs * a_pass
+
+    @property
+    def seconds_a_look(self) -> float:
+        """To compute the features of an image."""
+        return self.seconds_a_step / (rules.LOOKS_OF_A_STEP * self.batch_size)
 
     def stretched(self, train_seconds: float) -> Choices:
         """The same with another time for training, which moves the number of epochs.

@@ -271,9 +271,8 @@ def _planned(task: Task, names: Sequence[str]) -> Record:
         return record
     seconds = rules.COMPARED * (task.clock.left - choices.reserved)
     read = task.subject.sampled(choices.image_size, task.wishes.seed).seconds_an_image
-    look = choices.seconds_a_step / (rules.LOOKS_OF_A_STEP * choices.batch_size)
     images, looks = (choices.rated, 1) if choices.rated else (choices.tested, OF_VIEWS)
-    rating = images * (read + looks * look) + RATING * choices.load
+    rating = images * (read + looks * choices.seconds_a_look) + RATING * choices.load
     for number in range(len(names), 1, -1):
         budget = rules.first_budget(seconds, number, rating)
         if budget >= rules.LEAST_COMPARED_UPDATES * choices.seconds_a_step:

@@ -68,8 +68,7 @@ def _judged(
             return None, None, []
         images = images.subset(range(images.at_hand))
     choices = record.choices
-    look = choices.seconds_a_step / (rules.LOOKS_OF_A_STEP * choices.batch_size)
-    most = rules.judged_images(choices.reserved, look)
+    most = rules.judged_images(choices.reserved, choices.seconds_a_look)
     shown = spread_images(LabelledSource(images, None), most)
     found = health(supervisor, shown, num_images=None)
     return None, found, [beside_untrained(supervisor, shown, found)]

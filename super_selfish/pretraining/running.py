@@ -38,7 +38,7 @@ from super_selfish.supervisors import SUPERVISORS
 from super_selfish.supervisors.base import Supervisor
 from super_selfish.supervisors.image_options import ImageOptions
 from super_selfish.times import parse_time
-from super_selfish.training.checkpoint import RUN, checkpoint_path, has_checkpoint, read_run
+from super_selfish.training.checkpoint import RUN, epochs_begun, has_checkpoint, read_run
 from super_selfish.training.counting import plural
 from super_selfish.training.devices import default_device, parse_device
 from super_selfish.training.display import tell
@@ -277,7 +277,7 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
             task.paths.refuse_others()
         return None
     refuse_others(record, task.asked)
-    _refuse_another_algorithm(task, record)
+    stored = _stored_run(task, record)
     if task.repeats is not None and task.repeats != record.choices:
         raise ValueError(
             f"{record.path.parent} holds a run with other choices than choices=: give another "
@@ -291,34 +291,30 @@ def taken_up(task: Task, overwrite: bool) -> Record | None:
         fits = trained_for + total - used - record.choices.reserved  # rating may have taken more
         seconds = max(1.0, trained_for, min(planned_for, fits))
         longer = record.choices.stretched(seconds)
-        longer = replace(longer, epochs=max(longer.epochs, _epochs_of(task.paths.run)))
+        begun = 0 if stored is None else epochs_begun(stored["run"])
+        longer = replace(longer, epochs=max(longer.epochs, begun))
         record.choices = told_anew(longer, task.wishes)
         record.total, record.is_done = total, False
     return record
 
 
-def _epochs_of(run: Path) -> int:
-    """Epochs that an unfinished run has begun; 0 if there is none."""
-    state = read_run(checkpoint_path(run))["run"] if has_checkpoint(run) else None
-    return 0 if state is None else state["epoch"] + (state["step"] > 0)
-
-
-def _refuse_another_algorithm(task: Task, record: Record) -> None:
-    """Refuses a checkpoint that cannot be read, or is of another algorithm than was chosen."""
+def _stored_run(task: Task, record: Record) -> dict[str, Any] | None:
+    """The checkpoint, None if there is none; refuses one of another algorithm than was chosen."""
     if not has_checkpoint(task.paths.run):
-        return
+        return None
     try:
-        stored = read_run(task.paths.checkpoint)["class"]
+        stored = read_run(task.paths.checkpoint)
     except ValueError as error:
         raise ValueError(f"{error}. Give another out=, or overwrite=True to begin anew") from error
     chosen = record.choices.algorithm
     kind = SUPERVISORS.get(chosen, task.wishes.kind).__name__
-    if stored != kind:
+    if stored["class"] != kind:
         raise ValueError(
             f"{record.path} says algorithm={chosen!r}, a {kind}, but {task.paths.checkpoint} holds "
-            f"a {stored}: put right what was changed, or give another out=, or overwrite=True to "
-            "begin anew"
+            f"a {stored['class']}: put right what was changed, or give another out=, or "
+            "overwrite=True to begin anew"
         )
+    return stored
 
 
 def planned(task: Task, share: float = 1.0) -> Record:
@@ -353,9 +349,7 @@ def planned(task: Task, share: float = 1.0) -> Record:
         rated=(0 if rated is None else len(rated.train[1]), tested),
     )
     if rated is not None:
-        look = own.seconds_an_image + choices.seconds_a_step / (
-            rules.LOOKS_OF_A_STEP * choices.batch_size
-        )
+        look = own.seconds_an_image + choices.seconds_a_look
         most = min(choices.rated, rules.rated_images(choices.reserved, look, tested))
         choices = replace(choices, rated=most)
     return Record(task.paths.choices, task.asked, choices, clock.total, clock.used)

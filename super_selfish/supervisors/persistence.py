@@ -26,6 +26,7 @@ from super_selfish.training import distributed
 from super_selfish.training.averaging import restored_average
 from super_selfish.training.checkpoint import (
     checkpoint_path,
+    epochs_begun,
     has_checkpoint,
     read_run,
     write_checkpoint,
@@ -308,7 +309,7 @@ def _load_weights(supervisor: Pretrained, state: dict[str, Any], name: Name) -> 
     supervisor.files.note(name)
     supervisor.start = restored_start(state.get("start"))
     supervisor.averaged = restored_average(state.get("averaged"))
-    supervisor.epochs_seen = state.get("epochs_seen", _epochs_of(state["run"]))
+    supervisor.epochs_seen = state.get("epochs_seen", epochs_begun(state["run"]))
     missing = left_out(state["arguments"], supervisor.arguments)
     supervisor.loaded = Loaded(state["run"], state.get("provenance"), missing)
 
@@ -331,11 +332,6 @@ def _other_constants(supervisor: Pretrained, state: dict[str, Any]) -> list[str]
         return []
     given = {f"loss.{name}": tensor for name, tensor in loss.named_buffers()}
     return differences(state["model"], given, f"this {type(supervisor).__name__}")
-
-
-def _epochs_of(run_state: dict[str, Any] | None) -> int:
-    """Epochs that a stored run had begun: what checkpoints without `epochs_seen` know."""
-    return 0 if run_state is None else run_state["epoch"] + (run_state["step"] > 0)
 
 
 def _and_more(found: list[str]) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "UnreadableFileError",
     "beside",
     "checkpoint_path",
+    "epochs_begun",
     "former_paths",
     "has_checkpoint",
     "is_plain",
@@ -189,6 +190,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             warn(f"{error}. The former checkpoint {former} was taken instead")
             return state
         raise
+
+
+def epochs_begun(run_state: dict[str, Any] | None) -> int:
+    """Epochs that a stored run had begun.
+
+    Args:
+        run_state: What `read_run` has under `run`; None where the run was over.
+    """
+    return 0 if run_state is None else run_state["epoch"] + (run_state["step"] > 0)
 
 
 def read_run(path: Path) -> dict[str, Any]:
